@@ -1,0 +1,42 @@
+# Two targets matter: "make run" and "make test". HACKING.md explains the rest.
+export CGO_ENABLED ?= 0
+KIOS := _out/kios
+STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
+
+.PHONY: run test check build vmtest e2e reproduce bench deps kios
+
+run: build ## build a node, boot it in a virtual machine, show its pod running
+	$(KIOS) run
+
+# In this order: cheap before expensive, and the last lines are go test's own.
+test: check build ## everything that checks the project
+	$(KIOS) inspect _out/amd64/kios.efi
+	$(KIOS) reproduce
+	$(MAKE) vmtest e2e
+
+check: deps ## no root, no virtual machine: format, vet, staticcheck, unit tests
+	@test -z "$$(gofmt -l cmd internal test upstream)" || { gofmt -d cmd internal test upstream; exit 1; }
+	go vet ./... && go vet -tags e2e ./test/e2e && go vet -tags vm ./test/vm && go vet -tags vmtest ./...
+	go run $(STATICCHECK) ./...
+	CGO_ENABLED=1 go test -race ./...
+
+build: deps ## _out/amd64/kios.efi
+	$(KIOS) build
+
+vmtest: ## unit tests that need root and system calls, as root in a small machine
+	go test -count=1 -tags vm -timeout 20m -v ./test/vm
+
+e2e: ## boots of the real thing
+	go test -count=1 -tags e2e -timeout 40m -v ./test/e2e
+
+reproduce: build ## build everything twice, in two directories, and compare
+	$(KIOS) reproduce --kernel
+
+bench: build ## the figures of docs/benchmarks.md
+	$(KIOS) bench
+
+deps: kios
+	@$(KIOS) deps
+
+kios:
+	@mkdir -p _out && go build -trimpath -o $(KIOS) ./cmd/kios

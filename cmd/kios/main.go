@@ -1,0 +1,46 @@
+// Command kios builds kiOS, makes disks of it, runs it in a virtual machine,
+// shows what is inside it and measures it.
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
+	defer stop()
+	if err := newRootCommand().ExecuteContext(ctx); err != nil {
+		fmt.Fprintln(os.Stderr, "kios:", err)
+		os.Exit(1)
+	}
+}
+
+func newRootCommand() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "kios",
+		Short: "Build, run and examine kiOS, the Kubernetes Operating System",
+		Long: `kiOS turns a machine into a Kubernetes node and nothing else: one EFI file with
+a kernel, a container runtime and the kubelet. Everything else is a pod.
+
+Start with "kios build", then "kios run": it boots a node in a virtual machine
+and shows an example pod running on it. "kios image" makes a disk for a real one.`,
+		SilenceUsage:  true,
+		SilenceErrors: true,
+	}
+	root.AddCommand(
+		newBuildCommand(),
+		newImageCommand(),
+		newRunCommand(),
+		newInspectCommand(),
+		newBenchCommand(),
+		newReproduceCommand(),
+		newDepsCommand(),
+	)
+	return root
+}

@@ -1,0 +1,280 @@
+// Package boot is stage 2: PID 1 from its first instruction on the root file
+// system to power-off. The boot is a list of steps (see steps); stopping is
+// the same list backwards.
+//
+// It leaves out everything that a pod can do: addresses, time, disks other
+// than the data partition, drivers, updates.
+package boot
+
+import (
+	"fmt"
+	"os"
+	"runtime"
+	"runtime/debug"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"kios/internal/cmdline"
+	"kios/internal/kmsg"
+	"kios/internal/logfile"
+	"kios/internal/notify"
+	"kios/internal/reap"
+	"kios/internal/supervise"
+	"kios/internal/timeline"
+
+	"golang.org/x/sys/unix"
+)
+
+// Step is one entry of the boot.
+type Step struct {
+	Name string
+	// Required steps end the boot when they fail; after others the node comes
+	// up with less.
+	Required bool
+	// Run does the step, or is nil if there is only something to stop.
+	Run func(*Node) error
+	// Stop undoes what has to be undone before power-off, or is nil.
+	Stop func(*Node) error
+	// Remedy says what to look at when a required step has failed.
+	Remedy string
+}
+
+// steps is the boot in its order. containerd is started as soon as it has a
+// place to work in, because it takes the longest: what follows runs while it
+// starts, and the kubelet waits for it in its socket's queue.
+var steps = []Step{
+	{"devices", true, (*Node).mountDevices, nil, kernelRemedy},
+	{"options", true, (*Node).readOptions, nil, ""},
+	{"kernel-file-systems", true, (*Node).mountPseudo, nil, kernelRemedy},
+	{"signals", true, (*Node).catchSignals, nil, ""},
+	{"reaper", true, (*Node).startReaper, nil, ""},
+	{"cgroups", true, (*Node).makeCgroups, nil, kernelRemedy},
+	{"tmpfs", true, (*Node).mountTmpfs, (*Node).unmountAll, kernelRemedy},
+	{"data-partition", false, (*Node).mountData, nil, ""},
+	{"etc", false, (*Node).mountEtc, nil, ""},
+	{"shared-mounts", false, (*Node).shareMounts, nil, ""},
+	{"logs", false, (*Node).startLogs, (*Node).stopLogs, ""},
+	{"processes", false, nil, (*Node).killRest, ""},
+	{"notify", true, (*Node).listenNotify, nil, rootRemedy},
+	{"containerd", true, (*Node).startContainerd, (*Node).stopContainerd, rootRemedy},
+	{"loopback", false, (*Node).loopbackUp, nil, ""},
+	{"sysctls", false, (*Node).setSysctls, nil, ""},
+	{"machine-id", false, (*Node).setMachineID, nil, ""},
+	{"hostname", false, (*Node).setHostname, nil, ""},
+	{"hosts", false, (*Node).writeHosts, nil, ""},
+	{"certificate", false, (*Node).ensureCertificate, nil, ""},
+	{"kubelet-config", true, (*Node).writeDropIn, nil, rootRemedy},
+	{"containers", false, nil, (*Node).stopContainers, ""},
+	{"kubelet", true, (*Node).startKubelet, (*Node).stopKubelet, rootRemedy},
+}
+
+const (
+	kernelRemedy = "the kernel lacks something that kiOS needs: boot the kernel that was built with it"
+	rootRemedy   = "the root file system is not the one that was built with this init, or memory is full: write the EFI file again, give the machine more memory"
+)
+
+// Outcome is how PID 1 ends, for main to act on.
+type Outcome struct {
+	// Failure, if not nil, says why the machine cannot go on. Otherwise it was
+	// stopped in order and is to be powered off.
+	Failure error
+	Remedy  string
+	// StayUp asks to keep a failed machine as it is (panic=0).
+	StayUp bool
+}
+
+// Node is the state of the machine that PID 1 runs.
+type Node struct {
+	Log      *kmsg.Log
+	Timeline *timeline.Timeline
+
+	options cmdline.Options
+	memory  uint64 // bytes
+	cpus    int
+
+	signals chan os.Signal
+	crashed chan error // panics of goroutines
+	ran     []Step     // in order
+
+	reaper     *reap.Reaper
+	notify     *notify.Server
+	containerd *supervise.Daemon
+	kubelet    *supervise.Daemon
+	logs       []*logfile.File
+
+	started atomic.Bool // a container of a pod has run
+
+	mu      sync.Mutex
+	daemons []*supervise.Daemon // those that may send messages
+	said    map[string]bool     // by complain
+
+	data      data
+	machineID string
+	hostname  string
+	pair      certificate
+}
+
+// New returns a Node that logs to the console until /dev/kmsg is there.
+func New() *Node {
+	return &Node{
+		Log:      kmsg.New(os.Stderr),
+		Timeline: timeline.New("/run/kios/boot.json"),
+		options:  cmdline.Defaults,
+		memory:   memory(),
+		cpus:     runtime.NumCPU(),
+		signals:  make(chan os.Signal, 8),
+		crashed:  make(chan error, 1),
+		said:     map[string]bool{},
+	}
+}
+
+func memory() uint64 {
+	var info unix.Sysinfo_t
+	if err := unix.Sysinfo(&info); err != nil {
+		return 0
+	}
+	return uint64(info.Totalram) * uint64(info.Unit)
+}
+
+// Run brings the node up, keeps it up until it is told to stop, stops it, and
+// returns what is to become of the machine. It does not panic.
+func (n *Node) Run() (outcome Outcome) {
+	defer func() {
+		if v := recover(); v != nil {
+			outcome = n.failed(panicError("main", v), "")
+		}
+	}()
+	for _, s := range steps {
+		if err := n.step(s); err != nil && s.Required {
+			return n.failed(fmt.Errorf("step %s: %w", s.Name, err), s.Remedy)
+		}
+	}
+	n.saveTimeline()
+	select {
+	case err := <-n.crashed:
+		return n.failed(err, "")
+	case sig := <-n.signals:
+		n.stop(sig)
+		return Outcome{}
+	}
+}
+
+func (n *Node) failed(err error, remedy string) Outcome {
+	if remedy == "" {
+		remedy = "this is a bug of kiOS: please report it with the console's text"
+	}
+	return Outcome{Failure: err, Remedy: remedy, StayUp: n.options.StayUp}
+}
+
+// step runs one step and records how long it took.
+func (n *Node) step(s Step) error {
+	if s.Run == nil {
+		n.ran = append(n.ran, s)
+		return nil
+	}
+	start := time.Now()
+	err := s.Run(n)
+	took := time.Since(start)
+	event := timeline.Event{Kind: "step", Name: s.Name}
+	if err != nil {
+		event.State, event.Error = "failed", err.Error()
+		n.Log.Error("step %s failed: %v", s.Name, err)
+	} else {
+		n.Log.Notice("step %s %d ms", s.Name, took.Milliseconds())
+	}
+	n.Timeline.Add(event, took)
+	n.ran = append(n.ran, s)
+	return err
+}
+
+// spawn runs f in a goroutine whose panic does not leave the machine hanging.
+func (n *Node) spawn(name string, f func()) {
+	go func() {
+		defer func() {
+			if v := recover(); v != nil {
+				err := panicError(name, v)
+				n.Log.Error("%v", err)
+				select {
+				case n.crashed <- err:
+				default: // the first is enough
+				}
+			}
+		}()
+		f()
+	}()
+}
+
+func panicError(where string, v any) error {
+	return fmt.Errorf("panic in %s: %v\n%s", where, v, debug.Stack())
+}
+
+// complain logs an error about a file or an option, but only once: files are
+// read again whenever the kubelet is started again.
+func (n *Node) complain(format string, args ...any) {
+	text := fmt.Sprintf(format, args...)
+	n.mu.Lock()
+	known := n.said[text]
+	n.said[text] = true
+	n.mu.Unlock()
+	if !known {
+		n.Log.Error("%s", text)
+	}
+}
+
+// saveTimeline writes the timeline's file; that this may fail on a full /run
+// is worth a line, not more.
+func (n *Node) saveTimeline() {
+	if err := n.Timeline.Save(); err != nil {
+		n.Log.Info("keep the timeline: %v", err)
+	}
+}
+
+// stop runs the Stop of each step that was run, the last first.
+func (n *Node) stop(sig os.Signal) {
+	n.Log.Notice("stopping, as %s asks", signalCause(sig))
+	n.spawn("signals while stopping", func() {
+		for sig := range n.signals {
+			n.Log.Notice("stopping already (%s)", signalCause(sig))
+		}
+	})
+	start := time.Now()
+	for _, s := range slices.Backward(n.ran) {
+		if s.Stop != nil {
+			n.stopStep(s)
+		}
+	}
+	n.Log.Notice("stopped in %d ms, powering off", time.Since(start).Milliseconds())
+}
+
+// stopStep goes on after errors and panics: nothing is gained by a machine
+// that is half stopped.
+func (n *Node) stopStep(s Step) {
+	defer func() {
+		if v := recover(); v != nil {
+			n.Log.Error("%v", panicError("stop "+s.Name, v))
+		}
+	}()
+	start := time.Now()
+	if err := s.Stop(n); err != nil {
+		n.Log.Error("stop %s: %v", s.Name, err)
+	}
+	n.Log.Notice("stop %s %d ms", s.Name, time.Since(start).Milliseconds())
+}
+
+// powerButton is what the kernel sends to PID 1 when the button is pressed and
+// there is no ACPI daemon (drivers/acpi/tiny-power-button.c; 38 is the default
+// of CONFIG_ACPI_TINY_POWER_BUTTON_SIGNAL).
+const powerButton = syscall.Signal(38)
+
+func signalCause(sig os.Signal) string {
+	switch sig {
+	case powerButton:
+		return "the power button"
+	case syscall.SIGINT:
+		return "Ctrl-Alt-Del"
+	}
+	return sig.String()
+}

@@ -1,0 +1,64 @@
+package build
+
+// source is where a file of the root comes from.
+type source string
+
+const (
+	fromKiOS       source = "kiOS"
+	fromContainerd source = "containerd"
+	fromRunc       source = "runc"
+	fromKubernetes source = "Kubernetes"
+	fromDebian     source = "Debian ca-certificates"
+)
+
+// licences of the sources, as SPDX expressions. The binaries also contain the
+// modules that "kios inspect --json" lists for each.
+var licences = map[source]string{
+	fromKiOS:       "Apache-2.0",
+	fromContainerd: "Apache-2.0",
+	fromRunc:       "Apache-2.0 AND LGPL-2.1-only", // libseccomp is linked in
+	fromKubernetes: "Apache-2.0",
+	fromDebian:     "MPL-2.0",
+}
+
+// purposes says what every file and link of the root is there for. A file that
+// is not named here fails the build.
+var purposes = []struct {
+	path    string
+	from    source
+	purpose string
+}{
+	{"/bin/init", fromKiOS, "PID 1; as mount, umount and modprobe what the kubelet and the kernel call"},
+	{"/bin/mount", fromKiOS, "link to init: the kubelet mounts volumes with it"},
+	{"/bin/umount", fromKiOS, "link to init: the kubelet unmounts volumes with it"},
+	{"/bin/modprobe", fromKiOS, "link to init: the kernel asks for drivers with it"},
+	{"/bin/containerd", fromContainerd, "container runtime; imports the bundled images at its start"},
+	{"/bin/containerd-shim-runc-v2", fromContainerd, "one process a pod: keeps its containers when containerd restarts"},
+	{"/bin/runc", fromRunc, "creates and starts containers; runs no longer than that takes"},
+	{"/bin/kubelet", fromKubernetes, "runs the pods of the manifests and of the cluster"},
+	{"/sbin", fromKiOS, "link to bin: some programs look for modprobe here"},
+
+	{"/etc/group", fromKiOS, "names of the groups 0 and 65534; programs want the file"},
+	{"/etc/hosts", fromKiOS, "localhost; init adds the node's name"},
+	{"/etc/kubernetes/manifests/network.yaml", fromKiOS, "static pod: an address by DHCP on every Ethernet interface"},
+	{"/etc/nsswitch.conf", fromKiOS, "host names: first /etc/hosts, then DNS"},
+	{"/etc/os-release", fromKiOS, "name and version of the system, for the kubelet and for tools"},
+	{"/etc/passwd", fromKiOS, "names of the users 0 and 65534; the kubelet does not start without the file"},
+	{"/etc/resolv.conf", fromKiOS, "for the pod network to fill; the kubelet starts no pod without the file"},
+	{"/etc/ssl/ca-bundle.pem", fromKiOS, "link to the certificates, at the first kiOS' path"},
+	{"/etc/ssl/certs/ca-certificates.crt", fromDebian, "certificate authorities that image pulls trust"},
+
+	{"/usr/share/kios/containerd.toml", fromKiOS, "containerd's configuration, if the user brings none"},
+	{"/usr/share/kios/images/pause.tar", fromKiOS, "image: the process that holds a pod's namespaces"},
+	{"/usr/share/kios/images/system.tar", fromKiOS, "image: the program of the system pods"},
+	{"/usr/share/kios/kubelet.yaml", fromKiOS, "the kubelet's defaults, below the user's configuration"},
+	{"/usr/share/kios/manifest.json", fromKiOS, "this list"},
+}
+
+// processes are those of a running node that are in no container.
+var processes = []struct{ name, path, purpose string }{
+	{"init", "/bin/init", "PID 1: starts, watches and stops the other two"},
+	{"containerd", "/bin/containerd", "container runtime"},
+	{"kubelet", "/bin/kubelet", "the node's agent"},
+	{"containerd-shim", "/bin/containerd-shim-runc-v2", "one for each pod"},
+}

@@ -1,0 +1,229 @@
+package build
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"sort"
+	"strings"
+)
+
+// emptyDirs are the directories of the root that have no file in them: mount
+// points, and places that a user's /etc fills.
+var emptyDirs = []struct {
+	path string
+	mode fs.FileMode
+}{
+	{"dev", 0o755},
+	{"etc/cni/net.d", 0o755},
+	{"etc/containerd/certs.d", 0o755},
+	{"etc/kubernetes/config.d", 0o755},
+	{"etc/kubernetes/manifests", 0o755},
+	{"etc/kubernetes/pki", 0o755},
+	{"lib/modules", 0o755},
+	{"opt/cni/bin", 0o755},
+	{"proc", 0o555},
+	{"root", 0o700},
+	{"run", 0o755},
+	{"sys", 0o555},
+	{"tmp", 0o755},
+	{"usr/libexec/kubernetes/kubelet-plugins/credential-provider/exec", 0o755},
+	{"usr/lib/containerd/verifiers", 0o755},
+	{"var", 0o755},
+}
+
+// links are the symbolic links of the root.
+var links = map[string]string{
+	"bin/mount":             "init",
+	"bin/umount":            "init",
+	"bin/modprobe":          "init",
+	"sbin":                  "bin",
+	"etc/ssl/ca-bundle.pem": "certs/ca-certificates.crt",
+}
+
+// stageRoot lays out the root file system below dir.
+func (b *Builder) stageRoot(dir string, debs debianPackages, bins programs, images []string) error {
+	if err := copyTree(filepath.Join(b.Root, "rootfs"), dir); err != nil {
+		return err
+	}
+	for _, d := range emptyDirs {
+		if err := os.MkdirAll(filepath.Join(dir, d.path), 0o755); err != nil {
+			return err
+		}
+		if err := os.Chmod(filepath.Join(dir, d.path), d.mode); err != nil {
+			return err
+		}
+	}
+	for name, path := range bins.node() {
+		if err := copyFile(filepath.Join(dir, "bin", name), path, 0o555); err != nil {
+			return err
+		}
+	}
+	for _, image := range images {
+		if err := copyFile(filepath.Join(dir, "usr/share/kios/images", filepath.Base(image)), image, 0o444); err != nil {
+			return err
+		}
+	}
+	for path, target := range links {
+		if err := symlink(filepath.Join(dir, path), target); err != nil {
+			return err
+		}
+	}
+	return b.stageEtc(dir, debs)
+}
+
+// stageEtc writes the parts of /etc that are made and not copied: the trusted
+// certificates, os-release and the manifests of the system pods.
+func (b *Builder) stageEtc(dir string, debs debianPackages) error {
+	bundle, err := certificateBundle(debs[certsPackage].dir)
+	if err != nil {
+		return err
+	}
+	if err := writeFile(filepath.Join(dir, "etc/ssl/certs/ca-certificates.crt"), bundle); err != nil {
+		return err
+	}
+	if err := writeFile(filepath.Join(dir, "etc/os-release"), b.osRelease()); err != nil {
+		return err
+	}
+	manifests, err := filepath.Glob(filepath.Join(b.Root, "pods/*/*.yaml"))
+	if err != nil {
+		return err
+	}
+	for _, path := range manifests {
+		if filepath.Base(path) == "hello.yaml" {
+			continue // the example is the user's pod, not the system's
+		}
+		text, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		text = bytes.ReplaceAll(text, []byte("kios.local/system:VERSION"), []byte(b.systemImage()))
+		if err := writeFile(filepath.Join(dir, "etc/kubernetes/manifests", filepath.Base(path)), text); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (b *Builder) systemImage() string { return "kios.local/system:" + b.Versions.KiOS }
+
+// osRelease is the root's os-release(5), which is also the UKI's .osrel
+// section: boot loaders show its PRETTY_NAME.
+func (b *Builder) osRelease() []byte {
+	return fmt.Appendf(nil, `ID=kios
+NAME="kiOS"
+VERSION_ID=%[1]s
+PRETTY_NAME="kiOS %[1]s"
+`, b.Versions.KiOS)
+}
+
+// certificateBundle joins the certificates of Debian's ca-certificates package
+// in one PEM file, in the order of their names.
+func certificateBundle(dir string) ([]byte, error) {
+	paths, err := filepath.Glob(filepath.Join(dir, "usr/share/ca-certificates/mozilla/*.crt"))
+	if err != nil {
+		return nil, err
+	}
+	if len(paths) == 0 {
+		return nil, fmt.Errorf("no certificates in Debian's ca-certificates package at %s", dir)
+	}
+	sort.Strings(paths)
+	var out bytes.Buffer
+	for _, p := range paths {
+		pem, err := os.ReadFile(p)
+		if err != nil {
+			return nil, err
+		}
+		out.Write(bytes.TrimSpace(pem))
+		out.WriteByte('\n')
+	}
+	return out.Bytes(), nil
+}
+
+// buildRoot writes rootfs.erofs.
+func (b *Builder) buildRoot(ctx context.Context, debs debianPackages, bins programs, images []string) error {
+	dir, err := os.MkdirTemp("", "kios-root-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	if err := b.stageRoot(dir, debs, bins, images); err != nil {
+		return fmt.Errorf("lay out the root: %w", err)
+	}
+	if err := b.writeInventory(dir, debs); err != nil {
+		return err
+	}
+	return b.makeErofs(ctx, dir)
+}
+
+func copyTree(src, dst string) error {
+	return filepath.WalkDir(src, func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		rel, err := filepath.Rel(src, path)
+		if err != nil {
+			return err
+		}
+		if d.IsDir() {
+			return os.MkdirAll(filepath.Join(dst, rel), 0o755)
+		}
+		return copyFile(filepath.Join(dst, rel), path, 0o444)
+	})
+}
+
+func copyFile(dst, src string, mode fs.FileMode) error {
+	in, err := os.Open(src)
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	if err := os.MkdirAll(filepath.Dir(dst), 0o755); err != nil {
+		return err
+	}
+	tmp := dst + ".tmp"
+	out, err := os.OpenFile(tmp, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, mode)
+	if err != nil {
+		return err
+	}
+	if _, err := io.Copy(out, in); err != nil {
+		out.Close()
+		return err
+	}
+	if err := out.Close(); err != nil {
+		return err
+	}
+	if err := os.Chmod(tmp, mode); err != nil { // whatever the umask
+		return err
+	}
+	return os.Rename(tmp, dst)
+}
+
+func writeFile(path string, data []byte) error {
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return err
+	}
+	return os.WriteFile(path, data, 0o444)
+}
+
+func symlink(path, target string) error {
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return err
+	}
+	return os.Symlink(target, path)
+}
+
+func marshal(v any) []byte {
+	data, err := json.MarshalIndent(v, "", "  ")
+	if err != nil {
+		panic(err) // our own types always marshal
+	}
+	return append(data, '\n')
+}
+
+var _ = strings.TrimSpace

@@ -1,0 +1,127 @@
+// Package cache keeps expensive products of a build (the kernel, the upstream
+// programs, disk templates) outside the checkout, each in a directory named by
+// a hash of all that went into it. A product is either complete or absent:
+// it is built in a temporary directory and renamed into place.
+//
+// Nothing is ever evicted; deleting the whole directory is always safe.
+package cache
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"sort"
+
+	"golang.org/x/sys/unix"
+)
+
+// Dir returns the cache's root: ${XDG_CACHE_HOME:-~/.cache}/kios.
+func Dir() (string, error) {
+	base, err := os.UserCacheDir()
+	if err != nil {
+		return "", fmt.Errorf("find the cache directory: %w (set HOME or XDG_CACHE_HOME)", err)
+	}
+	return filepath.Join(base, "kios"), nil
+}
+
+// Key is the hash of a product's inputs. The zero value is not ready for use;
+// call NewKey.
+type Key struct{ h hash.Hash }
+
+// NewKey returns a Key that has taken in the given strings: versions, flags,
+// whatever decides the product and is not a file.
+func NewKey(parts ...string) *Key {
+	k := &Key{h: sha256.New()}
+	for _, p := range parts {
+		fmt.Fprintf(k.h, "%d:%s\n", len(p), p)
+	}
+	return k
+}
+
+// AddTree takes in the names and contents of the regular files at path: one
+// file, or all below a directory.
+func (k *Key) AddTree(path string) error {
+	var files []string
+	err := filepath.WalkDir(path, func(p string, d fs.DirEntry, err error) error {
+		if err == nil && d.Type().IsRegular() {
+			files = append(files, p)
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	sort.Strings(files)
+	for _, p := range files {
+		rel, err := filepath.Rel(path, p)
+		if err != nil {
+			return err
+		}
+		f, err := os.Open(p)
+		if err != nil {
+			return err
+		}
+		sum := sha256.New()
+		_, err = io.Copy(sum, f)
+		f.Close()
+		if err != nil {
+			return err
+		}
+		fmt.Fprintf(k.h, "%d:%s %x\n", len(rel), rel, sum.Sum(nil))
+	}
+	return nil
+}
+
+// String returns the key in hexadecimal, short enough for a file name.
+func (k *Key) String() string { return hex.EncodeToString(k.h.Sum(nil)[:12]) }
+
+// Product returns the directory of the product name with the given key, and
+// calls build to make it in a fresh directory if it is not there yet. Two
+// processes that want the same product build it once: the second waits.
+func Product(name string, key *Key, build func(dir string) error) (string, error) {
+	root, err := Dir()
+	if err != nil {
+		return "", err
+	}
+	dir := filepath.Join(root, name+"-"+key.String())
+	if _, err := os.Stat(dir); err == nil {
+		return dir, nil
+	}
+	if err := os.MkdirAll(root, 0o755); err != nil {
+		return "", err
+	}
+	lock, err := os.OpenFile(dir+".lock", os.O_CREATE|os.O_RDWR, 0o644)
+	if err != nil {
+		return "", err
+	}
+	defer lock.Close()
+	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX); err != nil {
+		return "", fmt.Errorf("lock %s: %w", lock.Name(), err)
+	}
+	if _, err := os.Stat(dir); err == nil {
+		return dir, nil
+	} else if !errors.Is(err, fs.ErrNotExist) {
+		return "", err
+	}
+	tmp, err := os.MkdirTemp(root, name+"-tmp-")
+	if err != nil {
+		return "", err
+	}
+	defer os.RemoveAll(tmp)
+	if err := build(tmp); err != nil {
+		return "", err
+	}
+	if err := os.Chmod(tmp, 0o755); err != nil {
+		return "", err
+	}
+	if err := os.Rename(tmp, dir); err != nil {
+		return "", err
+	}
+	return dir, nil
+}

@@ -1,0 +1,93 @@
+// Package cgroup lays out the first level of the cgroup hierarchy (version 2,
+// see Documentation/admin-guide/cgroup-v2.rst in the kernel):
+//
+//	/init      PID 1
+//	/runtime   containerd and the shims
+//	/kubelet   the kubelet
+//	/kubepods  pods; made by the kubelet
+//
+// The first three have memory and CPU kept for them, so that pods can starve
+// each other but not what manages them.
+package cgroup
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+// Group is a cgroup of the first level.
+type Group struct {
+	Name      string
+	MemoryMin uint64 // bytes that reclaim does not touch
+	Weight    int    // of CPU time, where 100 is the default
+}
+
+const mib = 1 << 20
+
+// Layout returns the groups for a machine with the given memory in bytes and
+// number of CPUs.
+//
+// Memory is what the daemons were measured to need with some pods running (40
+// MB, 72 MB), but no more than a fixed share: on 256 MB pods need it too.
+// The weight follows the number of CPUs, because that of /kubepods does (the
+// kubelet gives it 39 for each). 100 + 10 a CPU leaves the daemons more than
+// half of a small machine, if they need it, and a tenth each of a big one.
+func Layout(memory uint64, cpus int) []Group {
+	weight := min(100+10*cpus, 10000)
+	return []Group{
+		{Name: "init", MemoryMin: min(16*mib, memory/64), Weight: weight},
+		{Name: "runtime", MemoryMin: min(64*mib, memory/16), Weight: weight},
+		{Name: "kubelet", MemoryMin: min(96*mib, memory/12), Weight: weight},
+	}
+}
+
+// Setup makes the groups below root, the mount point of cgroup2, and moves the
+// calling process into the first. Of a controller that the kernel lacks it
+// says so in one of the warnings.
+func Setup(root string, groups []Group) (warnings []error, err error) {
+	for _, g := range groups {
+		if err := os.MkdirAll(filepath.Join(root, g.Name), 0o755); err != nil {
+			return nil, err
+		}
+	}
+	if err := write(root, groups[0].Name+"/cgroup.procs", "0"); err != nil {
+		return nil, err
+	}
+	if err := enable(root); err != nil {
+		return nil, err
+	}
+	for _, g := range groups {
+		warnings = append(warnings, g.reserve(root)...)
+	}
+	return warnings, nil
+}
+
+// enable turns on all controllers for the first level. One write does, because
+// each costs a grace period of the kernel.
+func enable(root string) error {
+	list, err := os.ReadFile(filepath.Join(root, "cgroup.controllers"))
+	if err != nil {
+		return err
+	}
+	names := strings.Fields(string(list))
+	if len(names) == 0 {
+		return errors.New("cgroup2 has no controllers: is cgroup version 1 in use?")
+	}
+	return write(root, "cgroup.subtree_control", "+"+strings.Join(names, " +"))
+}
+
+func (g Group) reserve(root string) (warnings []error) {
+	for file, value := range map[string]uint64{"memory.min": g.MemoryMin, "cpu.weight": uint64(g.Weight)} {
+		if err := write(root, filepath.Join(g.Name, file), fmt.Sprint(value)); err != nil {
+			warnings = append(warnings, err)
+		}
+	}
+	return warnings
+}
+
+func write(root, file, value string) error {
+	return os.WriteFile(filepath.Join(root, file), []byte(value), 0o644)
+}

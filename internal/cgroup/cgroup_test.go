@@ -1,0 +1,58 @@
+package cgroup
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func TestLayout(t *testing.T) {
+	tests := []struct {
+		memory uint64
+		cpus   int
+		want   []Group
+	}{
+		{256 * mib, 1, []Group{{"init", 4 * mib, 110}, {"runtime", 16 * mib, 110}, {"kubelet", 256 * mib / 12, 110}}},
+		{64 << 30, 64, []Group{{"init", 16 * mib, 740}, {"runtime", 64 * mib, 740}, {"kubelet", 96 * mib, 740}}},
+		{64 << 30, 4096, []Group{{"init", 16 * mib, 10000}, {"runtime", 64 * mib, 10000}, {"kubelet", 96 * mib, 10000}}},
+	}
+	for _, tt := range tests {
+		if diff := cmp.Diff(tt.want, Layout(tt.memory, tt.cpus)); diff != "" {
+			t.Errorf("Layout(%d, %d) (-want +got):\n%s", tt.memory, tt.cpus, diff)
+		}
+	}
+}
+
+func TestSetup(t *testing.T) {
+	root := t.TempDir()
+	if err := os.WriteFile(filepath.Join(root, "cgroup.controllers"), []byte("cpu memory pids\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	warnings, err := Setup(root, Layout(1<<30, 2))
+	if err != nil || len(warnings) != 0 {
+		t.Fatalf("Setup = %v, %v", warnings, err)
+	}
+	for file, want := range map[string]string{
+		"cgroup.subtree_control": "+cpu +memory +pids",
+		"init/cgroup.procs":      "0",
+		"runtime/memory.min":     "67108864",
+		"kubelet/cpu.weight":     "120",
+	} {
+		if got, _ := os.ReadFile(filepath.Join(root, file)); string(got) != want {
+			t.Errorf("%s = %q, want %q", file, got, want)
+		}
+	}
+}
+
+func TestSetupWithoutControllers(t *testing.T) {
+	root := t.TempDir()
+	if err := os.WriteFile(filepath.Join(root, "cgroup.controllers"), nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Setup(root, Layout(1<<30, 2)); err == nil || !strings.Contains(err.Error(), "no controllers") {
+		t.Errorf("Setup = %v", err)
+	}
+}

@@ -1,0 +1,55 @@
+package dhcp
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/insomniacslk/dhcp/dhcpv4"
+	"golang.org/x/sys/unix"
+)
+
+// SinceBoot returns the time since the machine booted. It is the same for each
+// process and is not changed when somebody sets the clock.
+func SinceBoot() time.Duration {
+	var ts unix.Timespec
+	// It cannot fail: the clock exists since Linux 2.6.39 and ts is ours.
+	_ = unix.ClockGettime(unix.CLOCK_BOOTTIME, &ts)
+	return time.Duration(ts.Nano())
+}
+
+// Run drives m with the machine's clock until ctx ends. The channel link tells
+// whether the interface has a carrier; replies are the messages from servers,
+// and it is an error when that channel is closed while ctx goes on. Nothing is
+// taken out of use at the end.
+func Run(ctx context.Context, m *Machine, link <-chan bool, replies <-chan *dhcpv4.DHCPv4) error {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for ctx.Err() == nil {
+		select {
+		case <-ctx.Done():
+		case up := <-link:
+			if up {
+				m.LinkUp(SinceBoot())
+			} else {
+				m.LinkDown()
+			}
+		case p := <-replies:
+			if p == nil {
+				return closed(ctx)
+			}
+			m.Receive(SinceBoot(), p)
+		case <-timer.C:
+			m.Tick(SinceBoot())
+		}
+		timer.Reset(max(0, m.Wake()-SinceBoot()))
+	}
+	return nil
+}
+
+func closed(ctx context.Context) error {
+	if ctx.Err() != nil {
+		return nil
+	}
+	return errors.New("the socket for DHCP was closed")
+}

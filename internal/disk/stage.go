@@ -1,0 +1,165 @@
+package disk
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+// stage lays out the data partition in the new directory dir. Paths follow the
+// contract of the data partition: /meta/etc is laid over /etc, /images is
+// imported at boot.
+func (o *Options) stage(dir string) error {
+	for _, d := range []struct {
+		path string
+		mode fs.FileMode
+	}{
+		{"", 0o755},
+		{"meta", 0o700},
+		// The upper layer's root lends its mode to /etc, which pods that do
+		// not run as root may read.
+		{"meta/etc", 0o755},
+		{"images", 0o755},
+	} {
+		if err := mkdir(filepath.Join(dir, d.path), d.mode); err != nil {
+			return err
+		}
+	}
+	if o.Etc != "" {
+		if err := copyTree(filepath.Join(dir, "meta/etc"), o.Etc); err != nil {
+			return fmt.Errorf("copy %s: %w", o.Etc, err)
+		}
+	}
+	if err := o.stageImages(filepath.Join(dir, "images")); err != nil {
+		return err
+	}
+	return o.stageExtra(dir)
+}
+
+// stageImages copies the archives. Two with the same name get different ones.
+func (o *Options) stageImages(dir string) error {
+	used := map[string]bool{}
+	for _, path := range o.OCI {
+		if _, err := ImageNames(path); err != nil {
+			return err
+		}
+		if err := copyFile(filepath.Join(dir, freeName(path, used)), path, 0o644); err != nil {
+			return fmt.Errorf("copy %s: %w", path, err)
+		}
+	}
+	return nil
+}
+
+// freeName returns the last element of path, with a number if it is taken,
+// and with the suffix .tar by which the node knows archives.
+func freeName(path string, used map[string]bool) string {
+	stem := strings.TrimSuffix(filepath.Base(path), ".tar")
+	name := stem + ".tar"
+	for i := 2; used[name]; i++ {
+		name = fmt.Sprintf("%s-%d.tar", stem, i)
+	}
+	used[name] = true
+	return name
+}
+
+func (o *Options) stageExtra(dir string) error {
+	for path, file := range o.Extra {
+		if !filepath.IsLocal(path) {
+			return fmt.Errorf("extra file %q is not a path below the data partition", path)
+		}
+		if err := mkParents(dir, path); err != nil {
+			return err
+		}
+		dst := filepath.Join(dir, path)
+		if err := os.WriteFile(dst, file.Data, 0o600); err != nil {
+			return err
+		}
+		if err := os.Chmod(dst, file.Mode); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// mkParents makes the missing directories above path with the modes that the
+// node would give them: readable where they appear as /var/lib and /etc.
+func mkParents(root, path string) error {
+	parts := strings.Split(filepath.Dir(path), string(filepath.Separator))
+	for i := range parts {
+		dir := filepath.Join(parts[:i+1]...)
+		mode := fs.FileMode(0o700)
+		if dir == "data" || dir == "data/lib" || strings.HasPrefix(dir, "meta/etc/") {
+			mode = 0o755
+		}
+		if err := mkdir(filepath.Join(root, dir), mode); err != nil && !errors.Is(err, fs.ErrExist) {
+			return err
+		}
+	}
+	return nil
+}
+
+// mkdir makes a directory with the mode as given, whatever the umask.
+func mkdir(path string, mode fs.FileMode) error {
+	if err := os.Mkdir(path, 0o700); err != nil {
+		return err
+	}
+	return os.Chmod(path, mode)
+}
+
+// copyTree copies directories, files and symbolic links from src into the
+// existing directory dst. Modes are kept, owners are not.
+func copyTree(dst, src string) error {
+	var modes []func() error // of directories: last, for one may be read-only
+	err := filepath.WalkDir(src, func(p string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		rel, err := filepath.Rel(src, p)
+		if err != nil || rel == "." {
+			return err
+		}
+		to := filepath.Join(dst, rel)
+		info, err := d.Info()
+		if err != nil {
+			return err
+		}
+		switch d.Type() {
+		case fs.ModeDir:
+			modes = append(modes, func() error { return os.Chmod(to, info.Mode()) })
+			return os.Mkdir(to, 0o700)
+		case fs.ModeSymlink:
+			target, err := os.Readlink(p)
+			if err != nil {
+				return err
+			}
+			return os.Symlink(target, to)
+		case 0:
+			return copyFile(to, p, info.Mode())
+		}
+		return fmt.Errorf("%s is neither a file, a directory nor a symbolic link", rel)
+	})
+	for _, set := range modes {
+		err = errors.Join(err, set())
+	}
+	return err
+}
+
+// copyFile copies one file. The kernel shares the blocks of the two where the
+// file system can.
+func copyFile(dst, src string, mode fs.FileMode) error {
+	in, err := os.Open(src)
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	out, err := os.OpenFile(dst, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(out, in)
+	return errors.Join(err, out.Chmod(mode), out.Close())
+}

@@ -1,0 +1,119 @@
+package kernel
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func TestParseFragment(t *testing.T) {
+	text := "# A comment.\n\nCONFIG_SMP=y\nCONFIG_NR_CPUS=256\r\nCONFIG_X=m \n" +
+		"CONFIG_LOCALVERSION=\"-kios\"\n# CONFIG_SWAP is not set\nCONFIG_KEY=\"\"\n"
+	want := []option{
+		{"CONFIG_SMP", "y", "a:3"},
+		{"CONFIG_NR_CPUS", "256", "a:4"},
+		{"CONFIG_X", "m", "a:5"},
+		{"CONFIG_LOCALVERSION", `"-kios"`, "a:6"},
+		{"CONFIG_SWAP", "n", "a:7"},
+		{"CONFIG_KEY", `""`, "a:8"},
+	}
+	got, err := parseFragment("a", text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d := cmp.Diff(want, got, cmp.AllowUnexported(option{})); d != "" {
+		t.Errorf("parseFragment() (-want +got):\n%s", d)
+	}
+}
+
+func TestParseFragmentRefuses(t *testing.T) {
+	for _, line := range []string{
+		"CONFIG_SMP", "CONFIG_SMP = y", "CONFIG_SMP=yes", "SMP=y", "CONFIG_A=y # why",
+		"# CONFIG_SWAP is not  set", "# CONFIG_SWAP=y", `CONFIG_A="x`,
+	} {
+		if _, err := parseFragment("a", "\n"+line+"\n"); !errorContains(err, "a:2: ") {
+			t.Errorf("parseFragment(%q) error = %v, want one at a:2", line, err)
+		}
+	}
+}
+
+func TestReadFragments(t *testing.T) {
+	tests := []struct {
+		name  string
+		files map[string]string
+		want  string
+		err   string
+	}{
+		{
+			name:  "merged and sorted",
+			files: map[string]string{"b.config": "CONFIG_A=y\n", "a.config": "CONFIG_B=2\n# CONFIG_C is not set\n", "README": "x"},
+			want:  "CONFIG_A=y\nCONFIG_B=2\n# CONFIG_C is not set\n",
+		},
+		{
+			name:  "the same twice",
+			files: map[string]string{"a.config": "CONFIG_A=y\n", "b.config": "CONFIG_A=y\n"},
+			want:  "CONFIG_A=y\n",
+		},
+		{
+			name:  "contradiction",
+			files: map[string]string{"a.config": "CONFIG_A=y\n", "b.config": "\n# CONFIG_A is not set\n"},
+			err:   "CONFIG_A=n contradicts CONFIG_A=y of",
+		},
+		{name: "none", err: "no kernel configuration in"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			dir := t.TempDir()
+			for name, text := range tt.files {
+				if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
+			got, err := readFragments(dir)
+			if !errorContains(err, tt.err) {
+				t.Fatalf("readFragments() error = %v, want %q", err, tt.err)
+			}
+			if d := cmp.Diff(tt.want, render(got)); d != "" {
+				t.Errorf("readFragments() (-want +got):\n%s", d)
+			}
+		})
+	}
+}
+
+func TestVerify(t *testing.T) {
+	config := "CONFIG_A=y\nCONFIG_B=m\n# CONFIG_C is not set\nCONFIG_N=250\nCONFIG_S=\"a b\"\n"
+	good := []option{{"CONFIG_A", "y", "f:1"}, {"CONFIG_C", "n", "f:2"}, {"CONFIG_GONE", "n", "f:3"}, {"CONFIG_N", "250", "f:4"}, {"CONFIG_S", `"a b"`, "f:5"}}
+	if err := verify(good, config); err != nil {
+		t.Errorf("verify() = %v, want nil", err)
+	}
+	bad := append(good, option{"CONFIG_B", "y", "g:1"}, option{"CONFIG_GONE", "y", "g:2"}, option{"CONFIG_A", "n", "g:3"})
+	err := verify(bad, config)
+	for _, want := range []string{
+		"3 kernel options", "g:1: CONFIG_B=y became m", "g:2: CONFIG_GONE=y became n", "g:3: CONFIG_A=n became y",
+	} {
+		if !errorContains(err, want) {
+			t.Errorf("verify() = %v, want it to contain %q", err, want)
+		}
+	}
+}
+
+// The repository's own fragments must at least be readable.
+func TestOwnFragments(t *testing.T) {
+	opts, err := readFragments("../../kernel")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(opts) < 100 {
+		t.Errorf("readFragments(kernel) = %d options, want at least 100", len(opts))
+	}
+}
+
+func errorContains(err error, want string) bool {
+	if want == "" || err == nil {
+		return want == "" && err == nil
+	}
+	return strings.Contains(err.Error(), want)
+}

@@ -1,0 +1,121 @@
+// Package kmsg writes to the kernel's log and reads it: /dev/kmsg, as
+// Documentation/ABI/testing/dev-kmsg describes it. The kernel's log is where
+// PID 1 reports, because it is there before any file system is, reaches every
+// console and keeps its order with what the kernel itself says.
+package kmsg
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+)
+
+// The levels in use. With loglevel=6 on the command line all but Info reach
+// the console.
+const (
+	levelError  = 3
+	levelWarn   = 4
+	levelNotice = 5
+	levelInfo   = 6
+)
+
+// maxLine keeps a record below the kernel's limit of about 1,000 bytes, above
+// which the write fails.
+const maxLine = 900
+
+// Log writes records that begin with "kios: ". It is safe for use by several
+// goroutines.
+type Log struct {
+	mu sync.Mutex
+	w  io.Writer
+}
+
+// New returns a Log that writes each record to w in one call of Write, which
+// is what /dev/kmsg asks for.
+func New(w io.Writer) *Log { return &Log{w: w} }
+
+// Error logs what went wrong and somebody should look at.
+func (l *Log) Error(format string, args ...any) { l.print(levelError, format, args) }
+
+// Warn logs what is not as it should be, but has been dealt with.
+func (l *Log) Warn(format string, args ...any) { l.print(levelWarn, format, args) }
+
+// Notice logs what somebody at the console wants to see.
+func (l *Log) Notice(format string, args ...any) { l.print(levelNotice, format, args) }
+
+// Info logs what only somebody who reads the log wants to see.
+func (l *Log) Info(format string, args ...any) { l.print(levelInfo, format, args) }
+
+// print writes one record a line. An error is dropped: there is no other
+// place to report it to.
+func (l *Log) print(level int, format string, args []any) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for line := range strings.SplitSeq(strings.TrimRight(fmt.Sprintf(format, args...), "\n"), "\n") {
+		fmt.Fprintf(l.w, "<%d>kios: %s\n", level, Clean(line, maxLine))
+	}
+}
+
+// Clean returns s without control characters and with at most limit bytes, so
+// that text from outside cannot break a record in two or steer a terminal.
+func Clean(s string, limit int) string {
+	s = strings.Map(func(r rune) rune {
+		if r == '\t' {
+			return ' '
+		}
+		if r < ' ' || r >= 0x7f && r < 0xa0 {
+			return -1
+		}
+		return r
+	}, strings.ToValidUTF8(s, "?"))
+	if len(s) > limit {
+		s = strings.ToValidUTF8(s[:limit-3], "") + "..."
+	}
+	return s
+}
+
+// Copy reads records from r, an open /dev/kmsg, and writes each as a line of
+// text to w, until reading fails.
+func Copy(w io.Writer, r io.Reader) error {
+	buf := make([]byte, 8192) // the longest record there is (CONSOLE_EXT_LOG_MAX)
+	for {
+		n, err := r.Read(buf)
+		switch {
+		case errors.Is(err, syscall.EPIPE):
+			// The ring went round before we read: the next read continues with
+			// the oldest record that is left.
+			io.WriteString(w, "(records were lost here: the kernel wrote faster than they could be read)\n")
+			continue
+		case err != nil:
+			return err
+		}
+		if line := format(buf[:n]); line != "" {
+			io.WriteString(w, line)
+		}
+	}
+}
+
+var levels = [8]string{"emerg", "alert", "crit", "error", "warning", "notice", "info", "debug"}
+
+// format turns a record, "PRIORITY,SEQUENCE,MICROSECONDS,FLAGS;TEXT\n" and
+// lines of properties, into "[  12.345678] warning TEXT\n". It returns "" for
+// what is no record.
+func format(record []byte) string {
+	head, text, found := bytes.Cut(record, []byte(";"))
+	fields := strings.Split(string(head), ",")
+	if !found || len(fields) < 3 {
+		return ""
+	}
+	priority, err1 := strconv.ParseUint(fields[0], 10, 32)
+	micros, err2 := strconv.ParseUint(fields[2], 10, 64)
+	if err1 != nil || err2 != nil {
+		return ""
+	}
+	text, _, _ = bytes.Cut(text, []byte("\n"))
+	return fmt.Sprintf("[%5d.%06d] %-7s %s\n", micros/1e6, micros%1e6, levels[priority&7], text)
+}

@@ -1,0 +1,156 @@
+package kubeletargs
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// node makes a root directory with the given files.
+func node(t *testing.T, files map[string]string) Files {
+	t.Helper()
+	f := Files{Root: t.TempDir()}
+	for name, text := range files {
+		path := f.path(name)
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return f
+}
+
+const providerText = "apiVersion: kubelet.config.k8s.io/v1\nkind: CredentialProviderConfig\n"
+
+func TestArgs(t *testing.T) {
+	tests := []struct {
+		name     string
+		files    map[string]string
+		want     string // after the fixed part
+		warnings []string
+	}{
+		{"nothing", nil, "", nil},
+		{"labels", map[string]string{"/etc/kubernetes/node-labels": "# mine\nrole: web\n\"example.com/a\": 'b'  # c\nempty:\n"},
+			"--node-labels role=web,example.com/a=b,empty=", nil},
+		{"bad labels", map[string]string{"/etc/kubernetes/node-labels": "role web\nok: yes\nnode-role.kubernetes.io/x: y\na b: -\n"},
+			"--node-labels ok=yes", []string{
+				`node-labels, line 1 is left out: "role web" has no colon`,
+				"line 3 is left out: a kubelet may not give itself the label node-role.kubernetes.io/x",
+				`line 4 is left out: "-" is no value`,
+			}},
+		{"kubelet's labels", map[string]string{"/etc/kubernetes/node-labels": "node.kubernetes.io/a: b\ntopology.kubernetes.io/zone: c"},
+			"--node-labels node.kubernetes.io/a=b,topology.kubernetes.io/zone=c", nil},
+		{"address", map[string]string{"/etc/kubernetes/node-ip": "10.0.0.1\nsecond line\n"}, "--node-ip 10.0.0.1", nil},
+		{"two addresses", map[string]string{"/etc/kubernetes/node-ip": "10.0.0.1,fd00::1"}, "--node-ip 10.0.0.1,fd00::1", nil},
+		{"bad address", map[string]string{"/etc/kubernetes/node-ip": "10.0.0\n"}, "", []string{`node-ip is not used: "10.0.0" is no IP address`}},
+		{"three addresses", map[string]string{"/etc/kubernetes/node-ip": "::1,::2,::3"}, "", []string{"node-ip is not used"}},
+		{"empty kubeconfig", map[string]string{"/etc/kubernetes/kubelet.conf": ""}, "", []string{"kubelet.conf is not used: it names no server"}},
+		{"cluster", map[string]string{"/etc/kubernetes/kubelet.conf": "server: https://x"}, "--kubeconfig /etc/kubernetes/kubelet.conf", nil},
+		{"bootstrap", map[string]string{"/etc/kubernetes/bootstrap-kubelet.conf": "x"},
+			"--kubeconfig /etc/kubernetes/kubelet.conf --bootstrap-kubeconfig /etc/kubernetes/bootstrap-kubelet.conf", nil},
+		{"providers", map[string]string{"/etc/kubernetes/credential-providers.yaml": providerText, providerDir + "/a": "x"},
+			"--image-credential-provider-config /etc/kubernetes/credential-providers.yaml --image-credential-provider-bin-dir " + providerDir, nil},
+		{"bad providers", map[string]string{"/etc/kubernetes/credential-providers.yaml": "x", providerDir + "/a": "x"}, "",
+			[]string{"credential-providers.yaml is not used: it has no apiVersion"}},
+		{"providers without programs", map[string]string{"/etc/kubernetes/credential-providers.yaml": "x"}, "",
+			[]string{"credential-providers.yaml is not used: there are no programs in " + providerDir}},
+	}
+	const fixed = "/bin/kubelet --config /usr/share/kios/kubelet.yaml --config-dir /run/kios/kubelet.d --cert-dir /var/lib/kubelet/pki"
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			args, warnings := node(t, tt.files).Args()
+			if got, want := strings.Join(args, " "), strings.TrimSpace(fixed+" "+tt.want); got != want {
+				t.Errorf("Args = %s\nwant   %s", got, want)
+			}
+			text := strings.Join(warnings, "\n")
+			for _, want := range tt.warnings {
+				if !strings.Contains(text, want) {
+					t.Errorf("warnings = %q, want %q among them", text, want)
+				}
+			}
+			if len(tt.warnings) == 0 && text != "" {
+				t.Errorf("warnings = %q, want none", text)
+			}
+		})
+	}
+}
+
+func FuzzParseLabel(f *testing.F) {
+	f.Add("a: b\n")
+	f.Add("example.com/a: \"b\" # c")
+	f.Fuzz(func(t *testing.T, line string) {
+		label, err := parseLabel(line)
+		if err == nil && (strings.ContainsAny(label, ", \n") || label != "" && !strings.Contains(label, "=")) {
+			t.Errorf("parseLabel(%q) = %q, which --node-labels would not take", line, label)
+		}
+	})
+}
+
+// decode returns the drop-in as a map.
+func decode(t *testing.T, m Machine) map[string]any {
+	t.Helper()
+	var doc map[string]any
+	if err := json.Unmarshal(DropIn(m), &doc); err != nil {
+		t.Fatal(err)
+	}
+	return doc
+}
+
+func TestDropInAccess(t *testing.T) {
+	tests := []struct {
+		name   string
+		m      Machine
+		server bool
+		mode   string
+		auth   map[string]any
+	}{
+		{"standalone", Machine{Standalone: true}, false, "AlwaysAllow",
+			map[string]any{"anonymous": map[string]any{"enabled": false}, "webhook": map[string]any{"enabled": false}}},
+		{"standalone with a CA", Machine{Standalone: true, ClientCA: CACert}, true, "AlwaysAllow",
+			map[string]any{"anonymous": map[string]any{"enabled": false}, "webhook": map[string]any{"enabled": false}, "x509": map[string]any{"clientCAFile": CACert}}},
+		{"in a cluster", Machine{}, true, "Webhook",
+			map[string]any{"anonymous": map[string]any{"enabled": false}, "webhook": map[string]any{"enabled": true}}},
+	}
+	for _, tt := range tests {
+		doc := decode(t, tt.m)
+		if got := doc["enableServer"]; got != tt.server {
+			t.Errorf("%s: enableServer = %v, want %v", tt.name, got, tt.server)
+		}
+		if got := doc["authorization"].(map[string]any)["mode"]; got != tt.mode {
+			t.Errorf("%s: mode = %v, want %v", tt.name, got, tt.mode)
+		}
+		if diff := cmp.Diff(tt.auth, doc["authentication"]); diff != "" {
+			t.Errorf("%s: authentication (-want +got):\n%s", tt.name, diff)
+		}
+	}
+}
+
+func TestDropInScales(t *testing.T) {
+	tests := []struct {
+		memory           uint64
+		cpus             int
+		reserved, evict  string
+		cpu              string
+		panics, protects any
+	}{
+		{256 * mib, 1, "32Mi", "16Mi", "50m", false, nil},
+		{64 << 30, 16, "256Mi", "100Mi", "100m", true, false},
+	}
+	for _, tt := range tests {
+		doc := decode(t, Machine{Memory: tt.memory, CPUs: tt.cpus, PanicStays: tt.panics == true})
+		reserved := doc["kubeReserved"].(map[string]any)
+		evict := doc["evictionHard"].(map[string]any)
+		if reserved["memory"] != tt.reserved || reserved["cpu"] != tt.cpu || evict["memory.available"] != tt.evict {
+			t.Errorf("%d bytes: reserved %v, eviction %v", tt.memory, reserved, evict)
+		}
+		if got := doc["protectKernelDefaults"]; got != tt.protects {
+			t.Errorf("protectKernelDefaults = %v, want %v", got, tt.protects)
+		}
+	}
+}

@@ -1,0 +1,188 @@
+// Package logfile keeps a program's output in a file of bounded size. Writing
+// never blocks and never fails, whatever the disk does: a program whose pipe
+// is not drained stops dead, so what cannot be kept is dropped and counted.
+//
+// A full file NAME is renamed to NAME.1, that one before to NAME.2 and so on.
+package logfile
+
+import (
+	"fmt"
+	"os"
+	"sync"
+)
+
+// queueLimit bounds, in bytes, what waits for a disk that is slow or hangs.
+const queueLimit = 1 << 20
+
+// File is a rotated log. Make it with New and let a goroutine call Run.
+type File struct {
+	path  string
+	limit int64 // of one file, in bytes
+	keep  int   // files, the current one included
+
+	// Report is told once of each series of failures, in a sentence. It must
+	// be set before Run.
+	Report func(format string, args ...any)
+
+	mu     sync.Mutex
+	queue  []byte
+	lost   int64 // bytes dropped since the last that were kept
+	closed bool
+	wake   chan struct{}
+	done   chan struct{}
+
+	// Of Run alone:
+	file   *os.File
+	size   int64
+	failed bool
+}
+
+// New returns a log at path of at most keep files of limit bytes each. The
+// file is opened, and appended to, with the first line.
+func New(path string, limit int64, keep int) *File {
+	return &File{
+		path: path, limit: limit, keep: keep,
+		Report: func(string, ...any) {},
+		wake:   make(chan struct{}, 1),
+		done:   make(chan struct{}),
+	}
+}
+
+// Write queues p. It always returns len(p) and no error.
+func (f *File) Write(p []byte) (int, error) {
+	f.mu.Lock()
+	if f.closed || len(f.queue)+len(p) > queueLimit {
+		f.lost += int64(len(p))
+	} else {
+		f.queue = append(f.queue, p...)
+	}
+	f.mu.Unlock()
+	f.poke()
+	return len(p), nil
+}
+
+func (f *File) poke() {
+	select {
+	case f.wake <- struct{}{}:
+	default:
+	}
+}
+
+// Run writes what was queued until Close is called.
+func (f *File) Run() {
+	defer close(f.done)
+	for range f.wake {
+		batch, lost, closed := f.take()
+		f.store(batch, lost)
+		if closed {
+			f.closeFile()
+			return
+		}
+	}
+}
+
+func (f *File) take() (batch []byte, lost int64, closed bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	batch, lost, closed = f.queue, f.lost, f.closed
+	f.queue, f.lost = nil, 0
+	return batch, lost, closed
+}
+
+// Close writes out what is queued, closes the file and waits for that. Run
+// must have been called.
+func (f *File) Close() {
+	f.mu.Lock()
+	f.closed = true
+	f.mu.Unlock()
+	f.poke()
+	<-f.done
+}
+
+// store appends a batch and, if that succeeds, a note of what was lost before.
+func (f *File) store(batch []byte, lost int64) {
+	if len(batch) == 0 && lost == 0 {
+		return
+	}
+	if lost > 0 {
+		batch = append(fmt.Appendf(nil, "(kios: %d bytes of output could not be kept)\n", lost), batch...)
+	}
+	if err := f.append(batch); err != nil {
+		f.fail(err, int64(len(batch)))
+		return
+	}
+	f.failed = false
+}
+
+// fail counts what was lost and reports the first failure of a series: on a
+// full disk each line fails, and the console has better uses.
+func (f *File) fail(err error, lost int64) {
+	f.mu.Lock()
+	f.lost += lost
+	f.mu.Unlock()
+	f.closeFile() // a new attempt starts with opening it, once there may be space
+	if !f.failed {
+		f.Report("log %s: %v; output is lost until that changes", f.path, err)
+	}
+	f.failed = true
+}
+
+func (f *File) append(p []byte) error {
+	if f.file == nil {
+		if err := f.open(); err != nil {
+			return err
+		}
+	}
+	if f.size > 0 && f.size+int64(len(p)) > f.limit {
+		if err := f.rotate(); err != nil {
+			return err
+		}
+	}
+	n, err := f.file.Write(p)
+	f.size += int64(n)
+	return err
+}
+
+func (f *File) open() error {
+	file, err := os.OpenFile(f.path, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o640)
+	if err != nil {
+		return err
+	}
+	info, err := file.Stat()
+	if err != nil {
+		file.Close()
+		return err
+	}
+	f.file, f.size = file, info.Size()
+	return nil
+}
+
+func (f *File) closeFile() {
+	if f.file != nil {
+		f.file.Close()
+		f.file = nil
+	}
+}
+
+// rotate moves each file one number up, over the oldest.
+func (f *File) rotate() error {
+	f.closeFile()
+	for i := f.keep - 1; i > 0; i-- {
+		if err := os.Rename(f.numbered(i-1), f.numbered(i)); err != nil && !os.IsNotExist(err) {
+			return err
+		}
+	}
+	if f.keep < 2 {
+		if err := os.Remove(f.path); err != nil && !os.IsNotExist(err) {
+			return err
+		}
+	}
+	return f.open()
+}
+
+func (f *File) numbered(i int) string {
+	if i == 0 {
+		return f.path
+	}
+	return fmt.Sprintf("%s.%d", f.path, i)
+}

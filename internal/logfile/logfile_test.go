@@ -1,0 +1,86 @@
+package logfile
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+func read(t *testing.T, path string) string {
+	t.Helper()
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(data)
+}
+
+func TestKeepsAndAppends(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "a.log")
+	for i := range 2 {
+		f := New(path, 1000, 3)
+		go f.Run()
+		fmt.Fprintf(f, "boot %d\n", i)
+		f.Close()
+	}
+	if got, want := read(t, path), "boot 0\nboot 1\n"; got != want {
+		t.Errorf("file = %q, want %q", got, want)
+	}
+}
+
+func TestRotates(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "a.log")
+	f := New(path, 10, 3)
+	for i := range 5 { // one batch each: Run is not used here
+		f.store(fmt.Appendf(nil, "line %d..\n", i), 0)
+	}
+	f.closeFile()
+	for name, want := range map[string]string{path: "line 4..\n", path + ".1": "line 3..\n", path + ".2": "line 2..\n"} {
+		if got := read(t, name); got != want {
+			t.Errorf("%s = %q, want %q", filepath.Base(name), got, want)
+		}
+	}
+	if _, err := os.Stat(path + ".3"); err == nil {
+		t.Error("a fourth file is kept")
+	}
+}
+
+func TestNeverBlocks(t *testing.T) {
+	f := New(filepath.Join(t.TempDir(), "a.log"), 1<<30, 1)
+	line := []byte(strings.Repeat("x", 1023) + "\n")
+	for range 3000 { // nobody runs Run: this must come to an end all the same
+		if n, err := f.Write(line); n != len(line) || err != nil {
+			t.Fatalf("Write = %d, %v", n, err)
+		}
+	}
+	go f.Run()
+	f.Close()
+	if got := read(t, f.path); !strings.HasPrefix(got, "(kios: 2023424 bytes of output could not be kept)\n") {
+		t.Errorf("file begins with %.60q", got)
+	}
+}
+
+// TestFullDisk lets writing fail in the way that can be had without root: the
+// directory is missing at first.
+func TestFullDisk(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "log")
+	f := New(filepath.Join(dir, "a.log"), 1000, 2)
+	var reports []string
+	f.Report = func(format string, args ...any) { reports = append(reports, fmt.Sprintf(format, args...)) }
+	f.store([]byte("one\n"), 0)
+	f.store([]byte("two\n"), 0)
+	if len(reports) != 1 || !strings.Contains(reports[0], "a.log") {
+		t.Errorf("reports = %q, want one that names the file", reports)
+	}
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	_, lost, _ := f.take()
+	f.store([]byte("three\n"), lost)
+	f.closeFile()
+	if got, want := read(t, f.path), "(kios: 8 bytes of output could not be kept)\nthree\n"; got != want {
+		t.Errorf("file = %q, want %q", got, want)
+	}
+}

@@ -1,0 +1,93 @@
+package mount
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"strconv"
+	"strings"
+)
+
+// Info is a line of /proc/self/mountinfo.
+type Info struct {
+	Device  string // MAJOR:MINOR
+	Root    string // of the mount within its file system
+	Target  string
+	Options string // of the mount: rw,nosuid,...
+	Type    string
+	Source  string
+	Super   string // options of the file system
+}
+
+// List returns the mounts of this process in the order in which the kernel
+// lists them: what lies on top comes after what lies below.
+func List() ([]Info, error) {
+	f, err := os.Open("/proc/self/mountinfo")
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return ParseInfo(f)
+}
+
+// ParseInfo reads mountinfo as proc(5) describes it.
+func ParseInfo(r io.Reader) ([]Info, error) {
+	text, err := io.ReadAll(r)
+	if err != nil {
+		return nil, fmt.Errorf("read mountinfo: %w", err)
+	}
+	var infos []Info
+	for line := range strings.SplitSeq(strings.TrimRight(string(text), "\n"), "\n") {
+		info, err := parseLine(line)
+		if err != nil {
+			return nil, err
+		}
+		infos = append(infos, info)
+	}
+	return infos, nil
+}
+
+// parseLine reads "36 35 98:0 /mnt1 /mnt2 rw,noatime master:1 - ext3 /dev/root
+// rw". The number of fields before the dash varies.
+func parseLine(line string) (Info, error) {
+	before, after, found := strings.Cut(line, " - ")
+	first, last := strings.Fields(before), strings.Split(after, " ")
+	if !found || len(first) < 6 || len(last) < 3 {
+		return Info{}, fmt.Errorf("read mountinfo: %q is not a line of it", line)
+	}
+	return Info{
+		Device:  first[2],
+		Root:    unescape(first[3]),
+		Target:  unescape(first[4]),
+		Options: first[5],
+		Type:    last[0],
+		Source:  unescape(last[1]),
+		Super:   last[2],
+	}, nil
+}
+
+// unescape undoes the kernel's octal escapes of blanks and backslashes.
+func unescape(s string) string {
+	var b strings.Builder
+	for i := 0; i < len(s); i++ {
+		if s[i] == '\\' && i+3 < len(s) {
+			if n, err := strconv.ParseUint(s[i+1:i+4], 8, 8); err == nil {
+				b.WriteByte(byte(n))
+				i += 3
+				continue
+			}
+		}
+		b.WriteByte(s[i])
+	}
+	return b.String()
+}
+
+// find returns the topmost mount on target.
+func find(infos []Info, target string) (Info, bool) {
+	for i := len(infos) - 1; i >= 0; i-- {
+		if infos[i].Target == target {
+			return infos[i], true
+		}
+	}
+	return Info{}, false
+}

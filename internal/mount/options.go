@@ -1,0 +1,130 @@
+package mount
+
+import (
+	"fmt"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// option is a word that may follow -o and what it does to mount(2)'s flags.
+type option struct {
+	name        string
+	set, clear  uintptr
+	propagation uintptr // made with a call of its own, after the mount
+	ignored     bool    // for fstab or for the tool, not for the kernel
+}
+
+// options are those of mount(8)'s "filesystem-independent mount options". The
+// order matters to flagNames: rbind comes before bind, which is a part of it.
+var options = []option{
+	{name: "rbind", set: unix.MS_BIND | unix.MS_REC},
+	{name: "bind", set: unix.MS_BIND},
+	{name: "move", set: unix.MS_MOVE},
+	{name: "remount", set: unix.MS_REMOUNT},
+	{name: "ro", set: unix.MS_RDONLY},
+	{name: "rw", clear: unix.MS_RDONLY},
+	{name: "nosuid", set: unix.MS_NOSUID},
+	{name: "suid", clear: unix.MS_NOSUID},
+	{name: "nodev", set: unix.MS_NODEV},
+	{name: "dev", clear: unix.MS_NODEV},
+	{name: "noexec", set: unix.MS_NOEXEC},
+	{name: "exec", clear: unix.MS_NOEXEC},
+	{name: "sync", set: unix.MS_SYNCHRONOUS},
+	{name: "async", clear: unix.MS_SYNCHRONOUS},
+	{name: "dirsync", set: unix.MS_DIRSYNC},
+	{name: "noatime", set: unix.MS_NOATIME},
+	{name: "atime", clear: unix.MS_NOATIME},
+	{name: "nodiratime", set: unix.MS_NODIRATIME},
+	{name: "diratime", clear: unix.MS_NODIRATIME},
+	{name: "relatime", set: unix.MS_RELATIME},
+	{name: "norelatime", clear: unix.MS_RELATIME},
+	{name: "strictatime", set: unix.MS_STRICTATIME},
+	{name: "nostrictatime", clear: unix.MS_STRICTATIME},
+	{name: "lazytime", set: unix.MS_LAZYTIME},
+	{name: "nolazytime", clear: unix.MS_LAZYTIME},
+	{name: "silent", set: unix.MS_SILENT},
+	{name: "loud", clear: unix.MS_SILENT},
+	{name: "mand", set: unix.MS_MANDLOCK},
+	{name: "nomand", clear: unix.MS_MANDLOCK},
+
+	{name: "shared", propagation: unix.MS_SHARED},
+	{name: "slave", propagation: unix.MS_SLAVE},
+	{name: "private", propagation: unix.MS_PRIVATE},
+	{name: "unbindable", propagation: unix.MS_UNBINDABLE},
+	{name: "rshared", propagation: unix.MS_SHARED | unix.MS_REC},
+	{name: "rslave", propagation: unix.MS_SLAVE | unix.MS_REC},
+	{name: "rprivate", propagation: unix.MS_PRIVATE | unix.MS_REC},
+	{name: "runbindable", propagation: unix.MS_UNBINDABLE | unix.MS_REC},
+
+	{name: "defaults", ignored: true},
+	{name: "auto", ignored: true},
+	{name: "noauto", ignored: true},
+	{name: "nofail", ignored: true},
+	{name: "_netdev", ignored: true},
+	{name: "user", ignored: true},
+	{name: "nouser", ignored: true},
+	{name: "users", ignored: true},
+	{name: "group", ignored: true},
+	{name: "owner", ignored: true},
+}
+
+// Options are a parsed -o.
+type Options struct {
+	Flags       uintptr
+	Propagation []uintptr // in order, each a call of mount(2)
+	Data        string    // for the file system
+	cleared     uintptr   // flags that were taken back in words (rw, exec, ...)
+}
+
+// ParseOptions reads the comma separated words after -o. Words that it does
+// not know are for the file system. A double-quoted value may hold commas.
+func ParseOptions(words string) (Options, error) {
+	var o Options
+	var data []string
+	for _, word := range splitOptions(words) {
+		known, err := o.apply(word)
+		if err != nil {
+			return Options{}, err
+		}
+		if !known {
+			data = append(data, word)
+		}
+	}
+	o.Data = strings.Join(data, ",")
+	return o, nil
+}
+
+func splitOptions(words string) []string {
+	quoted := false
+	return strings.FieldsFunc(words, func(r rune) bool {
+		if r == '"' {
+			quoted = !quoted
+		}
+		return r == ',' && !quoted
+	})
+}
+
+func (o *Options) apply(word string) (known bool, err error) {
+	if word == "loop" || strings.HasPrefix(word, "loop=") {
+		return true, fmt.Errorf("option loop is not supported: attach the file to a loop device and mount that")
+	}
+	if strings.HasPrefix(word, "x-") || strings.HasPrefix(word, "X-") || strings.HasPrefix(word, "comment=") {
+		return true, nil
+	}
+	for _, opt := range options {
+		if opt.name == word {
+			o.add(opt)
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
+func (o *Options) add(opt option) {
+	if opt.propagation != 0 {
+		o.Propagation = append(o.Propagation, opt.propagation)
+	}
+	o.Flags = o.Flags&^opt.clear | opt.set
+	o.cleared = o.cleared&^opt.set | opt.clear
+}

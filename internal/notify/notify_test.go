@@ -1,0 +1,114 @@
+package notify
+
+import (
+	"bytes"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func TestParse(t *testing.T) {
+	tests := []struct {
+		datagram string
+		want     Message
+		known    bool
+		err      string
+	}{
+		{"READY=1", Message{Kind: Ready}, true, ""},
+		{"READY=1\nSTATUS=fine\n", Message{Kind: Ready}, true, ""},
+		{"READY=0", Message{}, false, ""},
+		{"STOPPING=1", Message{}, false, ""},
+		{"", Message{}, false, ""},
+		{"nonsense\n=\n==", Message{}, false, ""},
+		{
+			"X_KIOS_EVENT=container-started\nX_KIOS_NAMESPACE=default\nX_KIOS_POD=web\nX_KIOS_CONTAINER=app",
+			Message{Kind: ContainerStarted, Namespace: "default", Pod: "web", Container: "app"}, true, "",
+		},
+		{"X_KIOS_EVENT=container-exited\nX_KIOS_EXIT=137", Message{Kind: ContainerExited, Exit: 137}, true, ""},
+		{"X_KIOS_EVENT=image-imported\nX_KIOS_ARCHIVE=a.tar\nX_KIOS_MS=120", Message{Kind: ImageImported, Archive: "a.tar", Took: 120 * time.Millisecond}, true, ""},
+		{"X_KIOS_EVENT=image-failed\nX_KIOS_ERROR=bad\x1b[2Jtar", Message{Kind: ImageFailed, Error: "bad[2Jtar"}, true, ""},
+		{"X_KIOS_EVENT=party", Message{}, false, "X_KIOS_EVENT=party is not known"},
+		{"X_KIOS_EVENT=container-exited\nX_KIOS_EXIT=-1", Message{}, false, "X_KIOS_EXIT=-1 is not a number"},
+		{"X_KIOS_EVENT=image-imported\nX_KIOS_MS=99999999999", Message{}, false, "is not a number"},
+	}
+	for _, tt := range tests {
+		got, known, err := Parse([]byte(tt.datagram))
+		if known != tt.known || (err != nil) != (tt.err != "") || err != nil && !strings.Contains(err.Error(), tt.err) {
+			t.Errorf("Parse(%q) = %v, %v, want %v, %q", tt.datagram, known, err, tt.known, tt.err)
+		}
+		if diff := cmp.Diff(tt.want, got); diff != "" {
+			t.Errorf("Parse(%q) (-want +got):\n%s", tt.datagram, diff)
+		}
+	}
+}
+
+func FuzzParse(f *testing.F) {
+	f.Add([]byte("READY=1"))
+	f.Add([]byte("X_KIOS_EVENT=image-failed\nX_KIOS_ARCHIVE=a\nX_KIOS_ERROR=b\nX_KIOS_MS=1\nX_KIOS_EXIT=2"))
+	f.Fuzz(func(t *testing.T, datagram []byte) {
+		m, _, _ := Parse(datagram)
+		for _, s := range []string{m.Namespace, m.Pod, m.Container, m.Archive, m.Error} {
+			if len(s) > maxError || strings.ContainsAny(s, "\n\x1b\x00") {
+				t.Errorf("%q of %q is not fit to be logged", s, datagram)
+			}
+		}
+		if m.Exit < 0 || m.Took < 0 {
+			t.Errorf("negative number in %+v", m)
+		}
+	})
+}
+
+// run starts a server that knows this process as "me", if known, and returns
+// a connection to it and what it receives or refuses.
+func run(t *testing.T, known bool) (*net.UnixConn, chan string) {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "run", "notify")
+	s, err := Listen(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	events := make(chan string, 10)
+	s.Sender = func(pid int) (string, bool) { return "me", known && pid == os.Getpid() }
+	s.Receive = func(sender string, m Message) { events <- sender + " " + string(m.Kind) }
+	s.Refuse = func(format string, args ...any) { events <- fmt.Sprintf(format, args...) }
+	go s.Run()
+	conn, err := net.DialUnix("unixgram", nil, &net.UnixAddr{Name: path, Net: "unixgram"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close(); s.Close() })
+	return conn, events
+}
+
+func TestServer(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("only root's messages are taken")
+	}
+	conn, events := run(t, true)
+	conn.Write([]byte("READY=1"))
+	if got, want := <-events, "me ready"; got != want {
+		t.Errorf("event = %q, want %q", got, want)
+	}
+	conn.Write(bytes.Repeat([]byte("x"), maxDatagram+1))
+	if got := <-events; !strings.Contains(got, "me sent more than 4096 bytes") {
+		t.Errorf("after a long datagram: %q", got)
+	}
+	conn.Write([]byte("X_KIOS_EVENT=?"))
+	if got := <-events; !strings.Contains(got, "me: X_KIOS_EVENT=? is not known") {
+		t.Errorf("after a bad datagram: %q", got)
+	}
+}
+
+func TestServerRefusesStrangers(t *testing.T) {
+	conn, events := run(t, false)
+	conn.Write([]byte("READY=1"))
+	if got := <-events; !strings.Contains(got, "is not a daemon of this node") {
+		t.Errorf("message of a stranger: %q", got)
+	}
+}

@@ -1,0 +1,289 @@
+// Package oci writes an image of one layer as an archive that containerd,
+// skopeo and podman import: a tar file of an OCI image layout
+// (image-spec v1.1, image-layout.md), made from data in memory and files.
+//
+// The same input gives the same bytes: entries are sorted, belong to root and
+// have no times.
+//
+// The layer is not compressed. Archives lie in the root file system, which is
+// compressed already, and are unpacked at each boot of a machine that keeps its
+// state in memory: what gzip would add there is only the time to undo it.
+//
+// There is no reading, no second layer, no registry and no base image.
+package oci
+
+import (
+	"archive/tar"
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"sort"
+	"strings"
+	"time"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/empty"
+	"github.com/google/go-containerregistry/pkg/v1/mutate"
+	"github.com/google/go-containerregistry/pkg/v1/static"
+	"github.com/google/go-containerregistry/pkg/v1/types"
+)
+
+// Image says what an image is to hold.
+type Image struct {
+	// Name is the full name, such as "kios.local/pause:1". It is what a pod's
+	// manifest must say, and what the importer calls the image.
+	Name         string
+	Architecture string // as Go calls it; "" means amd64
+	Files        []File
+
+	Entrypoint []string
+	Cmd        []string
+	Env        []string // "NAME=value"
+	User       string   // "UID" or "UID:GID"; "" means root
+	WorkingDir string
+	Labels     map[string]string
+}
+
+// File is a file in an image. Its parent directories need not be named: they
+// get mode 0755.
+type File struct {
+	Path string      // absolute, or relative to the root
+	Mode fs.FileMode // permissions; fs.ModeDir for a directory, fs.ModeSymlink for a link
+	From string      // the file on this machine to take the content from; or
+	Data []byte      // the content, or the target of a symbolic link
+}
+
+// Write writes the archive of img to the file at path. There is either a
+// complete archive at path afterwards or what was there before.
+func Write(path string, img Image) error {
+	archive, err := build(img)
+	if err != nil {
+		return fmt.Errorf("make image %s: %w", img.Name, err)
+	}
+	tmp := path + ".tmp"
+	if err := os.WriteFile(tmp, archive, 0o644); err != nil {
+		return fmt.Errorf("write image %s: %w", img.Name, err)
+	}
+	return os.Rename(tmp, path)
+}
+
+func build(img Image) ([]byte, error) {
+	if err := checkName(img.Name); err != nil {
+		return nil, err
+	}
+	if img.Architecture == "" {
+		img.Architecture = "amd64"
+	}
+	content, err := layer(img.Files)
+	if err != nil {
+		return nil, err
+	}
+	image, err := imageOf(img, static.NewLayer(content, types.OCIUncompressedLayer))
+	if err != nil {
+		return nil, err
+	}
+	return archive(img, image)
+}
+
+// checkName demands a registry, a repository and a tag. A shorter name would be
+// completed differently by each tool that reads it.
+func checkName(name string) error {
+	registry, rest, ok := strings.Cut(name, "/")
+	repository, tag, tagged := strings.Cut(rest, ":")
+	if !ok || !tagged || repository == "" || tag == "" || !strings.ContainsAny(registry, ".:") {
+		return fmt.Errorf("name %q must be of the form registry.example/repository:tag", name)
+	}
+	return nil
+}
+
+func imageOf(img Image, layer v1.Layer) (v1.Image, error) {
+	base := mutate.MediaType(empty.Image, types.OCIManifestSchema1)
+	base = mutate.ConfigMediaType(base, types.OCIConfigJSON)
+	image, err := mutate.Append(base, mutate.Addendum{
+		Layer:   layer,
+		History: v1.History{CreatedBy: "kios"},
+	})
+	if err != nil {
+		return nil, err
+	}
+	config, err := image.ConfigFile()
+	if err != nil {
+		return nil, err
+	}
+	config = config.DeepCopy()
+	config.OS, config.Architecture = "linux", img.Architecture
+	config.Created = v1.Time{Time: time.Unix(0, 0).UTC()} // as all times here
+	config.Config = v1.Config{
+		Entrypoint: img.Entrypoint,
+		Cmd:        img.Cmd,
+		Env:        img.Env,
+		User:       img.User,
+		WorkingDir: img.WorkingDir,
+		Labels:     img.Labels,
+	}
+	return mutate.ConfigFile(image, config)
+}
+
+// archive packs the image into an OCI layout. index.json names it twice: by the
+// annotation of the specification, which many tools take for the tag only, and
+// by the one that containerd reads.
+func archive(img Image, image v1.Image) ([]byte, error) {
+	index, err := indexOf(img, image).RawManifest()
+	if err != nil {
+		return nil, err
+	}
+	entries := map[string][]byte{
+		"oci-layout": []byte(`{"imageLayoutVersion":"1.0.0"}`),
+		"index.json": index,
+	}
+	if err := addBlobs(entries, image); err != nil {
+		return nil, err
+	}
+	var files []File
+	for name, data := range entries {
+		files = append(files, File{Path: name, Mode: 0o644, Data: data})
+	}
+	return tarOf(files)
+}
+
+func indexOf(img Image, image v1.Image) v1.ImageIndex {
+	return mutate.AppendManifests(mutate.IndexMediaType(empty.Index, types.OCIImageIndex), mutate.IndexAddendum{
+		Add: image,
+		Descriptor: v1.Descriptor{
+			Platform: &v1.Platform{OS: "linux", Architecture: img.Architecture},
+			Annotations: map[string]string{
+				"org.opencontainers.image.ref.name": img.Name,
+				"io.containerd.image.name":          img.Name,
+			},
+		},
+	})
+}
+
+func addBlobs(entries map[string][]byte, image v1.Image) error {
+	manifest, err := image.RawManifest()
+	if err != nil {
+		return err
+	}
+	config, err := image.RawConfigFile()
+	if err != nil {
+		return err
+	}
+	blobs := [][]byte{manifest, config}
+	layers, err := image.Layers()
+	if err != nil {
+		return err
+	}
+	for _, l := range layers {
+		r, err := l.Compressed() // as it is stored: not compressed
+		if err != nil {
+			return err
+		}
+		data, err := io.ReadAll(r)
+		if err != nil {
+			return err
+		}
+		blobs = append(blobs, data)
+	}
+	for _, data := range blobs {
+		hash, _, err := v1.SHA256(bytes.NewReader(data))
+		if err != nil {
+			return err
+		}
+		entries["blobs/sha256/"+hash.Hex] = data
+	}
+	return nil
+}
+
+// layer returns the tar file of the image's files and their directories.
+func layer(files []File) ([]byte, error) {
+	all := map[string]File{}
+	for _, f := range files {
+		f.Path = strings.TrimPrefix(path.Clean("/"+f.Path), "/")
+		if f.Path == "" {
+			return nil, errors.New("a file has no path")
+		}
+		if _, twice := all[f.Path]; twice {
+			return nil, fmt.Errorf("/%s is there twice", f.Path)
+		}
+		all[f.Path] = f
+	}
+	for name := range all {
+		for dir := path.Dir(name); dir != "."; dir = path.Dir(dir) {
+			f, ok := all[dir]
+			if ok && !f.Mode.IsDir() {
+				return nil, fmt.Errorf("/%s is a file, and the directory of /%s", dir, name)
+			}
+			if !ok {
+				all[dir] = File{Path: dir, Mode: fs.ModeDir | 0o755}
+			}
+		}
+	}
+	var list []File
+	for _, f := range all {
+		list = append(list, f)
+	}
+	return tarOf(list)
+}
+
+// tarOf packs the files, sorted by path, so that a directory comes before what
+// it holds.
+func tarOf(files []File) ([]byte, error) {
+	sort.Slice(files, func(i, j int) bool { return files[i].Path < files[j].Path })
+	var b bytes.Buffer
+	w := tar.NewWriter(&b)
+	for _, f := range files {
+		if err := addFile(w, f); err != nil {
+			return nil, fmt.Errorf("add /%s: %w", f.Path, err)
+		}
+	}
+	if err := w.Close(); err != nil {
+		return nil, err
+	}
+	return b.Bytes(), nil
+}
+
+func addFile(w *tar.Writer, f File) error {
+	header, data, err := entry(f)
+	if err != nil {
+		return err
+	}
+	if err := w.WriteHeader(header); err != nil {
+		return err
+	}
+	_, err = w.Write(data)
+	return err
+}
+
+// entry returns a header without owner, time or anything else that depends on
+// when and where it is made, and the content.
+func entry(f File) (*tar.Header, []byte, error) {
+	h := &tar.Header{Name: f.Path, Mode: int64(f.Mode.Perm())}
+	switch {
+	case f.Mode.IsDir():
+		h.Typeflag, h.Name = tar.TypeDir, f.Path+"/"
+		return h, nil, nil
+	case f.Mode&fs.ModeSymlink != 0:
+		h.Typeflag, h.Linkname, h.Mode = tar.TypeSymlink, string(f.Data), 0o777
+		return h, nil, nil
+	case f.Mode.Type() != 0:
+		return nil, nil, fmt.Errorf("files of type %s are not supported", f.Mode.Type())
+	}
+	data, err := f.content()
+	if err != nil {
+		return nil, nil, err
+	}
+	h.Typeflag, h.Size = tar.TypeReg, int64(len(data))
+	return h, data, nil
+}
+
+func (f File) content() ([]byte, error) {
+	if f.From == "" {
+		return f.Data, nil
+	}
+	return os.ReadFile(filepath.Clean(f.From))
+}

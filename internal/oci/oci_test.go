@@ -1,0 +1,242 @@
+package oci
+
+import (
+	"archive/tar"
+	"bytes"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/layout"
+	"github.com/google/go-containerregistry/pkg/v1/validate"
+)
+
+func example(t *testing.T) Image {
+	t.Helper()
+	program := filepath.Join(t.TempDir(), "program")
+	if err := os.WriteFile(program, []byte("\x7fELF"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return Image{
+		Name: "kios.local/example:1",
+		Files: []File{
+			{Path: "/usr/bin/program", Mode: 0o555, From: program},
+			{Path: "etc/passwd", Mode: 0o644, Data: []byte("root:x:0:0::/:\n")},
+			{Path: "/bin", Mode: fs.ModeSymlink, Data: []byte("usr/bin")},
+			{Path: "/tmp", Mode: fs.ModeDir | 0o700},
+		},
+		Entrypoint: []string{"/usr/bin/program"},
+		Cmd:        []string{"-v"},
+		Env:        []string{"A=b"},
+		User:       "65534:65534",
+		Labels:     map[string]string{"z": "1", "a": "2"},
+	}
+}
+
+func write(t *testing.T, img Image) string {
+	t.Helper()
+	out := filepath.Join(t.TempDir(), "image.tar")
+	if err := Write(out, img); err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+func TestWriteIsReproducible(t *testing.T) {
+	one, err := os.ReadFile(write(t, example(t)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	img := example(t) // the file's path and times differ, and the order here:
+	img.Files[0], img.Files[3] = img.Files[3], img.Files[0]
+	two, err := os.ReadFile(write(t, img))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(one, two) {
+		t.Error("two archives of the same image differ")
+	}
+}
+
+// Reads the archive with go-containerregistry, which checks that manifests,
+// sizes and media types fit together. It cannot look into layers that are not
+// compressed, so their digests are checked here.
+func TestWriteIsValid(t *testing.T) {
+	dir := unpack(t, write(t, example(t)))
+	checkBlobs(t, dir)
+	index, err := layout.ImageIndexFromPath(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := validate.Index(index, validate.Fast); err != nil {
+		t.Error(err)
+	}
+	manifest, err := index.IndexManifest()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(manifest.Manifests) != 1 {
+		t.Fatalf("%d images, want 1", len(manifest.Manifests))
+	}
+	d := manifest.Manifests[0]
+	for _, key := range []string{"org.opencontainers.image.ref.name", "io.containerd.image.name"} {
+		if got := d.Annotations[key]; got != "kios.local/example:1" {
+			t.Errorf("annotation %s = %q, want the image's name", key, got)
+		}
+	}
+	if got := d.Platform.String(); got != "linux/amd64" {
+		t.Errorf("platform = %s, want linux/amd64", got)
+	}
+	image, err := index.Image(d.Digest)
+	if err != nil {
+		t.Fatal(err)
+	}
+	checkConfig(t, image)
+	checkLayer(t, image)
+}
+
+// checkBlobs checks that each blob is named by its digest.
+func checkBlobs(t *testing.T, dir string) {
+	t.Helper()
+	blobs, _ := filepath.Glob(filepath.Join(dir, "blobs/sha256/*"))
+	if len(blobs) != 3 {
+		t.Errorf("%d blobs, want manifest, config and layer", len(blobs))
+	}
+	for _, path := range blobs {
+		content, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := fmt.Sprintf("%x", sha256.Sum256(content)); got != filepath.Base(path) {
+			t.Errorf("blob %s has digest %s", filepath.Base(path), got)
+		}
+	}
+}
+
+func checkConfig(t *testing.T, image v1.Image) {
+	t.Helper()
+	config, err := image.ConfigFile()
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := v1.Config{
+		Entrypoint: []string{"/usr/bin/program"}, Cmd: []string{"-v"}, Env: []string{"A=b"},
+		User: "65534:65534", Labels: map[string]string{"z": "1", "a": "2"},
+	}
+	if diff := cmp.Diff(want, config.Config); diff != "" {
+		t.Errorf("config, want -, got +:\n%s", diff)
+	}
+}
+
+func checkLayer(t *testing.T, image v1.Image) {
+	t.Helper()
+	layers, err := image.Layers()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(layers) != 1 {
+		t.Fatalf("%d layers, want 1", len(layers))
+	}
+	digest, _ := layers[0].Digest()
+	if diffID, _ := layers[0].DiffID(); diffID != digest {
+		t.Errorf("the layer's content is %s and its blob %s, want the same", diffID, digest)
+	}
+	r, err := layers[0].Uncompressed()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	eachEntry(t, r, func(h *tar.Header, content []byte) {
+		if h.Uid != 0 || h.Gid != 0 || h.ModTime.Unix() != 0 {
+			t.Errorf("%s belongs to %d:%d and is from %s", h.Name, h.Uid, h.Gid, h.ModTime)
+		}
+		got = append(got, h.FileInfo().Mode().String()+" "+h.Name+" "+h.Linkname+string(content))
+	})
+	want := []string{
+		"Lrwxrwxrwx bin usr/bin",
+		"drwxr-xr-x etc/ ",
+		"-rw-r--r-- etc/passwd root:x:0:0::/:\n",
+		"drwx------ tmp/ ",
+		"drwxr-xr-x usr/ ",
+		"drwxr-xr-x usr/bin/ ",
+		"-r-xr-xr-x usr/bin/program \x7fELF",
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("the layer, want -, got +:\n%s", diff)
+	}
+}
+
+func TestWriteRefuses(t *testing.T) {
+	file := File{Path: "/a", Mode: 0o644}
+	for _, tc := range []struct {
+		name, want string
+		img        Image
+	}{
+		{"no name", "must be of the form", Image{}},
+		{"no registry", "must be of the form", Image{Name: "pause:1"}},
+		{"no tag", "must be of the form", Image{Name: "kios.local/pause"}},
+		{"a path twice", "/a is there twice", Image{Name: "kios.local/x:1", Files: []File{file, {Path: "a/../a"}}}},
+		{"no path", "has no path", Image{Name: "kios.local/x:1", Files: []File{{Path: "/"}}}},
+		{"file as directory", "/a is a file", Image{Name: "kios.local/x:1", Files: []File{file, {Path: "/a/b"}}}},
+		{"device", "not supported", Image{Name: "kios.local/x:1", Files: []File{{Path: "/d", Mode: fs.ModeDevice}}}},
+		{"missing source", "no-such-file", Image{Name: "kios.local/x:1", Files: []File{{Path: "/a", From: "/no-such-file"}}}},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			out := filepath.Join(t.TempDir(), "image.tar")
+			if err := Write(out, tc.img); err == nil || !strings.Contains(err.Error(), tc.want) {
+				t.Errorf("Write = %v, want an error with %q", err, tc.want)
+			}
+			if _, err := os.Stat(out); !errors.Is(err, fs.ErrNotExist) {
+				t.Errorf("a file was written: %v", err)
+			}
+		})
+	}
+}
+
+// unpack unpacks an archive into a directory.
+func unpack(t *testing.T, archive string) string {
+	t.Helper()
+	f, err := os.Open(archive)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	dir := t.TempDir()
+	eachEntry(t, f, func(h *tar.Header, content []byte) {
+		target := filepath.Join(dir, h.Name)
+		if err := os.MkdirAll(filepath.Dir(target), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(target, content, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	})
+	return dir
+}
+
+func eachEntry(t *testing.T, r io.Reader, do func(*tar.Header, []byte)) {
+	t.Helper()
+	tr := tar.NewReader(r)
+	for {
+		h, err := tr.Next()
+		if err == io.EOF {
+			return
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		content, err := io.ReadAll(tr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		do(h, content)
+	}
+}

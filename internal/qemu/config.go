@@ -1,0 +1,255 @@
+package qemu
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+)
+
+// check finds what QEMU would refuse, or would not notice, and says how to
+// mend it.
+func (c Config) check() error {
+	if c.Dir == "" {
+		return errors.New("qemu: Config.Dir is not set")
+	}
+	for _, file := range []string{c.Kernel, c.Initrd} {
+		if err := statBuilt(file); file != "" && err != nil {
+			return err
+		}
+	}
+	if c.Kernel == "" && len(c.Disks) == 0 {
+		return errors.New("the machine has neither a kernel nor a disk to boot from")
+	}
+	for _, d := range c.Disks {
+		if _, err := os.Stat(d.Path); err != nil {
+			return fmt.Errorf("disk: %w", err)
+		}
+		if deviceFor(d.Bus) == "" {
+			return fmt.Errorf("disk %s: unknown bus %q (virtio, nvme, scsi or ahci)", d.Path, d.Bus)
+		}
+	}
+	return checkMemory(c.Memory)
+}
+
+// statBuilt looks for a file that the build makes.
+func statBuilt(file string) error {
+	if _, err := os.Stat(file); err != nil {
+		return fmt.Errorf("%w (make it with kios build)", err)
+	}
+	return nil
+}
+
+func checkMemory(want int64) error {
+	f, err := os.Open("/proc/meminfo")
+	if err != nil {
+		return nil // not Linux: QEMU itself will say so
+	}
+	defer f.Close()
+	free := memAvailable(f)
+	if free > 0 && want > free {
+		return fmt.Errorf("a machine of %d MiB does not fit: the host has %d MiB of memory available (ask for less, or stop other programs)", want>>20, free>>20)
+	}
+	return nil
+}
+
+// memAvailable returns the bytes of proc_meminfo(5)'s MemAvailable, or 0.
+func memAvailable(r io.Reader) int64 {
+	for s := bufio.NewScanner(r); s.Scan(); {
+		fields := strings.Fields(s.Text())
+		if len(fields) >= 2 && fields[0] == "MemAvailable:" {
+			kib, _ := strconv.ParseInt(fields[1], 10, 64)
+			return kib << 10
+		}
+	}
+	return 0
+}
+
+// args is QEMU's command line. Descriptor 3 is the serial line, 4 the monitor.
+func (c Config) args(ports map[int]int) []string {
+	args := []string{
+		"-name", "kios",
+		"-nodefaults", "-no-user-config",
+		"-display", "none", "-vga", "none",
+		"-machine", "q35",
+		"-m", fmt.Sprintf("%dM", c.Memory>>20),
+		"-smp", strconv.Itoa(c.CPUs),
+		"-chardev", "socket,id=serial,fd=3", "-serial", "chardev:serial",
+		"-chardev", "socket,id=qmp,fd=4", "-mon", "chardev=qmp,mode=control",
+		"-device", "virtio-rng-pci",
+	}
+	args = append(args, c.Accel.args()...)
+	args = append(args, c.bootArgs()...)
+	for i, d := range c.Disks {
+		args = append(args, d.args(i, c.Kernel == "")...)
+	}
+	args = append(args, c.networkArgs(ports)...)
+	for i := range c.HotplugPorts {
+		args = append(args, "-device", fmt.Sprintf("pcie-root-port,id=hotplug%d,chassis=%d", i, i+1))
+	}
+	if c.NoReboot {
+		args = append(args, "-no-reboot")
+	}
+	return append(args, c.Args...)
+}
+
+func (c Config) bootArgs() []string {
+	if c.Kernel == "" {
+		return []string{
+			"-drive", "if=pflash,unit=0,format=raw,readonly=on,file=" + firmwareCode,
+			"-drive", "if=pflash,unit=1,format=raw,file=" + escape(c.varsFile()),
+		}
+	}
+	args := []string{"-kernel", c.Kernel, "-append", c.Append}
+	if c.Initrd != "" {
+		args = append(args, "-initrd", c.Initrd)
+	}
+	return args
+}
+
+func (d Disk) args(i int, boot bool) []string {
+	format := d.Format
+	if format == "" {
+		format = DetectFormat(d.Path)
+	}
+	drive := fmt.Sprintf("if=none,id=drive%d,file=%s,format=%s,discard=unmap", i, escape(d.Path), format)
+	for _, option := range []struct {
+		on   bool
+		text string
+	}{
+		{d.ReadOnly, "readonly=on"},
+		{d.Snapshot, "snapshot=on"},
+		{d.Unsafe, "cache=unsafe"},
+	} {
+		if option.on {
+			drive += "," + option.text
+		}
+	}
+	device := fmt.Sprintf("%s,drive=drive%d,id=disk%d,serial=%s", deviceFor(d.Bus), i, i, d.serial(i))
+	if boot {
+		device += fmt.Sprintf(",bootindex=%d", i)
+	}
+	args := []string{"-drive", drive}
+	if d.Bus == "scsi" {
+		args = append(args, "-device", fmt.Sprintf("virtio-scsi-pci,id=scsi%d", i))
+		device += fmt.Sprintf(",bus=scsi%d.0", i)
+	}
+	return append(args, "-device", device)
+}
+
+func (d Disk) serial(i int) string {
+	if d.Serial != "" {
+		return d.Serial
+	}
+	return fmt.Sprintf("disk%d", i) // NVMe insists on one
+}
+
+func deviceFor(bus string) string {
+	return map[string]string{
+		"":       "virtio-blk-pci",
+		"virtio": "virtio-blk-pci",
+		"nvme":   "nvme",
+		"scsi":   "scsi-hd",
+		"ahci":   "ide-hd",
+	}[bus]
+}
+
+func (c Config) networkArgs(ports map[int]int) []string {
+	if c.NoNetwork {
+		return nil
+	}
+	net := "user,id=net0"
+	if c.Isolated {
+		net += ",restrict=on"
+	}
+	for _, p := range c.Forward {
+		net += fmt.Sprintf(",hostfwd=tcp:127.0.0.1:%d-:%d", ports[p.Guest], p.Guest)
+	}
+	card := "virtio-net-pci,id=nic0,netdev=net0,romfile=" // no network boot
+	if c.MAC != "" {
+		card += ",mac=" + c.MAC
+	}
+	return []string{"-netdev", net, "-device", card}
+}
+
+// escape doubles commas, which separate options.
+func escape(path string) string { return strings.ReplaceAll(path, ",", ",,") }
+
+// DetectFormat says "qcow2" for a file that starts like one, else "raw".
+func DetectFormat(path string) string {
+	f, err := os.Open(path)
+	if err != nil {
+		return "raw"
+	}
+	defer f.Close()
+	magic := make([]byte, 4)
+	if _, err := io.ReadFull(f, magic); err == nil && bytes.Equal(magic, []byte("QFI\xfb")) {
+		return "qcow2"
+	}
+	return "raw"
+}
+
+var errPortTaken = errors.New("a forwarded port is taken")
+
+// choosePorts maps guest ports to host ports, and finds free ones for those
+// that leave the choice. Another program may take such a port before QEMU
+// does; Start then tries again.
+func choosePorts(forward []Port) (map[int]int, error) {
+	ports := map[int]int{}
+	for _, p := range forward {
+		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", p.Host))
+		if err != nil {
+			return nil, fmt.Errorf("%w: 127.0.0.1:%d (choose another, or none for a free one): %w", errPortTaken, p.Host, err)
+		}
+		defer l.Close()
+		ports[p.Guest] = l.Addr().(*net.TCPAddr).Port
+	}
+	return ports, nil
+}
+
+// lostPort reports whether QEMU failed on a port that choosePorts had chosen.
+func lostPort(err error, forward []Port) bool {
+	for _, p := range forward {
+		if p.Host != 0 {
+			return false
+		}
+	}
+	return errors.Is(err, errPortTaken)
+}
+
+// The firmware as Debian's package ovmf installs it: the variant without
+// Secure Boot, with flash of 4 MiB.
+const (
+	firmwareCode = "/usr/share/OVMF/OVMF_CODE_4M.fd"
+	firmwareVars = "/usr/share/OVMF/OVMF_VARS_4M.fd"
+)
+
+func (c Config) varsFile() string { return filepath.Join(c.Dir, "efivars.fd") }
+
+// copyVars gives a machine flash of its own for the firmware's variables. One
+// that is there already is kept, as a real machine keeps them.
+func copyVars(dir string) error {
+	dst := Config{Dir: dir}.varsFile()
+	if _, err := os.Stat(dst); err == nil {
+		return nil
+	}
+	for _, file := range []string{firmwareCode, firmwareVars} {
+		if _, err := os.Stat(file); err != nil {
+			return fmt.Errorf("UEFI firmware is not installed: %w (apt-get install ovmf)", err)
+		}
+	}
+	vars, err := os.ReadFile(firmwareVars)
+	if err != nil {
+		return fmt.Errorf("copy the firmware's variables: %w", err)
+	}
+	if err := os.WriteFile(dst, vars, 0o600); err != nil {
+		return fmt.Errorf("copy the firmware's variables: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,96 @@
+package resolvconf
+
+import (
+	"errors"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func addrs(list ...string) []netip.Addr {
+	var out []netip.Addr
+	for _, s := range list {
+		out = append(out, netip.MustParseAddr(s))
+	}
+	return out
+}
+
+func TestRender(t *testing.T) {
+	for _, tc := range []struct {
+		name    string
+		sources []Source
+		want    string
+	}{
+		{"nothing", nil, ""},
+		{"one", []Source{{addrs("10.0.2.3"), []string{"example.org"}}}, "search example.org\nnameserver 10.0.2.3\n"},
+		{
+			"merged without repetition, three servers at most",
+			[]Source{
+				{addrs("10.0.0.1", "10.0.0.2"), []string{"a.example"}},
+				{addrs("10.0.0.2", "10.0.0.3", "10.0.0.4"), []string{"A.example", "b.example"}},
+			},
+			"search a.example b.example\nnameserver 10.0.0.1\nnameserver 10.0.0.2\nnameserver 10.0.0.3\n",
+		},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			if diff := cmp.Diff(Marker+"\n"+tc.want, string(Render(tc.sources))); diff != "" {
+				t.Errorf("Render, want -, got +:\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestWrite(t *testing.T) {
+	content := string(Render([]Source{{Servers: addrs("10.0.0.1")}}))
+	for _, tc := range []struct {
+		name    string
+		before  string // "" means no file
+		foreign bool
+	}{
+		{"absent", "", false},
+		{"ours", Marker + "\nnameserver 10.9.9.9\n", false},
+		{"the same", content, false},
+		{"the user's", "nameserver 192.0.2.1\n", true},
+		{"the user's, marker in another line", "# mine\n" + Marker + "\n", true},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "resolv.conf")
+			want := content
+			if tc.before != "" {
+				writeFile(t, path, tc.before)
+			}
+			if tc.foreign {
+				want = tc.before
+			}
+			if err := Write(path, []byte(content)); errors.Is(err, ErrForeign) != tc.foreign || err != nil && !tc.foreign {
+				t.Errorf("Write = %v, want foreign: %v", err, tc.foreign)
+			}
+			if got, _ := os.ReadFile(path); string(got) != want {
+				t.Errorf("the file is %q, want %q", got, want)
+			}
+			if left, _ := filepath.Glob(filepath.Join(filepath.Dir(path), ".*")); left != nil {
+				t.Errorf("temporary files are left: %v", left)
+			}
+		})
+	}
+}
+
+func TestWriteLeavesSymlink(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "resolv.conf")
+	if err := os.Symlink("/nowhere/resolv.conf", path); err != nil {
+		t.Fatal(err)
+	}
+	if err := Write(path, Render(nil)); !errors.Is(err, ErrForeign) {
+		t.Errorf("Write on a symbolic link = %v, want ErrForeign", err)
+	}
+}
+
+func writeFile(t *testing.T, path, content string) {
+	t.Helper()
+	if err := os.WriteFile(path, []byte(content), 0o644); err != nil {
+		t.Fatal(err)
+	}
+}

@@ -1,0 +1,116 @@
+// Package switchroot is stage 1: what /init of the initramfs does. It mounts
+// the root file system, an EROFS image that lies in the initramfs, makes it
+// the root and runs PID 1 from it. There is no loop device in between: EROFS
+// reads from a file (CONFIG_EROFS_FS_BACKED_BY_FILE, Linux 6.12), and frees
+// what it has not been asked for lately like any page cache.
+//
+// The initramfs must be a ramfs (rootfstype=ramfs), because EROFS cannot read
+// from a tmpfs.
+package switchroot
+
+import (
+	"errors"
+	"fmt"
+	"os"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	image   = "/rootfs.erofs"
+	newRoot = "/root"
+	program = "/bin/init"
+	// extra holds files that were put into the initramfs for this boot.
+	extra = "/extra"
+)
+
+// Wanted reports whether this is the initramfs: the root has a /bin.
+func Wanted() bool {
+	_, err := os.Stat(program)
+	return errors.Is(err, os.ErrNotExist)
+}
+
+// Run moves into the root file system and runs its PID 1 with the given
+// arguments. It returns only if that was not possible.
+func Run(args []string) error {
+	steps := []func() error{mountDev, mountRoot, mountRun, bindExtra, moveDev, forgetInit, moveRoot}
+	for _, step := range steps {
+		if err := step(); err != nil {
+			return err
+		}
+	}
+	args = append([]string{program}, args[1:]...)
+	return fmt.Errorf("run %s: %w", program, unix.Exec(program, args, os.Environ()))
+}
+
+func mountDev() error {
+	err := unix.Mount("devtmpfs", "/dev", "devtmpfs", unix.MS_NOSUID|unix.MS_NOEXEC, "mode=0755")
+	if err != nil && !errors.Is(err, unix.EBUSY) {
+		return fmt.Errorf("mount devtmpfs on /dev: %w", err)
+	}
+	return nil
+}
+
+func mountRoot() error {
+	err := unix.Mount(image, newRoot, "erofs", unix.MS_RDONLY|unix.MS_NOSUID|unix.MS_NODEV, "")
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, unix.ENOTBLK):
+		return fmt.Errorf("mount %s: the kernel cannot mount EROFS from a file: it needs CONFIG_EROFS_FS_BACKED_BY_FILE (Linux 6.12) and rootfstype=ramfs on the command line", image)
+	case errors.Is(err, unix.EINVAL), errors.Is(err, unix.EUCLEAN):
+		return fmt.Errorf("mount %s: it is damaged, or rootfstype=ramfs is missing on the kernel command line: %w", image, err)
+	}
+	return fmt.Errorf("mount %s: %w", image, err)
+}
+
+func mountRun() error {
+	if err := unix.Mount("tmpfs", newRoot+"/run", "tmpfs", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, "mode=0755"); err != nil {
+		return fmt.Errorf("mount tmpfs on /run: %w", err)
+	}
+	return nil
+}
+
+// bindExtra keeps in sight what came with the initramfs.
+func bindExtra() error {
+	if _, err := os.Stat(extra); err != nil {
+		return nil
+	}
+	target := newRoot + "/run/kios/extra"
+	if err := os.MkdirAll(target, 0o755); err != nil {
+		return err
+	}
+	if err := unix.Mount(extra, target, "", unix.MS_BIND, ""); err != nil {
+		return fmt.Errorf("bind %s: %w", extra, err)
+	}
+	flags := uintptr(unix.MS_REMOUNT | unix.MS_BIND | unix.MS_RDONLY | unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC)
+	return unix.Mount("", target, "", flags, "")
+}
+
+func moveDev() error {
+	if err := unix.Mount("/dev", newRoot+"/dev", "", unix.MS_MOVE, ""); err != nil {
+		return fmt.Errorf("move /dev: %w", err)
+	}
+	return nil
+}
+
+// forgetInit frees the memory of this program's file once it has run another.
+func forgetInit() error {
+	os.Remove("/init")
+	return nil
+}
+
+// moveRoot makes the new root the root. The initramfs itself cannot be
+// unmounted; it stays out of sight below.
+func moveRoot() error {
+	if err := unix.Chdir(newRoot); err != nil {
+		return fmt.Errorf("enter %s: %w", newRoot, err)
+	}
+	if err := unix.Mount(".", "/", "", unix.MS_MOVE, ""); err != nil {
+		return fmt.Errorf("move %s to /: %w", newRoot, err)
+	}
+	if err := unix.Chroot("."); err != nil {
+		return fmt.Errorf("change the root: %w", err)
+	}
+	return unix.Chdir("/")
+}

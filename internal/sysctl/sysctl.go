@@ -1,0 +1,110 @@
+// Package sysctl sets kernel parameters from a table, by way of /proc/sys (see
+// Documentation/admin-guide/sysctl in the kernel).
+package sysctl
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+// Setting is one parameter and who needs it to be so.
+type Setting struct {
+	Key   string // as sysctl(8) takes it; * stands for any one name
+	Value string
+	Why   string
+}
+
+// Node is what a Kubernetes node wants.
+var Node = []Setting{
+	{"net.ipv4.ip_forward", "1", "pods are reached through the node"},
+	{"net.ipv6.conf.all.forwarding", "1", "the same for IPv6"},
+	{"net.ipv6.conf.default.accept_ra", "2", "take router advertisements although forwarding is on, or IPv6 has no default route"},
+	{"net.ipv6.conf.*.accept_ra", "2", "interfaces that are there already do not follow default"},
+	{"net.bridge.bridge-nf-call-iptables", "1", "service addresses work between pods on one bridge; only with br_netfilter"},
+	{"net.bridge.bridge-nf-call-ip6tables", "1", "the same for IPv6"},
+
+	{"vm.overcommit_memory", "1", "the kubelet's protectKernelDefaults: memory is limited by cgroups, not by promises"},
+	{"vm.panic_on_oom", "0", "the kubelet's protectKernelDefaults: kill a process, not the node"},
+	{"kernel.panic", "10", "the kubelet's protectKernelDefaults: restart ten seconds after a panic"},
+	{"kernel.panic_on_oops", "1", "the kubelet's protectKernelDefaults: after an oops nothing can be trusted"},
+	{"kernel.keys.root_maxkeys", "1000000", "the kubelet's protectKernelDefaults: a key ring for each container"},
+	{"kernel.keys.root_maxbytes", "25000000", "the kubelet's protectKernelDefaults: 25 bytes for each key"},
+
+	{"vm.max_map_count", "262144", "databases and search engines in pods refuse to start with less"},
+	{"fs.inotify.max_user_instances", "8192", "kubelet, containerd and many pods of one user each want several"},
+	{"fs.inotify.max_user_watches", "524288", "log collectors watch every log of the node"},
+	{"kernel.pid_max", "4194304", "32,768 processes are few for a node with hundreds of pods"},
+
+	{"kernel.modprobe", "/bin/modprobe", "the kernel's default, /sbin/modprobe, goes through a link"},
+	{"kernel.core_pattern", "", "no core dumps: they would fill the disk with secrets, and a pipe would run on the host"},
+	{"kernel.dmesg_restrict", "1", "kernel addresses and hardware are no business of pods"},
+	{"kernel.kptr_restrict", "2", "as above"},
+	{"kernel.unprivileged_bpf_disabled", "2", "BPF programs are for pods with CAP_BPF"},
+	{"kernel.yama.ptrace_scope", "1", "a process traces only its children"},
+	{"kernel.perf_event_paranoid", "2", "no kernel profiling without CAP_PERFMON"},
+	{"kernel.kexec_load_disabled", "1", "no other kernel without firmware and its Secure Boot; cannot be undone"},
+	{"fs.protected_symlinks", "1", "links in directories that all may write to are a way into other users' files"},
+	{"fs.protected_hardlinks", "1", "as above"},
+	{"fs.protected_fifos", "1", "as above"},
+	{"fs.protected_regular", "2", "as above"},
+	{"fs.suid_dumpable", "0", "no memory images of programs that changed their user"},
+}
+
+// Without returns the settings without the one of the given key.
+func Without(settings []Setting, key string) []Setting {
+	var left []Setting
+	for _, s := range settings {
+		if s.Key != key {
+			left = append(left, s)
+		}
+	}
+	return left
+}
+
+// Apply sets each parameter below root, "/proc/sys". Those that the kernel
+// lacks are returned by name, those that could not be set as errors.
+func Apply(root string, settings []Setting) (missing []string, errs []error) {
+	for _, s := range settings {
+		err := s.apply(root)
+		switch {
+		case errors.Is(err, os.ErrNotExist):
+			missing = append(missing, s.Key)
+		case err != nil:
+			errs = append(errs, fmt.Errorf("set %s to %q: %w", s.Key, s.Value, err))
+		}
+	}
+	return missing, errs
+}
+
+func (s Setting) apply(root string) error {
+	pattern := filepath.Join(root, strings.ReplaceAll(s.Key, ".", "/"))
+	files := []string{pattern}
+	if strings.Contains(s.Key, "*") {
+		files, _ = filepath.Glob(pattern)
+	}
+	for _, file := range files {
+		if err := set(file, s.Value); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// set writes only what changes: some parameters cost a pass over all CPUs or
+// interfaces with each write.
+func set(file, value string) error {
+	now, err := os.ReadFile(file)
+	if err == nil && strings.TrimSpace(string(now)) == value {
+		return nil
+	}
+	f, err := os.OpenFile(file, os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	_, err = f.WriteString(value + "\n")
+	return err
+}

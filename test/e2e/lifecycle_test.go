@@ -1,0 +1,195 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"kios/internal/gpt"
+	"kios/internal/qemu"
+)
+
+func TestPowerButtonGivesContainersTime(t *testing.T) {
+	n := boot(t, setup{pods: map[string]string{
+		"polite": pod("polite", "/var/lib/polite", "-on-term", "/data/stopped", "-linger", "2s"),
+	}})
+	n.running("polite")
+	n.running("probe")
+	n.powerOff()
+	n.demandCleanDisk()
+	if got := n.fileOnDisk("/data/lib/polite/stopped"); got == "" {
+		t.Error("the container was not given time: it has not written its last file")
+	}
+	for _, step := range []string{"kubelet", "containers", "containerd", "mounts"} {
+		if !n.consoleHas("kios: stop " + step + " ") {
+			t.Errorf("the console does not tell of the stop of %s", step)
+		}
+	}
+}
+
+func TestStateSurvivesReboot(t *testing.T) {
+	n := boot(t, setup{pods: map[string]string{"app": pod("app", "/var/lib/app")}})
+	n.running("probe")
+	n.running("app")
+	n.probe("write", "/var/lib/app/file", "kept")
+	key := n.probe("sha256", "/var/lib/kubelet/pki/kubelet-server.key")
+	id := n.probe("cat", "/etc/machine-id")
+	n.expect(`image probe.tar imported`)
+	n.pressCtrlAltDel()
+	n.demandCleanDisk()
+
+	n.reboot()
+	n.running("probe")
+	if got := n.probe("cat", "/var/lib/app/file"); strings.TrimSpace(got) != "kept" {
+		t.Errorf("the file of the first boot holds %q, want kept", got)
+	}
+	if got := n.probe("sha256", "/var/lib/kubelet/pki/kubelet-server.key"); got != key {
+		t.Errorf("the kubelet's key has changed: %s, was %s", got, key)
+	}
+	if got := n.probe("cat", "/etc/machine-id"); got != id {
+		t.Errorf("the machine-id has changed: %s, was %s", got, id)
+	}
+	if n.consoleHas(`image .* imported`) {
+		t.Error("an image that was there is imported again")
+	}
+}
+
+func TestKilledDaemonsComeBack(t *testing.T) {
+	n := boot(t, setup{pods: map[string]string{"steady": pod("steady", "/var/lib/steady")}})
+	before := n.running("steady").Containers[0]
+	n.running("probe")
+	for _, name := range []string{"containerd", "kubelet"} {
+		n.Mark()
+		// The kubelet that carries the request may be the one that dies.
+		_, _ = n.tryProbe(context.WithoutCancel(t.Context()), "kill", name)
+		n.expect(name + ` \(pid \d+\) ended .*killed by SIGKILL`)
+		n.expect(name + ` ready`)
+	}
+	after := n.running("steady").Containers[0]
+	if after.Restarts != before.Restarts || !after.Running.StartedAt.Equal(before.Running.StartedAt) {
+		t.Errorf("the container was restarted: %+v, was %+v", after, before)
+	}
+	if got := n.probe("cat", "/proc/1/comm"); strings.TrimSpace(got) != "init" {
+		t.Errorf("PID 1 is %q", got)
+	}
+}
+
+func TestPowerCutLosesNothingSynced(t *testing.T) {
+	n := boot(t, setup{pods: map[string]string{
+		"writer": pod("writer", "/var/lib/writer", "-write", "/data/records", "-every", "100ms"),
+	}})
+	n.running("writer")
+	var last int
+	n.eventually("some records", func(context.Context) error {
+		last = lastRecord(n.logs("writer"))
+		if last < 20 {
+			return fmt.Errorf("%d records so far", last)
+		}
+		return nil
+	})
+	n.Kill()
+
+	n.reboot()
+	n.running("probe")
+	if got := lastRecord(n.probe("cat", "/var/lib/writer/records")); got < last {
+		t.Errorf("record %d is the last after the power cut, but %d was synced", got, last)
+	}
+	n.running("writer")
+	n.powerOff()
+	n.demandCleanDisk()
+}
+
+// lastRecord returns the number of the last record in the file, or in the log
+// of the container that writes it.
+func lastRecord(text string) int {
+	all := regexp.MustCompile(`(?m)^(?:synced )?record (\d+)$`).FindAllStringSubmatch(text, -1)
+	if len(all) == 0 {
+		return 0
+	}
+	last, _ := strconv.Atoi(all[len(all)-1][1]) // the expression admits digits only
+	return last
+}
+
+// pressCtrlAltDel presses the keys and demands a clean end.
+func (n *node) pressCtrlAltDel() {
+	n.t.Helper()
+	_, err := n.Execute(n.t.Context(), "send-key", map[string]any{"keys": []map[string]string{
+		{"type": "qcode", "data": "ctrl"}, {"type": "qcode", "data": "alt"}, {"type": "qcode", "data": "delete"},
+	}})
+	n.must(err)
+	ctx, cancel := context.WithTimeout(n.t.Context(), n.Scale(time.Minute))
+	defer cancel()
+	end, err := n.Wait(ctx)
+	n.must(err)
+	if end != qemu.PoweredOff {
+		n.t.Errorf("Ctrl-Alt-Del: the machine has %s, want powered off", end)
+	}
+}
+
+// consoleHas says whether a line since the machine's start matches.
+func (n *node) consoleHas(pattern string) bool {
+	re := regexp.MustCompile(pattern)
+	for _, l := range n.Lines() {
+		if re.MatchString(l.Text) {
+			return true
+		}
+	}
+	return false
+}
+
+// dataPartition copies the data partition out of the disk.
+func (n *node) dataPartition() string {
+	n.t.Helper()
+	f, err := os.Open(n.disk)
+	n.must(err)
+	defer f.Close()
+	p := n.findData(f)
+	path := n.t.TempDir() + "/data.ext4"
+	n.must(exec.Command("dd", "if="+n.disk, "of="+path, "bs=1M", "conv=sparse", "status=none",
+		fmt.Sprintf("skip=%d", p.FirstLBA*512>>20), fmt.Sprintf("count=%d", (p.LastLBA-p.FirstLBA+1)*512>>20)).Run())
+	return path
+}
+
+func (n *node) findData(f *os.File) gpt.Partition {
+	n.t.Helper()
+	st, err := f.Stat()
+	n.must(err)
+	table, err := gpt.Read(f, 512, uint64(st.Size())/512)
+	n.must(err)
+	for _, p := range table.Partitions {
+		if p.Type == gpt.TypeKiosData {
+			return p
+		}
+	}
+	n.t.Fatal("the disk has no data partition")
+	return gpt.Partition{}
+}
+
+// demandCleanDisk demands that e2fsck finds nothing to mend or to replay.
+func (n *node) demandCleanDisk() {
+	n.t.Helper()
+	out, err := exec.Command("e2fsck", "-fn", n.dataPartition()).CombinedOutput()
+	if err != nil || strings.Contains(string(out), "recover") {
+		n.t.Errorf("e2fsck -fn: %v\n%s", err, out)
+	}
+}
+
+// fileOnDisk reads a file of the data partition of a machine that is off.
+func (n *node) fileOnDisk(path string) string {
+	n.t.Helper()
+	out, err := exec.Command("debugfs", "-R", "cat "+path, n.dataPartition()).Output()
+	var exit *exec.ExitError
+	if err != nil && !errors.As(err, &exit) {
+		n.t.Fatal(err)
+	}
+	return string(out)
+}

@@ -1,0 +1,233 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"encoding/json"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// facts is what the probe tells of a node; see test/guest/probe.
+type facts struct {
+	Processes []struct {
+		PID    int
+		Name   string
+		Exe    string
+		Kernel bool
+		Host   bool
+	}
+	Mounts []struct {
+		Target, Type string
+		Options      []string
+	}
+	Sockets []struct{ Kind, Address, Process string }
+	Root    []struct {
+		Path, Mode, Target string
+		Size               int64
+		Setuid             bool
+	}
+	Memory struct{ Total, Available int64 }
+	Boot   struct {
+		Events []struct{ Name string }
+	}
+	Sysctls map[string]string
+}
+
+// inventory is the part of "kios inspect --json" that a node is compared with.
+type inventory struct {
+	Files []struct {
+		Path   string
+		Size   int64
+		Target string
+	}
+	Processes []struct{ Name, Path string }
+}
+
+// TestUEFI boots one node as a real machine does, with a pod and an image that
+// are not part of kiOS, and compares it with what kios inspect promises.
+func TestUEFI(t *testing.T) {
+	user, err := makeImage("user", "kios.local/user:1", "../guest/hello")
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := boot(t, setup{
+		uefi:   true,
+		images: []string{user},
+		pods:   map[string]string{"user": strings.ReplaceAll(pod("user", "/var/lib/user"), "/hello:1", "/user:1")},
+	})
+	n.expect(`containerd ready`)
+	n.expect(`kubelet ready`)
+	n.expect(`pod default/user.* container main started`)
+	n.running("user")
+	if got := n.logs("user"); !strings.Contains(got, "hello from "+nodeName) {
+		t.Errorf("the pod wrote %q", got)
+	}
+	n.running("network")
+	n.running("probe")
+
+	var f facts
+	n.probeJSON(&f, "show")
+	promise := inspect(t)
+	t.Run("files", func(t *testing.T) { checkFiles(t, f, promise) })
+	t.Run("processes", func(t *testing.T) { checkProcesses(t, f, promise) })
+	t.Run("mounts", func(t *testing.T) { checkMounts(t, f) })
+	t.Run("sockets", func(t *testing.T) { checkSockets(t, f) })
+	t.Run("sysctls", func(t *testing.T) { checkSysctls(t, n) })
+	t.Run("anonymous", func(t *testing.T) { checkAnonymous(t, n) })
+	n.powerOff()
+	n.demandCleanDisk()
+}
+
+func inspect(t *testing.T) inventory {
+	t.Helper()
+	text, err := exec.Command("../../_out/kios", "inspect", "--json", out+"kios.efi").Output()
+	if err != nil {
+		t.Fatalf("kios inspect: %v", err)
+	}
+	var v inventory
+	if err := json.Unmarshal(text, &v); err != nil {
+		t.Fatalf("kios inspect --json: %v", err)
+	}
+	return v
+}
+
+func checkFiles(t *testing.T, f facts, promise inventory) {
+	var want, got []string
+	for _, p := range promise.Files {
+		want = append(want, p.Path)
+	}
+	for _, r := range f.Root {
+		if strings.HasPrefix(r.Mode, "d") {
+			continue
+		}
+		got = append(got, r.Path)
+		if r.Setuid {
+			t.Errorf("%s is setuid or setgid", r.Path)
+		}
+	}
+	slices.Sort(want)
+	slices.Sort(got)
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("files of the root (-promised +found):\n%s", diff)
+	}
+	var binaries []string
+	for _, r := range f.Root {
+		if strings.HasPrefix(r.Mode, "-") && strings.Contains(r.Mode, "x") {
+			binaries = append(binaries, r.Path)
+		}
+	}
+	slices.Sort(binaries)
+	five := []string{"/bin/containerd", "/bin/containerd-shim-runc-v2", "/bin/init", "/bin/kubelet", "/bin/runc"}
+	if diff := cmp.Diff(five, binaries); diff != "" {
+		t.Errorf("executable files (-want +got):\n%s", diff)
+	}
+}
+
+func checkProcesses(t *testing.T, f facts, promise inventory) {
+	count := map[string]int{}
+	for _, p := range f.Processes {
+		if p.Kernel || !p.Host {
+			continue
+		}
+		count[p.Exe]++
+		if !slices.ContainsFunc(promise.Processes, func(q struct{ Name, Path string }) bool { return q.Path == p.Exe }) {
+			t.Errorf("process %d, %s (%s), is not promised", p.PID, p.Name, p.Exe)
+		}
+	}
+	for _, exe := range []string{"/bin/init", "/bin/containerd", "/bin/kubelet"} {
+		if count[exe] != 1 {
+			t.Errorf("%d processes of %s, want 1", count[exe], exe)
+		}
+	}
+	if shims := count["/bin/containerd-shim-runc-v2"]; shims != 3 {
+		t.Errorf("%d shims for 3 pods", shims)
+	}
+}
+
+// checkMounts demands nosuid and nodev everywhere but on the root, and noexec
+// but where programs of pods lie.
+func checkMounts(t *testing.T, f facts) {
+	devices := map[string]bool{"/dev": true, "/dev/pts": true}
+	programs := map[string]bool{"/var/lib/kubelet/pods": true, "/opt/cni/bin": true}
+	seen := map[string]bool{}
+	for _, m := range f.Mounts {
+		seen[m.Target] = true
+		has := func(option string) bool { return slices.Contains(m.Options, option) }
+		switch {
+		case m.Target == "/":
+			if m.Type == "erofs" && !has("ro") {
+				t.Errorf("the root is mounted %v, want ro", m.Options)
+			}
+			continue
+		case strings.HasPrefix(m.Target, "/run/containerd/"), strings.HasPrefix(m.Target, "/var/lib/kubelet/pods/"), strings.HasPrefix(m.Target, "/run/netns"):
+			continue // containers' own
+		}
+		if !has("nosuid") {
+			t.Errorf("%s (%s) lacks nosuid: %v", m.Target, m.Type, m.Options)
+		}
+		if !has("nodev") && !devices[m.Target] {
+			t.Errorf("%s (%s) lacks nodev: %v", m.Target, m.Type, m.Options)
+		}
+		if !has("noexec") && !programs[m.Target] {
+			t.Errorf("%s (%s) lacks noexec: %v", m.Target, m.Type, m.Options)
+		}
+	}
+	for _, target := range []string{"/", "/etc", "/proc", "/run", "/sys", "/sys/fs/cgroup", "/tmp", "/var", "/var/lib", "/var/log"} {
+		if !seen[target] {
+			t.Errorf("nothing is mounted on %s", target)
+		}
+	}
+}
+
+// checkSockets demands that the kubelet's port is the only one that the network
+// reaches.
+func checkSockets(t *testing.T, f facts) {
+	for _, s := range f.Sockets {
+		if s.Kind == "unix" {
+			continue
+		}
+		switch {
+		case strings.HasSuffix(s.Address, ":10250") && s.Process == "kubelet":
+		case strings.HasSuffix(s.Address, ":68") && strings.HasPrefix(s.Kind, "udp"): // the DHCP client
+		case strings.HasPrefix(s.Address, "127.0.0.1:"), strings.HasPrefix(s.Address, "[::1]:"):
+			t.Logf("loopback only: %s %s (%s)", s.Kind, s.Address, s.Process)
+		default:
+			t.Errorf("%s %s (%s) listens", s.Kind, s.Address, s.Process)
+		}
+	}
+}
+
+func checkSysctls(t *testing.T, n *node) {
+	want := map[string]string{
+		"net.ipv4.ip_forward":          "1",
+		"net.ipv6.conf.all.forwarding": "1",
+		"vm.overcommit_memory":         "1",
+		"kernel.panic":                 "10",
+		"kernel.panic_on_oops":         "1",
+		"kernel.dmesg_restrict":        "1",
+		"kernel.modprobe":              "/bin/modprobe",
+	}
+	names := []string{"show"}
+	for name := range want {
+		names = append(names, name)
+	}
+	var f facts
+	n.probeJSON(&f, names...)
+	if diff := cmp.Diff(want, f.Sysctls); diff != "" {
+		t.Errorf("sysctls (-want +got):\n%s", diff)
+	}
+}
+
+// checkAnonymous demands that the kubelet's port answers only clients of the
+// authority.
+func checkAnonymous(t *testing.T, n *node) {
+	out, err := exec.Command("curl", "-sk", "-o", "/dev/null", "-w", "%{http_code}", "https://"+n.access.Addr+"/pods").CombinedOutput()
+	if got := string(out); err != nil || got != "401" {
+		t.Errorf("a client without a certificate got %q (%v), want 401", got, err)
+	}
+}

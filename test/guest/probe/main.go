@@ -1,0 +1,164 @@
+// Command probe looks at a node from inside a privileged pod, for the tests: it
+// shares the host's process and network namespaces, and has the host's root at
+// /host. It has no shell around it, so it also does the few things that a test
+// wants done.
+//
+//	probe sleep             be the pod's main process
+//	probe [show] [PART...]  print a JSON document about the node, or only parts of it
+//	probe kill NAME         SIGKILL the host's processes with that name
+//	probe cat FILE          print a file
+//	probe write FILE TEXT   write a file and sync it
+//	probe fill DIR          write into DIR/filler until the file system is full
+//	probe sha256 FILE       print a file's digest
+//
+// Paths are the host's. The parts are the fields of node, in lower case; a part
+// that contains a dot is the name of a sysctl.
+package main
+
+import (
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"log"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"syscall"
+)
+
+const host = "/host"
+
+func main() {
+	log.SetFlags(0)
+	if len(os.Args) < 2 {
+		check(show(nil))
+		return
+	}
+	args := os.Args[2:]
+	switch command := os.Args[1]; {
+	case command == "sleep":
+		sleep()
+	case command == "show":
+		check(show(args))
+	case command == "kill" && len(args) == 1:
+		check(kill(args[0]))
+	case command == "cat" && len(args) == 1:
+		check(cat(args[0]))
+	case command == "write" && len(args) > 1:
+		check(write(args[0], strings.Join(args[1:], " ")))
+	case command == "fill" && len(args) == 1:
+		check(fill(args[0]))
+	case command == "sha256" && len(args) == 1:
+		check(digest(args[0]))
+	default:
+		log.Fatalf("probe: do not understand %q", os.Args[1:])
+	}
+}
+
+func check(err error) {
+	if err != nil {
+		log.Fatalf("probe: %v", err)
+	}
+}
+
+func onHost(path string) string { return filepath.Join(host, path) }
+
+func sleep() {
+	stop := make(chan os.Signal, 1)
+	signal.Notify(stop, syscall.SIGTERM, syscall.SIGINT)
+	fmt.Println("probe: ready")
+	<-stop
+}
+
+func kill(name string) error {
+	processes, err := readProcesses()
+	if err != nil {
+		return err
+	}
+	killed := 0
+	for _, p := range processes {
+		if p.Name != name || !p.Host {
+			continue
+		}
+		if err := syscall.Kill(p.PID, syscall.SIGKILL); err != nil {
+			return fmt.Errorf("kill %s, process %d: %w", name, p.PID, err)
+		}
+		fmt.Println(p.PID)
+		killed++
+	}
+	if killed == 0 {
+		return fmt.Errorf("the host has no process %q", name)
+	}
+	return nil
+}
+
+func cat(path string) error {
+	f, err := os.Open(onHost(path))
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	_, err = io.Copy(os.Stdout, f)
+	return err
+}
+
+func write(path, text string) error {
+	f, err := os.Create(onHost(path))
+	if err != nil {
+		return err
+	}
+	if _, err := f.WriteString(text + "\n"); err != nil {
+		return err
+	}
+	if err := f.Sync(); err != nil {
+		return err
+	}
+	dir, err := os.Open(filepath.Dir(f.Name()))
+	if err != nil {
+		return err
+	}
+	return dir.Sync()
+}
+
+// fill writes until there is no space, at last byte by byte, and prints how
+// much went in.
+func fill(dir string) error {
+	f, err := os.Create(filepath.Join(onHost(dir), "filler"))
+	if err != nil {
+		return err
+	}
+	total := 0
+	for block := make([]byte, 1<<20); len(block) > 0; {
+		n, err := f.Write(block)
+		total += n
+		if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
+			block = block[:len(block)/16]
+			continue
+		}
+		if err != nil {
+			return err
+		}
+	}
+	fmt.Println(total)
+	// Space that was promised may turn out to be missing only now.
+	if err := f.Sync(); err != nil && !errors.Is(err, syscall.ENOSPC) {
+		return err
+	}
+	return f.Close()
+}
+
+func digest(path string) error {
+	f, err := os.Open(onHost(path))
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	h := sha256.New()
+	if _, err := io.Copy(h, f); err != nil {
+		return err
+	}
+	fmt.Printf("%x\n", h.Sum(nil))
+	return nil
+}

@@ -1,0 +1,15 @@
+// Package vm runs unit tests that need root and a machine of their own: those
+// in files with the build tag vmtest. It compiles the test binary of every
+// package that has such files, packs them with test/guest/gotest into an
+// initramfs, boots that with our kernel, and reports each package as a subtest.
+//
+// Only the tests in tagged files run there; all others are "make check". The
+// guest has /proc, /sys, /dev, cgroup v2 and tmpfs on /tmp and /run, an empty
+// disk of 64 MiB at /dev/vda, and no network card. A package's testdata is
+// beside its tests, as usual.
+//
+// The package also tests package qemu itself, with a kernel that panics.
+//
+//	make vmtest                              # all packages
+//	go test -tags vm ./test/vm -run Guest       # without the tests of package qemu
+package vm

@@ -1,0 +1,257 @@
+//go:build vm
+
+package vm
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"kios/internal/cpio"
+	"kios/internal/qemu"
+)
+
+// perPackage bounds one package's tests on a machine with hardware
+// virtualisation; see qemu.Machine.Scale.
+const perPackage = 20 * time.Second
+
+// guestTest is an entry of the guest's /tests.json.
+type guestTest struct {
+	Package string
+	Binary  string
+	Dir     string
+	Run     string
+	Timeout string
+
+	source string // the package's directory on the host
+}
+
+func TestInGuest(t *testing.T) {
+	root := moduleRoot(t)
+	tests := discover(t, root)
+	if len(tests) == 0 {
+		t.Skip("no package has test files with the build tag vmtest")
+	}
+	kernel := guestKernel(t)
+	accel, err := qemu.Probe(t.Context(), kernel)
+	if err != nil {
+		t.Fatal(err)
+	}
+	work := t.TempDir()
+	initrd := pack(t, root, work, tests, accel)
+	m := boot(t, work, kernel, initrd, accel)
+	ctx, cancel := context.WithTimeout(t.Context(), accel.Scale(time.Duration(len(tests)+2)*perPackage))
+	defer cancel()
+	end, waitErr := m.Wait(ctx)
+
+	results, done := parse(texts(m.Lines()))
+	for _, test := range tests {
+		t.Run(strings.TrimPrefix(test.Package, "kios/"), func(t *testing.T) { report(t, test, results) })
+	}
+	if waitErr != nil || !done || end != qemu.PoweredOff {
+		t.Errorf("the guest did not come to its end: %s %v; last lines:\n%s", end, waitErr, strings.Join(texts(m.Tail(40)), "\n"))
+	}
+}
+
+func report(t *testing.T, test guestTest, results []result) {
+	i := slices.IndexFunc(results, func(r result) bool { return r.pkg == test.Package })
+	if i < 0 {
+		t.Fatal("was not run: the guest ended before")
+	}
+	r := results[i]
+	output := strings.Join(r.output, "\n")
+	switch {
+	case !r.ended:
+		t.Errorf("the guest ended or hung in these tests:\n%s", output)
+	case r.exit != 0:
+		t.Errorf("exit code %d:\n%s", r.exit, output)
+	default:
+		t.Log("\n" + output)
+	}
+}
+
+// discover finds the packages whose test files the tag vmtest adds to.
+func discover(t *testing.T, root string) []guestTest {
+	t.Helper()
+	without := testFiles(t, root, "")
+	var tests []guestTest
+	for pkg, with := range testFiles(t, root, "vmtest") {
+		var names []string
+		for _, file := range with.files {
+			if !slices.Contains(without[pkg].files, file) {
+				names = append(names, testNames(t, filepath.Join(with.dir, file))...)
+			}
+		}
+		if len(names) == 0 {
+			continue
+		}
+		short := strings.ReplaceAll(strings.TrimPrefix(pkg, "kios/"), "/", "-")
+		tests = append(tests, guestTest{
+			Package: pkg,
+			Binary:  "/bin/" + short + ".test",
+			Dir:     "/src/" + short,
+			Run:     "^(" + strings.Join(names, "|") + ")$",
+			source:  with.dir,
+		})
+	}
+	slices.SortFunc(tests, func(a, b guestTest) int { return strings.Compare(a.Package, b.Package) })
+	return tests
+}
+
+type testPackage struct {
+	dir   string
+	files []string
+}
+
+func testFiles(t *testing.T, root, tag string) map[string]testPackage {
+	t.Helper()
+	cmd := exec.Command("go", "list", "-tags", tag, "-f",
+		`{{.ImportPath}}|{{.Dir}}|{{join .TestGoFiles " "}} {{join .XTestGoFiles " "}}`, "./...")
+	cmd.Dir = root
+	out := output(t, cmd)
+	packages := map[string]testPackage{}
+	for line := range strings.Lines(out) {
+		field := strings.SplitN(strings.TrimSpace(line), "|", 3)
+		packages[field[0]] = testPackage{dir: field[1], files: strings.Fields(field[2])}
+	}
+	return packages
+}
+
+// testNames lists the test functions of a file.
+func testNames(t *testing.T, file string) []string {
+	t.Helper()
+	parsed, err := parser.ParseFile(token.NewFileSet(), file, nil, parser.SkipObjectResolution)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, decl := range parsed.Decls {
+		f, ok := decl.(*ast.FuncDecl)
+		if ok && f.Recv == nil && strings.HasPrefix(f.Name.Name, "Test") && f.Name.Name != "TestMain" {
+			names = append(names, f.Name.Name)
+		}
+	}
+	return names
+}
+
+// pack compiles everything and returns the path of the initramfs.
+func pack(t *testing.T, root, work string, tests []guestTest, accel qemu.Accel) string {
+	t.Helper()
+	var archive bytes.Buffer
+	w := cpio.NewWriter(&archive)
+	must := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, dir := range []string{"bin", "dev", "proc", "sys", "tmp", "run", "src", "root"} {
+		must(w.Dir(dir, 0o755))
+	}
+	must(w.CharDevice("dev/console", 0o600, 5, 1))
+	initBinary := filepath.Join(work, "gotest")
+	compile(t, root, "build", "-o", initBinary, "./test/guest/gotest")
+	must(w.FileFrom("init", 0o755, initBinary))
+	for i := range tests {
+		test := &tests[i]
+		test.Timeout = accel.Scale(perPackage).String()
+		binary := filepath.Join(work, filepath.Base(test.Binary))
+		compile(t, root, "test", "-c", "-tags", "vmtest", "-o", binary, test.Package)
+		must(w.FileFrom(test.Binary, 0o755, binary))
+		must(w.Dir(test.Dir, 0o755))
+		testdata := filepath.Join(test.source, "testdata")
+		if _, err := os.Stat(testdata); err == nil {
+			must(w.Tree(test.Dir+"/testdata", testdata))
+		}
+	}
+	list, err := json.Marshal(tests)
+	must(err)
+	must(w.File("tests.json", 0o644, int64(len(list)), bytes.NewReader(list)))
+	must(w.Close())
+	initrd := filepath.Join(work, "initrd")
+	must(os.WriteFile(initrd, archive.Bytes(), 0o600))
+	return initrd
+}
+
+func compile(t *testing.T, root string, args ...string) {
+	t.Helper()
+	args = append([]string{args[0], "-trimpath", "-ldflags=-s -w"}, args[1:]...)
+	cmd := exec.Command("go", args...)
+	cmd.Dir = root
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	output(t, cmd)
+}
+
+func boot(t *testing.T, work, kernel, initrd string, accel qemu.Accel) *qemu.Machine {
+	t.Helper()
+	disk := filepath.Join(work, "disk")
+	if err := os.WriteFile(disk, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Truncate(disk, 64<<20); err != nil {
+		t.Fatal(err)
+	}
+	m, err := qemu.Start(t.Context(), qemu.Config{
+		Kernel:    kernel,
+		Initrd:    initrd,
+		Append:    "console=ttyS0 loglevel=4 panic=-1 rdinit=/init",
+		Disks:     []qemu.Disk{{Path: disk, Unsafe: true}},
+		Memory:    1 << 30,
+		NoNetwork: true,
+		NoReboot:  true,
+		Dir:       work,
+		Accel:     accel,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(m.Kill)
+	return m
+}
+
+// guestKernel is the one that "kios build" made, or that KIOS_VM_KERNEL names.
+func guestKernel(t *testing.T) string {
+	t.Helper()
+	if kernel := os.Getenv("KIOS_VM_KERNEL"); kernel != "" {
+		return kernel
+	}
+	return filepath.Join(moduleRoot(t), "_out", "amd64", "vmlinuz")
+}
+
+func output(t *testing.T, cmd *exec.Cmd) string {
+	t.Helper()
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("%s: %v\n%s", cmd, err, stderr.Bytes())
+	}
+	return string(out)
+}
+
+func moduleRoot(t *testing.T) string {
+	t.Helper()
+	file := strings.TrimSpace(output(t, exec.Command("go", "env", "GOMOD")))
+	if filepath.Base(file) != "go.mod" {
+		t.Fatalf("go env GOMOD = %s: run this inside the checkout", file)
+	}
+	return filepath.Dir(file)
+}
+
+func texts(lines []qemu.Line) []string {
+	out := make([]string, len(lines))
+	for i, line := range lines {
+		out[i] = line.Text
+	}
+	return out
+}

@@ -1,0 +1,197 @@
+package importer
+
+import (
+	"archive/tar"
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/containerd/containerd/v2/core/images"
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+)
+
+// maxIndex bounds the lists of contents that are read into memory.
+const maxIndex = 4 << 20
+
+// archive is a file that brings images.
+type archive struct {
+	path       string
+	compressed bool
+	id         digest.Digest // empty for a compressed archive until identify
+	names      []string      // normalized; unknown for a compressed archive
+}
+
+// inspect reads the list of contents of an archive. Only headers are read on
+// the way there, so it is quick for a plain archive of any size; of a
+// compressed one nothing is known before it is read to the end.
+func inspect(path string) (*archive, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	a := &archive{path: path}
+	if a.compressed, err = isCompressed(f); err != nil || a.compressed {
+		return a, err
+	}
+	c, err := readContents(f)
+	if err != nil {
+		return nil, err
+	}
+	a.id = c.id()
+	a.names, err = c.names()
+	return a, err
+}
+
+// isCompressed looks at the first bytes of f, and leaves f at its start.
+func isCompressed(f io.ReadSeeker) (bool, error) {
+	head, err := bufio.NewReaderSize(f, 16).Peek(4)
+	if errors.Is(err, io.EOF) {
+		return false, errors.New("it is empty or too short for an archive")
+	}
+	if err != nil {
+		return false, err
+	}
+	gzip, zstd := []byte{0x1f, 0x8b}, []byte{0x28, 0xb5, 0x2f, 0xfd}
+	_, err = f.Seek(0, io.SeekStart)
+	return bytes.HasPrefix(head, gzip) || bytes.HasPrefix(head, zstd), err
+}
+
+// identify returns a digest that changes whenever the archive brings something
+// else: of its list of contents, which names everything else by digest, or of
+// the whole file if it is compressed, which is cheaper than unpacking it.
+func (a *archive) identify() (digest.Digest, error) {
+	if a.id != "" {
+		return a.id, nil
+	}
+	f, err := os.Open(a.path)
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	a.id, err = digest.FromReader(f)
+	return a.id, err
+}
+
+// mayBring tells whether the image ref can be in the archive. A digest can be
+// in any.
+func (a *archive) mayBring(ref string) bool {
+	if a.compressed || strings.Contains(ref, "sha256:") {
+		return true
+	}
+	name, err := normalize(ref)
+	return err == nil && slices.Contains(a.names, name)
+}
+
+// contents are the lists of contents that an archive can have: of an OCI
+// layout, of `docker save`, or both. The OCI one goes first, as in containerd.
+type contents struct{ layout, index, manifest []byte }
+
+// readContents walks the headers of the archive to its end, and so finds
+// truncated ones, too.
+func readContents(r io.Reader) (*contents, error) {
+	var c contents
+	for tr := tar.NewReader(r); ; {
+		h, err := tr.Next()
+		if err == io.EOF {
+			break
+		}
+		if err != nil {
+			return nil, fmt.Errorf("read tar: %w", err)
+		}
+		var into *[]byte
+		switch path.Clean(h.Name) {
+		case ocispec.ImageLayoutFile:
+			into = &c.layout
+		case ocispec.ImageIndexFile:
+			into = &c.index
+		case "manifest.json":
+			into = &c.manifest
+		default:
+			continue
+		}
+		if *into, err = io.ReadAll(io.LimitReader(tr, maxIndex)); err != nil {
+			return nil, fmt.Errorf("read %s: %w", h.Name, err)
+		}
+	}
+	if c.index == nil && c.manifest == nil {
+		return nil, errors.New("it is no image archive: neither index.json nor manifest.json is in it")
+	}
+	return &c, nil
+}
+
+func (c *contents) isOCI() bool { return c.layout != nil && c.index != nil }
+
+func (c *contents) id() digest.Digest {
+	if c.isOCI() {
+		return digest.FromBytes(c.index)
+	}
+	return digest.FromBytes(c.manifest)
+}
+
+// names returns the names of the images in the archive.
+func (c *contents) names() ([]string, error) {
+	if c.isOCI() {
+		return c.layoutNames()
+	}
+	return c.dockerNames()
+}
+
+func (c *contents) layoutNames() ([]string, error) {
+	var index ocispec.Index
+	if err := json.Unmarshal(c.index, &index); err != nil {
+		return nil, fmt.Errorf("index.json: %w", err)
+	}
+	var names []string
+	for _, m := range index.Manifests {
+		if name, err := imageName(m); err == nil {
+			names = append(names, name)
+		}
+	}
+	if len(names) == 0 {
+		return nil, errNoName
+	}
+	return names, nil
+}
+
+func (c *contents) dockerNames() ([]string, error) {
+	var manifests []struct{ RepoTags []string }
+	if err := json.Unmarshal(c.manifest, &manifests); err != nil {
+		return nil, fmt.Errorf("manifest.json: %w", err)
+	}
+	var names []string
+	for _, m := range manifests {
+		for _, tag := range m.RepoTags {
+			name, err := normalize(tag)
+			if err != nil {
+				return nil, err
+			}
+			names = append(names, name)
+		}
+	}
+	if len(names) == 0 {
+		return nil, errors.New("it names no image: its manifest.json has no RepoTags")
+	}
+	return names, nil
+}
+
+// imageName returns the normalized name that an index gives to a manifest. A
+// bare tag, which the specification also allows, names nothing here.
+func imageName(m ocispec.Descriptor) (string, error) {
+	name := m.Annotations[images.AnnotationImageName]
+	if name == "" {
+		name = m.Annotations[ocispec.AnnotationRefName]
+		if !strings.ContainsAny(name, "/:@") {
+			return "", errNoName
+		}
+	}
+	return normalize(name)
+}

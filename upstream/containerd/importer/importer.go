@@ -1,0 +1,282 @@
+// Package importer is a containerd plugin that imports the image archives that
+// the node carries, in the background at every start: OCI image layouts and
+// `docker save` files, as plain tar, gzip or zstd. What is already there is
+// skipped, what an interrupted start left half done is done again, and a
+// broken archive is named in the log and does not keep the others away.
+//
+// An image gets its name, which is what CRI and everyone else finds it by,
+// after it is unpacked and synced; a record for its digest and one for the
+// digest of its configuration, as CRI makes them for images that it pulls;
+// and labels that make it pinned: the kubelet does not collect it.
+//
+// Formats: https://github.com/opencontainers/image-spec/blob/main/image-layout.md
+// and https://github.com/moby/docker-image-spec.
+package importer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	containerd "github.com/containerd/containerd/v2/client"
+	"github.com/containerd/containerd/v2/plugins"
+	"github.com/containerd/log"
+	"github.com/containerd/platforms"
+	"github.com/containerd/plugin"
+	"github.com/containerd/plugin/registry"
+	"github.com/distribution/reference"
+	"github.com/opencontainers/go-digest"
+
+	"kios/upstream/containerd/nodeevents"
+)
+
+// ID is the plugin's, of type InternalPlugin.
+const ID = "kios-import"
+
+// config is the plugin's section of the configuration file.
+type config struct {
+	// Directories are searched for archives, in this order, by name in each. A
+	// later archive wins when two bring an image of the same name.
+	Directories []string `toml:"directories"`
+	// Snapshotter is where images are unpacked. It must be CRI's.
+	Snapshotter string `toml:"snapshotter"`
+	// SandboxImage is CRI's pinned sandbox image.
+	SandboxImage string `toml:"sandbox_image"`
+}
+
+// Register registers the plugin, which reports each import to n.
+func Register(n *nodeevents.Notifier) {
+	registry.Register(&plugin.Registration{
+		Type: plugins.InternalPlugin,
+		ID:   ID,
+		Requires: []plugin.Type{ // what a client in the same process is made of
+			plugins.EventPlugin,
+			plugins.LeasePlugin,
+			plugins.SandboxStorePlugin,
+			plugins.TransferPlugin,
+			plugins.MountManagerPlugin,
+			plugins.ServicePlugin,
+			plugins.CRIServicePlugin,
+		},
+		Config: &config{
+			Directories:  []string{"/usr/share/kios/images", "/run/kios/images"},
+			Snapshotter:  "overlayfs",
+			SandboxImage: "kios.local/pause:1",
+		},
+		InitFn: func(ic *plugin.InitContext) (any, error) { return start(ic, n) },
+	})
+}
+
+// start begins the import and returns at once.
+func start(ic *plugin.InitContext, n *nodeevents.Notifier) (*Importer, error) {
+	client, err := containerd.New("",
+		containerd.WithDefaultNamespace("k8s.io"),
+		containerd.WithDefaultPlatform(platforms.Default()),
+		containerd.WithInMemoryServices(ic),
+	)
+	if err != nil {
+		return nil, err
+	}
+	cri, err := ic.GetByID(plugins.CRIServicePlugin, "images")
+	if err != nil {
+		return nil, err
+	}
+	updater, ok := cri.(interface {
+		UpdateImage(ctx context.Context, ref string) error
+	})
+	if !ok {
+		return nil, fmt.Errorf("CRI's image service %T has no UpdateImage", cri)
+	}
+	c := ic.Config.(*config)
+	im := New(&store{client: client, snapshotter: c.Snapshotter, updateCRI: updater.UpdateImage}, c.SandboxImage)
+	im.notify = n.Send
+	ctx, cancel := context.WithCancel(ic.Context)
+	im.cancel = cancel
+	im.done.Go(func() { im.Run(ctx, c.Directories) })
+	return im, nil
+}
+
+// Store is where images go.
+type Store interface {
+	// Prepare removes what an interrupted import left behind.
+	Prepare(ctx context.Context) error
+	// Has tells whether all that the archive id brought is still there.
+	Has(ctx context.Context, id digest.Digest) (bool, error)
+	// Import imports the archive at path, and returns the names of its images.
+	Import(ctx context.Context, path string, id digest.Digest) (names []string, err error)
+}
+
+// Importer imports archives and knows which are still to come.
+type Importer struct {
+	store   Store
+	sandbox string
+	notify  func(event string, fields ...string)
+	cancel  context.CancelFunc
+	done    sync.WaitGroup
+
+	mu      sync.Mutex
+	scanned bool       // pending is complete
+	pending []*archive // not imported yet
+	changed chan struct{}
+}
+
+// New returns an Importer that has not started: everything is pending.
+func New(s Store, sandboxImage string) *Importer {
+	return &Importer{
+		store:   s,
+		sandbox: sandboxImage,
+		notify:  func(string, ...string) {},
+		changed: make(chan struct{}),
+	}
+}
+
+// SandboxImage returns the name of the image of every pod's sandbox.
+func (im *Importer) SandboxImage() string { return im.sandbox }
+
+// Close stops an import that is running, and waits until it has stopped: the
+// metadata store is closed next.
+func (im *Importer) Close() error {
+	im.cancel()
+	im.done.Wait()
+	return nil
+}
+
+// Run imports all archives in dirs and returns when there are no more.
+func (im *Importer) Run(ctx context.Context, dirs []string) {
+	if err := im.store.Prepare(ctx); err != nil {
+		log.G(ctx).WithError(err).Warn("remove the remains of an interrupted image import")
+	}
+	im.scan(ctx, dirs)
+	for {
+		im.mu.Lock()
+		if len(im.pending) == 0 || ctx.Err() != nil {
+			im.pending = nil
+			im.wake()
+			im.mu.Unlock()
+			return
+		}
+		a := im.pending[0]
+		im.mu.Unlock()
+
+		im.one(ctx, a)
+
+		im.mu.Lock()
+		im.pending = im.pending[1:]
+		im.wake()
+		im.mu.Unlock()
+	}
+}
+
+// wake closes the channel that callers of Pending wait for. It is called with
+// im.mu held.
+func (im *Importer) wake() {
+	close(im.changed)
+	im.changed = make(chan struct{})
+}
+
+// scan lists the archives, with what is known about each at little cost.
+func (im *Importer) scan(ctx context.Context, dirs []string) {
+	var found []*archive
+	for _, path := range list(dirs) {
+		a, err := inspect(path)
+		if err != nil {
+			im.failed(ctx, path, err)
+			continue
+		}
+		found = append(found, a)
+	}
+	im.mu.Lock()
+	defer im.mu.Unlock()
+	im.pending, im.scanned = found, true
+	im.wake()
+}
+
+// list returns the archives in dirs. Directories that are missing are empty.
+func list(dirs []string) []string {
+	var paths []string
+	for _, dir := range dirs {
+		entries, _ := os.ReadDir(dir) // sorted by name
+		for _, e := range entries {
+			if isArchive(e.Name()) && !e.IsDir() {
+				paths = append(paths, filepath.Join(dir, e.Name()))
+			}
+		}
+	}
+	return paths
+}
+
+func isArchive(name string) bool {
+	for _, suffix := range []string{".tar", ".tar.gz", ".tgz", ".tar.zst"} {
+		if strings.HasSuffix(name, suffix) && !strings.HasPrefix(name, ".") {
+			return true
+		}
+	}
+	return false
+}
+
+// one imports one archive, unless what it brings is there.
+func (im *Importer) one(ctx context.Context, a *archive) {
+	begin := time.Now()
+	id, err := a.identify()
+	if err != nil {
+		im.failed(ctx, a.path, err)
+		return
+	}
+	has, err := im.store.Has(ctx, id)
+	if err != nil {
+		log.G(ctx).WithError(err).Warnf("look for the images of %s", a.path)
+	} else if has {
+		log.G(ctx).Infof("image archive %s was imported earlier", a.path)
+		return
+	}
+	names, err := im.store.Import(ctx, a.path, id)
+	if err != nil {
+		if ctx.Err() == nil { // else it is not the archive's fault
+			im.failed(ctx, a.path, err)
+		}
+		return
+	}
+	took := time.Since(begin)
+	log.G(ctx).Infof("imported image archive %s in %d ms: %s", a.path, took.Milliseconds(), strings.Join(names, " "))
+	im.notify("image-imported", "ARCHIVE", filepath.Base(a.path), "MS", strconv.FormatInt(took.Milliseconds(), 10))
+}
+
+func (im *Importer) failed(ctx context.Context, path string, err error) {
+	log.G(ctx).WithError(err).Errorf("import image archive %s", path)
+	im.notify("image-failed", "ARCHIVE", filepath.Base(path), "ERROR", err.Error())
+}
+
+// Pending returns a channel that is closed at the next change if an archive
+// that is not imported yet may bring the image ref, else nil.
+func (im *Importer) Pending(ref string) <-chan struct{} {
+	im.mu.Lock()
+	defer im.mu.Unlock()
+	if !im.scanned {
+		return im.changed
+	}
+	for _, a := range im.pending {
+		if a.mayBring(ref) {
+			return im.changed
+		}
+	}
+	return nil
+}
+
+// normalize returns a name the way CRI stores it: with the default registry and
+// tag, where it has none.
+func normalize(name string) (string, error) {
+	ref, err := reference.ParseDockerRef(name)
+	if err != nil {
+		return "", fmt.Errorf("image name %q: %w", name, err)
+	}
+	return ref.String(), nil
+}
+
+var errNoName = errors.New("it names no image: " +
+	"its index.json needs the annotation io.containerd.image.name or org.opencontainers.image.ref.name with a full name, such as example.org/app:1")

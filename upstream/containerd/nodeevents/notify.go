@@ -1,0 +1,53 @@
+// Package nodeevents tells init what happens to containers and images, in
+// datagrams on the socket that NOTIFY_SOCKET names, as sd_notify(3) describes
+// it: lines KEY=VALUE, ours all starting with X_KIOS_. Nothing waits for init:
+// a datagram that does not fit into the socket's buffer is dropped.
+package nodeevents
+
+import (
+	"net"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// Notifier sends datagrams. A nil Notifier sends nothing.
+type Notifier struct{ conn *net.UnixConn }
+
+// Open connects to the socket of NOTIFY_SOCKET. It returns nil when address is
+// empty or nobody listens there: containerd also runs without init.
+func Open(address string) *Notifier {
+	if address == "" {
+		return nil
+	}
+	if strings.HasPrefix(address, "@") {
+		address = "\x00" + address[1:]
+	}
+	conn, err := net.DialUnix("unixgram", nil, &net.UnixAddr{Name: address, Net: "unixgram"})
+	if err != nil {
+		return nil
+	}
+	return &Notifier{conn}
+}
+
+// Send sends one event: alternating keys, without the prefix X_KIOS_, and
+// values. Newlines in values become spaces; they would start a new line.
+func (n *Notifier) Send(event string, fields ...string) {
+	if n == nil {
+		return
+	}
+	var b strings.Builder
+	b.WriteString("X_KIOS_EVENT=" + event + "\n")
+	for i := 0; i+1 < len(fields); i += 2 {
+		b.WriteString("X_KIOS_" + fields[i] + "=" + strings.ReplaceAll(fields[i+1], "\n", " ") + "\n")
+	}
+	raw, err := n.conn.SyscallConn()
+	if err != nil {
+		return
+	}
+	// Not conn.Write, which waits until there is room.
+	raw.Write(func(fd uintptr) bool {
+		unix.Sendto(int(fd), []byte(b.String()), unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL, nil)
+		return true
+	})
+}

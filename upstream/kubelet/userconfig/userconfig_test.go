@@ -1,0 +1,171 @@
+package userconfig
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+const (
+	head = "apiVersion: kubelet.config.k8s.io/v1beta1\nkind: KubeletConfiguration\n"
+	node = head + "containerRuntimeEndpoint: unix:///run/containerd/containerd.sock\n"
+)
+
+// dirs is a node: its defaults, the user's files, the drop-ins of the kubelet.
+type dirs struct{ config, etc, dropins string }
+
+func newNode(t *testing.T, files map[string]string) dirs {
+	t.Helper()
+	root := t.TempDir()
+	d := dirs{filepath.Join(root, "kubelet.yaml"), filepath.Join(root, "etc"), filepath.Join(root, "kubelet.d")}
+	write(t, d.config, node)
+	write(t, filepath.Join(d.dropins, "10-node.conf"), `{"apiVersion":"kubelet.config.k8s.io/v1beta1","kind":"KubeletConfiguration","maxPods":50}`)
+	for name, content := range files {
+		write(t, filepath.Join(d.etc, name), content)
+	}
+	return d
+}
+
+func write(t *testing.T, path, content string) {
+	t.Helper()
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, []byte(content), 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// check runs Check and returns what it logged and the drop-ins that it left.
+func (d dirs) check(t *testing.T) (log string, dropins []string) {
+	t.Helper()
+	var out bytes.Buffer
+	Check(d.etc, []string{"--config", d.config, "--config-dir=" + d.dropins}, &out)
+	entries, err := os.ReadDir(d.dropins)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range entries {
+		dropins = append(dropins, e.Name())
+	}
+	return out.String(), dropins
+}
+
+func TestBadFileIsNamedAndLeftOut(t *testing.T) {
+	tests := []struct {
+		name, content string
+		want          string // in the log
+	}{
+		{"unknown field", head + "maxPodz: 3\n", `unknown field "maxPodz"`},
+		{"field twice", head + "maxPods: 3\nmaxPods: 4\n", `key "maxPods" already set`},
+		{"wrong type", head + "maxPods: many\n", "KubeletConfiguration.maxPods of type int32"},
+		{"port out of range", head + "port: 99999\n", "port (--port) 99999 must be between 1 and 65535"},
+		{"bad duration", head + "syncFrequency: soon\n", `"soon"`},
+		{"bad gate", head + "featureGates: {NoSuchGate: true}\n", "NoSuchGate"},
+		{"bad log format", head + "logging: {format: xml}\n", "logging.format"},
+		{"bad syntax", head + "maxPods: [\n", "line"},
+		{"garbage", "\x00\x01\x02", "control characters are not allowed"},
+		{"list", "- a\n- b\n", "not a YAML mapping"},
+		{"empty", "\n \n", "the file is empty"},
+		{"no kind", "maxPods: 3\n", `apiVersion "", kind "": want apiVersion: kubelet.config.k8s.io/v1beta1`},
+		{"other kind", "apiVersion: v1\nkind: Pod\n", `apiVersion "v1", kind "Pod"`},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			d := newNode(t, map[string]string{"config.yaml": tt.content})
+			log, dropins := d.check(t)
+			if diff := cmp.Diff([]string{"10-node.conf"}, dropins); diff != "" {
+				t.Errorf("drop-ins (-want +got):\n%s", diff)
+			}
+			start := "kios: ignoring " + d.etc + "/config.yaml: "
+			if !strings.HasPrefix(log, start) || !strings.HasSuffix(log, ": using defaults\n") || strings.Count(log, "\n") != 1 || !strings.Contains(log, tt.want) {
+				t.Errorf("log = %q, want one line %q ... %q ... using defaults", log, start, tt.want)
+			}
+		})
+	}
+}
+
+func TestGoodFilesBecomeDropins(t *testing.T) {
+	d := newNode(t, map[string]string{
+		"config.yaml":          head + "maxPods: 20\n",
+		"config.d/20-b.conf":   `{"apiVersion":"kubelet.config.k8s.io/v1beta1","kind":"KubeletConfiguration","port":10255}`,
+		"config.d/10-bad.yaml": head + "maxPods: -1\n",
+		"config.d/README.md":   "not a configuration",
+	})
+	log, dropins := d.check(t)
+	want := []string{"10-node.conf", "50-000-config.yaml.conf", "50-002-20-b.conf.conf"}
+	if diff := cmp.Diff(want, dropins); diff != "" {
+		t.Errorf("drop-ins (-want +got):\n%s", diff)
+	}
+	if !strings.Contains(log, "config.d/10-bad.yaml") || strings.Count(log, "\n") != 1 {
+		t.Errorf("log = %q, want one line about 10-bad.yaml", log)
+	}
+}
+
+// A file that is fine on its own can be wrong on top of another.
+func TestValidatesTheMergedConfiguration(t *testing.T) {
+	d := newNode(t, map[string]string{
+		"config.d/1.yaml": head + "imageGCLowThresholdPercent: 70\n",
+		"config.d/2.yaml": head + "imageGCHighThresholdPercent: 60\n",
+	})
+	log, dropins := d.check(t)
+	if diff := cmp.Diff([]string{"10-node.conf", "50-000-1.yaml.conf"}, dropins); diff != "" {
+		t.Errorf("drop-ins (-want +got):\n%s", diff)
+	}
+	if !strings.Contains(log, "2.yaml: invalid configuration: imageGCLowThresholdPercent") {
+		t.Errorf("log = %q, want imageGCLowThresholdPercent", log)
+	}
+}
+
+func TestForeignEndpointIsDropped(t *testing.T) {
+	d := newNode(t, map[string]string{
+		"config.yaml": head + "containerRuntimeEndpoint: unix:///var/run/crio/crio.sock\nmaxPods: 7\n",
+	})
+	log, _ := d.check(t)
+	if !strings.Contains(log, "ignoring containerRuntimeEndpoint unix:///var/run/crio/crio.sock") {
+		t.Errorf("log = %q, want a line about the endpoint", log)
+	}
+	got, err := os.ReadFile(filepath.Join(d.dropins, "50-000-config.yaml.conf"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if strings.Contains(string(got), "crio") || !strings.Contains(string(got), `"maxPods":7`) {
+		t.Errorf("drop-in = %s, want maxPods and no endpoint", got)
+	}
+}
+
+func TestStaleDropinsAreRemoved(t *testing.T) {
+	d := newNode(t, map[string]string{"config.yaml": head + "maxPods: 20\n"})
+	d.check(t)
+	if err := os.Remove(filepath.Join(d.etc, "config.yaml")); err != nil {
+		t.Fatal(err)
+	}
+	log, dropins := d.check(t)
+	if diff := cmp.Diff([]string{"10-node.conf"}, dropins); diff != "" || log != "" {
+		t.Errorf("log %q, drop-ins (-want +got):\n%s", log, diff)
+	}
+}
+
+// The node's own configuration must pass its own check: a fault in it would
+// make every user's file look bad.
+func TestNodeDefaultsAreValid(t *testing.T) {
+	d := newNode(t, map[string]string{"config.yaml": head})
+	d.config = "../../../rootfs/usr/share/kios/kubelet.yaml"
+	log, dropins := d.check(t)
+	if log != "" || len(dropins) != 2 {
+		t.Errorf("log = %q, drop-ins %v, want no complaint", log, dropins)
+	}
+}
+
+func TestWithoutConfigDirNothingHappens(t *testing.T) {
+	d := newNode(t, map[string]string{"config.yaml": "garbage"})
+	var out bytes.Buffer
+	Check(d.etc, []string{"--version"}, &out)
+	if out.Len() != 0 {
+		t.Errorf("log = %q, want none", out.String())
+	}
+}
