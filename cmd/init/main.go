@@ -37,7 +37,8 @@ func main() {
 		enterRoot()
 	}
 	node := boot.New()
-	end(node.Run(), node.Log)
+	outcome := node.Run()
+	end(outcome, node.Log) // not the Log that it had before Run
 }
 
 // enterRoot is stage 1. It does not return.

@@ -1,5 +1,5 @@
 // Package boot is stage 2: PID 1 from its first instruction on the root file
-// system to power-off. The boot is a list of steps (see steps); stopping is
+// system to power-off. The boot is a list of steps (see bootSteps); stopping is
 // the same list backwards.
 //
 // It leaves out everything that a pod can do: addresses, time, disks other
@@ -42,33 +42,35 @@ type Step struct {
 	Remedy string
 }
 
-// steps is the boot in its order. containerd is started as soon as it has a
+// bootSteps is the boot in its order. containerd is started as soon as it has a
 // place to work in, because it takes the longest: what follows runs while it
 // starts, and the kubelet waits for it in its socket's queue.
-var steps = []Step{
-	{"devices", true, (*Node).mountDevices, nil, kernelRemedy},
-	{"options", true, (*Node).readOptions, nil, ""},
-	{"kernel-file-systems", true, (*Node).mountPseudo, nil, kernelRemedy},
-	{"signals", true, (*Node).catchSignals, nil, ""},
-	{"reaper", true, (*Node).startReaper, nil, ""},
-	{"cgroups", true, (*Node).makeCgroups, nil, kernelRemedy},
-	{"tmpfs", true, (*Node).mountTmpfs, (*Node).unmountAll, kernelRemedy},
-	{"data-partition", false, (*Node).mountData, nil, ""},
-	{"etc", false, (*Node).mountEtc, nil, ""},
-	{"shared-mounts", false, (*Node).shareMounts, nil, ""},
-	{"logs", false, (*Node).startLogs, (*Node).stopLogs, ""},
-	{"processes", false, nil, (*Node).killRest, ""},
-	{"notify", true, (*Node).listenNotify, nil, rootRemedy},
-	{"containerd", true, (*Node).startContainerd, (*Node).stopContainerd, rootRemedy},
-	{"loopback", false, (*Node).loopbackUp, nil, ""},
-	{"sysctls", false, (*Node).setSysctls, nil, ""},
-	{"machine-id", false, (*Node).setMachineID, nil, ""},
-	{"hostname", false, (*Node).setHostname, nil, ""},
-	{"hosts", false, (*Node).writeHosts, nil, ""},
-	{"certificate", false, (*Node).ensureCertificate, nil, ""},
-	{"kubelet-config", true, (*Node).writeDropIn, nil, rootRemedy},
-	{"containers", false, nil, (*Node).stopContainers, ""},
-	{"kubelet", true, (*Node).startKubelet, (*Node).stopKubelet, rootRemedy},
+func bootSteps() []Step {
+	return []Step{
+		{"devices", true, (*Node).mountDevices, nil, kernelRemedy},
+		{"options", true, (*Node).readOptions, nil, ""},
+		{"kernel-file-systems", true, (*Node).mountPseudo, nil, kernelRemedy},
+		{"signals", true, (*Node).catchSignals, nil, ""},
+		{"reaper", true, (*Node).startReaper, nil, ""},
+		{"cgroups", true, (*Node).makeCgroups, nil, kernelRemedy},
+		{"tmpfs", true, (*Node).mountTmpfs, (*Node).unmountAll, kernelRemedy},
+		{"data-partition", false, (*Node).mountData, nil, ""},
+		{"etc", false, (*Node).mountEtc, nil, ""},
+		{"shared-mounts", false, (*Node).shareMounts, nil, ""},
+		{"logs", false, (*Node).startLogs, (*Node).stopLogs, ""},
+		{"processes", false, nil, (*Node).killRest, ""},
+		{"notify", true, (*Node).listenNotify, nil, rootRemedy},
+		{"containerd", true, (*Node).startContainerd, (*Node).stopContainerd, rootRemedy},
+		{"loopback", false, (*Node).loopbackUp, nil, ""},
+		{"sysctls", false, (*Node).setSysctls, nil, ""},
+		{"machine-id", false, (*Node).setMachineID, nil, ""},
+		{"hostname", false, (*Node).setHostname, nil, ""},
+		{"hosts", false, (*Node).writeHosts, nil, ""},
+		{"certificate", false, (*Node).ensureCertificate, nil, ""},
+		{"kubelet-config", true, (*Node).writeDropIn, nil, rootRemedy},
+		{"containers", false, nil, (*Node).stopContainers, ""},
+		{"kubelet", true, (*Node).startKubelet, (*Node).stopKubelet, rootRemedy},
+	}
 }
 
 const (
@@ -95,9 +97,10 @@ type Node struct {
 	memory  uint64 // bytes
 	cpus    int
 
+	steps   []Step
+	ran     []Step // in order
 	signals chan os.Signal
 	crashed chan error // panics of goroutines
-	ran     []Step     // in order
 
 	reaper     *reap.Reaper
 	notify     *notify.Server
@@ -125,6 +128,7 @@ func New() *Node {
 		options:  cmdline.Defaults,
 		memory:   memory(),
 		cpus:     runtime.NumCPU(),
+		steps:    bootSteps(),
 		signals:  make(chan os.Signal, 8),
 		crashed:  make(chan error, 1),
 		said:     map[string]bool{},
@@ -147,7 +151,7 @@ func (n *Node) Run() (outcome Outcome) {
 			outcome = n.failed(panicError("main", v), "")
 		}
 	}()
-	for _, s := range steps {
+	for _, s := range n.steps {
 		if err := n.step(s); err != nil && s.Required {
 			return n.failed(fmt.Errorf("step %s: %w", s.Name, err), s.Remedy)
 		}

@@ -31,7 +31,7 @@ func node(t *testing.T) (*Node, *bytes.Buffer) {
 
 func TestSteps(t *testing.T) {
 	seen := map[string]bool{}
-	for _, s := range steps {
+	for _, s := range bootSteps() {
 		if strings.ContainsAny(s.Name, " \t") || s.Name == "" || seen[s.Name] {
 			t.Errorf("step %q: a name is one word and comes once", s.Name)
 		}
@@ -69,6 +69,43 @@ func TestStopIsTheReverse(t *testing.T) {
 		if !strings.Contains(log.String(), want) {
 			t.Errorf("log lacks %q:\n%s", want, log)
 		}
+	}
+}
+
+func TestRun(t *testing.T) {
+	ok := func(*Node) error { return nil }
+	broken := func(*Node) error { return errors.New("broken") }
+	tests := []struct {
+		name    string
+		step    Step
+		failure string // "" for a power-off
+	}{
+		{"power button", Step{Name: "a", Required: true, Run: ok}, ""},
+		{"optional step fails", Step{Name: "a", Run: broken}, ""},
+		{"required step fails", Step{Name: "a", Required: true, Run: broken, Remedy: "mend it"}, "step a: broken"},
+		{"step panics", Step{Name: "a", Run: func(*Node) error { panic("ouch") }}, "panic in main: ouch"},
+		{"goroutine panics", Step{Name: "a", Run: func(n *Node) error {
+			n.spawn("b", func() { panic("ouch") })
+			n.crashed <- <-n.crashed // wait for it
+			return nil
+		}}, "panic in b: ouch"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			n, _ := node(t)
+			stopped := false
+			n.steps = []Step{tt.step, {Name: "last", Stop: func(*Node) error { stopped = true; return nil }}}
+			if tt.failure == "" {
+				n.signals <- powerButton
+			}
+			o := n.Run()
+			if tt.failure == "" && (o.Failure != nil || !stopped) {
+				t.Errorf("outcome = %+v, stopped %v, want a power-off", o, stopped)
+			}
+			if tt.failure != "" && (o.Failure == nil || !strings.Contains(o.Failure.Error(), tt.failure) || o.Remedy == "") {
+				t.Errorf("outcome = %+v, want %q and a remedy", o, tt.failure)
+			}
+		})
 	}
 }
 

@@ -15,7 +15,7 @@ import (
 // compression of the root. See docs/decisions/0007 for what was measured.
 var compression = erofs.Options{
 	Compression: "lz4hc,12",
-	Cluster:     64 << 10,
+	Cluster:     32 << 10,
 	UUID:        "6b694f53-0000-4000-8000-000000000001", // fixed: the image must not differ between builds
 }
 

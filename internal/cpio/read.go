@@ -64,21 +64,11 @@ func readEntry(r io.ReaderAt, at, size int64) (e Entry, rawMode uint32, err erro
 	if err := readAt(r, head, at, size); err != nil {
 		return e, 0, err
 	}
-	if string(head[:6]) != magic {
-		return e, 0, errors.New("not in the newc format (is it compressed?)")
-	}
-	var field [13]uint32
-	for i := range field {
-		v, err := strconv.ParseUint(string(head[6+8*i:14+8*i]), 16, 32)
-		if err != nil {
-			return e, 0, fmt.Errorf("bad number in the header: %w", err)
-		}
-		field[i] = uint32(v)
+	field, err := decodeHeader(head)
+	if err != nil {
+		return e, 0, err
 	}
 	nameLen := int64(field[11])
-	if nameLen < 1 || nameLen > maxName {
-		return e, 0, fmt.Errorf("a name of %d bytes is not from 1 to %d", nameLen, maxName)
-	}
 	name := make([]byte, nameLen)
 	if err := readAt(r, name, at+fixedSize, size); err != nil {
 		return e, 0, err
@@ -98,12 +88,30 @@ func readEntry(r io.ReaderAt, at, size int64) (e Entry, rawMode uint32, err erro
 	}
 	if e.Mode.Type() == fs.ModeSymlink {
 		target := make([]byte, min(e.Size, maxName))
-		if err := readAt(r, target, e.Offset, size); err != nil {
-			return e, 0, err
-		}
+		err = readAt(r, target, e.Offset, size)
 		e.Target = string(target)
 	}
-	return e, field[1], nil
+	return e, field[1], err
+}
+
+// decodeHeader returns the thirteen numbers of a header: inode, mode, uid, gid,
+// links, mtime, size, two device numbers, two of a device node, the length of
+// the name and a checksum.
+func decodeHeader(head []byte) (field [13]uint32, err error) {
+	if string(head[:6]) != magic {
+		return field, errors.New("not in the newc format (is it compressed?)")
+	}
+	for i := range field {
+		v, err := strconv.ParseUint(string(head[6+8*i:14+8*i]), 16, 32)
+		if err != nil {
+			return field, fmt.Errorf("bad number in the header: %w", err)
+		}
+		field[i] = uint32(v)
+	}
+	if n := field[11]; n < 1 || n > maxName {
+		return field, fmt.Errorf("a name of %d bytes is not from 1 to %d", n, maxName)
+	}
+	return field, nil
 }
 
 var errTruncated = errors.New("the archive is truncated")

@@ -32,6 +32,9 @@ var exampleInventory = inventory.Manifest{
 	Processes: []inventory.Process{{Name: "init", Path: "/bin/init", Purpose: "starts the rest"}},
 }
 
+// script is a small program, for tests that do not look into it.
+var script = []byte("#!/bin/sh\n")
+
 func write(t *testing.T, dir, name string, data []byte, mode fs.FileMode) string {
 	t.Helper()
 	path := filepath.Join(dir, name)
@@ -42,23 +45,15 @@ func write(t *testing.T, dir, name string, data []byte, mode fs.FileMode) string
 	return path
 }
 
-// makeEFI makes an EFI file whose root has this test's own program as
-// /bin/init; edit changes the staged root.
-func makeEFI(t *testing.T, edit func(root string)) string {
+// makeEFI makes an EFI file whose root has program as /bin/init; edit changes
+// the staged root.
+func makeEFI(t *testing.T, program []byte, edit func(root string)) string {
 	t.Helper()
 	if _, err := hosttool.Find("mkfs.erofs"); err != nil {
 		t.Skip(err)
 	}
 	dir := t.TempDir()
 	root := filepath.Join(dir, "root")
-	exe, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
-	program, err := os.ReadFile(exe)
-	if err != nil {
-		t.Fatal(err)
-	}
 	write(t, root, "bin/init", program, 0o555)
 	list, _ := json.Marshal(exampleInventory)
 	write(t, root, inventory.Path, list, 0o444)
@@ -71,7 +66,7 @@ func makeEFI(t *testing.T, edit func(root string)) string {
 		t.Fatal(err)
 	}
 	return pack(t, dir, func(w *cpio.Writer) error {
-		return errors.Join(w.Dir("dev", 0o755), w.CharDevice("dev/console", 0o600, 5, 1), w.FileFrom("init", 0o755, exe), w.FileFrom("rootfs.erofs", 0o444, image))
+		return errors.Join(w.Dir("dev", 0o755), w.CharDevice("dev/console", 0o600, 5, 1), w.File("init", 0o755, int64(len(program)), bytes.NewReader(program)), w.FileFrom("rootfs.erofs", 0o444, image))
 	})
 }
 
@@ -111,7 +106,15 @@ func inspectFile(t *testing.T, path string) *Report {
 }
 
 func TestInspect(t *testing.T) {
-	r := inspectFile(t, makeEFI(t, func(string) {}))
+	exe, err := os.Executable() // some Go program
+	if err != nil {
+		t.Fatal(err)
+	}
+	program, err := os.ReadFile(exe)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := inspectFile(t, makeEFI(t, program, func(string) {}))
 	if err := r.Check(); err != nil {
 		t.Error(err)
 	}
@@ -143,7 +146,7 @@ func TestInspect(t *testing.T) {
 }
 
 func TestTextFits(t *testing.T) {
-	r := inspectFile(t, makeEFI(t, func(string) {}))
+	r := inspectFile(t, makeEFI(t, script, func(string) {}))
 	var out bytes.Buffer
 	if err := r.Write(&out); err != nil {
 		t.Fatal(err)
@@ -178,7 +181,7 @@ func TestProblems(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			r := inspectFile(t, makeEFI(t, tt.edit))
+			r := inspectFile(t, makeEFI(t, script, tt.edit))
 			found := slices.ContainsFunc(r.Problems, func(p string) bool { return strings.Contains(p, tt.want) })
 			if !found || r.Check() == nil {
 				t.Errorf("problems = %q, want %q", r.Problems, tt.want)
@@ -188,7 +191,7 @@ func TestProblems(t *testing.T) {
 }
 
 func TestSetuidAndScriptsShow(t *testing.T) {
-	r := inspectFile(t, makeEFI(t, func(root string) {
+	r := inspectFile(t, makeEFI(t, script, func(root string) {
 		path := filepath.Join(root, "bin/su")
 		os.WriteFile(path, []byte("#!/bin/sh\n"), 0o755)
 		os.Chmod(path, 0o755|fs.ModeSetuid)

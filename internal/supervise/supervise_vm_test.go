@@ -1,0 +1,53 @@
+//go:build vmtest
+
+package supervise
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"kios/internal/reap"
+
+	"golang.org/x/sys/unix"
+)
+
+// TestStartsInCgroup has the kernel say where a daemon was born.
+func TestStartsInCgroup(t *testing.T) {
+	root := t.TempDir()
+	if err := unix.Mount("cgroup2", root, "cgroup2", 0, ""); err != nil {
+		t.Fatal(err)
+	}
+	group := filepath.Join(root, "supervise-test")
+	t.Cleanup(func() { os.Remove(group); unix.Unmount(root, unix.MNT_DETACH) })
+	if err := os.Mkdir(group, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	output := &record{}
+	out, err := NewOutput(output)
+	if err != nil {
+		t.Fatal(err)
+	}
+	go out.Drain()
+	r := reap.New()
+	go r.Run()
+	d := &Daemon{
+		Name: "calm", Output: out, Reaper: r, Log: &record{}, Cgroup: group, OOMScoreAdj: 500,
+		Prepare: func() ([]string, []string) { return []string{"/proc/self/exe", "daemon", "calm"}, os.Environ() },
+	}
+	if err := d.Start(); err != nil {
+		t.Fatal(err)
+	}
+	go d.Run()
+	defer func() { d.Stop(time.Second); out.Close(); r.Close() }()
+	eventually(t, "up", func() bool { return strings.Contains(output.String(), "up") })
+	for file, want := range map[string]string{"cgroup": "supervise-test\n", "oom_score_adj": "500\n"} {
+		got, err := os.ReadFile(fmt.Sprintf("/proc/%d/%s", d.Pid(), file))
+		if err != nil || !strings.HasSuffix(string(got), want) {
+			t.Errorf("%s = %q, %v, want %q at its end", file, got, err, want)
+		}
+	}
+}
