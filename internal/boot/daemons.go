@@ -202,10 +202,10 @@ func (n *Node) stopKubelet() error { return n.stopDaemon(n.kubelet) }
 func (n *Node) stopContainerd() error { return n.stopDaemon(n.containerd) }
 
 func (n *Node) stopDaemon(d *supervise.Daemon) error {
-	if d != nil && !d.Stop(daemonBound) {
-		return fmt.Errorf("%s did not end within %v of SIGTERM and was killed", d.Name, daemonBound)
+	if d == nil {
+		return nil
 	}
-	return nil
+	return d.Stop(daemonBound)
 }
 
 // stopContainers ends the containers of pods while containerd still notes how

@@ -152,7 +152,7 @@ func TestScale(t *testing.T) {
 }
 
 func TestDirectArgsHaveNoFirmware(t *testing.T) {
-	args := Config{Kernel: "/k", Initrd: "/i", Append: "a b no_timer_check", Memory: 512 << 20, CPUs: 2, Accel: TCG}.args(nil)
+	args := Config{Kernel: "/k", Initrd: "/i", Append: "a b", Memory: 512 << 20, CPUs: 2, Accel: TCG}.args(nil)
 	if slices.ContainsFunc(args, func(a string) bool { return strings.Contains(a, "pflash") }) {
 		t.Errorf("args = %q, want no firmware", args)
 	}

@@ -212,12 +212,15 @@ func (d *Daemon) Restarts() int {
 	return d.restarts
 }
 
+// killBound is how long a process may take to end after SIGKILL. One that
+// takes longer hangs in the kernel, and nobody can help it.
+const killBound = 5 * time.Second
+
 // Stop ends the daemon for good: with SIGTERM, and with SIGKILL if that took
-// longer than the bound. It reports whether SIGTERM was enough. Calling it
-// again has no effect.
-func (d *Daemon) Stop(bound time.Duration) (gentle bool) {
+// longer than the bound, which makes an error. Calling it again has no effect.
+func (d *Daemon) Stop(bound time.Duration) error {
 	if d.stopping == nil {
-		return true // was never started
+		return nil // was never started
 	}
 	d.mu.Lock()
 	if !d.isStopping() {
@@ -226,11 +229,13 @@ func (d *Daemon) Stop(bound time.Duration) (gentle bool) {
 	d.mu.Unlock()
 	d.signal(unix.SIGTERM)
 	if d.stoppedWithin(bound) {
-		return true
+		return nil
 	}
 	d.signal(unix.SIGKILL)
-	<-d.stopped
-	return false
+	if !d.stoppedWithin(killBound) {
+		return fmt.Errorf("%s did not end within %v of SIGKILL: it hangs in the kernel", d.Name, killBound)
+	}
+	return fmt.Errorf("%s did not end within %v of SIGTERM and was killed", d.Name, bound)
 }
 
 func (d *Daemon) stoppedWithin(bound time.Duration) bool {

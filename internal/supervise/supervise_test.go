@@ -171,8 +171,8 @@ func TestStop(t *testing.T) {
 	if d.Pid() == 0 {
 		t.Error("Pid = 0 of a running daemon")
 	}
-	if !d.Stop(20 * time.Second) {
-		t.Error("Stop had to kill a daemon that obeys SIGTERM")
+	if err := d.Stop(20 * time.Second); err != nil {
+		t.Errorf("Stop of a daemon that obeys SIGTERM: %v", err)
 	}
 	if d.Pid() != 0 || d.Restarts() != 0 {
 		t.Errorf("after Stop: pid %d, %d restarts, want 0 and 0", d.Pid(), d.Restarts())
@@ -182,11 +182,11 @@ func TestStop(t *testing.T) {
 func TestStopKills(t *testing.T) {
 	d, _, output := start(t, "stubborn")
 	eventually(t, "up", func() bool { return strings.Contains(output.String(), "up") })
-	if d.Stop(50 * time.Millisecond) {
-		t.Error("Stop = gentle for a daemon that ignores SIGTERM")
+	if err := d.Stop(50 * time.Millisecond); err == nil || !strings.Contains(err.Error(), "was killed") {
+		t.Errorf("Stop of a daemon that ignores SIGTERM = %v", err)
 	}
-	if d.Stop(0) != true {
-		t.Error("a second Stop had something left to kill")
+	if err := d.Stop(0); err != nil {
+		t.Errorf("a second Stop: %v", err)
 	}
 }
 

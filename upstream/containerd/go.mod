@@ -1,3 +1,5 @@
+// containerd, with our own main and plugins, and containerd-shim-runc-v2 as it
+// is: the two must be of one version. The go line is containerd's own.
 module kios/upstream/containerd
 
 go 1.26.6

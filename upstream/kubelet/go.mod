@@ -1,3 +1,4 @@
+// The kubelet, with our own main. The go and godebug lines are Kubernetes' own.
 module kios/upstream/kubelet
 
 go 1.25.0

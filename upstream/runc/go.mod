@@ -1,3 +1,5 @@
+// runc is built as it is: `go build github.com/opencontainers/runc` in this
+// directory. The go line is runc's own, because it decides the defaults of GODEBUG.
 module kios/upstream/runc
 
 go 1.25.0
