@@ -81,6 +81,9 @@ func (n *Node) mountData() error {
 // attachData finds the partition and mounts it on dataDir.
 func (n *Node) attachData() error {
 	device, err := n.findData()
+	if err == nil && device == "" {
+		n.Log.Notice("no data partition: everything is kept in memory")
+	}
 	if err != nil || device == "" {
 		return err
 	}

@@ -59,7 +59,10 @@ func (f Files) Standalone() bool {
 // Args returns the kubelet's command line, and a sentence for each thing that
 // was left out of it.
 func (f Files) Args() (args []string, warnings []string) {
-	args = []string{"/bin/kubelet", "--config", config, "--config-dir", DropInDir, "--cert-dir", certDir}
+	args = []string{"/bin/kubelet", "--config", config, "--config-dir", DropInDir, "--cert-dir", certDir,
+		// Has no field in the configuration. The kubelet counts what the runtime
+		// uses by it.
+		"--runtime-cgroups", "/runtime"}
 	add := func(flag string, value func() (string, error)) {
 		v, err := value()
 		if err != nil {

@@ -61,7 +61,7 @@ func TestArgs(t *testing.T) {
 		{"providers without programs", map[string]string{"/etc/kubernetes/credential-providers.yaml": "x"}, "",
 			[]string{"credential-providers.yaml is not used: there are no programs in " + providerDir}},
 	}
-	const fixed = "/bin/kubelet --config /usr/share/kios/kubelet.yaml --config-dir /run/kios/kubelet.d --cert-dir /var/lib/kubelet/pki"
+	const fixed = "/bin/kubelet --config /usr/share/kios/kubelet.yaml --config-dir /run/kios/kubelet.d --cert-dir /var/lib/kubelet/pki --runtime-cgroups /runtime"
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			args, warnings := node(t, tt.files).Args()
