@@ -33,7 +33,7 @@ var pseudo = []mount.Row{
 		Why: "POSIX shared memory of pods in the host's IPC namespace"},
 	{Target: "/dev/mqueue", Type: "mqueue", Source: "mqueue", Flags: mount.Strict, Optional: true,
 		Why: "POSIX message queues of pods in the host's IPC namespace"},
-	{Target: "/dev/hugepages", Type: "hugetlbfs", Source: "hugetlbfs", Flags: mount.NoSuid | mount.NoDev, Data: []string{"mode=0700"}, Optional: true,
+	{Target: "/dev/hugepages", Type: "hugetlbfs", Source: "hugetlbfs", Flags: mount.Strict, Data: []string{"mode=0700"}, Optional: true,
 		Why: "the kubelet counts huge pages, pods map them"},
 	{Target: "/sys/kernel/security", Type: "securityfs", Source: "securityfs", Flags: mount.Strict, Optional: true,
 		Why: "runc and containerd ask it for the LSMs"},

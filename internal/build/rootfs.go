@@ -10,7 +10,6 @@ import (
 	"os"
 	"path/filepath"
 	"sort"
-	"strings"
 )
 
 // emptyDirs are the directories of the root that have no file in them: mount
@@ -48,6 +47,9 @@ var links = map[string]string{
 
 // stageRoot lays out the root file system below dir.
 func (b *Builder) stageRoot(dir string, debs debianPackages, bins programs, images []string) error {
+	if err := os.Chmod(dir, 0o755); err != nil { // a temporary directory has 0700
+		return err
+	}
 	if err := copyTree(filepath.Join(b.Root, "rootfs"), dir); err != nil {
 		return err
 	}
@@ -225,5 +227,3 @@ func marshal(v any) []byte {
 	}
 	return append(data, '\n')
 }
-
-var _ = strings.TrimSpace

@@ -66,7 +66,7 @@ func TestCorruptDataPartitionIsLeftAlone(t *testing.T) {
 	n.must(err)
 
 	n.reboot()
-	n.expect(`data partition.*(/dev/vda1|vda1)`)
+	n.expect(`data partition /dev/vda2 holds no sound ext4`)
 	n.expect(`pod kube-system/network.* container network started`)
 	n.powerOff()
 	after := make([]byte, len(before))
