@@ -1,7 +1,8 @@
 // Command hello is the whole image kios.local/hello: it says hello from time to
 // time until it is told to stop. Its flags turn it into what the tests need: a
 // writer whose records must survive a power cut, a program that takes its time
-// to stop, and one whose start can be seen on the serial console.
+// to stop, and one whose start, and the memory then in use, can be seen on the
+// serial console.
 //
 // Each record that -write appends is on the disk before its line is printed. A
 // restart checks the records of before, and goes on after the last one.
@@ -28,6 +29,7 @@ func main() {
 		linger   = flag.Duration("linger", 0, "take `TIME` to stop")
 		marker   = flag.String("marker", "", "write the line `TEXT` to -marker-to at the start")
 		markerTo = flag.String("marker-to", "/dev/console", "where to write -marker")
+		memAfter = flag.Duration("meminfo-after", 0, "after `TIME`, write how much memory the machine has and has available to -marker-to")
 	)
 	flag.Parse()
 	log.SetFlags(0)
@@ -36,7 +38,10 @@ func main() {
 	stop := make(chan os.Signal, 1)
 	signal.Notify(stop, syscall.SIGTERM, syscall.SIGINT)
 	if *marker != "" {
-		mark(*markerTo, *marker)
+		mark(*markerTo, *marker+" running")
+	}
+	if *memAfter > 0 {
+		time.AfterFunc(*memAfter, func() { mark(*markerTo, *marker+" "+memory()) })
 	}
 	tick := greet(time.Now())
 	if *write != "" {
@@ -61,6 +66,19 @@ func greet(start time.Time) func() {
 		check(err)
 		log.Printf("hello from %s, running for %s", node, time.Since(start).Round(time.Second))
 	}
+}
+
+// memory returns the lines MemTotal and MemAvailable of proc_meminfo(5), in bytes.
+func memory() string {
+	f, err := os.Open("/proc/meminfo")
+	check(err)
+	defer f.Close()
+	var total, available int64
+	for lines := bufio.NewScanner(f); lines.Scan(); {
+		fmt.Sscanf(lines.Text(), "MemTotal: %d kB", &total)
+		fmt.Sscanf(lines.Text(), "MemAvailable: %d kB", &available)
+	}
+	return fmt.Sprintf("MemTotal=%d MemAvailable=%d", total<<10, available<<10)
 }
 
 func mark(path, text string) {
