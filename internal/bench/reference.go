@@ -50,7 +50,7 @@ func MakeReference(ctx context.Context, log *progress.Log, parts Parts) (*Refere
 			return nil, err
 		}
 	}
-	for _, f := range []string{"containerd.service", "kubelet.service", "kubelet.yaml", "containerd.toml", "interfaces"} {
+	for _, f := range []string{"containerd.service", "kubelet.service", "kubelet.yaml", "containerd.toml", "interfaces", "hosts", "hostname"} {
 		text, err := referenceFiles.ReadFile("reference/" + f)
 		if err != nil {
 			return nil, err
@@ -127,6 +127,8 @@ func fill(root string, parts Parts) error {
 		"kubelet.yaml":       "etc/kubernetes/",
 		"containerd.toml":    "etc/containerd/config.toml",
 		"interfaces":         "etc/network/interfaces",
+		"hosts":              "etc/",
+		"hostname":           "etc/",
 	} {
 		if strings.HasSuffix(path, "/") {
 			path += file
