@@ -25,7 +25,7 @@ var Pod []byte
 // with Debian's own cloud kernel.
 var packages = []string{
 	"systemd-sysv", "udev", "dbus", "ifupdown", "isc-dhcp-client", "iproute2",
-	"ca-certificates", "linux-image-cloud-amd64", "initramfs-tools",
+	"kmod", "ca-certificates", "linux-image-cloud-amd64", "initramfs-tools",
 }
 
 // Reference is a Debian guest: a kernel, an initrd and an ext4 disk.

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -99,7 +100,7 @@ func (n *Node) loopbackUp() error {
 func (n *Node) shareMounts() error { return mount.Share("/") }
 
 func (n *Node) setSysctls() error {
-	settings := sysctl.Node
+	settings := slices.Concat(sysctl.Node, sysctl.MinFree(n.memory))
 	if n.options.StayUp {
 		// panic=0 keeps the kernel up as well. The kubelet is told not to mind.
 		settings = sysctl.Without(settings, "kernel.panic")

@@ -5,8 +5,10 @@ package sysctl
 import (
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 )
 
@@ -21,8 +23,9 @@ type Setting struct {
 var Node = []Setting{
 	{"net.ipv4.ip_forward", "1", "pods are reached through the node"},
 	{"net.ipv6.conf.all.forwarding", "1", "the same for IPv6"},
-	{"net.ipv6.conf.default.accept_ra", "2", "take router advertisements although forwarding is on, or IPv6 has no default route"},
-	{"net.ipv6.conf.*.accept_ra", "2", "interfaces that are there already do not follow default"},
+	// accept_ra is not here: the pod network sets it for physical interfaces only.
+	// As a default it would also hold for the node's end of each pod's link, and
+	// any pod could make itself the node's router.
 	{"net.bridge.bridge-nf-call-iptables", "1", "service addresses work between pods on one bridge; only with br_netfilter"},
 	{"net.bridge.bridge-nf-call-ip6tables", "1", "the same for IPv6"},
 
@@ -51,6 +54,19 @@ var Node = []Setting{
 	{"fs.protected_fifos", "1", "as above"},
 	{"fs.protected_regular", "2", "as above"},
 	{"fs.suid_dumpable", "0", "no memory images of programs that changed their user"},
+}
+
+// MinFree returns the setting of vm.min_free_kbytes for a machine with so many
+// bytes of memory: what the kernel itself computes, the square root of 16 times
+// the KiB, before khugepaged raises it to 45 MB and more on every machine. That
+// is a twentieth of a machine of 1 GiB, and pods can use it better. Machines of
+// 16 GiB and more keep the kernel's choice, so nil.
+func MinFree(memory uint64) []Setting {
+	if memory >= 16<<30 {
+		return nil
+	}
+	kib := max(4096, uint64(math.Sqrt(float64(16*memory>>10))))
+	return []Setting{{"vm.min_free_kbytes", strconv.FormatUint(kib, 10), "khugepaged reserves too much on small machines"}}
 }
 
 // Without returns the settings without the one of the given key.

@@ -50,3 +50,22 @@ func TestNodeTable(t *testing.T) {
 		t.Errorf("Without(kernel.panic) leaves %d of %d", got, len(Node))
 	}
 }
+
+func TestMinFree(t *testing.T) {
+	for _, c := range []struct {
+		memory uint64
+		want   string
+	}{
+		{256 << 20, "4096"},
+		{1 << 30, "4096"},
+		{4 << 30, "8192"},
+	} {
+		got := MinFree(c.memory)
+		if len(got) != 1 || got[0].Value != c.want {
+			t.Errorf("MinFree(%d MiB) = %v, want %s", c.memory>>20, got, c.want)
+		}
+	}
+	if got := MinFree(64 << 30); got != nil {
+		t.Errorf("MinFree(64 GiB) = %v, want the kernel's own choice", got)
+	}
+}
