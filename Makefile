@@ -23,8 +23,9 @@ check: deps ## no root, no virtual machine: format, vet, staticcheck, unit tests
 build: deps ## _out/amd64/kios.efi
 	$(KIOS) build
 
-vmtest: ## unit tests that need root and system calls, as root in a small machine
+vmtest: ## unit tests that need root: in a small machine, and DHCP in network namespaces
 	go test -count=1 -tags vm -timeout 20m -v ./test/vm
+	go test -count=1 -tags netns ./internal/network
 
 e2e: ## boots of the real thing
 	go test -count=1 -tags e2e -timeout 40m -v ./test/e2e

@@ -138,9 +138,8 @@ func (p Program) args(ctx context.Context, dir string) ([]string, error) {
 		ldflags += " " + p.LDFlags(version)
 	}
 	args := []string{"build", "-trimpath", "-buildvcs=false", "-tags", p.Tags}
-	if p.CGO {
-		args = append(args, "-buildmode=pie")
-		ldflags += " -linkmode external '-extldflags=-static-pie -Wl,--build-id=none'"
+	if p.CGO { // not static-pie: docs/decisions/0008
+		ldflags += " -linkmode external '-extldflags=-static -Wl,--build-id=none'"
 	}
 	return append(args, "-ldflags", ldflags), nil
 }
