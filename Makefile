@@ -3,7 +3,7 @@ export CGO_ENABLED ?= 0
 KIOS := _out/kios
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
-.PHONY: run test check build vmtest e2e reproduce bench deps kios
+.PHONY: run test check build upstreamtest vmtest e2e reproduce bench deps kios
 
 run: build ## build a node, boot it in a virtual machine, show its pod running
 	$(KIOS) run
@@ -12,7 +12,7 @@ run: build ## build a node, boot it in a virtual machine, show its pod running
 test: check build ## everything that checks the project
 	$(KIOS) inspect _out/amd64/kios.efi
 	$(KIOS) reproduce
-	$(MAKE) vmtest e2e
+	$(MAKE) upstreamtest vmtest e2e
 
 check: deps ## no root, no virtual machine: format, vet, staticcheck, unit tests
 	@test -z "$$(gofmt -l cmd internal test upstream)" || { gofmt -d cmd internal test upstream; exit 1; }
@@ -22,6 +22,11 @@ check: deps ## no root, no virtual machine: format, vet, staticcheck, unit tests
 
 build: deps ## _out/amd64/kios.efi
 	$(KIOS) build
+
+# With the build's own flags, so that its compiled packages are used again.
+upstreamtest: ## tests of our mains and plugins around the upstream programs
+	cd upstream/containerd && go test -trimpath -tags urfave_cli_no_docs,no_tracing,grpcnotrace ./...
+	cd upstream/kubelet && go test -trimpath -tags selinux,notest,grpcnotrace ./...
 
 vmtest: ## unit tests that need root: in a small machine, and DHCP in network namespaces
 	go test -count=1 -tags vm -timeout 20m -v ./test/vm
