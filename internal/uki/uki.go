@@ -2,8 +2,9 @@
 // kernel, its initrd and its command line as sections of systemd-stub
 // (https://uapi-group.org/specifications/specs/unified_kernel_image/).
 //
-// The file is laid out as systemd's ukify 257 lays out the same parts: .osrel, .cmdline, .uname, .linux and .initrd behind the stub's own sections,
-// in that order, and .sbat merged in place. The package neither signs nor measures;
+// The file is laid out as systemd's ukify 257 lays out the same parts: .osrel,
+// .cmdline, .uname, .linux and .initrd behind the stub's own sections, in that
+// order, and .sbat merged in place. The package neither signs nor measures;
 // both can be done to the file afterwards, for which room in the header is
 // kept. The PE format is Microsoft's "PE Format" document.
 package uki
