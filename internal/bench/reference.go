@@ -4,9 +4,11 @@ import (
 	"context"
 	"embed"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"kios/internal/cache"
@@ -15,6 +17,17 @@ import (
 
 //go:embed reference
 var referenceFiles embed.FS
+
+// referencePaths says where the embedded files go in the Debian guest.
+var referencePaths = map[string]string{
+	"containerd.service": "etc/systemd/system/containerd.service",
+	"containerd.toml":    "etc/containerd/config.toml",
+	"hostname":           "etc/hostname",
+	"hosts":              "etc/hosts",
+	"interfaces":         "etc/network/interfaces",
+	"kubelet.service":    "etc/systemd/system/kubelet.service",
+	"kubelet.yaml":       "etc/kubernetes/kubelet.yaml",
+}
 
 // Pod is the manifest of the pod that is measured.
 //
@@ -44,18 +57,9 @@ func MakeReference(ctx context.Context, log *progress.Log, parts Parts) (*Refere
 	if err != nil {
 		return nil, err
 	}
-	key := cache.NewKey("reference disk", base, string(Pod))
-	for _, p := range append(parts.paths(), parts.Images...) {
-		if err := key.AddTree(p); err != nil {
-			return nil, err
-		}
-	}
-	for _, f := range []string{"containerd.service", "kubelet.service", "kubelet.yaml", "containerd.toml", "interfaces", "hosts", "hostname"} {
-		text, err := referenceFiles.ReadFile("reference/" + f)
-		if err != nil {
-			return nil, err
-		}
-		key = cache.NewKey(key.String(), string(text))
+	key, err := referenceKey(base, parts)
+	if err != nil {
+		return nil, err
 	}
 	dir, err := cache.Product("debian-reference", key, func(dir string) error {
 		step := log.Start("make the disk of the Debian reference")
@@ -71,12 +75,23 @@ func MakeReference(ctx context.Context, log *progress.Log, parts Parts) (*Refere
 	}, nil
 }
 
-func (p Parts) paths() []string {
-	var paths []string
-	for _, name := range []string{"containerd", "containerd-shim-runc-v2", "runc", "kubelet"} {
-		paths = append(paths, p.Binaries[name])
+// referenceKey takes in all that the reference's disk is made of.
+func referenceKey(base string, parts Parts) (*cache.Key, error) {
+	inputs := []string{"reference disk", base, string(Pod)}
+	for _, file := range slices.Sorted(maps.Keys(referencePaths)) {
+		text, err := referenceFiles.ReadFile("reference/" + file)
+		if err != nil {
+			return nil, err
+		}
+		inputs = append(inputs, string(text), referencePaths[file])
 	}
-	return paths
+	key := cache.NewKey(inputs...)
+	for _, p := range slices.Concat(slices.Sorted(maps.Values(parts.Binaries)), parts.Images) {
+		if err := key.AddTree(p); err != nil {
+			return nil, err
+		}
+	}
+	return key, nil
 }
 
 func debootstrap(ctx context.Context, log *progress.Log) (string, error) {
@@ -121,18 +136,7 @@ func fill(root string, parts Parts) error {
 			return err
 		}
 	}
-	for file, path := range map[string]string{
-		"containerd.service": "etc/systemd/system/",
-		"kubelet.service":    "etc/systemd/system/",
-		"kubelet.yaml":       "etc/kubernetes/",
-		"containerd.toml":    "etc/containerd/config.toml",
-		"interfaces":         "etc/network/interfaces",
-		"hosts":              "etc/",
-		"hostname":           "etc/",
-	} {
-		if strings.HasSuffix(path, "/") {
-			path += file
-		}
+	for file, path := range referencePaths {
 		text, err := referenceFiles.ReadFile("reference/" + file)
 		if err != nil {
 			return err
