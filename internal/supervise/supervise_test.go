@@ -79,7 +79,8 @@ func eventually(t *testing.T, what string, want func() bool) {
 	}
 }
 
-func start(t *testing.T, what string) (d *Daemon, log, output *record) {
+// start starts a daemon that does what is asked; edit changes it before that.
+func start(t *testing.T, what string, edit ...func(*Daemon)) (d *Daemon, log, output *record) {
 	t.Helper()
 	log, output = &record{}, &record{}
 	out, err := NewOutput(output)
@@ -92,6 +93,9 @@ func start(t *testing.T, what string) (d *Daemon, log, output *record) {
 	d = &Daemon{
 		Name: what, Output: out, Reaper: r, Log: log,
 		Prepare: func() ([]string, []string) { return []string{"/proc/self/exe", "daemon", what}, os.Environ() },
+	}
+	for _, f := range edit {
+		f(d)
 	}
 	if err := d.Start(); err != nil {
 		t.Fatal(err)

@@ -8,9 +8,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
-
-	"kios/internal/reap"
 
 	"golang.org/x/sys/unix"
 )
@@ -26,23 +23,7 @@ func TestStartsInCgroup(t *testing.T) {
 	if err := os.Mkdir(group, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	output := &record{}
-	out, err := NewOutput(output)
-	if err != nil {
-		t.Fatal(err)
-	}
-	go out.Drain()
-	r := reap.New()
-	go r.Run()
-	d := &Daemon{
-		Name: "calm", Output: out, Reaper: r, Log: &record{}, Cgroup: group, OOMScoreAdj: 500,
-		Prepare: func() ([]string, []string) { return []string{"/proc/self/exe", "daemon", "calm"}, os.Environ() },
-	}
-	if err := d.Start(); err != nil {
-		t.Fatal(err)
-	}
-	go d.Run()
-	defer func() { d.Stop(time.Second); out.Close(); r.Close() }()
+	d, _, output := start(t, "calm", func(d *Daemon) { d.Cgroup, d.OOMScoreAdj = group, 500 })
 	eventually(t, "up", func() bool { return strings.Contains(output.String(), "up") })
 	for file, want := range map[string]string{"cgroup": "supervise-test\n", "oom_score_adj": "500\n"} {
 		got, err := os.ReadFile(fmt.Sprintf("/proc/%d/%s", d.Pid(), file))
