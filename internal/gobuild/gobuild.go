@@ -49,7 +49,7 @@ var Upstream = []Program{
 	{
 		Name:    "containerd-shim-runc-v2",
 		Dir:     "upstream/containerd",
-		Package: containerd + "/cmd/containerd-shim-runc-v2",
+		Package: "./shim",
 		Module:  containerd,
 		Tags:    "urfave_cli_no_docs,no_tracing,grpcnotrace",
 		LDFlags: containerdVersion,

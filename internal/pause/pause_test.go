@@ -64,6 +64,25 @@ func TestEndsOnSignal(t *testing.T) {
 	}
 }
 
+// The other tests show that the filter leaves what pause does itself.
+func TestGivesUpSystemCalls(t *testing.T) {
+	cmd := exec.Command(build(t))
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { cmd.Process.Kill(); cmd.Wait() })
+	eventually(t, "pause waits", func() bool { return waits(cmd.Process.Pid) })
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", cmd.Process.Pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"NoNewPrivs:\t1\n", "Seccomp:\t2\n"} {
+		if !strings.Contains(string(status), want) {
+			t.Errorf("its status lacks %q:\n%s", want, status)
+		}
+	}
+}
+
 // As PID 1 of a namespace it reaps what others orphan, those that were there
 // before it included, and ends on SIGTERM although it is PID 1.
 func TestPID1(t *testing.T) {

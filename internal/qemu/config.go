@@ -32,7 +32,7 @@ func (c Config) check() error {
 			return fmt.Errorf("disk: %w", err)
 		}
 		if deviceFor(d.Bus) == "" {
-			return fmt.Errorf("disk %s: unknown bus %q (virtio, nvme, scsi or ahci)", d.Path, d.Bus)
+			return fmt.Errorf("disk %s: unknown bus %q (virtio, nvme, scsi, pvscsi or ahci)", d.Path, d.Bus)
 		}
 	}
 	return checkMemory(c.Memory)
@@ -150,8 +150,8 @@ func (d Disk) args(i int, boot bool) []string {
 		device += fmt.Sprintf(",bootindex=%d", i)
 	}
 	args := []string{"-drive", drive}
-	if d.Bus == "scsi" {
-		args = append(args, "-device", fmt.Sprintf("virtio-scsi-pci,id=scsi%d", i))
+	if controller := map[string]string{"scsi": "virtio-scsi-pci", "pvscsi": "pvscsi"}[d.Bus]; controller != "" {
+		args = append(args, "-device", fmt.Sprintf("%s,id=scsi%d", controller, i))
 		device += fmt.Sprintf(",bus=scsi%d.0", i)
 	}
 	return append(args, "-device", device)
@@ -170,6 +170,7 @@ func deviceFor(bus string) string {
 		"virtio": "virtio-blk-pci",
 		"nvme":   "nvme",
 		"scsi":   "scsi-hd",
+		"pvscsi": "scsi-hd",
 		"ahci":   "ide-hd",
 	}[bus]
 }
@@ -185,7 +186,11 @@ func (c Config) networkArgs(ports map[int]int) []string {
 	for _, p := range c.Forward {
 		net += fmt.Sprintf(",hostfwd=tcp:127.0.0.1:%d-:%d", ports[p.Guest], p.Guest)
 	}
-	card := "virtio-net-pci,id=nic0,netdev=net0,romfile=" // no network boot
+	model := c.Card
+	if model == "" {
+		model = "virtio-net-pci"
+	}
+	card := model + ",id=nic0,netdev=net0,romfile=" // no network boot
 	if c.MAC != "" {
 		card += ",mac=" + c.MAC
 	}

@@ -46,6 +46,7 @@ type Config struct {
 	CPUs   int   // 2 if 0
 
 	NoNetwork bool
+	Card      string // QEMU's name of the network card; virtio-net-pci if empty
 	Isolated  bool   // the guest reaches nothing; forwarded ports still work
 	MAC       string // of the network card; QEMU's default if empty
 	Forward   []Port
@@ -76,7 +77,7 @@ type Config struct {
 type Disk struct {
 	Path     string
 	Format   string // "raw" or "qcow2"; detected if empty
-	Bus      string // "virtio" (also if empty), "nvme", "scsi" or "ahci"
+	Bus      string // "virtio" (also if empty), "nvme", "scsi" (virtio's), "pvscsi" (VMware's) or "ahci"
 	Serial   string // what the guest sees as the drive's serial number
 	ReadOnly bool
 	Snapshot bool // changes are lost at the machine's end; the file is untouched

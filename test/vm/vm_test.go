@@ -80,12 +80,25 @@ func report(t *testing.T, test guestTest, results []result) {
 	}
 }
 
+// modules are where there are such packages, below the checkout.
+var modules = []string{".", "upstream/containerd"}
+
 // discover finds the packages whose test files the tag vmtest adds to.
 func discover(t *testing.T, root string) []guestTest {
 	t.Helper()
-	without := testFiles(t, root, "")
 	var tests []guestTest
-	for pkg, with := range testFiles(t, root, "vmtest") {
+	for _, module := range modules {
+		tests = append(tests, discoverIn(t, filepath.Join(root, module))...)
+	}
+	slices.SortFunc(tests, func(a, b guestTest) int { return strings.Compare(a.Package, b.Package) })
+	return tests
+}
+
+func discoverIn(t *testing.T, module string) []guestTest {
+	t.Helper()
+	without := testFiles(t, module, "")
+	var tests []guestTest
+	for pkg, with := range testFiles(t, module, "vmtest") {
 		var names []string
 		for _, file := range with.files {
 			if !slices.Contains(without[pkg].files, file) {
@@ -104,7 +117,6 @@ func discover(t *testing.T, root string) []guestTest {
 			source:  with.dir,
 		})
 	}
-	slices.SortFunc(tests, func(a, b guestTest) int { return strings.Compare(a.Package, b.Package) })
 	return tests
 }
 
@@ -113,11 +125,11 @@ type testPackage struct {
 	files []string
 }
 
-func testFiles(t *testing.T, root, tag string) map[string]testPackage {
+func testFiles(t *testing.T, module, tag string) map[string]testPackage {
 	t.Helper()
 	cmd := exec.Command("go", "list", "-tags", tag, "-f",
 		`{{.ImportPath}}|{{.Dir}}|{{join .TestGoFiles " "}} {{join .XTestGoFiles " "}}`, "./...")
-	cmd.Dir = root
+	cmd.Dir = module
 	out := output(t, cmd)
 	packages := map[string]testPackage{}
 	for line := range strings.Lines(out) {
@@ -166,7 +178,7 @@ func pack(t *testing.T, root, work string, tests []guestTest, accel qemu.Accel) 
 		test := &tests[i]
 		test.Timeout = accel.Scale(perPackage).String()
 		binary := filepath.Join(work, filepath.Base(test.Binary))
-		compile(t, root, "test", "-c", "-tags", "vmtest", "-o", binary, test.Package)
+		compile(t, test.source, "test", "-c", "-tags", "vmtest", "-o", binary, ".")
 		must(w.FileFrom(test.Binary, 0o755, binary))
 		must(w.Dir(test.Dir, 0o755))
 		testdata := filepath.Join(test.source, "testdata")
@@ -183,11 +195,11 @@ func pack(t *testing.T, root, work string, tests []guestTest, accel qemu.Accel) 
 	return initrd
 }
 
-func compile(t *testing.T, root string, args ...string) {
+func compile(t *testing.T, dir string, args ...string) {
 	t.Helper()
 	args = append([]string{args[0], "-trimpath", "-ldflags=-s -w"}, args[1:]...)
 	cmd := exec.Command("go", args...)
-	cmd.Dir = root
+	cmd.Dir = dir
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	output(t, cmd)
 }

@@ -43,6 +43,9 @@ func main() {
 }
 
 func run() error {
+	if err := leaveInitramfs(); err != nil {
+		return err
+	}
 	if err := mountAll(); err != nil {
 		return err
 	}
@@ -60,6 +63,21 @@ func run() error {
 	}
 	fmt.Printf("\n@@ done\n")
 	return nil
+}
+
+// leaveInitramfs makes the root a mount of its own, as it is on a node: no
+// process can change its root away from the initramfs itself, see pivot_root(2).
+func leaveInitramfs() error {
+	if err := unix.Mount("/", "/root", "", unix.MS_BIND, ""); err != nil {
+		return fmt.Errorf("bind the root: %w", err)
+	}
+	if err := unix.Chdir("/root"); err != nil {
+		return err
+	}
+	if err := unix.Mount(".", "/", "", unix.MS_MOVE, ""); err != nil {
+		return fmt.Errorf("move the root: %w", err)
+	}
+	return unix.Chroot(".")
 }
 
 func mountAll() error {

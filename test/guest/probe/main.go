@@ -6,6 +6,7 @@
 //	probe sleep             be the pod's main process
 //	probe [show] [PART...]  print a JSON document about the node, or only parts of it
 //	probe kill NAME         SIGKILL the host's processes with that name
+//	probe abort NAME        SIGABRT, on which a Go program ends as in a panic
 //	probe cat FILE          print a file
 //	probe write FILE TEXT   write a file and sync it
 //	probe fill DIR          write into DIR/filler until the file system is full
@@ -43,7 +44,9 @@ func main() {
 	case command == "show":
 		check(show(args))
 	case command == "kill" && len(args) == 1:
-		check(kill(args[0]))
+		check(kill(args[0], syscall.SIGKILL))
+	case command == "abort" && len(args) == 1:
+		check(kill(args[0], syscall.SIGABRT))
 	case command == "cat" && len(args) == 1:
 		check(cat(args[0]))
 	case command == "write" && len(args) > 1:
@@ -72,7 +75,7 @@ func sleep() {
 	<-stop
 }
 
-func kill(name string) error {
+func kill(name string, signal syscall.Signal) error {
 	processes, err := readProcesses()
 	if err != nil {
 		return err
@@ -82,7 +85,7 @@ func kill(name string) error {
 		if p.Name != name || !p.Host {
 			continue
 		}
-		if err := syscall.Kill(p.PID, syscall.SIGKILL); err != nil {
+		if err := syscall.Kill(p.PID, signal); err != nil {
 			return fmt.Errorf("kill %s, process %d: %w", name, p.PID, err)
 		}
 		fmt.Println(p.PID)

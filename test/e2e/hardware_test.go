@@ -1,0 +1,156 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+
+	"kios/internal/qemu"
+)
+
+// Disks and network cards other than virtio, as far as QEMU has them: the data
+// partition is found, and the node gets an address over the card.
+func TestHardware(t *testing.T) {
+	for _, tt := range []struct{ bus, card string }{
+		{"nvme", "e1000e"},
+		{"ahci", "igb"},
+		{"scsi", "e1000"},
+		{"pvscsi", "vmxnet3"},
+	} {
+		if tt.card == "igb" && !qemuHas(t, "igb") {
+			tt.card = "e1000e" // QEMU 7.2 has no igb yet
+		}
+		t.Run(tt.bus+" "+tt.card, func(t *testing.T) {
+			n := &node{t: t, disk: filepath.Join(t.TempDir(), "disk.raw")}
+			n.makeDisk(setup{})
+			n.cfg = n.config(setup{})
+			n.cfg.Disks[0].Bus, n.cfg.Card = tt.bus, tt.card
+			n.start()
+			n.expect(`data partition /dev/(nvme0n1p2|sda2)`)
+			n.running("probe") // through the card
+			n.powerOff()
+			n.demandCleanDisk()
+		})
+	}
+}
+
+// Where there is a screen, the boot is told on it, too.
+func TestScreen(t *testing.T) {
+	n := &node{t: t, disk: filepath.Join(t.TempDir(), "disk.raw")}
+	n.makeDisk(setup{uefi: true})
+	n.cfg = n.config(setup{uefi: true})
+	n.cfg.Args = []string{"-device", "VGA"}
+	n.start()
+	n.expect(`kubelet ready`)
+	picture := filepath.Join(t.TempDir(), "screen.ppm")
+	_, err := n.Execute(t.Context(), "screendump", map[string]any{"filename": picture})
+	n.must(err)
+	if lines := textLines(t, picture); lines < 10 {
+		t.Errorf("the screen shows %d lines of text, want 10 at least", lines)
+	}
+	n.powerOff()
+}
+
+// textLines counts the rows of 16 pixels of a binary PPM file, see ppm(5),
+// in which not all pixels are alike.
+func textLines(t *testing.T, file string) int {
+	t.Helper()
+	data, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var width, height, depth int
+	if _, err := fmt.Sscanf(string(data), "P6\n%d %d\n%d\n", &width, &height, &depth); err != nil {
+		t.Fatalf("%s is no PPM file: %v", file, err)
+	}
+	pixels := data[len(data)-width*height*3:]
+	lines := 0
+	for row := pixels; len(row) >= 16*width*3; row = row[16*width*3:] {
+		first := bytes.Repeat(row[:3], 16*width)
+		if !bytes.Equal(row[:16*width*3], first) {
+			lines++
+		}
+	}
+	return lines
+}
+
+func TestTwoDataPartitions(t *testing.T) {
+	n := boot(t, setup{})
+	n.running("probe")
+	n.powerOff()
+	second := &node{t: t, disk: filepath.Join(t.TempDir(), "second.raw")}
+	second.makeDisk(setup{})
+	n.cfg.Disks = append(n.cfg.Disks, qemu.Disk{Path: second.disk})
+
+	n.reboot()
+	n.expect(`/dev/vda2 is used as data partition, not /dev/vdb2; choose with datapart=`)
+	n.running("probe")
+	n.powerOff()
+	n.cfg.Append += " datapart=/dev/vdb2"
+	n.access = second.access // its kubelet has other keys
+	n.reboot()
+	n.expect(`data partition /dev/vdb2`)
+	n.running("probe")
+	n.powerOff()
+}
+
+// The disk that is named on the command line comes after the boot has begun.
+func TestLateDisk(t *testing.T) {
+	n := &node{t: t, disk: filepath.Join(t.TempDir(), "disk.raw")}
+	s := setup{append: "datapart=/dev/vda2"}
+	n.makeDisk(s)
+	n.cfg = n.config(s)
+	n.cfg.Disks, n.cfg.HotplugPorts = nil, 1
+	n.start()
+	n.expect(`step tmpfs`)
+	for _, command := range []struct {
+		name string
+		args map[string]any
+	}{
+		{"blockdev-add", map[string]any{"node-name": "late", "driver": "raw", "file": map[string]any{"driver": "file", "filename": n.disk}}},
+		{"device_add", map[string]any{"driver": "virtio-blk-pci", "drive": "late", "bus": "hotplug0", "id": "disk0"}},
+	} {
+		_, err := n.Execute(t.Context(), command.name, command.args)
+		n.must(err)
+	}
+	n.expect(`data partition /dev/vda2`)
+	n.running("probe")
+	n.powerOff()
+	n.demandCleanDisk()
+}
+
+func TestDiskThatNeverComes(t *testing.T) {
+	n := boot(t, setup{append: "datapart=/dev/vdx1"})
+	n.expect(`datapart=/dev/vdx1: /dev/vdx1 did not appear within 30s \(block devices of this machine: .*vda2.*\); this boot keeps everything in memory`)
+	n.expect(`pod kube-system/network.* container network started`)
+	n.powerOff()
+}
+
+// A PID 1 that dies takes the kernel along, which starts the machine again.
+func TestMachineComesBackWhenInitDies(t *testing.T) {
+	n := boot(t, setup{})
+	n.running("probe")
+	n.Mark()
+	_, _ = n.tryProbe(t.Context(), "abort", "init") // nobody is left to answer
+	n.expect(`Attempted to kill init!`)
+	n.expect(`Rebooting in 10 seconds`)
+	n.expect(`kubelet ready`)
+	n.running("probe")
+	n.powerOff()
+	n.demandCleanDisk()
+}
+
+// qemuHas says whether this QEMU can emulate a device.
+func qemuHas(t *testing.T, device string) bool {
+	t.Helper()
+	list, err := exec.Command(qemu.Binary, "-device", "help").CombinedOutput()
+	if err != nil {
+		t.Fatalf("list QEMU's devices: %v\n%s", err, list)
+	}
+	return bytes.Contains(list, fmt.Appendf(nil, "name %q", device))
+}
