@@ -73,6 +73,16 @@ var Upstream = []Program{
 	},
 }
 
+// UpstreamShim is the shim as upstream builds it, for comparisons.
+var UpstreamShim = Program{
+	Name:    "upstream-shim",
+	Dir:     "upstream/containerd",
+	Package: containerd + "/cmd/containerd-shim-runc-v2",
+	Module:  containerd,
+	Tags:    "urfave_cli_no_docs,no_tracing,grpcnotrace",
+	LDFlags: containerdVersion,
+}
+
 const containerd = "github.com/containerd/containerd/v2"
 
 func containerdVersion(v string) string {
