@@ -2,7 +2,6 @@ package boot
 
 import (
 	"os"
-	"runtime"
 
 	"golang.org/x/sys/unix"
 )
@@ -27,19 +26,26 @@ func (n *Node) prefetch() error {
 		return nil
 	}
 	n.spawn("prefetch", func() {
-		runtime.LockOSThread() // and never unlock: the thread ends with this function
-		unix.Setpriority(unix.PRIO_PROCESS, 0, 19)
 		for _, path := range prefetched {
 			f, err := os.Open(path)
 			if err != nil {
-				return // whoever starts it will say so
+				return // who starts it will say so
 			}
-			st, _ := f.Stat()
-			for at := int64(0); at < st.Size(); at += readahead {
-				unix.Fadvise(int(f.Fd()), at, readahead, unix.FADV_WILLNEED)
-			}
+			prefetchFile(f)
 			f.Close()
 		}
 	})
 	return nil
+}
+
+// prefetchFile runs at the priority of those that need the file. With less it
+// would keep pages locked, and them waiting, for as long as it does not run.
+func prefetchFile(f *os.File) {
+	info, err := f.Stat()
+	if err != nil {
+		return
+	}
+	for at := int64(0); at < info.Size(); at += readahead {
+		unix.Fadvise(int(f.Fd()), at, readahead, unix.FADV_WILLNEED)
+	}
 }
