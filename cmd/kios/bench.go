@@ -84,7 +84,12 @@ func benchSystems(ctx context.Context, b *build.Builder, dir string) ([]bench.Sy
 	if err != nil {
 		return nil, fmt.Errorf("make the Debian reference: %w", err)
 	}
-	image, err := benchDisk(ctx, b, dir)
+	image, err := benchDisk(ctx, b, dir, "kios", nil)
+	if err != nil {
+		return nil, err
+	}
+	// An empty file of its name takes the place of a system pod's manifest.
+	bare, err := benchDisk(ctx, b, dir, "bare", map[string][]byte{"network.yaml": {}})
 	if err != nil {
 		return nil, err
 	}
@@ -102,28 +107,37 @@ func benchSystems(ctx context.Context, b *build.Builder, dir string) ([]bench.Sy
 			Disks: []qemu.Disk{{Path: disk, Snapshot: true, Unsafe: true}},
 		}
 	}
-	direct, uefi, debian := machine(image), machine(image), machine(reference.Disk)
-	direct.Kernel, direct.Initrd, direct.Append = b.Out("vmlinuz"), b.Out("initrd"), strings.TrimSpace(string(cmdline))
+	direct, alone, uefi, debian := machine(image), machine(bare), machine(image), machine(reference.Disk)
+	for _, cfg := range []*qemu.Config{&direct, &alone} {
+		cfg.Kernel, cfg.Initrd, cfg.Append = b.Out("vmlinuz"), b.Out("initrd"), strings.TrimSpace(string(cmdline))
+	}
 	debian.Kernel, debian.Initrd = reference.Kernel, reference.Initrd
 	debian.Append = "root=/dev/vda rw quiet console=ttyS0"
 	return []bench.System{
 		{Name: "kiOS, direct kernel boot", Config: direct},
+		{Name: "kiOS, direct kernel boot, no other pod", Config: alone},
 		{Name: "kiOS, UEFI", Config: uefi},
 		{Name: "Debian 12, systemd, direct kernel boot", Config: debian},
 	}, nil
 }
 
-// benchDisk makes the disk of the kiOS guests.
-func benchDisk(ctx context.Context, b *build.Builder, dir string) (string, error) {
-	etc := filepath.Join(dir, "etc")
-	manifests := filepath.Join(etc, "kubernetes/manifests")
-	if err := os.MkdirAll(manifests, 0o755); err != nil {
+// benchDisk makes a disk of a kiOS guest: the measured pod, and other manifests
+// by file name.
+func benchDisk(ctx context.Context, b *build.Builder, dir, name string, manifests map[string][]byte) (string, error) {
+	etc := filepath.Join(dir, name+"-etc")
+	pods := filepath.Join(etc, "kubernetes/manifests")
+	if err := os.MkdirAll(pods, 0o755); err != nil {
 		return "", err
 	}
-	if err := os.WriteFile(filepath.Join(manifests, "bench.yaml"), bench.Pod, 0o644); err != nil {
+	if err := os.WriteFile(filepath.Join(pods, "bench.yaml"), bench.Pod, 0o644); err != nil {
 		return "", err
 	}
-	image := filepath.Join(dir, "kios.raw")
+	for file, text := range manifests {
+		if err := os.WriteFile(filepath.Join(pods, file), text, 0o644); err != nil {
+			return "", err
+		}
+	}
+	image := filepath.Join(dir, name+".raw")
 	return image, disk.Create(ctx, disk.Options{
 		EFI: b.Out("kios.efi"), Etc: etc, OCI: []string{b.Out("hello.tar")}, Out: image,
 	})

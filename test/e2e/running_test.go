@@ -20,6 +20,8 @@ type facts struct {
 		Exe    string
 		Kernel bool
 		Host   bool
+		Mounts int
+		Status []string
 	}
 	Mounts []struct {
 		Target, Type string
@@ -71,6 +73,7 @@ func TestUEFI(t *testing.T) {
 	promise := inspect(t)
 	t.Run("files", func(t *testing.T) { checkFiles(t, f, promise) })
 	t.Run("processes", func(t *testing.T) { checkProcesses(t, f, promise) })
+	t.Run("sandboxes", func(t *testing.T) { checkSandboxes(t, f) })
 	t.Run("mounts", func(t *testing.T) { checkMounts(t, f) })
 	t.Run("sockets", func(t *testing.T) { checkSockets(t, f) })
 	t.Run("sysctls", func(t *testing.T) { checkSysctls(t, n) })
@@ -142,6 +145,25 @@ func checkProcesses(t *testing.T, f facts, promise inventory) {
 	}
 	if shims := count["/bin/containerd-shim-runc-v2"]; shims != 3 {
 		t.Errorf("%d shims for 3 pods", shims)
+	}
+}
+
+// checkSandboxes demands that the shim has started the pods' sandboxes itself:
+// those that it leaves to runc see more than their image.
+func checkSandboxes(t *testing.T, f facts) {
+	want := []string{"Uid 65535 65535 65535 65535", "CapEff 0000000000000000", "NoNewPrivs 1", "Seccomp 2"}
+	sandboxes := 0
+	for _, p := range f.Processes {
+		if p.Name != "pause" {
+			continue
+		}
+		sandboxes++
+		if p.Mounts != 1 || !slices.Equal(p.Status, want) {
+			t.Errorf("sandbox %d sees %d mounts and is %q, want 1 and %q", p.PID, p.Mounts, p.Status, want)
+		}
+	}
+	if sandboxes != 3 {
+		t.Errorf("%d sandboxes of 3 pods", sandboxes)
 	}
 }
 

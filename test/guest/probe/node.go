@@ -37,6 +37,8 @@ type process struct {
 	Cgroup string   `json:"cgroup"`
 	Kernel bool     `json:"kernel"` // a kernel thread
 	Host   bool     `json:"host"`   // has the mount namespace of PID 1, so is in no container
+	Mounts int      `json:"mounts"` // how many it sees
+	Status []string `json:"status"` // the lines Uid, CapEff, NoNewPrivs and Seccomp of proc_pid_status(5)
 }
 
 type mount struct {
@@ -149,8 +151,28 @@ func readProcess(dir, hostNS string) (process, error) {
 		p.Args = strings.Split(strings.TrimSuffix(string(args), "\x00"), "\x00")
 	}
 	cgroup, err := readLine(dir + "/cgroup")
+	if err != nil {
+		return p, err
+	}
 	p.Cgroup = strings.TrimPrefix(cgroup, "0::")
-	return p, err
+	return p, p.readLimits(dir)
+}
+
+// readLimits reads what a process may do and see.
+func (p *process) readLimits(dir string) error {
+	mounts, err := readLines(dir + "/mountinfo")
+	if err != nil {
+		return err
+	}
+	p.Mounts = len(mounts)
+	status, err := readLines(dir + "/status")
+	for _, line := range status {
+		name, value, _ := strings.Cut(line, ":")
+		if slices.Contains([]string{"Uid", "CapEff", "NoNewPrivs", "Seccomp"}, name) {
+			p.Status = append(p.Status, name+" "+strings.Join(strings.Fields(value), " "))
+		}
+	}
+	return err
 }
 
 // parseStat reads /proc/PID/stat, where the name stands in parentheses and may

@@ -10,6 +10,7 @@ type command struct {
 	root, log       string
 	bundle, pidFile string // create
 	signal          int    // kill
+	all             bool   // kill
 }
 
 // parse reads the command lines that go-runc writes for the shim. It returns
@@ -30,7 +31,9 @@ func parse(args []string) (c command, ok bool) {
 		rest, ok = options(rest, map[string]*string{"--bundle": &c.bundle, "--pid-file": &c.pidFile})
 		ok = ok && c.bundle != "" && c.pidFile != ""
 	case "kill":
-		rest, ok = options(rest, nil, "--all")
+		if c.all = len(rest) > 0 && rest[0] == "--all"; c.all {
+			rest = rest[1:]
+		}
 		want = 2
 	case "delete":
 		rest, ok = options(rest, nil, "--force")

@@ -21,7 +21,7 @@ func TestParse(t *testing.T) {
 		{global + "start one", common(command{verb: "start", id: "one"})},
 		{global + "--systemd-cgroup start one", common(command{verb: "start", id: "one"})},
 		{global + "kill one 9", common(command{verb: "kill", id: "one", signal: 9})},
-		{global + "kill --all one 15", common(command{verb: "kill", id: "one", signal: 15})},
+		{global + "kill --all one 15", common(command{verb: "kill", id: "one", signal: 15, all: true})},
 		{global + "delete one", common(command{verb: "delete", id: "one"})},
 		{global + "delete --force one", common(command{verb: "delete", id: "one"})},
 		{global + "ps --format json one", common(command{verb: "ps", id: "one"})},

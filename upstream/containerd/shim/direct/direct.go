@@ -10,10 +10,12 @@ package direct
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"sync"
 	"syscall"
@@ -31,11 +33,12 @@ type Monitor struct {
 
 	mu        sync.Mutex
 	sandboxes map[string]*sandbox.Sandbox // by the ID of their container
+	held      map[*exec.Cmd]chan struct{} // closed to let go of the thread that started it
 }
 
 // New returns a Monitor that leaves to next what it does not do itself.
 func New(next runc.ProcessMonitor) *Monitor {
-	return &Monitor{next: next, sandboxes: map[string]*sandbox.Sandbox{}}
+	return &Monitor{next: next, sandboxes: map[string]*sandbox.Sandbox{}, held: map[*exec.Cmd]chan struct{}{}}
 }
 
 // Start implements runc.ProcessMonitor.
@@ -45,7 +48,41 @@ func (m *Monitor) Start(c *exec.Cmd) (chan runc.Exit, error) {
 
 // StartLocked implements runc.ProcessMonitor.
 func (m *Monitor) StartLocked(c *exec.Cmd) (chan runc.Exit, error) {
-	return m.start(c, m.next.StartLocked)
+	return m.start(c, m.startHeld)
+}
+
+// startHeld keeps the thread that starts runc until Wait. runc is killed when
+// its parent thread ends (PR_SET_PDEATHSIG), and threads that have started a
+// sandbox end. The reaper lets go of the thread at once, as none ends upstream.
+func (m *Monitor) startHeld(c *exec.Cmd) (chan runc.Exit, error) {
+	var exit chan runc.Exit
+	started, ended := make(chan error), make(chan struct{})
+	go func() {
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		var err error
+		exit, err = m.next.StartLocked(c)
+		started <- err
+		if err == nil {
+			<-ended
+		}
+	}()
+	if err := <-started; err != nil {
+		return nil, err
+	}
+	m.mu.Lock()
+	m.held[c] = ended
+	m.mu.Unlock()
+	return exit, nil
+}
+
+func (m *Monitor) letGo(c *exec.Cmd) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if ended, ok := m.held[c]; ok {
+		close(ended)
+		delete(m.held, c)
+	}
 }
 
 func (m *Monitor) start(c *exec.Cmd, run func(*exec.Cmd) (chan runc.Exit, error)) (chan runc.Exit, error) {
@@ -66,6 +103,7 @@ func (m *Monitor) Wait(c *exec.Cmd, exit chan runc.Exit) (int, error) {
 	if c.Process == nil { // done by us
 		return (<-exit).Status, nil
 	}
+	defer m.letGo(c)
 	return m.next.Wait(c, exit)
 }
 
@@ -91,16 +129,31 @@ func (m *Monitor) do(c *exec.Cmd) (done bool, err error) {
 	}
 	switch command.verb {
 	case "kill":
-		return true, box.Signal(syscall.Signal(command.signal))
+		err := box.Signal(syscall.Signal(command.signal))
+		if command.all && errors.Is(err, syscall.ESRCH) {
+			err = nil // there is nothing left to kill
+		}
+		return true, err
 	case "ps":
-		return true, json.NewEncoder(c.Stdout).Encode([]int{box.Pid})
+		pids, err := box.Processes()
+		if err != nil {
+			return false, err
+		}
+		return true, json.NewEncoder(c.Stdout).Encode(pids)
 	case "delete":
-		m.mu.Lock()
-		delete(m.sandboxes, command.id)
-		m.mu.Unlock()
-		return true, box.Remove()
+		return true, m.delete(command.id, box)
 	}
 	return false, nil
+}
+
+func (m *Monitor) delete(id string, box *sandbox.Sandbox) error {
+	if err := box.Remove(); err != nil {
+		return err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	delete(m.sandboxes, id)
+	return nil
 }
 
 func (m *Monitor) sandbox(id string) *sandbox.Sandbox {

@@ -5,8 +5,10 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strconv"
+	"syscall"
 	"testing"
 	"time"
 
@@ -64,6 +66,56 @@ func TestRuncRunsWhatIsNotOurs(t *testing.T) {
 		if status := do(t, New(r), line...); status != 7 || len(r.lines) != 1 || !slices.Equal(r.lines[0][1:], line) {
 			t.Errorf("%v: status %d, runc was given %q, want 7 and the same once", args, status, r.lines)
 		}
+	}
+}
+
+// parent starts commands as containerd's reaper does: it does not hold the
+// thread.
+type parent struct{ recorder }
+
+func (p *parent) StartLocked(c *exec.Cmd) (chan runc.Exit, error) {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	return nil, c.Start()
+}
+
+func TestRuncOutlivesThreads(t *testing.T) {
+	m := New(new(parent))
+	var children []*exec.Cmd
+	for range 20 {
+		cmd := exec.Command("sleep", "60")
+		cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+		if _, err := m.StartLocked(cmd); err != nil {
+			t.Fatal(err)
+		}
+		children = append(children, cmd)
+		endThread(t)
+	}
+	for _, cmd := range children {
+		if pid, err := syscall.Wait4(cmd.Process.Pid, nil, syscall.WNOHANG, nil); pid != 0 {
+			t.Errorf("a command has ended with a thread of ours (%v)", err)
+		}
+		cmd.Process.Kill()
+		cmd.Wait()
+		m.letGo(cmd)
+	}
+}
+
+// endThread runs a goroutine that takes its thread along, as the start of a
+// sandbox does.
+func endThread(t *testing.T) {
+	t.Helper()
+	thread := make(chan int)
+	go func() { runtime.LockOSThread(); thread <- unix.Gettid() }()
+	tid := <-thread
+	if tid == os.Getpid() {
+		return // the first thread does not end
+	}
+	for {
+		if _, err := os.Stat("/proc/self/task/" + strconv.Itoa(tid)); err != nil {
+			return
+		}
+		runtime.Gosched()
 	}
 }
 

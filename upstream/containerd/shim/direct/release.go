@@ -1,7 +1,6 @@
 package direct
 
 import (
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -13,8 +12,12 @@ import (
 )
 
 // aliveEvery is how often it is looked whether the process to be released is
-// still there; runc does so as often.
-const aliveEvery = 100 * time.Millisecond
+// still there; runc does so as often. After releaseBound the wait is runc's, which
+// ends it when the caller gives up.
+const (
+	aliveEvery   = 100 * time.Millisecond
+	releaseBound = 10 * time.Second
+)
 
 // release lets the process of a created container go, as `runc start` does: it
 // waits in open(2) for somebody to read the FIFO in its state directory, writes
@@ -54,18 +57,23 @@ func release(state, bundle string) (done bool, err error) {
 
 // readable waits for something to read, for as long as the process lives.
 func readable(fd, pid int) bool {
-	for {
-		fds := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
-		n, err := unix.Poll(fds, int(aliveEvery.Milliseconds()))
-		switch {
-		case n > 0:
-			return fds[0].Revents&unix.POLLIN != 0
-		case err != nil && !errors.Is(err, unix.EINTR):
-			return false
-		case !alive(pid):
-			return false
+	for start := time.Now(); time.Since(start) < releaseBound; {
+		if poll(fd, aliveEvery) {
+			return true
+		}
+		if !alive(pid) {
+			// It may have written, run and ended since.
+			return poll(fd, 0)
 		}
 	}
+	return false
+}
+
+// poll waits for something to read from fd.
+func poll(fd int, bound time.Duration) bool {
+	fds := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
+	n, _ := unix.Poll(fds, int(bound.Milliseconds())) // after an error there is nothing
+	return n > 0 && fds[0].Revents&unix.POLLIN != 0
 }
 
 // alive reports whether a process is there and not a zombie, see

@@ -2,6 +2,7 @@ package sandbox
 
 import (
 	"fmt"
+	"math"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -41,12 +42,6 @@ func onThread(f func() error) error {
 }
 
 func (l *launch) run() error {
-	// Opened while there is a /dev.
-	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
-	if err != nil {
-		return err
-	}
-	defer null.Close()
 	if err := l.enterNamespaces(); err != nil {
 		return err
 	}
@@ -59,7 +54,7 @@ func (l *launch) run() error {
 	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
 		return fmt.Errorf("set no_new_privs: %w", err)
 	}
-	return l.start(null.Fd())
+	return l.start()
 }
 
 // enterNamespaces joins the network that containerd has made and makes the
@@ -135,8 +130,13 @@ func enterRoot(rootfs string) error {
 }
 
 // start starts the process from this thread, whose namespaces, root and
-// no_new_privs it inherits.
-func (l *launch) start(null uintptr) error {
+// no_new_privs it inherits. It inherits no file, not even /dev/null: that is the
+// host's, and /proc/PID/fd leads to it.
+func (l *launch) start() error {
+	// The shim's own socket came to it without this flag.
+	if err := unix.CloseRange(3, math.MaxUint32, unix.CLOSE_RANGE_CLOEXEC); err != nil {
+		return fmt.Errorf("keep files from the sandbox: %w", err)
+	}
 	sys := &syscall.SysProcAttr{
 		Credential:  &syscall.Credential{Uid: user, Gid: user},
 		Setsid:      true,
@@ -149,7 +149,7 @@ func (l *launch) start(null uintptr) error {
 	}
 	argv := l.spec.Process.Args
 	pid, err := syscall.ForkExec(argv[0], argv, &syscall.ProcAttr{
-		Dir: "/", Env: []string{}, Files: []uintptr{null, null, null}, Sys: sys,
+		Dir: "/", Env: []string{}, Sys: sys,
 	})
 	if err != nil {
 		return fmt.Errorf("start %s: %w", argv[0], err)

@@ -3,14 +3,15 @@
 // starts of a Go program for is a dozen system calls here.
 //
 // The process has less than what runc would give it: always the user 65535, so
-// no capabilities, no_new_privs, a read-only root that is its image and nothing
-// else (no /proc, /dev or /sys), and the seccomp filter that it gives itself
-// (cmd/pause). Its namespaces, cgroup, host name, sysctls and OOM score are
-// those of the OCI bundle, see the OCI runtime specification, config.md and
-// config-linux.md.
+// no capabilities, no_new_privs, no open file, a read-only root that is its image
+// and nothing else (no /proc, /dev or /sys), and the seccomp filter that it gives
+// itself (cmd/pause). Its namespaces, the path of its cgroup, host name, sysctls
+// and OOM score are those of the OCI bundle, see the OCI runtime specification,
+// config.md and config-linux.md.
 //
-// It leaves out everything else that such a bundle may ask for. Suitable tells
-// what is left out from what is not; runc starts those sandboxes.
+// Of the rest of the bundle, what limits a program is left out, because this one
+// sleeps: user, capabilities, seccomp profile, devices and the weight of its
+// cgroup. A bundle that asks for more is not Suitable; runc starts that sandbox.
 package sandbox
 
 import (
@@ -22,6 +23,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -29,14 +31,23 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-const cgroupRoot = "/sys/fs/cgroup"
+const (
+	cgroupRoot = "/sys/fs/cgroup"
+
+	// What containerd's CRI plugin notes in the bundle of a sandbox.
+	kindAnnotation  = "io.kubernetes.cri.container-type"
+	imageAnnotation = "io.kubernetes.cri.podsandbox.image-name"
+
+	// image is the only one whose program is known to need nothing more.
+	image = "kios.local/pause:1"
+)
 
 // user is the user and group of every sandbox, as in the image.
 const user = 65535
 
-// mark is what containerd's CRI plugin writes into the bundles of sandboxes. To
-// look for it is cheaper than to decode each container's bundle.
-var mark = []byte(`"io.kubernetes.cri.container-type":"sandbox"`)
+// mark is in the bundles of sandboxes. To look for it is cheaper than to decode
+// each container's bundle.
+var mark = []byte(`"` + kindAnnotation + `":"sandbox"`)
 
 // Read returns the configuration of the bundle in dir if it is that of a
 // sandbox which Start can start, else nil.
@@ -52,11 +63,12 @@ func Read(dir string) *specs.Spec {
 	return &s
 }
 
-// Suitable reports whether Start does all that s asks for. Other programs than
+// Suitable reports whether s is a sandbox of an ordinary pod. Other images than
 // ours, user namespaces, labels of security modules, hooks, systemd's cgroups and
 // sysctls other than those of the pod's network are for runc.
 func Suitable(s *specs.Spec) bool {
-	return s.Process != nil && s.Root != nil && s.Linux != nil && s.Hooks == nil &&
+	return s.Annotations[kindAnnotation] == "sandbox" && s.Annotations[imageAnnotation] == image &&
+		s.Process != nil && s.Root != nil && s.Linux != nil && s.Hooks == nil &&
 		slices.Equal(s.Process.Args, []string{"/pause"}) && !s.Process.Terminal &&
 		s.Process.SelinuxLabel == "" && s.Process.ApparmorProfile == "" && s.Linux.MountLabel == "" &&
 		s.Root.Path == "rootfs" && filepath.IsAbs(s.Linux.CgroupsPath) &&
@@ -67,7 +79,7 @@ func unsuitable(ns specs.LinuxNamespace) bool {
 	switch ns.Type {
 	case specs.NetworkNamespace: // made by containerd, for CNI
 		return ns.Path == ""
-	case specs.MountNamespace, specs.PIDNamespace, specs.IPCNamespace, specs.UTSNamespace, specs.CgroupNamespace:
+	case specs.MountNamespace, specs.PIDNamespace, specs.IPCNamespace, specs.UTSNamespace:
 		return ns.Path != ""
 	}
 	return true
@@ -150,10 +162,30 @@ func (s *Sandbox) Signal(signal unix.Signal) error {
 	return unix.PidfdSendSignal(s.pidfd, signal, nil, 0)
 }
 
-// Remove removes what is left of a sandbox whose process has ended.
+// Processes returns the numbers of all processes in the cgroup.
+func (s *Sandbox) Processes() ([]int, error) {
+	text, err := os.ReadFile(filepath.Join(s.cgroup, "cgroup.procs"))
+	if err != nil {
+		return nil, err
+	}
+	pids := []int{}
+	for _, field := range strings.Fields(string(text)) {
+		pid, err := strconv.Atoi(field)
+		if err != nil {
+			return nil, err
+		}
+		pids = append(pids, pid)
+	}
+	return pids, nil
+}
+
+// Remove removes what is left of a sandbox whose process has ended. It may be
+// tried again after an error, but not after success.
 func (s *Sandbox) Remove() error {
-	unix.Close(s.pidfd)
-	return removeCgroup(s.cgroup)
+	if err := removeCgroup(s.cgroup); err != nil {
+		return err
+	}
+	return unix.Close(s.pidfd)
 }
 
 // Clean ends the sandbox of the bundle in dir, if that is one that Start has

@@ -17,7 +17,8 @@ func pod() *specs.Spec {
 		Root:     &specs.Root{Path: "rootfs", Readonly: true},
 		Hostname: "pod-name",
 		Annotations: map[string]string{
-			"io.kubernetes.cri.container-type": "sandbox",
+			"io.kubernetes.cri.container-type":        "sandbox",
+			"io.kubernetes.cri.podsandbox.image-name": "kios.local/pause:1",
 		},
 		Linux: &specs.Linux{
 			CgroupsPath: "/kios-test/pod1/sandbox",
@@ -42,7 +43,11 @@ func TestSuitable(t *testing.T) {
 		}, true},
 		{"cgroup namespace", func(s *specs.Spec) {
 			s.Linux.Namespaces = append(s.Linux.Namespaces, specs.LinuxNamespace{Type: specs.CgroupNamespace})
-		}, true},
+		}, false},
+		{"another image with the same program", func(s *specs.Spec) {
+			s.Annotations["io.kubernetes.cri.podsandbox.image-name"] = "example.com/pause:3"
+		}, false},
+		{"no sandbox", func(s *specs.Spec) { s.Annotations["io.kubernetes.cri.container-type"] = "container" }, false},
 		{"user namespace", func(s *specs.Spec) {
 			s.Linux.Namespaces = append(s.Linux.Namespaces, specs.LinuxNamespace{Type: specs.UserNamespace})
 		}, false},

@@ -3,12 +3,15 @@
 package sandbox
 
 import (
+	"bytes"
+	"debug/elf"
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -19,32 +22,37 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// TestMain is the program of the sandboxes, too.
-func TestMain(m *testing.M) {
-	if os.Args[0] == "/pause" {
-		select {}
+// pause is a program for x86-64 that only calls pause(2), for ever: an ELF
+// header, one segment, and the code. A Go program would look for /dev/null.
+func pause() []byte {
+	code := []byte{0xb8, 34, 0, 0, 0, 0x0f, 0x05, 0xeb, 0xf7} // mov $34, %eax; syscall; jmp back
+	const base, size = 0x400000, 64 + 56
+	var b bytes.Buffer
+	b.WriteString("\x7fELF\x02\x01\x01")
+	b.Write(make([]byte, 9))
+	for _, field := range []any{
+		// e_type to e_shstrndx, see elf(5)
+		uint16(elf.ET_EXEC), uint16(elf.EM_X86_64), uint32(1), uint64(base + size), uint64(64), uint64(0),
+		uint32(0), uint16(64), uint16(56), uint16(1), uint16(0), uint16(0), uint16(0),
+		// p_type to p_align
+		uint32(elf.PT_LOAD), uint32(elf.PF_R | elf.PF_X), uint64(0), uint64(base), uint64(base),
+		uint64(size + len(code)), uint64(size + len(code)), uint64(0x1000),
+	} {
+		binary.Write(&b, binary.LittleEndian, field)
 	}
-	os.Exit(m.Run())
+	b.Write(code)
+	return b.Bytes()
 }
 
-// bundle makes a bundle whose image is this test, and a network to join.
+// bundle makes a bundle whose image is that program.
 func bundle(t *testing.T, s *specs.Spec) string {
 	t.Helper()
 	dir := writeBundle(t, s)
-	if err := os.Mkdir(filepath.Join(dir, "rootfs"), 0o755); err != nil {
+	rootfs := filepath.Join(dir, "rootfs")
+	if err := os.Mkdir(rootfs, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	self, err := os.Open("/proc/self/exe")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer self.Close()
-	pause, err := os.OpenFile(filepath.Join(dir, "rootfs/pause"), os.O_CREATE|os.O_WRONLY, 0o555)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer pause.Close()
-	if _, err := io.Copy(pause, self); err != nil {
+	if err := os.WriteFile(filepath.Join(rootfs, "pause"), pause(), 0o555); err != nil {
 		t.Fatal(err)
 	}
 	return dir
@@ -101,6 +109,12 @@ func namespace(t *testing.T, pid any, kind string) string {
 }
 
 func TestStart(t *testing.T) {
+	// As the shim's socket, which it got without close-on-exec.
+	inherited, err := unix.Open("/", unix.O_RDONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(inherited)
 	s := pod()
 	cgroup := cgroups(t, s)
 	s.Linux.Namespaces[4].Path = network(t)
@@ -132,6 +146,9 @@ func TestStart(t *testing.T) {
 	}
 	checkFiles(t, box.Pid, cgroup)
 	checkNamespaces(t, box.Pid)
+	if pids, err := box.Processes(); err != nil || !slices.Equal(pids, []int{box.Pid}) {
+		t.Errorf("Processes = %v, %v, want %d", pids, err, box.Pid)
+	}
 	end(t, box)
 	if _, err := os.Stat(cgroup); !os.IsNotExist(err) {
 		t.Errorf("the cgroup: %v, want it to be gone", err)
@@ -152,6 +169,9 @@ func checkFiles(t *testing.T, pid int, cgroup string) {
 	mounts, err := os.ReadFile(fmt.Sprintf("/proc/%d/mountinfo", pid))
 	if err != nil || strings.Count(string(mounts), "\n") != 1 || !strings.Contains(string(mounts), " / ro,nosuid,nodev") {
 		t.Errorf("mounts = %v\n%s\nwant one: the root, ro,nosuid,nodev", err, mounts)
+	}
+	if files, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", pid)); err != nil || len(files) > 0 {
+		t.Errorf("open files: %v, %v, want none", files, err)
 	}
 	// As seen by somebody who gets at the process: no way up and out.
 	entries, err := os.ReadDir(fmt.Sprintf("/proc/%d/root/..", pid))
