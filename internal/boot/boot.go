@@ -47,7 +47,6 @@ type Step struct {
 // starts, and the kubelet waits for it in its socket's queue.
 func bootSteps() []Step {
 	return []Step{
-		{"prefetch", false, (*Node).prefetch, nil, ""},
 		{"devices", true, (*Node).mountDevices, nil, kernelRemedy},
 		{"options", true, (*Node).readOptions, nil, ""},
 		{"kernel-file-systems", true, (*Node).mountPseudo, nil, kernelRemedy},
