@@ -23,9 +23,10 @@ func newBenchCommand() *cobra.Command {
 		Use:   "bench",
 		Short: "Measure boot time and memory, side by side with Debian",
 		Long: `Boots kiOS and a Debian 12 guest with systemd in turns, both with the same
-containerd, runc, kubelet, pod and image (Debian with upstream's shim), and prints the time from power-on to the
-running container and the memory in use. The Debian guest is installed with
-debootstrap the first time, which needs root and takes a few minutes.`,
+containerd, runc, kubelet, pod and image (Debian with upstream's shim), and prints
+the time from power-on to the running container and the memory in use. The Debian
+guest is installed with debootstrap the first time, which needs root and takes a
+few minutes.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			b, err := checkout("amd64")

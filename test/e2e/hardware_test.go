@@ -23,9 +23,7 @@ func TestHardware(t *testing.T) {
 		{"pvscsi", "vmxnet3"},
 	} {
 		t.Run(tt.bus+" "+tt.card, func(t *testing.T) {
-			n := &node{t: t, disk: filepath.Join(t.TempDir(), "disk.raw")}
-			n.makeDisk(setup{})
-			n.cfg = n.config(setup{})
+			n := prepare(t, setup{})
 			n.cfg.Disks[0].Bus, n.cfg.Card = tt.bus, tt.card
 			n.start()
 			n.expect(`data partition /dev/(nvme0n1p2|sda2)`)
@@ -38,9 +36,7 @@ func TestHardware(t *testing.T) {
 
 // Where there is a screen, the boot is told on it, too.
 func TestScreen(t *testing.T) {
-	n := &node{t: t, disk: filepath.Join(t.TempDir(), "disk.raw")}
-	n.makeDisk(setup{uefi: true})
-	n.cfg = n.config(setup{uefi: true})
+	n := prepare(t, setup{uefi: true})
 	n.cfg.Args = []string{"-device", "VGA"}
 	n.start()
 	n.expect(`kubelet ready`)
@@ -77,11 +73,7 @@ func textLines(t *testing.T, file string) int {
 }
 
 func TestTwoDataPartitions(t *testing.T) {
-	n := &node{t: t, disk: filepath.Join(t.TempDir(), "first.raw")}
-	second := &node{t: t, disk: filepath.Join(t.TempDir(), "second.raw")}
-	n.makeDisk(setup{})
-	second.makeDisk(setup{})
-	n.cfg = n.config(setup{})
+	n, second := prepare(t, setup{}), prepare(t, setup{})
 	n.cfg.Disks = append(n.cfg.Disks, qemu.Disk{Path: second.disk})
 	n.start()
 	n.expect(`/dev/vda2 is used as data partition, not /dev/vdb2; choose with datapart=`)
@@ -97,10 +89,7 @@ func TestTwoDataPartitions(t *testing.T) {
 
 // The disk that is named on the command line comes after the boot has begun.
 func TestLateDisk(t *testing.T) {
-	n := &node{t: t, disk: filepath.Join(t.TempDir(), "disk.raw")}
-	s := setup{append: "datapart=/dev/vda2"}
-	n.makeDisk(s)
-	n.cfg = n.config(s)
+	n := prepare(t, setup{append: "datapart=/dev/vda2"})
 	n.cfg.Disks, n.cfg.HotplugPorts = nil, 1
 	n.start()
 	n.expect(`step tmpfs`)

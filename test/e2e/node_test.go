@@ -50,10 +50,17 @@ type node struct {
 // boot makes a disk for the node and boots it.
 func boot(t *testing.T, s setup) *node {
 	t.Helper()
+	n := prepare(t, s)
+	n.start()
+	return n
+}
+
+// prepare makes a disk for the node. Its machine may be changed before start.
+func prepare(t *testing.T, s setup) *node {
+	t.Helper()
 	n := &node{t: t, disk: filepath.Join(t.TempDir(), "disk.raw")}
 	n.makeDisk(s)
 	n.cfg = n.config(s)
-	n.start()
 	return n
 }
 

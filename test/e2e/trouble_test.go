@@ -101,9 +101,7 @@ func TestSmallMachine(t *testing.T) {
 
 // Without any disk everything is in RAM. The pod comes in a second initramfs.
 func TestNoDisk(t *testing.T) {
-	n := &node{t: t, disk: filepath.Join(t.TempDir(), "disk.raw")}
-	n.makeDisk(setup{}) // for the certificates only; the machine does not get it
-	n.cfg = n.config(setup{})
+	n := prepare(t, setup{}) // the disk is for the certificates only
 	n.cfg.Disks = nil
 	n.cfg.Initrd = withExtra(t, map[string]string{
 		"extra/etc/hostname":                      nodeName + "\n",

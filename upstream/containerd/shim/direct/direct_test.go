@@ -179,7 +179,7 @@ func TestStartLeavesADeadContainerToRunc(t *testing.T) {
 		if ok {
 			t.Error("release = true for a process that has ended")
 		}
-	case <-time.After(10 * time.Second):
+	case <-time.After(releaseBound / 2):
 		t.Error("release waits for a process that has ended")
 	}
 }
