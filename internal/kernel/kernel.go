@@ -28,7 +28,7 @@ import (
 
 // recipe is part of the cache's key: count it up when the way of building
 // changes the product.
-const recipe = "1"
+const recipe = "2"
 
 // Product is a built kernel: files in a directory of the cache.
 type Product struct {
@@ -42,7 +42,8 @@ type Product struct {
 
 // Build returns the kernel made of the source package src and the fragments
 // (*.config) in the directory fragments, building it unless the cache has it.
-func Build(ctx context.Context, log *progress.Log, src debian.Deb, fragments string) (Product, error) {
+// Its modules are signed with the key at keyPath, which is made if need be.
+func Build(ctx context.Context, log *progress.Log, src debian.Deb, fragments, keyPath string) (Product, error) {
 	opts, err := readFragments(fragments)
 	if err != nil {
 		return Product{}, err
@@ -50,12 +51,16 @@ func Build(ctx context.Context, log *progress.Log, src debian.Deb, fragments str
 	if err := checkTools(opts); err != nil {
 		return Product{}, err
 	}
-	key, err := productKey(ctx, src, opts)
+	signingKey, err := readKey(keyPath)
+	if err != nil {
+		return Product{}, err
+	}
+	key, err := productKey(ctx, src, opts, signingKey)
 	if err != nil {
 		return Product{}, err
 	}
 	dir, err := cache.Product("kernel", key, func(dir string) error {
-		return build(ctx, log, src, opts, dir)
+		return build(ctx, log, src, opts, signingKey, dir)
 	})
 	if err != nil {
 		return Product{}, fmt.Errorf("build kernel: %w", err)
@@ -84,12 +89,12 @@ func open(dir string) (Product, error) {
 
 // productKey hashes all that decides the product. The source is the package's
 // contents, whatever its name says.
-func productKey(ctx context.Context, src debian.Deb, opts []option) (*cache.Key, error) {
+func productKey(ctx context.Context, src debian.Deb, opts []option, signingKey []byte) (*cache.Key, error) {
 	sum, err := fileSum(src.Path)
 	if err != nil {
 		return nil, err
 	}
-	parts := []string{recipe, src.Version, sum, render(opts)}
+	parts := []string{recipe, src.Version, sum, render(opts), keySum(signingKey)}
 	tools := []string{"gcc", "ld"}
 	if wantsBTF(opts) {
 		tools = append(tools, "pahole")
@@ -119,7 +124,7 @@ func fileSum(path string) (string, error) {
 
 // build makes the product in out. The sources are unpacked beside the cache's
 // products, which has the space they need (about 4 GB), and removed again.
-func build(ctx context.Context, log *progress.Log, src debian.Deb, opts []option, out string) (err error) {
+func build(ctx context.Context, log *progress.Log, src debian.Deb, opts []option, signingKey []byte, out string) (err error) {
 	work, err := os.MkdirTemp(filepath.Dir(out), "kernel-work-")
 	if err != nil {
 		return err
@@ -129,6 +134,9 @@ func build(ctx context.Context, log *progress.Log, src debian.Deb, opts []option
 	step := log.Start("unpack the kernel's source " + src.Version)
 	t, err := unpack(ctx, src, opts, work)
 	if step.End(err) != nil {
+		return err
+	}
+	if err := os.WriteFile(filepath.Join(t.dir, keyFile), signingKey, 0o600); err != nil {
 		return err
 	}
 	step = log.Start(fmt.Sprintf("configure the kernel, %d options requested", len(opts)))

@@ -20,6 +20,7 @@ var needs = []struct{ tool, header, pkg string }{
 	{tool: "tar", pkg: "tar"},
 	{tool: "xz", pkg: "xz-utils"},
 	{tool: "zstd", pkg: "zstd"},
+	{tool: "depmod", pkg: "kmod"},
 	{header: "stdio.h", pkg: "libc6-dev"},        // host programs
 	{header: "libelf.h", pkg: "libelf-dev"},      // objtool
 	{header: "openssl/evp.h", pkg: "libssl-dev"}, // module signatures
