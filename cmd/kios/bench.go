@@ -90,7 +90,15 @@ func benchSystems(ctx context.Context, b *build.Builder, dir string) ([]bench.Sy
 		return nil, err
 	}
 	// An empty file of its name takes the place of a system pod's manifest.
-	bare, err := benchDisk(ctx, b, dir, "bare", map[string][]byte{"network.yaml": {}})
+	pods, err := b.SystemPods()
+	if err != nil {
+		return nil, err
+	}
+	empty := map[string][]byte{}
+	for _, path := range pods {
+		empty[filepath.Base(path)] = nil
+	}
+	bare, err := benchDisk(ctx, b, dir, "bare", empty)
 	if err != nil {
 		return nil, err
 	}

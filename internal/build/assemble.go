@@ -26,12 +26,19 @@ const cmdline = "rootfstype=ramfs printk.devkmsg=on loglevel=6 panic=10 console=
 // sbat names our generation, for revocation under Secure Boot.
 const sbat = "kios,1,kiOS,kios,%s,https://kios.local\n"
 
-// buildKernel builds the kernel from Debian's source package.
+// buildKernel builds the kernel and its modules from Debian's source package.
 func (b *Builder) buildKernel(ctx context.Context, debs debianPackages) error {
 	src := debs[kernelPackage]
-	k, err := kernel.Build(ctx, b.Log, src.Deb, filepath.Join(b.Root, "kernel"))
+	key, err := kernel.KeyPath()
+	if err != nil {
+		return err
+	}
+	k, err := kernel.Build(ctx, b.Log, src.Deb, filepath.Join(b.Root, "kernel"), key)
 	if err != nil {
 		return fmt.Errorf("build the kernel: %w", err)
+	}
+	if err := b.buildModules(ctx, k.Modules); err != nil {
+		return fmt.Errorf("pack the kernel's modules: %w", err)
 	}
 	return copyFile(b.Out("vmlinuz"), k.Vmlinuz, 0o644)
 }
@@ -54,8 +61,8 @@ func (b *Builder) assemble(debs debianPackages, bins programs) error {
 	})
 }
 
-// writeInitrd writes the archive that the kernel unpacks: stage 1 and the root.
-// It is not compressed, because the root is.
+// writeInitrd writes the archive that the kernel unpacks: stage 1, the root, the
+// modules and the images of the OS. It is not compressed, because these are.
 func (b *Builder) writeInitrd(init string) error {
 	f, err := os.Create(b.Out("initrd"))
 	if err != nil {
@@ -76,7 +83,12 @@ func (b *Builder) writeInitrd(init string) error {
 	if err := w.FileFrom("init", 0o555, init); err != nil {
 		return err
 	}
-	if err := w.FileFrom("rootfs.erofs", 0o444, b.Out("rootfs.erofs")); err != nil {
+	for _, name := range []string{"rootfs.erofs", "modules.erofs"} {
+		if err := w.FileFrom(name, 0o444, b.Out(name)); err != nil {
+			return err
+		}
+	}
+	if err := w.Tree("images", b.Out("images")); err != nil {
 		return err
 	}
 	if err := w.Close(); err != nil {

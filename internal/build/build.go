@@ -73,8 +73,8 @@ func (b *Builder) Out(name string) string {
 	return filepath.Join(b.Root, "_out", b.Arch, name)
 }
 
-// Build makes kios.efi, and vmlinuz, initrd, cmdline, rootfs.erofs and the
-// example image hello.tar beside it.
+// Build makes kios.efi, and beside it what it is made of (vmlinuz, initrd,
+// cmdline, rootfs.erofs, modules.erofs, images) and the example image hello.tar.
 func (b *Builder) Build(ctx context.Context) error {
 	if err := os.MkdirAll(b.Out(""), 0o755); err != nil {
 		return err
@@ -90,11 +90,10 @@ func (b *Builder) Build(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	images, err := b.buildImages(ctx, bins)
-	if err != nil {
+	if err := b.buildImages(ctx, bins); err != nil {
 		return err
 	}
-	if err := b.buildRoot(ctx, debs, bins, images); err != nil {
+	if err := b.buildRoot(ctx, debs, bins); err != nil {
 		return err
 	}
 	return b.assemble(debs, bins)

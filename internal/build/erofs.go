@@ -19,25 +19,23 @@ var compression = erofs.Options{
 	UUID:        "6b694f53-0000-4000-8000-000000000001", // fixed: the image must not differ between builds
 }
 
-// makeErofs writes rootfs.erofs from the tree at dir. The image is cached,
-// since compressing takes longer than all else of a warm build.
-func (b *Builder) makeErofs(ctx context.Context, dir string) error {
+// makeErofs makes an EROFS image of the tree at dir and returns its path in the
+// cache, where it is kept because compressing takes longer than all else of a
+// warm build. The name is that of the product, for people.
+func (b *Builder) makeErofs(ctx context.Context, dir, name string) (string, error) {
 	shape, err := treeShape(dir)
 	if err != nil {
-		return err
+		return "", err
 	}
-	key := cache.NewKey("rootfs", fmt.Sprintf("%+v", compression), shape)
+	key := cache.NewKey(name, fmt.Sprintf("%+v", compression), shape)
 	if err := key.AddTree(dir); err != nil {
-		return err
+		return "", err
 	}
-	product, err := cache.Product("rootfs", key, func(out string) error {
-		step := b.Log.Start("compress the root")
-		return step.End(erofs.Make(ctx, dir, out+"/rootfs.erofs", compression))
+	product, err := cache.Product(name, key, func(out string) error {
+		step := b.Log.Start("compress the " + strings.ReplaceAll(name, "-", " "))
+		return step.End(erofs.Make(ctx, dir, filepath.Join(out, "image.erofs"), compression))
 	})
-	if err != nil {
-		return err
-	}
-	return copyFile(b.Out("rootfs.erofs"), product+"/rootfs.erofs", 0o644)
+	return filepath.Join(product, "image.erofs"), err
 }
 
 // treeShape lists the modes and links of a tree, which a hash of its files'

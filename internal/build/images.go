@@ -3,29 +3,116 @@ package build
 import (
 	"context"
 	"fmt"
+	"io/fs"
+	"os"
 	"path/filepath"
 
 	"kios/internal/oci"
 	"kios/internal/pause"
 )
 
-// buildImages writes the archives of the bundled images, and of the example
-// beside kios.efi. It returns the paths of the bundled ones.
-func (b *Builder) buildImages(ctx context.Context, bins programs) ([]string, error) {
+// layer is a layer of the images of the OS.
+type layer struct {
+	title, origin, licence string
+	files                  []oci.File
+}
+
+// bundled are the images of the OS, as lists of layers. The system pods share
+// the one with our program, in the image and in the node's page cache.
+var bundled = []struct {
+	name, program, user string
+	layers              []string
+}{
+	{"pause:1", "/pause", "65535:65535", []string{"pause"}},
+	{"system:VERSION", "/system", "", []string{"system"}},
+}
+
+// buildImages writes the images of the OS as a layout into the directory
+// images, and as archives, beside it, those that the example and the benchmark
+// need.
+func (b *Builder) buildImages(ctx context.Context, bins programs) error {
 	pauseBin := b.Out("pause")
 	if err := pause.Build(ctx, "gcc", filepath.Join(b.Root, "cmd/pause/pause.c"), pauseBin); err != nil {
-		return nil, err
+		return err
 	}
-	for _, image := range []struct{ archive, name, program, from, user string }{
-		{"pause.tar", "kios.local/pause:1", "/pause", pauseBin, "65535:65535"},
-		{"system.tar", b.systemImage(), "/system", bins["system"], ""},
-		{"hello.tar", "kios.local/hello:1", "/hello", bins["hello"], ""},
-	} {
-		if err := WriteImage(b.Out(image.archive), image.name, image.program, image.from, image.user); err != nil {
-			return nil, err
+	if err := b.writeLayout(ctx, bins, pauseBin); err != nil {
+		return fmt.Errorf("write the images of the OS: %w", err)
+	}
+	if err := WriteImage(b.Out("pause.tar"), "kios.local/pause:1", "/pause", pauseBin, "65535:65535"); err != nil {
+		return err
+	}
+	return WriteImage(b.Out("hello.tar"), "kios.local/hello:1", "/hello", bins["hello"], "")
+}
+
+func (b *Builder) writeLayout(ctx context.Context, bins programs, pauseBin string) error {
+	made := map[string]oci.Layer{}
+	for _, l := range b.layers(bins, pauseBin) {
+		file, err := b.makeLayer(ctx, l)
+		if err != nil {
+			return fmt.Errorf("layer %s: %w", l.title, err)
+		}
+		made[l.title] = oci.Layer{Title: l.title, Origin: l.origin, Licence: l.licence, From: file}
+	}
+	var images []oci.LayoutImage
+	for _, i := range bundled {
+		image := oci.LayoutImage{Image: oci.Image{Name: b.imageName(i.name), Entrypoint: []string{i.program}, User: i.user}}
+		for _, title := range i.layers {
+			image.Layers = append(image.Layers, made[title])
+		}
+		images = append(images, image)
+	}
+	if err := os.RemoveAll(b.Out("images")); err != nil {
+		return err
+	}
+	return oci.WriteLayout(b.Out("images"), images)
+}
+
+func (b *Builder) layers(bins programs, pauseBin string) []layer {
+	own := func(title, path, from string) layer {
+		return layer{title, "kiOS " + b.Versions.KiOS, licences[fromKiOS], []oci.File{{Path: path, Mode: 0o555, From: from}}}
+	}
+	return []layer{own("pause", "/pause", pauseBin), own("system", "/system", bins["system"])}
+}
+
+// makeLayer makes the EROFS image of a layer and returns its path.
+func (b *Builder) makeLayer(ctx context.Context, l layer) (string, error) {
+	dir, err := os.MkdirTemp("", "kios-layer-")
+	if err != nil {
+		return "", err
+	}
+	defer os.RemoveAll(dir)
+	if err := os.Chmod(dir, 0o755); err != nil {
+		return "", err
+	}
+	for _, f := range l.files {
+		if err := placeFile(dir, f); err != nil {
+			return "", err
 		}
 	}
-	return []string{b.Out("pause.tar"), b.Out("system.tar")}, nil
+	return b.makeErofs(ctx, dir, "layer-"+l.title)
+}
+
+// placeFile puts a file of an image below dir.
+func placeFile(dir string, f oci.File) error {
+	path := filepath.Join(dir, f.Path)
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return err
+	}
+	switch {
+	case f.Mode.IsDir():
+		if err := os.MkdirAll(path, 0o755); err != nil {
+			return err
+		}
+		return os.Chmod(path, f.Mode.Perm())
+	case f.Mode&fs.ModeSymlink != 0:
+		return os.Symlink(string(f.Data), path)
+	case f.From != "":
+		return copyFile(path, f.From, f.Mode.Perm())
+	}
+	if err := os.WriteFile(path, f.Data, f.Mode.Perm()); err != nil {
+		return err
+	}
+	return os.Chmod(path, f.Mode.Perm())
 }
 
 // WriteImage writes an archive of an image that is one static program, from

@@ -49,8 +49,6 @@ var purposes = []struct {
 	{"/etc/ssl/certs/ca-certificates.crt", fromDebian, "certificate authorities that image pulls trust"},
 
 	{"/usr/share/kios/containerd.toml", fromKiOS, "containerd's configuration, if the user brings none"},
-	{"/usr/share/kios/images/pause.tar", fromKiOS, "image: the process that holds a pod's namespaces"},
-	{"/usr/share/kios/images/system.tar", fromKiOS, "image: the program of the system pods"},
 	{"/usr/share/kios/kubelet.yaml", fromKiOS, "the kubelet's defaults, below the user's configuration"},
 	{"/usr/share/kios/manifest.json", fromKiOS, "this list"},
 }

@@ -3,13 +3,16 @@ package build
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"fmt"
 	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"sort"
+	"strings"
 )
 
 // emptyDirs are the directories of the root that have no file in them: mount
@@ -33,6 +36,7 @@ var emptyDirs = []struct {
 	{"tmp", 0o755},
 	{"usr/libexec/kubernetes/kubelet-plugins/credential-provider/exec", 0o755},
 	{"usr/lib/containerd/verifiers", 0o755},
+	{"usr/share/kios/images", 0o755},
 	{"var", 0o755},
 }
 
@@ -46,7 +50,7 @@ var links = map[string]string{
 }
 
 // stageRoot lays out the root file system below dir.
-func (b *Builder) stageRoot(dir string, debs debianPackages, bins programs, images []string) error {
+func (b *Builder) stageRoot(dir string, debs debianPackages, bins programs) error {
 	if err := os.Chmod(dir, 0o755); err != nil { // a temporary directory has 0700
 		return err
 	}
@@ -63,11 +67,6 @@ func (b *Builder) stageRoot(dir string, debs debianPackages, bins programs, imag
 	}
 	for name, path := range bins.node() {
 		if err := copyFile(filepath.Join(dir, "bin", name), path, 0o555); err != nil {
-			return err
-		}
-	}
-	for _, image := range images {
-		if err := copyFile(filepath.Join(dir, "usr/share/kios/images", filepath.Base(image)), image, 0o444); err != nil {
 			return err
 		}
 	}
@@ -92,19 +91,16 @@ func (b *Builder) stageEtc(dir string, debs debianPackages) error {
 	if err := writeFile(filepath.Join(dir, "etc/os-release"), b.osRelease()); err != nil {
 		return err
 	}
-	manifests, err := filepath.Glob(filepath.Join(b.Root, "pods/*/*.yaml"))
+	manifests, err := b.SystemPods()
 	if err != nil {
 		return err
 	}
 	for _, path := range manifests {
-		if filepath.Base(path) == "hello.yaml" {
-			continue // the example is the user's pod, not the system's
-		}
 		text, err := os.ReadFile(path)
 		if err != nil {
 			return err
 		}
-		text = bytes.ReplaceAll(text, []byte("kios.local/system:VERSION"), []byte(b.systemImage()))
+		text = withUID(bytes.ReplaceAll(text, []byte(":VERSION\n"), []byte(":"+b.Versions.KiOS+"\n")))
 		if err := writeFile(filepath.Join(dir, "etc/kubernetes/manifests", filepath.Base(path)), text); err != nil {
 			return err
 		}
@@ -112,7 +108,26 @@ func (b *Builder) stageEtc(dir string, debs debianPackages) error {
 	return nil
 }
 
-func (b *Builder) systemImage() string { return "kios.local/system:" + b.Versions.KiOS }
+// SystemPods returns the paths of the system pods' manifests.
+func (b *Builder) SystemPods() ([]string, error) {
+	paths, err := filepath.Glob(filepath.Join(b.Root, "pods/*/*.yaml"))
+	return slices.DeleteFunc(paths, func(path string) bool {
+		return filepath.Base(path) == "hello.yaml" // the example is the user's pod
+	}), err
+}
+
+// withUID gives a pod a UID that is made from its manifest. The kubelet would
+// make one from the node's name, too, and so restart the pod when a name arrives
+// late from the network, which the pod itself brings (docs/decisions/0012).
+func withUID(manifest []byte) []byte {
+	sum := sha256.Sum256(manifest)
+	return bytes.Replace(manifest, []byte("\nmetadata:\n"), fmt.Appendf(nil, "\nmetadata:\n  uid: %x\n", sum[:16]), 1)
+}
+
+// imageName completes the short name of an image of the OS.
+func (b *Builder) imageName(short string) string {
+	return "kios.local/" + strings.ReplaceAll(short, "VERSION", b.Versions.KiOS)
+}
 
 // osRelease is the root's os-release(5), which is also the UKI's .osrel
 // section: boot loaders show its PRETTY_NAME.
@@ -148,19 +163,23 @@ func certificateBundle(dir string) ([]byte, error) {
 }
 
 // buildRoot writes rootfs.erofs.
-func (b *Builder) buildRoot(ctx context.Context, debs debianPackages, bins programs, images []string) error {
+func (b *Builder) buildRoot(ctx context.Context, debs debianPackages, bins programs) error {
 	dir, err := os.MkdirTemp("", "kios-root-")
 	if err != nil {
 		return err
 	}
 	defer os.RemoveAll(dir)
-	if err := b.stageRoot(dir, debs, bins, images); err != nil {
+	if err := b.stageRoot(dir, debs, bins); err != nil {
 		return fmt.Errorf("lay out the root: %w", err)
 	}
 	if err := b.writeInventory(dir, debs); err != nil {
 		return err
 	}
-	return b.makeErofs(ctx, dir)
+	image, err := b.makeErofs(ctx, dir, "rootfs")
+	if err != nil {
+		return err
+	}
+	return copyFile(b.Out("rootfs.erofs"), image, 0o644)
 }
 
 func copyTree(src, dst string) error {

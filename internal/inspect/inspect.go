@@ -36,6 +36,7 @@ type Report struct {
 	Parts     []Part              `json:"parts"`    // sizes that add up to Size
 	Sections  []Section           `json:"sections"` // of the EFI file
 	Initrd    []File              `json:"initrd"`   // entries of the initrd
+	Images    []Image             `json:"images"`   // of the OS, for pods
 	Files     []File              `json:"files"`    // of the root
 	Links     []Link              `json:"links"`    // symbolic links of the root
 	Dirs      []File              `json:"directories"`
@@ -57,6 +58,22 @@ type Section struct {
 	Size   int64  `json:"size"`   // without padding
 	Stored int64  `json:"stored"` // with it
 	SHA256 string `json:"sha256"` // of Size bytes
+}
+
+// Image is a container image of the OS.
+type Image struct {
+	Name   string  `json:"name"`
+	Layers []Layer `json:"layers"`
+}
+
+// Layer is a layer of an image: an EROFS image, of Size bytes in the EFI file.
+// Images may share it.
+type Layer struct {
+	Title   string `json:"title"`
+	Digest  string `json:"digest"`
+	Size    int64  `json:"size"`
+	Origin  string `json:"origin"`
+	Licence string `json:"licence"` // SPDX expression
 }
 
 // File is a file or directory. OnDisk is its size in the image, compressed;
@@ -180,6 +197,10 @@ func (r *Report) readInitrd(ctx context.Context, initrd *io.SectionReader, tools
 	if err != nil {
 		return fmt.Errorf("section .initrd: %w", err)
 	}
+	titles, err := r.readImages(initrd, entries)
+	if err != nil {
+		return fmt.Errorf("section .initrd: %w", err)
+	}
 	var root *cpio.Entry
 	rest := initrd.Size()
 	for i, e := range entries {
@@ -187,7 +208,7 @@ func (r *Report) readInitrd(ctx context.Context, initrd *io.SectionReader, tools
 		if e.Name == rootName {
 			root = &entries[i]
 		} else if e.Size > 0 {
-			r.addPart("initrd: /"+e.Name, e.Size)
+			r.addPart(partOf(e.Name, titles), e.Size)
 		}
 		rest -= e.Size
 	}

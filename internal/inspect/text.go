@@ -18,6 +18,7 @@ func (r *Report) Write(w io.Writer) error {
 	r.writeParts(p)
 	r.writeSections(p)
 	r.writeInitrd(p)
+	r.writeImages(p)
 	r.writeFiles(p)
 	r.writeLinks(p)
 	r.writeDirs(p)
@@ -70,6 +71,16 @@ func (r *Report) writeInitrd(p *printer) {
 	p.heading("Entries of the initrd: mode, size, path")
 	for _, f := range r.Initrd {
 		p.line("  %s %12s  %s", f.Mode, thousands(f.Size), f.Path)
+	}
+}
+
+func (r *Report) writeImages(p *printer) {
+	p.heading("Images of the OS (%d): layer, size, origin, licence", len(r.Images))
+	for _, i := range r.Images {
+		p.line("  %s", i.Name)
+		for _, l := range i.Layers {
+			p.line("      %-10s %9s  %s (%s)", l.Title, human(l.Size), l.Origin, l.Licence)
+		}
 	}
 }
 

@@ -1,15 +1,17 @@
 // Package oci writes an image of one layer as an archive that containerd,
 // skopeo and podman import: a tar file of an OCI image layout
-// (image-spec v1.1, image-layout.md), made from data in memory and files.
+// (image-spec v1.1, image-layout.md), made from data in memory and files; and,
+// for the images of the OS, which are never unpacked, a layout as a directory
+// with layers that are EROFS images.
 //
 // The same input gives the same bytes: entries are sorted, belong to root and
 // have no times.
 //
-// The layer is not compressed. Archives lie in the root file system, which is
-// compressed already, and are unpacked at each boot of a machine that keeps its
-// state in memory: what gzip would add there is only the time to undo it.
+// The layer of an archive is not compressed. It is unpacked at each boot of a
+// machine that keeps its state in memory: what gzip would add there is only the
+// time to undo it.
 //
-// There is no reading, no second layer, no registry and no base image.
+// There is no reading, no registry and no base image.
 package oci
 
 import (
@@ -83,7 +85,10 @@ func build(img Image) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	image, err := imageOf(img, static.NewLayer(content, types.OCIUncompressedLayer))
+	image, err := imageOf(img, mutate.Addendum{
+		Layer:   static.NewLayer(content, types.OCIUncompressedLayer),
+		History: v1.History{CreatedBy: "kios"},
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -101,13 +106,10 @@ func checkName(name string) error {
 	return nil
 }
 
-func imageOf(img Image, layer v1.Layer) (v1.Image, error) {
+func imageOf(img Image, layers ...mutate.Addendum) (v1.Image, error) {
 	base := mutate.MediaType(empty.Image, types.OCIManifestSchema1)
 	base = mutate.ConfigMediaType(base, types.OCIConfigJSON)
-	image, err := mutate.Append(base, mutate.Addendum{
-		Layer:   layer,
-		History: v1.History{CreatedBy: "kios"},
-	})
+	image, err := mutate.Append(base, layers...)
 	if err != nil {
 		return nil, err
 	}
@@ -137,10 +139,7 @@ func archive(img Image, image v1.Image) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	entries := map[string][]byte{
-		"oci-layout": []byte(`{"imageLayoutVersion":"1.0.0"}`),
-		"index.json": index,
-	}
+	entries := map[string][]byte{"oci-layout": layoutVersion, "index.json": index}
 	if err := addBlobs(entries, image); err != nil {
 		return nil, err
 	}
@@ -152,7 +151,12 @@ func archive(img Image, image v1.Image) ([]byte, error) {
 }
 
 func indexOf(img Image, image v1.Image) v1.ImageIndex {
-	return mutate.AppendManifests(mutate.IndexMediaType(empty.Index, types.OCIImageIndex), mutate.IndexAddendum{
+	return mutate.AppendManifests(mutate.IndexMediaType(empty.Index, types.OCIImageIndex), named(img, image))
+}
+
+// named is an image's entry in an index.
+func named(img Image, image v1.Image) mutate.IndexAddendum {
+	return mutate.IndexAddendum{
 		Add: image,
 		Descriptor: v1.Descriptor{
 			Platform: &v1.Platform{OS: "linux", Architecture: img.Architecture},
@@ -161,8 +165,10 @@ func indexOf(img Image, image v1.Image) v1.ImageIndex {
 				"io.containerd.image.name":          img.Name,
 			},
 		},
-	})
+	}
 }
+
+var layoutVersion = []byte(`{"imageLayoutVersion":"1.0.0"}`)
 
 func addBlobs(entries map[string][]byte, image v1.Image) error {
 	manifest, err := image.RawManifest()

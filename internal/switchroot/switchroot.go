@@ -1,6 +1,9 @@
 // Package switchroot is stage 1: what /init of the initramfs does. It mounts
 // the root file system, an EROFS image that lies in the initramfs, makes it
-// the root and runs PID 1 from it. There is no loop device in between: EROFS
+// the root and runs PID 1 from it. The kernel's modules, another EROFS image,
+// are mounted in it, and the images of the OS bound into it: they are not in the
+// root because EROFS does not read from a file on EROFS.
+// There is no loop device in between: EROFS
 // reads from a file (CONFIG_EROFS_FS_BACKED_BY_FILE, Linux 6.12), and frees
 // what it has not been asked for lately like any page cache.
 //
@@ -18,6 +21,8 @@ import (
 
 const (
 	image   = "/rootfs.erofs"
+	modules = "/modules.erofs"
+	images  = "/images"
 	newRoot = "/root"
 	program = "/bin/init"
 	// extra holds files that were put into the initramfs for this boot.
@@ -33,7 +38,7 @@ func Wanted() bool {
 // Run moves into the root file system and runs its PID 1 with the given
 // arguments. It returns only if that was not possible.
 func Run(args []string) error {
-	steps := []func() error{mountDev, mountRoot, mountRun, bindExtra, moveDev, forgetInit, moveRoot}
+	steps := []func() error{mountDev, mountRoot, mountModules, mountRun, bindImages, bindExtra, moveDev, forgetInit, moveRoot}
 	for _, step := range steps {
 		if err := step(); err != nil {
 			return err
@@ -71,20 +76,40 @@ func mountRun() error {
 	return nil
 }
 
-// bindExtra keeps in sight what came with the initramfs.
-func bindExtra() error {
-	if _, err := os.Stat(extra); err != nil {
+// mountModules mounts the kernel's modules, if there are any.
+func mountModules() error {
+	if _, err := os.Stat(modules); err != nil {
 		return nil
 	}
-	target := newRoot + "/run/kios/extra"
+	flags := uintptr(unix.MS_RDONLY | unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC)
+	if err := unix.Mount(modules, newRoot+"/lib/modules", "erofs", flags, ""); err != nil {
+		return fmt.Errorf("mount %s: %w", modules, err)
+	}
+	return nil
+}
+
+// bindImages shows the images of the OS where containerd looks for them.
+func bindImages() error { return bind(images, newRoot+"/usr/share/kios/images") }
+
+// bindExtra keeps in sight what came with the initramfs.
+func bindExtra() error { return bind(extra, newRoot+"/run/kios/extra") }
+
+// bind shows a directory of the initramfs at target, read-only, if it is there.
+func bind(dir, target string) error {
+	if _, err := os.Stat(dir); err != nil {
+		return nil
+	}
 	if err := os.MkdirAll(target, 0o755); err != nil {
 		return err
 	}
-	if err := unix.Mount(extra, target, "", unix.MS_BIND, ""); err != nil {
-		return fmt.Errorf("bind %s: %w", extra, err)
+	if err := unix.Mount(dir, target, "", unix.MS_BIND, ""); err != nil {
+		return fmt.Errorf("bind %s: %w", dir, err)
 	}
 	flags := uintptr(unix.MS_REMOUNT | unix.MS_BIND | unix.MS_RDONLY | unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC)
-	return unix.Mount("", target, "", flags, "")
+	if err := unix.Mount("", target, "", flags, ""); err != nil {
+		return fmt.Errorf("make %s read-only: %w", target, err)
+	}
+	return nil
 }
 
 func moveDev() error {

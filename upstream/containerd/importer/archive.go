@@ -24,6 +24,7 @@ const maxIndex = 4 << 20
 // archive is a file that brings images.
 type archive struct {
 	path       string
+	layout     bool // a directory, with the images of the OS
 	compressed bool
 	id         digest.Digest // empty for a compressed archive until identify
 	names      []string      // normalized; unknown for a compressed archive

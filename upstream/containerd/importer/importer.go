@@ -2,7 +2,8 @@
 // the node carries, in the background at every start: OCI image layouts and
 // `docker save` files, as plain tar, gzip or zstd. What is already there is
 // skipped, what an interrupted start left half done is done again, and a
-// broken archive is named in the log and does not keep the others away.
+// broken archive is named in the log and does not keep the others away. The
+// images of the OS itself are not imported but used where they are: layout.go.
 //
 // An image gets its name, which is what CRI and everyone else finds it by,
 // after it is unpacked and synced; a record for its digest and one for the
@@ -94,7 +95,8 @@ func start(ic *plugin.InitContext, n *nodeevents.Notifier) (*Importer, error) {
 		return nil, fmt.Errorf("CRI's image service %T has no UpdateImage", cri)
 	}
 	c := ic.Config.(*config)
-	im := New(&store{client: client, snapshotter: c.Snapshotter, updateCRI: updater.UpdateImage}, c.SandboxImage)
+	im := New(&store{client: client, snapshotter: c.Snapshotter,
+		updateCRI: updater.UpdateImage, layersDir: layersDir, mountLayer: mountLayer}, c.SandboxImage)
 	im.notify = n.Send
 	ctx, cancel := context.WithCancel(ic.Context)
 	im.cancel = cancel
@@ -110,6 +112,8 @@ type Store interface {
 	Has(ctx context.Context, id digest.Digest) (bool, error)
 	// Import imports the archive at path, and returns the names of its images.
 	Import(ctx context.Context, path string, id digest.Digest) (names []string, err error)
+	// Place makes the images of the OS known, which stay in the directory dir.
+	Place(ctx context.Context, dir string) (names []string, changed bool, err error)
 }
 
 // Importer imports archives and knows which are still to come.
@@ -184,6 +188,10 @@ func (im *Importer) wake() {
 func (im *Importer) scan(ctx context.Context, dirs []string) {
 	var found []*archive
 	for _, path := range list(dirs) {
+		inspect := inspect
+		if isLayout(path) {
+			inspect = inspectLayout
+		}
 		a, err := inspect(path)
 		if err != nil {
 			im.failed(ctx, path, err)
@@ -197,10 +205,15 @@ func (im *Importer) scan(ctx context.Context, dirs []string) {
 	im.wake()
 }
 
-// list returns the archives in dirs. Directories that are missing are empty.
+// list returns the archives in dirs, and those of dirs that are layouts
+// themselves. Directories that are missing are empty.
 func list(dirs []string) []string {
 	var paths []string
 	for _, dir := range dirs {
+		if isLayout(dir) {
+			paths = append(paths, dir)
+			continue
+		}
 		entries, _ := os.ReadDir(dir) // sorted by name
 		for _, e := range entries {
 			if isArchive(e.Name()) && !e.IsDir() {
@@ -220,8 +233,24 @@ func isArchive(name string) bool {
 	return false
 }
 
+// place makes the images of the OS known.
+func (im *Importer) place(ctx context.Context, a *archive) {
+	begin := time.Now()
+	names, changed, err := im.store.Place(ctx, a.path)
+	if err != nil && ctx.Err() == nil {
+		im.failed(ctx, a.path, err)
+	}
+	if changed {
+		im.imported(ctx, a.path, names, time.Since(begin))
+	}
+}
+
 // one imports one archive, unless what it brings is there.
 func (im *Importer) one(ctx context.Context, a *archive) {
+	if a.layout {
+		im.place(ctx, a)
+		return
+	}
 	begin := time.Now()
 	id, err := a.identify()
 	if err != nil {
@@ -242,9 +271,12 @@ func (im *Importer) one(ctx context.Context, a *archive) {
 		}
 		return
 	}
-	took := time.Since(begin)
-	log.G(ctx).Infof("imported image archive %s in %d ms: %s", a.path, took.Milliseconds(), strings.Join(names, " "))
-	im.notify("image-imported", "ARCHIVE", filepath.Base(a.path), "MS", strconv.FormatInt(took.Milliseconds(), 10))
+	im.imported(ctx, a.path, names, time.Since(begin))
+}
+
+func (im *Importer) imported(ctx context.Context, path string, names []string, took time.Duration) {
+	log.G(ctx).Infof("imported %s in %d ms: %s", path, took.Milliseconds(), strings.Join(names, " "))
+	im.notify("image-imported", "ARCHIVE", filepath.Base(path), "MS", strconv.FormatInt(took.Milliseconds(), 10))
 }
 
 func (im *Importer) failed(ctx context.Context, path string, err error) {

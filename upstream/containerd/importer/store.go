@@ -46,6 +46,8 @@ type store struct {
 	client      *containerd.Client
 	snapshotter string
 	updateCRI   func(ctx context.Context, ref string) error
+	layersDir   string
+	mountLayer  func(file, target string) error
 }
 
 func archiveLabel(id digest.Digest) string { return archivePrefix + id.Encoded()[:16] }
@@ -218,8 +220,12 @@ func (s *store) name(ctx context.Context, i images.Image) error {
 			refs = append(refs, byDigest)
 		}
 	}
+	labels := map[string]string{}
+	if i.Labels[osLabel] != "" {
+		labels[osLabel] = i.Labels[osLabel]
+	}
 	for _, ref := range refs {
-		if err := s.record(ctx, images.Image{Name: ref, Target: i.Target}); err != nil {
+		if err := s.record(ctx, images.Image{Name: ref, Target: i.Target, Labels: labels}); err != nil {
 			return err
 		}
 	}

@@ -1,0 +1,49 @@
+package build
+
+import (
+	"context"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+)
+
+// moduleFiles are those of depmod's lists that somebody on the node reads. The
+// others hold the same for programs that kiOS does not have.
+var moduleFiles = []string{"modules.dep", "modules.alias", "modules.softdep", "modules.builtin"}
+
+// buildModules writes modules.erofs from a kernel's /lib/modules.
+func (b *Builder) buildModules(ctx context.Context, tree string) error {
+	dir, err := os.MkdirTemp("", "kios-modules-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	if err := stageModules(dir, tree); err != nil {
+		return err
+	}
+	image, err := b.makeErofs(ctx, dir, "modules")
+	if err != nil {
+		return err
+	}
+	return copyFile(b.Out("modules.erofs"), image, 0o644)
+}
+
+func stageModules(dir, tree string) error {
+	if err := os.Chmod(dir, 0o755); err != nil {
+		return err
+	}
+	return filepath.WalkDir(tree, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || !d.Type().IsRegular() { // links to the sources, too
+			return err
+		}
+		if filepath.Ext(path) != ".ko" && !slices.Contains(moduleFiles, d.Name()) {
+			return nil
+		}
+		rel, err := filepath.Rel(tree, path)
+		if err != nil {
+			return err
+		}
+		return copyFile(filepath.Join(dir, rel), path, 0o444)
+	})
+}

@@ -1,0 +1,348 @@
+package importer
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/containerd/containerd/v2/core/content"
+	"github.com/containerd/containerd/v2/core/images"
+	"github.com/containerd/containerd/v2/core/leases"
+	"github.com/containerd/containerd/v2/core/mount"
+	"github.com/containerd/containerd/v2/core/snapshots"
+	"github.com/containerd/errdefs"
+	"github.com/opencontainers/go-digest"
+	"github.com/opencontainers/image-spec/identity"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"golang.org/x/sys/unix"
+)
+
+// The images of the OS are an OCI image layout whose layers are EROFS images.
+// They are used where they are: each layer is mounted, and the snapshot that
+// stands for it is a symbolic link to there. Nothing is copied, hashed or
+// unpacked, neither at the first boot of a machine nor in the memory of one
+// without a disk, and pods that share a layer share its page cache.
+//
+// What vouches for the layers is what vouches for the kernel beside them.
+
+// layersDir is where the layers are mounted on a node, each in a directory named
+// by its digest.
+const layersDir = "/run/kios/layers"
+
+// Labels of what belongs to the OS.
+const (
+	// osLabel marks images, so that those of an earlier version can be found.
+	osLabel = "kios.local/os"
+	// linkLabel of a snapshot is the path of its symbolic link.
+	linkLabel = "kios.local/link"
+)
+
+// isLayout reports whether dir is an OCI image layout.
+func isLayout(dir string) bool {
+	_, err := os.Stat(filepath.Join(dir, ocispec.ImageLayoutFile))
+	return err == nil
+}
+
+// inspectLayout reads the names of a layout's images.
+func inspectLayout(dir string) (*archive, error) {
+	text, err := os.ReadFile(filepath.Join(dir, ocispec.ImageIndexFile))
+	if err != nil {
+		return nil, err
+	}
+	c := contents{index: text}
+	names, err := c.layoutNames()
+	return &archive{path: dir, layout: true, id: digest.FromBytes(text), names: names}, err
+}
+
+// bundled is an image of a layout.
+type bundled struct {
+	name             string
+	target           ocispec.Descriptor
+	manifest, config []byte
+	configDesc       ocispec.Descriptor
+	layers           []digest.Digest // what to mount, lowest first
+	chains           []digest.Digest // what the snapshots are called
+}
+
+// Place makes the images of the layout in dir known, and forgets those of
+// another version of the OS. It reports whether anything was new.
+func (s *store) Place(ctx context.Context, dir string) (names []string, changed bool, err error) {
+	ctx = inK8s(ctx)
+	all, err := readLayout(dir)
+	if err != nil {
+		return nil, false, err
+	}
+	var errs []error
+	for _, b := range all {
+		isNew, err := s.placeImage(ctx, dir, b)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("image %s: %w", b.name, err))
+			continue
+		}
+		changed = changed || isNew
+		names = append(names, b.name)
+	}
+	errs = append(errs, s.forget(ctx, all))
+	return names, changed, errors.Join(errs...)
+}
+
+func readLayout(dir string) ([]*bundled, error) {
+	var index ocispec.Index
+	text, err := os.ReadFile(filepath.Join(dir, ocispec.ImageIndexFile))
+	if err != nil {
+		return nil, err
+	}
+	if err := json.Unmarshal(text, &index); err != nil {
+		return nil, fmt.Errorf("index.json: %w", err)
+	}
+	var all []*bundled
+	for _, desc := range index.Manifests {
+		b, err := readBundled(dir, desc)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, b)
+	}
+	return all, nil
+}
+
+func readBundled(dir string, desc ocispec.Descriptor) (*bundled, error) {
+	name, err := imageName(desc)
+	if err != nil {
+		return nil, err
+	}
+	b := &bundled{name: name, target: ocispec.Descriptor{MediaType: desc.MediaType, Digest: desc.Digest, Size: desc.Size}}
+	if b.manifest, err = os.ReadFile(blobPath(dir, desc.Digest)); err != nil {
+		return nil, err
+	}
+	var manifest ocispec.Manifest
+	if err := json.Unmarshal(b.manifest, &manifest); err != nil {
+		return nil, fmt.Errorf("manifest of %s: %w", name, err)
+	}
+	b.configDesc = manifest.Config
+	if b.config, err = os.ReadFile(blobPath(dir, manifest.Config.Digest)); err != nil {
+		return nil, err
+	}
+	var config ocispec.Image
+	if err := json.Unmarshal(b.config, &config); err != nil {
+		return nil, fmt.Errorf("configuration of %s: %w", name, err)
+	}
+	if len(manifest.Layers) == 0 || len(manifest.Layers) != len(config.RootFS.DiffIDs) {
+		return nil, fmt.Errorf("%s has %d layers and %d diff IDs", name, len(manifest.Layers), len(config.RootFS.DiffIDs))
+	}
+	for _, l := range manifest.Layers {
+		if l.MediaType != images.MediaTypeErofsLayer {
+			return nil, fmt.Errorf("%s has a layer of type %s, want %s", name, l.MediaType, images.MediaTypeErofsLayer)
+		}
+		b.layers = append(b.layers, l.Digest)
+	}
+	b.chains = identity.ChainIDs(slices.Clone(config.RootFS.DiffIDs))
+	return b, nil
+}
+
+func blobPath(dir string, d digest.Digest) string {
+	return filepath.Join(dir, ocispec.ImageBlobsDir, d.Algorithm().String(), d.Encoded())
+}
+
+// mountPoint is where a layer is mounted.
+func (s *store) mountPoint(d digest.Digest) string {
+	return filepath.Join(s.layersDir, d.Encoded()[:16])
+}
+
+// mountLayer mounts a layer from its file, unless an earlier start did.
+func mountLayer(file, target string) error {
+	var st unix.Statfs_t
+	if err := unix.Statfs(target, &st); err == nil && st.Type == unix.EROFS_SUPER_MAGIC_V1 {
+		return nil
+	}
+	if err := os.MkdirAll(target, 0o755); err != nil {
+		return err
+	}
+	const flags = unix.MS_RDONLY | unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC
+	if err := unix.Mount(file, target, "erofs", flags, ""); err != nil {
+		return fmt.Errorf("mount layer %s on %s: %w", file, target, err)
+	}
+	return nil
+}
+
+// placeImage mounts the image's layers, and records the image unless that was
+// done in an earlier boot.
+func (s *store) placeImage(ctx context.Context, dir string, b *bundled) (isNew bool, err error) {
+	for _, l := range b.layers {
+		if err := s.mountLayer(blobPath(dir, l), s.mountPoint(l)); err != nil {
+			return false, err
+		}
+	}
+	if ok, err := s.isPlaced(ctx, b); ok || err != nil {
+		return false, err
+	}
+	ctx, release, err := s.client.WithLease(ctx, leases.WithRandomID(), leases.WithExpiration(time.Hour))
+	if err != nil {
+		return false, err
+	}
+	defer release(context.WithoutCancel(ctx))
+	if err := s.writeBlobs(ctx, b); err != nil {
+		return false, err
+	}
+	for i := range b.layers {
+		if err := s.link(ctx, b, i); err != nil {
+			return false, err
+		}
+	}
+	return true, s.name(ctx, images.Image{Name: b.name, Target: b.target, Labels: map[string]string{osLabel: "1"}})
+}
+
+// isPlaced reports whether all that placeImage makes is there and right.
+func (s *store) isPlaced(ctx context.Context, b *bundled) (bool, error) {
+	i, err := s.client.ImageService().Get(ctx, b.name)
+	if errdefs.IsNotFound(err) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	if i.Target.Digest != b.target.Digest || i.Labels[osLabel] == "" {
+		return false, nil
+	}
+	for _, d := range []digest.Digest{b.target.Digest, b.configDesc.Digest} {
+		if _, err := s.client.ContentStore().Info(ctx, d); err != nil {
+			return false, ignoreNotFound(err)
+		}
+	}
+	for n := range b.layers {
+		if ok, err := s.isLinked(ctx, b, n); !ok || err != nil {
+			return false, err
+		}
+	}
+	return true, nil
+}
+
+func ignoreNotFound(err error) error {
+	if errdefs.IsNotFound(err) {
+		return nil
+	}
+	return err
+}
+
+// isLinked reports whether the snapshot of a layer is there and leads to it.
+func (s *store) isLinked(ctx context.Context, b *bundled, n int) (bool, error) {
+	info, err := s.client.SnapshotService(s.snapshotter).Stat(ctx, b.chains[n].String())
+	if err != nil {
+		return false, ignoreNotFound(err)
+	}
+	target, err := os.Readlink(info.Labels[linkLabel])
+	return err == nil && target == s.mountPoint(b.layers[n]), nil
+}
+
+// writeBlobs stores the two small blobs, with labels by which the garbage
+// collector finds the one from the other, and the snapshots from there.
+func (s *store) writeBlobs(ctx context.Context, b *bundled) error {
+	top := b.chains[len(b.chains)-1].String()
+	for _, blob := range []struct {
+		desc         ocispec.Descriptor
+		data         []byte
+		label, value string
+	}{
+		{b.configDesc, b.config, "containerd.io/gc.ref.snapshot." + s.snapshotter, top},
+		{b.target, b.manifest, "containerd.io/gc.ref.content.config", b.configDesc.Digest.String()},
+	} {
+		cs := s.client.ContentStore()
+		labels := map[string]string{blob.label: blob.value}
+		err := content.WriteBlob(ctx, cs, "kios-"+blob.desc.Digest.Encoded(), strings.NewReader(string(blob.data)), blob.desc, content.WithLabels(labels))
+		if err != nil {
+			return fmt.Errorf("store %s: %w", blob.desc.Digest, err)
+		}
+		// Labels are not written if the blob was there.
+		if _, err := cs.Update(ctx, content.Info{Digest: blob.desc.Digest, Labels: labels}, "labels."+blob.label); err != nil {
+			return fmt.Errorf("label %s: %w", blob.desc.Digest, err)
+		}
+	}
+	return nil
+}
+
+// link makes the snapshot of a layer, or mends one whose link is lost.
+func (s *store) link(ctx context.Context, b *bundled, n int) error {
+	if ok, err := s.isLinked(ctx, b, n); ok || err != nil {
+		return err
+	}
+	sn, name, target := s.client.SnapshotService(s.snapshotter), b.chains[n].String(), s.mountPoint(b.layers[n])
+	if info, err := sn.Stat(ctx, name); err == nil {
+		link := info.Labels[linkLabel]
+		if link == "" {
+			// The same layer came unpacked, in an archive: that will do.
+			return nil
+		}
+		return replaceByLink(link, target)
+	}
+	parent := ""
+	if n > 0 {
+		parent = b.chains[n-1].String()
+	}
+	key := fmt.Sprintf("kios-%s-%d", b.chains[n].Encoded()[:16], time.Now().UnixNano())
+	mounts, err := sn.Prepare(ctx, key, parent)
+	if err != nil {
+		return fmt.Errorf("prepare a snapshot: %w", err)
+	}
+	dir, err := directory(mounts)
+	if err == nil {
+		err = replaceByLink(dir, target)
+	}
+	if err == nil {
+		err = sn.Commit(ctx, name, key, snapshots.WithLabels(map[string]string{linkLabel: dir}))
+	}
+	if err != nil {
+		return errors.Join(fmt.Errorf("make the snapshot of layer %d: %w", n, err), sn.Remove(ctx, key))
+	}
+	return nil
+}
+
+// directory returns where what is written to a prepared snapshot goes.
+func directory(mounts []mount.Mount) (string, error) {
+	if len(mounts) == 1 && mounts[0].Type == "bind" {
+		return mounts[0].Source, nil
+	}
+	for _, m := range mounts {
+		for _, option := range m.Options {
+			if dir, found := strings.CutPrefix(option, "upperdir="); found {
+				return dir, nil
+			}
+		}
+	}
+	return "", fmt.Errorf("the snapshotter's mounts %v name no directory", mounts)
+}
+
+// replaceByLink makes path, an empty directory or a link, a link to target.
+func replaceByLink(path, target string) error {
+	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return os.Symlink(target, path)
+}
+
+// forget removes the images of other versions of the OS: their layers are gone.
+func (s *store) forget(ctx context.Context, current []*bundled) error {
+	is := s.client.ImageService()
+	old, err := is.List(ctx, fmt.Sprintf("labels.%q", osLabel))
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, i := range old {
+		if slices.ContainsFunc(current, func(b *bundled) bool { return b.target.Digest == i.Target.Digest }) {
+			continue
+		}
+		if err := is.Delete(ctx, i.Name); ignoreNotFound(err) != nil {
+			errs = append(errs, err)
+			continue
+		}
+		errs = append(errs, s.updateCRI(ctx, i.Name))
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,162 @@
+package importer
+
+import (
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+
+	"github.com/containerd/containerd/v2/core/images"
+	"github.com/google/go-cmp/cmp"
+	"github.com/opencontainers/go-digest"
+	"github.com/opencontainers/image-spec/identity"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+)
+
+// newLayoutStore is a store to which a layer is mounted by making a directory.
+func newLayoutStore(t *testing.T) *store {
+	t.Helper()
+	s, _ := newStore(t)
+	s.layersDir = t.TempDir()
+	s.mountLayer = func(file, target string) error {
+		if _, err := os.Stat(file); err != nil {
+			return err
+		}
+		return os.MkdirAll(target, 0o755)
+	}
+	return s
+}
+
+// layoutOf writes a layout with images by name, each a list of layers.
+func layoutOf(t *testing.T, all map[string][]string) string {
+	t.Helper()
+	dir := t.TempDir()
+	put := func(data []byte) ocispec.Descriptor {
+		d := digest.FromBytes(data)
+		path := blobPath(dir, d)
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, data, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return ocispec.Descriptor{Digest: d, Size: int64(len(data))}
+	}
+	var index ocispec.Index
+	for _, name := range slices.Sorted(maps.Keys(all)) {
+		var manifest ocispec.Manifest
+		config := ocispec.Image{Platform: ocispec.Platform{OS: "linux", Architecture: "amd64"}, RootFS: ocispec.RootFS{Type: "layers"}}
+		for _, text := range all[name] {
+			l := put([]byte(text))
+			l.MediaType = images.MediaTypeErofsLayer
+			manifest.Layers = append(manifest.Layers, l)
+			config.RootFS.DiffIDs = append(config.RootFS.DiffIDs, l.Digest)
+		}
+		manifest.Config = put(toJSON(t, config))
+		manifest.Config.MediaType = ocispec.MediaTypeImageConfig
+		manifest.MediaType = ocispec.MediaTypeImageManifest
+		desc := put(toJSON(t, manifest))
+		desc.MediaType = ocispec.MediaTypeImageManifest
+		desc.Annotations = map[string]string{images.AnnotationImageName: name}
+		index.Manifests = append(index.Manifests, desc)
+	}
+	for name, data := range map[string][]byte{"oci-layout": []byte("{}"), "index.json": toJSON(t, index)} {
+		if err := os.WriteFile(filepath.Join(dir, name), data, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return dir
+}
+
+// checkLinks demands that the snapshots of an image lead to its layers.
+func checkLinks(t *testing.T, s *store, layers ...string) {
+	t.Helper()
+	var diffs []digest.Digest
+	for _, text := range layers {
+		diffs = append(diffs, digest.FromString(text))
+	}
+	for n, chain := range identity.ChainIDs(slices.Clone(diffs)) {
+		info, err := s.client.SnapshotService("native").Stat(inK8s(t.Context()), chain.String())
+		if err != nil {
+			t.Errorf("snapshot of layer %d: %v", n, err)
+			continue
+		}
+		if target, err := os.Readlink(info.Labels[linkLabel]); err != nil || target != s.mountPoint(diffs[n]) {
+			t.Errorf("snapshot of layer %d leads to %q, %v, want %s", n, target, err, s.mountPoint(diffs[n]))
+		}
+	}
+}
+
+func imageNames(t *testing.T, s *store) (names []string) {
+	t.Helper()
+	all, err := s.client.ImageService().List(inK8s(t.Context()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, i := range all {
+		if i.Labels[managedLabel] == "" || i.Labels[pinnedLabel] == "" {
+			t.Errorf("%s has labels %v", i.Name, i.Labels)
+		}
+		if len(i.Name) < 64 { // records by digest aside
+			names = append(names, i.Name)
+		}
+	}
+	return names
+}
+
+func TestPlace(t *testing.T) {
+	s := newLayoutStore(t)
+	dir := layoutOf(t, map[string][]string{"kios.local/system:1": {"system"}, "kios.local/time:1": {"system", "chrony"}})
+	place := func(wantChanged bool) {
+		t.Helper()
+		names, changed, err := s.Place(t.Context(), dir)
+		if err != nil || changed != wantChanged || len(names) != 2 {
+			t.Fatalf("Place = %v, %v, %v, want changed %v", names, changed, err, wantChanged)
+		}
+		checkLinks(t, s, "system", "chrony")
+		if diff := cmp.Diff([]string{"kios.local/system:1", "kios.local/time:1"}, imageNames(t, s)); diff != "" {
+			t.Errorf("images (-want +got):\n%s", diff)
+		}
+	}
+	place(true)
+	place(false)
+
+	// What a power cut may have left behind is mended.
+	chain := identity.ChainID([]digest.Digest{digest.FromString("system"), digest.FromString("chrony")})
+	info, err := s.client.SnapshotService("native").Stat(inK8s(t.Context()), chain.String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Remove(info.Labels[linkLabel]); err != nil {
+		t.Fatal(err)
+	}
+	place(true)
+}
+
+func TestPlaceForgetsOtherVersions(t *testing.T) {
+	s := newLayoutStore(t)
+	for version := range 3 {
+		name := fmt.Sprintf("kios.local/system:%d", version)
+		dir := layoutOf(t, map[string][]string{name: {fmt.Sprint("system ", version)}, "kios.local/pause:1": {"pause"}})
+		if _, changed, err := s.Place(t.Context(), dir); err != nil || !changed {
+			t.Fatalf("Place of version %d = %v, %v", version, changed, err)
+		}
+		if diff := cmp.Diff([]string{"kios.local/pause:1", name}, imageNames(t, s)); diff != "" {
+			t.Errorf("images (-want +got):\n%s", diff)
+		}
+	}
+}
+
+func TestPlaceKeepsTheOthersWhenOneIsBroken(t *testing.T) {
+	s := newLayoutStore(t)
+	dir := layoutOf(t, map[string][]string{"kios.local/a:1": {"a"}, "kios.local/b:1": {"b"}})
+	if err := os.Remove(blobPath(dir, digest.FromString("a"))); err != nil {
+		t.Fatal(err)
+	}
+	names, _, err := s.Place(t.Context(), dir)
+	if err == nil || len(names) != 1 || names[0] != "kios.local/b:1" {
+		t.Errorf("Place = %v, %v, want b and an error about a", names, err)
+	}
+}
