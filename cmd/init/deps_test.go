@@ -18,6 +18,7 @@ var linked = []string{
 	"kios/internal/bundle",
 	"kios/internal/cgroup",
 	"kios/internal/cmdline",
+	"kios/internal/control",
 	"kios/internal/datapart",
 	"kios/internal/gpt",
 	"kios/internal/identity",

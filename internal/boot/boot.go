@@ -53,6 +53,9 @@ func bootSteps() []Step {
 		{"signals", true, (*Node).catchSignals, nil, ""},
 		{"reaper", true, (*Node).startReaper, nil, ""},
 		{"cgroups", true, (*Node).makeCgroups, nil, kernelRemedy},
+		{"clock", false, (*Node).setClock, nil, ""},
+		{"notify", true, (*Node).listenNotify, nil, rootRemedy},
+		{"control", false, (*Node).listenControl, nil, ""},
 		{"mounts", false, nil, (*Node).unmountAll, ""},
 		{"tmpfs", true, (*Node).mountTmpfs, nil, kernelRemedy},
 		{"data-partition", false, (*Node).mountData, nil, ""},
@@ -60,7 +63,6 @@ func bootSteps() []Step {
 		{"shared-mounts", false, (*Node).shareMounts, nil, ""},
 		{"logs", false, (*Node).startLogs, (*Node).stopLogs, ""},
 		{"processes", false, nil, (*Node).killRest, ""},
-		{"notify", true, (*Node).listenNotify, nil, rootRemedy},
 		{"containerd", true, (*Node).startContainerd, (*Node).stopContainerd, rootRemedy},
 		{"loopback", false, (*Node).loopbackUp, nil, ""},
 		{"sysctls", false, (*Node).setSysctls, nil, ""},
@@ -98,16 +100,18 @@ type Node struct {
 	memory  uint64 // bytes
 	cpus    int
 
-	steps   []Step
-	ran     []Step // in order
-	signals chan os.Signal
-	crashed chan error // panics of goroutines
+	steps    []Step
+	ran      []Step // in order
+	signals  chan os.Signal
+	crashed  chan error   // panics of goroutines
+	requests chan request // of pods
 
 	reaper     *reap.Reaper
 	notify     *notify.Server
 	containerd *supervise.Daemon
 	kubelet    *supervise.Daemon
 	logs       []*logfile.File
+	kernelLog  *os.File
 
 	started atomic.Bool // a container of a pod has run
 
@@ -132,6 +136,7 @@ func New() *Node {
 		steps:    bootSteps(),
 		signals:  make(chan os.Signal, 8),
 		crashed:  make(chan error, 1),
+		requests: make(chan request),
 		said:     map[string]bool{},
 	}
 }
@@ -152,20 +157,39 @@ func (n *Node) Run() (outcome Outcome) {
 			outcome = n.failed(panicError("main", v), "")
 		}
 	}()
-	for _, s := range n.steps {
+	if err := n.forward(0); err != nil {
+		return n.failed(err, n.remedy())
+	}
+	for {
+		select {
+		case err := <-n.crashed:
+			return n.failed(err, "")
+		case sig := <-n.signals:
+			n.stop(sig)
+			return Outcome{}
+		case r := <-n.requests:
+			refusal, failure := n.fulfil(r.Request)
+			r.answer <- refusal
+			if failure != nil {
+				return n.failed(failure, n.remedy())
+			}
+		}
+	}
+}
+
+// forward does the steps from the index first on.
+func (n *Node) forward(first int) error {
+	for _, s := range n.steps[first:] {
 		if err := n.step(s); err != nil && s.Required {
-			return n.failed(fmt.Errorf("step %s: %w", s.Name, err), s.Remedy)
+			return fmt.Errorf("step %s: %w", s.Name, err)
 		}
 	}
 	n.saveTimeline()
-	select {
-	case err := <-n.crashed:
-		return n.failed(err, "")
-	case sig := <-n.signals:
-		n.stop(sig)
-		return Outcome{}
-	}
+	return nil
 }
+
+// remedy is that of the step that was done last.
+func (n *Node) remedy() string { return n.ran[len(n.ran)-1].Remedy }
 
 func (n *Node) failed(err error, remedy string) Outcome {
 	if remedy == "" {

@@ -38,9 +38,12 @@ func (n *Node) startLogs() error {
 	if err != nil {
 		return fmt.Errorf("read the kernel's log: %w", err)
 	}
+	n.kernelLog = f
 	file := n.newLog("kernel")
 	n.spawn("kernel log", func() {
-		n.Log.Error("the kernel's log is not kept any more: %v", kmsg.Copy(file, f))
+		if err := kmsg.Copy(file, f); !errors.Is(err, os.ErrClosed) {
+			n.Log.Error("the kernel's log is not kept any more: %v", err)
+		}
 	})
 	return nil
 }
@@ -60,6 +63,9 @@ func (n *Node) newLog(name string) *logfile.File {
 
 // stopLogs lets go of the data partition.
 func (n *Node) stopLogs() error {
+	if n.kernelLog != nil {
+		n.kernelLog.Close()
+	}
 	for _, file := range n.logs {
 		file.Close()
 	}

@@ -91,6 +91,9 @@ func (n *Node) attachData() error {
 		return err
 	}
 	n.data.device = device
+	if err := demandSound(device); err != nil {
+		return err
+	}
 	if n.data.readOnly, err = mountExt4(device, dataDir); err != nil {
 		return err
 	}
@@ -144,7 +147,7 @@ func mountExt4(device, target string) (readOnly bool, err error) {
 	case err == nil:
 		return readOnly, nil
 	case errors.Is(err, unix.EINVAL), errors.Is(err, unix.EUCLEAN), errors.Is(err, unix.EFSBADCRC):
-		return false, fmt.Errorf("the data partition %s holds no sound ext4 file system (%w) and was left untouched: repair it from another system with e2fsck, or make a new one with mkfs.ext4", device, err)
+		return false, fmt.Errorf("the data partition %s holds no sound ext4 file system (%w) and was left untouched: the pod disk tries to repair it; if it cannot, do so from another system with e2fsck, or make a new one with mkfs.ext4", device, err)
 	}
 	return false, fmt.Errorf("mount the data partition %s: %w: check the disk and the kernel's messages", device, err)
 }
@@ -189,13 +192,15 @@ func (n *Node) mapData() {
 	}
 	if n.data.device != "" {
 		// All its places hold it; the rest of it is nobody's business here.
-		unix.Unmount(dataDir, unix.MNT_DETACH)
+		unmountData()
 	}
 	n.mapImages()
 	if err := n.ensurePods(); err != nil {
 		n.Log.Error("programs in volumes of pods cannot run: %v", err)
 	}
 }
+
+func unmountData() { unix.Unmount(dataDir, unix.MNT_DETACH) }
 
 func (n *Node) mapPlace(p place) error {
 	if n.data.device == "" || p.grows && !n.data.keeps() {

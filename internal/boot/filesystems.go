@@ -102,7 +102,12 @@ func isMountPoint(path string) (bool, error) {
 	return here.Dev != parent.Dev, nil
 }
 
-func (n *Node) mountPseudo() error { return mountAll(pseudo) }
+func (n *Node) mountPseudo() error {
+	if err := mountUnlessThere(run); err != nil {
+		return err
+	}
+	return mountAll(pseudo)
+}
 
 func mountAll(rows []mount.Row) error {
 	for _, row := range rows {
@@ -114,9 +119,6 @@ func mountAll(rows []mount.Row) error {
 }
 
 func (n *Node) mountTmpfs() error {
-	if err := mountUnlessThere(run); err != nil {
-		return err
-	}
 	if err := mountAll(tmpfs); err != nil {
 		return err
 	}
@@ -136,11 +138,14 @@ func (n *Node) mountTmpfs() error {
 	return os.Chmod("/var/tmp", 0o777|fs.ModeSticky)
 }
 
-// stays are unmounted by nobody: they are the kernel's, or hold this program.
+// stays are unmounted by nobody: they are the kernel's, hold this program or
+// come from stage 1, which nobody could mount again.
 func stays(m mount.Info) bool {
 	switch m.Target {
-	case "/", "/dev", "/proc", "/sys", "/run":
+	case "/", "/dev", "/proc", "/sys", "/run", "/usr/share/kios/images", extra:
 		return true
+	case "/lib/modules":
+		return m.Type == "erofs" // not those of the data partition
 	}
 	for _, prefix := range []string{"/dev/", "/proc/", "/sys/"} {
 		if strings.HasPrefix(m.Target, prefix) {

@@ -46,8 +46,7 @@ func readIfThere(file string) (string, error) {
 }
 
 func (n *Node) setHostname() error {
-	const file = "/etc/hostname"
-	text, err := readIfThere(file)
+	text, file, err := hostnameText()
 	if err != nil {
 		n.complain("%s is not used: %v", file, err)
 	}

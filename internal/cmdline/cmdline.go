@@ -121,8 +121,9 @@ func (o *Options) apply(p Param) error {
 	case p.Key == "panic":
 		seconds, err := strconv.Atoi(p.Value)
 		o.StayUp = err == nil && seconds == 0
+	case p.Key == "kios.disk": // for the pod disk
 	case strings.HasPrefix(p.Key, "kios."):
-		return fmt.Errorf("%s is not an option of this version and is ignored (there is kios.stop=SECONDS)", p.Key)
+		return fmt.Errorf("%s is not an option of this version and is ignored (there are kios.stop=SECONDS and kios.disk=DEVICE)", p.Key)
 	}
 	return nil
 }

@@ -63,6 +63,15 @@ func NewCA(commonName string) (*CA, error) {
 // Cert returns the authority's certificate in PEM.
 func (ca *CA) Cert() []byte { return encode("CERTIFICATE", ca.cert.Raw) }
 
+// Key returns the authority's private key in PEM.
+func (ca *CA) Key() ([]byte, error) {
+	der, err := x509.MarshalPKCS8PrivateKey(ca.key)
+	if err != nil {
+		return nil, fmt.Errorf("encode the key of %s: %w", ca.cert.Subject.CommonName, err)
+	}
+	return encode("PRIVATE KEY", der), nil
+}
+
 // Client makes a certificate for a TLS client. Kubernetes takes the common
 // name for the user and the organizations for the user's groups.
 func (ca *CA) Client(commonName string, organizations ...string) (Pair, error) {

@@ -67,6 +67,7 @@ type Daemon struct {
 	process  *reap.Process
 	started  time.Time
 	restarts int
+	asked    bool // Restart ended the process
 
 	stopping chan struct{}
 	stopped  chan struct{} // closed when Run returns
@@ -107,7 +108,12 @@ func (d *Daemon) wait(failures int) int {
 	up := time.Since(d.started)
 	d.mu.Lock()
 	d.process = nil
+	asked := d.asked
+	d.asked = false
 	d.mu.Unlock()
+	if asked {
+		return 0
+	}
 	if up >= resetAfter {
 		failures = 0
 	}
@@ -236,6 +242,24 @@ func (d *Daemon) Stop(bound time.Duration) error {
 		return fmt.Errorf("%s did not end within %v of SIGKILL: it hangs in the kernel", d.Name, killBound)
 	}
 	return fmt.Errorf("%s did not end within %v of SIGTERM and was killed", d.Name, bound)
+}
+
+// Restart ends the process, with SIGKILL if it takes longer than the bound, and
+// leaves it to Run to start it again. That is no failure and not reported.
+func (d *Daemon) Restart(bound time.Duration) {
+	d.mu.Lock()
+	p := d.process
+	d.asked = p != nil
+	d.mu.Unlock()
+	if p == nil {
+		return // is about to be started
+	}
+	p.Signal(unix.SIGTERM)
+	select {
+	case <-p.Done():
+	case <-time.After(bound):
+		p.Signal(unix.SIGKILL)
+	}
 }
 
 func (d *Daemon) stoppedWithin(bound time.Duration) bool {

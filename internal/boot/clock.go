@@ -1,0 +1,33 @@
+package boot
+
+import (
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// setClock moves a clock that is before the kernel was built to that moment: no
+// certificate is valid in 1970. What the time really is, the pod time finds out.
+func (n *Node) setClock() error {
+	var uts unix.Utsname
+	if err := unix.Uname(&uts); err != nil {
+		return err
+	}
+	built, err := buildTime(unix.ByteSliceToString(uts.Version[:]))
+	if err != nil || !time.Now().Before(built) {
+		return err
+	}
+	n.Log.Warn("the clock says %s, which is before this system was built: it is set to %s",
+		time.Now().UTC().Format(time.DateOnly), built.Format(time.DateTime))
+	ts := unix.NsecToTimespec(built.UnixNano())
+	return unix.ClockSettime(unix.CLOCK_REALTIME, &ts)
+}
+
+// buildTime reads the date out of the kernel's version, which is such as
+// "#1 SMP Thu Jan  1 00:00:00 UTC 2026".
+func buildTime(version string) (time.Time, error) {
+	words := strings.Fields(version)
+	date := strings.Join(words[max(0, len(words)-6):], " ")
+	return time.Parse("Mon Jan 2 15:04:05 MST 2006", date)
+}

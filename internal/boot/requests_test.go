@@ -1,0 +1,131 @@
+package boot
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+	"time"
+
+	"kios/internal/control"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func TestRewind(t *testing.T) {
+	n, _ := node(t)
+	var did []string
+	step := func(name string) Step {
+		return Step{Name: name,
+			Run:  func(*Node) error { did = append(did, "run "+name); return nil },
+			Stop: func(*Node) error { did = append(did, "stop "+name); return nil }}
+	}
+	n.steps = []Step{step("a"), step("mounts"), step("b"), {Name: "c", Run: func(*Node) error { return nil }}}
+	if err := n.forward(0); err != nil {
+		t.Fatal(err)
+	}
+	did = nil
+	first := n.rewind("mounts")
+	if err := n.forward(first); err != nil {
+		t.Fatal(err)
+	}
+	want := []string{"stop b", "stop mounts", "run mounts", "run b"}
+	if diff := cmp.Diff(want, did); diff != "" {
+		t.Errorf("order (-want +got):\n%s", diff)
+	}
+	if len(n.ran) != len(n.steps) {
+		t.Errorf("%d steps count as done, want %d: a power-off would leave something running", len(n.ran), len(n.steps))
+	}
+}
+
+func TestRefusals(t *testing.T) {
+	n, _ := node(t)
+	n.data.device = "/dev/vda2"
+	if refusal, failure := n.fulfil(control.DataPartition{Device: "/dev/vdb1"}); refusal == nil || failure != nil {
+		t.Errorf("a second data partition: %v, %v, want a refusal", refusal, failure)
+	}
+	n.data.device, n.options.DataPart = "", "none"
+	if refusal, failure := n.fulfil(control.DataPartition{Device: "/dev/vdb1"}); refusal == nil || failure != nil {
+		t.Errorf("datapart=none: %v, %v, want a refusal", refusal, failure)
+	}
+	if refusal, failure := n.fulfil(control.Hostname{Name: "not_a_name"}); refusal == nil || failure != nil {
+		t.Errorf("a bad name: %v, %v, want a refusal", refusal, failure)
+	}
+}
+
+func TestCopyMissing(t *testing.T) {
+	from, to := t.TempDir(), filepath.Join(t.TempDir(), "meta", "etc")
+	for name, mode := range map[string]os.FileMode{"machine-id": 0o444, "kubernetes/pki/ca.key": 0o600, "hosts": 0o644} {
+		path := filepath.Join(from, name)
+		if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, []byte("new"), mode)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := errors.Join(os.Symlink("hosts", filepath.Join(from, "link")),
+		os.MkdirAll(to, 0o755), os.WriteFile(filepath.Join(to, "hosts"), []byte("old"), 0o644)); err != nil {
+		t.Fatal(err)
+	}
+	if err := copyMissing(to, from); err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]string{"machine-id": "new", "kubernetes/pki/ca.key": "new", "hosts": "old", "link": "old"} {
+		if got, err := os.ReadFile(filepath.Join(to, name)); err != nil || string(got) != want {
+			t.Errorf("%s = %q, %v, want %q", name, got, err, want)
+		}
+	}
+	if info, err := os.Stat(filepath.Join(to, "kubernetes/pki/ca.key")); err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("ca.key: %v, %v, want mode 0600", info, err)
+	}
+	if err := copyMissing(filepath.Join(to, "x"), filepath.Join(from, "no-such")); err != nil {
+		t.Errorf("copy of nothing: %v", err)
+	}
+}
+
+func TestSoundSuper(t *testing.T) {
+	super := func(state byte, compat byte) []byte {
+		s := make([]byte, 1024)
+		s[0x38], s[0x39], s[0x3a], s[0x5c] = 0x53, 0xef, state, compat
+		return s
+	}
+	for _, tt := range []struct {
+		name  string
+		super []byte
+		want  bool
+	}{
+		{"clean, journal", super(1, 4), true},
+		{"mounted when power went, journal", super(0, 4), true},
+		{"mounted when power went, no journal", super(0, 0), false},
+		{"errors", super(3, 4), false},
+		{"no ext4", make([]byte, 1024), true},
+	} {
+		if err := soundSuper("/dev/vda2", tt.super); (err == nil) != tt.want {
+			t.Errorf("%s: %v, want sound %v", tt.name, err, tt.want)
+		}
+	}
+}
+
+func TestBuildTime(t *testing.T) {
+	got, err := buildTime("#1 SMP Sun Nov  1 12:00:05 UTC 2026")
+	if want := time.Date(2026, 11, 1, 12, 0, 5, 0, time.UTC); err != nil || !got.Equal(want) {
+		t.Errorf("buildTime = %v, %v, want %v", got, err, want)
+	}
+	if _, err := buildTime("#1 SMP"); err == nil {
+		t.Error("a version without a date has a build time")
+	}
+}
+
+// TestRewindTarget holds the name that takeData goes back to, and that what must
+// not be started twice comes before it.
+func TestRewindTarget(t *testing.T) {
+	var names []string
+	for _, s := range bootSteps() {
+		if s.Name == "mounts" {
+			break
+		}
+		names = append(names, s.Name)
+	}
+	if len(names) == len(bootSteps()) || !slices.Contains(names, "notify") || !slices.Contains(names, "control") || !slices.Contains(names, "reaper") {
+		t.Errorf("before the step mounts come %v", names)
+	}
+}
