@@ -15,6 +15,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"time"
 
 	"github.com/containerd/containerd/v2/defaults"
 	"github.com/containerd/containerd/v2/pkg/sys"
@@ -27,6 +28,9 @@ import (
 
 	"kios/upstream/containerd/importer"
 )
+
+// processStart is about when containerd was started.
+var processStart = time.Now()
 
 // Options are what the plugin gets from main.
 type Options struct {
@@ -74,6 +78,7 @@ type server struct {
 	config   *config
 	listener net.Listener
 	criReady <-chan struct{}
+	yielding *yielding
 	ready    func() // containerd may say READY=1
 }
 
@@ -87,9 +92,9 @@ func newServer(ic *plugin.InitContext, o Options) (*server, error) {
 		o.CRIFailed(err)
 		criReady = closed()
 	}
-	s := &server{config: c, listener: o.Listener, criReady: criReady}
+	s := &server{config: c, listener: o.Listener, criReady: criReady, yielding: newYielding(processStart)}
 	s.Server = grpc.NewServer(
-		grpc.ChainUnaryInterceptor(namespaceUnary, waitForCRI(criReady).unary, waitForImages(archives(ic))),
+		grpc.ChainUnaryInterceptor(namespaceUnary, waitForCRI(criReady).unary, s.yielding.unary, waitForImages(archives(ic))),
 		grpc.ChainStreamInterceptor(namespaceStream, waitForCRI(criReady).stream),
 		grpc.MaxRecvMsgSize(c.MaxRecvMsgSize),
 		grpc.MaxSendMsgSize(c.MaxSendMsgSize),
@@ -157,6 +162,7 @@ func (s *server) Start(ctx context.Context) error {
 	go func() {
 		select {
 		case <-s.criReady:
+			s.yielding.ready(time.Now())
 			s.ready()
 		case <-ctx.Done():
 		}

@@ -1,0 +1,169 @@
+package server
+
+import (
+	"context"
+	"strconv"
+	"sync"
+	"time"
+
+	"google.golang.org/grpc"
+	runtime "k8s.io/cri-api/pkg/apis/runtime/v1"
+)
+
+// YieldAnnotation, on a pod, is a number: the pod lets those with a smaller one,
+// and above all those without one, go first while a node boots.
+//
+// A boot keeps every processor busy: pods that start at the same moment are all
+// as slow as the last. In an order, the first is there early and the last no
+// later. The kubelet has no such order for static pods.
+const YieldAnnotation = "kios.local/yield"
+
+// maxYield is the largest number that counts.
+const maxYield = 9
+
+// The times of yielding are measured in the time that the start of containerd
+// took: 0.1 s on most machines, 2 s on an emulated one.
+const (
+	settle = 0.15 // for so long nobody with a smaller number starts anything
+	bound  = 4    // and after so long it is the pod's turn in any case
+	booted = 60   // after so long a node does not boot any more
+)
+
+// yielding makes pods wait that let others go first.
+type yielding struct {
+	started time.Time // of containerd
+
+	mu      sync.Mutex
+	pace    time.Duration     // how long its start took
+	busy    [maxYield + 1]int // calls that start something, by number
+	last    [maxYield + 1]time.Time
+	numbers map[string]int // of containers that are to be started
+	changed chan struct{}
+}
+
+func newYielding(started time.Time) *yielding {
+	return &yielding{started: started, numbers: map[string]int{}, changed: make(chan struct{})}
+}
+
+// ready tells that containerd's start is over. No pod is started before.
+func (y *yielding) ready(now time.Time) {
+	y.mu.Lock()
+	defer y.mu.Unlock()
+	y.pace = now.Sub(y.started)
+}
+
+// unary handles the calls with which the kubelet starts a pod.
+func (y *yielding) unary(ctx context.Context, req any, _ *grpc.UnaryServerInfo, handle grpc.UnaryHandler) (any, error) {
+	number := 0
+	switch r := req.(type) {
+	case *runtime.RunPodSandboxRequest:
+		number = yieldOf(r.GetConfig())
+		y.wait(ctx, number)
+	case *runtime.CreateContainerRequest:
+		number = yieldOf(r.GetSandboxConfig())
+	case *runtime.StartContainerRequest:
+		number = y.take(r.GetContainerId())
+	default:
+		return handle(ctx, req)
+	}
+	y.begin(number)
+	answer, err := handle(ctx, req)
+	y.end(number)
+	if r, ok := answer.(*runtime.CreateContainerResponse); ok && err == nil {
+		y.keep(r.GetContainerId(), number)
+	}
+	return answer, err
+}
+
+// yieldOf returns the number of a pod, 0 for one that yields to nobody.
+func yieldOf(pod *runtime.PodSandboxConfig) int {
+	number, err := strconv.Atoi(pod.GetAnnotations()[YieldAnnotation])
+	if err != nil || number < 0 {
+		return 0
+	}
+	return min(number, maxYield)
+}
+
+// wait returns when it is the turn of a pod with the number.
+func (y *yielding) wait(ctx context.Context, number int) {
+	arrived := time.Now()
+	for number > 0 {
+		left, changed := y.left(number, arrived, time.Now())
+		if left <= 0 {
+			return
+		}
+		timer := time.NewTimer(left)
+		select {
+		case <-changed:
+		case <-timer.C:
+		case <-ctx.Done():
+			number = 0
+		}
+		timer.Stop()
+	}
+}
+
+// left returns for how long a pod that arrived then has to wait, unless
+// something changes.
+func (y *yielding) left(number int, arrived, now time.Time) (time.Duration, <-chan struct{}) {
+	y.mu.Lock()
+	defer y.mu.Unlock()
+	if now.Sub(y.started) > booted*y.pace {
+		return 0, nil
+	}
+	end := arrived.Add(bound * y.pace)
+	quiet := arrived
+	for n := range number {
+		if y.busy[n] > 0 {
+			return end.Sub(now), y.changed
+		}
+		if y.last[n].After(quiet) {
+			quiet = y.last[n]
+		}
+	}
+	calm := quiet.Add(time.Duration(settle * float64(y.pace)))
+	if calm.After(end) {
+		calm = end
+	}
+	return calm.Sub(now), y.changed
+}
+
+func (y *yielding) begin(number int) {
+	y.mu.Lock()
+	defer y.mu.Unlock()
+	y.busy[number]++
+	y.wake()
+}
+
+func (y *yielding) end(number int) {
+	y.mu.Lock()
+	defer y.mu.Unlock()
+	y.busy[number]--
+	y.last[number] = time.Now()
+	y.wake()
+}
+
+// wake tells those who wait. It is called with y.mu held.
+func (y *yielding) wake() {
+	close(y.changed)
+	y.changed = make(chan struct{})
+}
+
+// keep remembers the number of a container's pod until the container is started:
+// that call names the container only.
+func (y *yielding) keep(container string, number int) {
+	if number == 0 {
+		return
+	}
+	y.mu.Lock()
+	defer y.mu.Unlock()
+	y.numbers[container] = number
+}
+
+func (y *yielding) take(container string) int {
+	y.mu.Lock()
+	defer y.mu.Unlock()
+	number := y.numbers[container]
+	delete(y.numbers, container)
+	return number
+}
