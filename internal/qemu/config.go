@@ -90,6 +90,7 @@ func (c Config) args(ports map[int]int) []string {
 		args = append(args, d.args(i, c.Kernel == "")...)
 	}
 	args = append(args, c.networkArgs(ports)...)
+	args = append(args, c.tapArgs()...)
 	for i := range c.HotplugPorts {
 		args = append(args, "-device", fmt.Sprintf("pcie-root-port,id=hotplug%d,chassis=%d", i, i+1))
 	}
@@ -195,6 +196,18 @@ func (c Config) networkArgs(ports map[int]int) []string {
 		card += ",mac=" + c.MAC
 	}
 	return []string{"-netdev", net, "-device", card}
+}
+
+// firstTap is the file descriptor of the first tap interface in QEMU.
+const firstTap = 5
+
+func (c Config) tapArgs() (args []string) {
+	for i := range c.Taps {
+		args = append(args,
+			"-netdev", fmt.Sprintf("tap,id=tap%d,fd=%d", i, firstTap+i),
+			"-device", fmt.Sprintf("virtio-net-pci,id=tapnic%d,netdev=tap%d,mac=52:54:00:4b:05:%02x,romfile=", i, i, i+1))
+	}
+	return args
 }
 
 // escape doubles commas, which separate options.

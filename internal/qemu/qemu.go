@@ -51,6 +51,10 @@ type Config struct {
 	MAC       string // of the network card; QEMU's default if empty
 	Forward   []Port
 
+	// Taps are open tap interfaces (/dev/net/tun), one network card for each
+	// beside the first: networks that a test makes.
+	Taps []*os.File
+
 	HotplugPorts int  // PCIe root ports hotplug0, hotplug1, ... for device_add
 	NoReboot     bool // a guest that resets ends the machine
 	Args         []string
@@ -198,7 +202,8 @@ func launch(ctx context.Context, bin string, cfg Config) (*Machine, error) {
 		exited: make(chan struct{}),
 	}
 	m.cmd = exec.Command(bin, cfg.args(ports)...)
-	m.cmd.ExtraFiles = []*os.File{serialEnd, controlEnd} // file descriptors 3 and 4
+	// File descriptors 3, 4 and from firstTap on.
+	m.cmd.ExtraFiles = append([]*os.File{serialEnd, controlEnd}, cfg.Taps...)
 	m.started = time.Now()
 	m.console = newConsole(serial, m.started, log, cfg.OnLine)
 	m.qmp = newMonitor(control, m.event)

@@ -1,0 +1,95 @@
+// Package settings reads the small YAML files in /etc/kios with which a user
+// tells a system pod what to do. It is strict: a field that does not exist, a
+// value of the wrong type, a key that is there twice are errors, in one line
+// that names file and field, because a typing mistake that is silently ignored
+// costs an evening.
+package settings
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"regexp"
+	"strings"
+
+	"sigs.k8s.io/yaml"
+)
+
+// maxSize is far more than any sensible file has.
+const maxSize = 1 << 20
+
+// Read reads the file at path into the struct that into points to, whose
+// fields have json tags. A file that is missing, empty or holds comments only
+// leaves into as it is. After an error into is to be thrown away.
+func Read(path string, into any) error {
+	text, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("read %s: %w", path, err)
+	}
+	return Parse(path, text, into)
+}
+
+// Parse is Read for a text; path is for messages.
+func Parse(path string, text []byte, into any) error {
+	if len(text) > maxSize {
+		return fmt.Errorf("%s is longer than %d bytes", path, maxSize)
+	}
+	if bytes.IndexByte(text, 0) >= 0 {
+		return fmt.Errorf("%s is no YAML: it holds binary data", path)
+	}
+	if err := yaml.UnmarshalStrict(text, into); err != nil {
+		return fmt.Errorf("%s: %s", path, explain(err))
+	}
+	return nil
+}
+
+var (
+	unknownField = regexp.MustCompile(`unknown field "([^"]*)"`)
+	wrongType    = regexp.MustCompile(`json: cannot unmarshal (\S+) into Go (?:struct field \S*?\.([\w.]+)|value) of type (\S+)`)
+	duplicate    = regexp.MustCompile(`line (\d+): key "([^"]*)" already set`)
+	prefixes     = regexp.MustCompile(`^(error (converting YAML to JSON|unmarshaling JSON): |while decoding JSON: |yaml: |json: )+`)
+)
+
+// explain says what is wrong in the words of somebody who writes YAML.
+func explain(err error) string {
+	text := strings.Join(strings.Fields(err.Error()), " ")
+	if m := unknownField.FindStringSubmatch(text); m != nil {
+		return fmt.Sprintf("there is no field %q", m[1])
+	}
+	if m := duplicate.FindStringSubmatch(text); m != nil {
+		return fmt.Sprintf("line %s: %q is there twice", m[1], m[2])
+	}
+	if m := wrongType.FindStringSubmatch(text); m != nil {
+		return fmt.Sprintf("%s is a %s, but must be %s", field(m[2]), m[1], kind(m[3]))
+	}
+	return prefixes.ReplaceAllString(text, "")
+}
+
+func field(name string) string {
+	if name == "" {
+		return "the whole"
+	}
+	return "the field " + name
+}
+
+// kind names a Go type for people.
+func kind(goType string) string {
+	switch {
+	case strings.HasPrefix(goType, "[]"):
+		return "a list"
+	case strings.HasPrefix(goType, "map["):
+		return "a map"
+	case goType == "bool":
+		return "true or false"
+	case goType == "string":
+		return "a string"
+	case strings.HasPrefix(goType, "int"), strings.HasPrefix(goType, "uint"):
+		return "a whole number"
+	}
+	return "a map of fields"
+}
