@@ -29,6 +29,7 @@ var linked = []string{
 	"kios/internal/mount",
 	"kios/internal/nodecert",
 	"kios/internal/notify",
+	"kios/internal/ptp",
 	"kios/internal/reap",
 	"kios/internal/supervise",
 	"kios/internal/switchroot",

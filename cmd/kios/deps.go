@@ -62,6 +62,7 @@ func install(ctx context.Context, names []string) error {
 		return fmt.Errorf("missing Debian packages; as root run: %s", command)
 	}
 	fmt.Fprintln(os.Stderr, "kios: installing missing Debian packages:", strings.Join(names, " "))
+	defer forbidServices()()
 	for _, args := range [][]string{
 		{"-q", "update"},
 		append([]string{"-q", "-y", "--no-install-recommends", "install"}, names...),
@@ -74,4 +75,18 @@ func install(ctx context.Context, names []string) error {
 		}
 	}
 	return nil
+}
+
+// forbidServices keeps packages from starting their daemons, such as a DHCP
+// server, on this machine: tests start them, in networks of their own. It
+// returns what undoes it. See invoke-rc.d(8); a policy that is there is kept.
+func forbidServices() (undo func()) {
+	const policy = "/usr/sbin/policy-rc.d"
+	f, err := os.OpenFile(policy, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o755)
+	if err != nil {
+		return func() {}
+	}
+	fmt.Fprint(f, "#!/bin/sh\nexit 101\n")
+	f.Close()
+	return func() { os.Remove(policy) }
 }

@@ -56,6 +56,7 @@ func bootSteps() []Step {
 		{"clock", false, (*Node).setClock, nil, ""},
 		{"notify", true, (*Node).listenNotify, nil, rootRemedy},
 		{"control", false, (*Node).listenControl, nil, ""},
+		{"host-clock", false, (*Node).shareClock, nil, ""},
 		{"mounts", false, nil, (*Node).unmountAll, ""},
 		{"tmpfs", true, (*Node).mountTmpfs, nil, kernelRemedy},
 		{"data-partition", false, (*Node).mountData, nil, ""},

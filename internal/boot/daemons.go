@@ -56,6 +56,9 @@ func (n *Node) newLog(name string) *logfile.File {
 	}
 	file := logfile.New(filepath.Join(logDir, name+".log"), limit, logFiles)
 	file.Report = n.Log.Error
+	if id, err := logfile.BootID(); err == nil {
+		file.Boot = id // so that readers find where this boot begins
+	}
 	n.spawn("log of "+name, file.Run)
 	n.logs = append(n.logs, file)
 	return file

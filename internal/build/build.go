@@ -90,7 +90,7 @@ func (b *Builder) Build(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := b.buildImages(ctx, bins); err != nil {
+	if err := b.buildImages(ctx, debs, bins); err != nil {
 		return err
 	}
 	if err := b.buildRoot(ctx, debs, bins); err != nil {

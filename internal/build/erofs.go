@@ -21,8 +21,9 @@ var compression = erofs.Options{
 
 // makeErofs makes an EROFS image of the tree at dir and returns its path in the
 // cache, where it is kept because compressing takes longer than all else of a
-// warm build. The name is that of the product, for people.
-func (b *Builder) makeErofs(ctx context.Context, dir, name string) (string, error) {
+// warm build. The name is that of the product, for people. check, if it is not
+// nil, has to succeed before.
+func (b *Builder) makeErofs(ctx context.Context, dir, name string, check func(context.Context) error) (string, error) {
 	shape, err := treeShape(dir)
 	if err != nil {
 		return "", err
@@ -32,6 +33,11 @@ func (b *Builder) makeErofs(ctx context.Context, dir, name string) (string, erro
 		return "", err
 	}
 	product, err := cache.Product(name, key, func(out string) error {
+		if check != nil {
+			if err := check(ctx); err != nil {
+				return err
+			}
+		}
 		step := b.Log.Start("compress the " + strings.ReplaceAll(name, "-", " "))
 		return step.End(erofs.Make(ctx, dir, filepath.Join(out, "image.erofs"), compression))
 	})

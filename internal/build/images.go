@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"kios/internal/debimage"
 	"kios/internal/oci"
 	"kios/internal/pause"
 )
@@ -15,6 +16,7 @@ import (
 type layer struct {
 	title, origin, licence string
 	files                  []oci.File
+	check                  func(context.Context) error // or nil
 }
 
 // bundled are the images of the OS, as lists of layers. The system pods share
@@ -25,17 +27,19 @@ var bundled = []struct {
 }{
 	{"pause:1", "/pause", "65535:65535", []string{"pause"}},
 	{"system:VERSION", "/system", "", []string{"system"}},
+	{"time:VERSION", "/system", "", []string{"system", "chrony"}},
+	{"disk:VERSION", "/system", "", []string{"system", "disktools"}},
 }
 
 // buildImages writes the images of the OS as a layout into the directory
 // images, and as archives, beside it, those that the example and the benchmark
 // need.
-func (b *Builder) buildImages(ctx context.Context, bins programs) error {
+func (b *Builder) buildImages(ctx context.Context, debs debianPackages, bins programs) error {
 	pauseBin := b.Out("pause")
 	if err := pause.Build(ctx, "gcc", filepath.Join(b.Root, "cmd/pause/pause.c"), pauseBin); err != nil {
 		return err
 	}
-	if err := b.writeLayout(ctx, bins, pauseBin); err != nil {
+	if err := b.writeLayout(ctx, debs, bins, pauseBin); err != nil {
 		return fmt.Errorf("write the images of the OS: %w", err)
 	}
 	if err := WriteImage(b.Out("pause.tar"), "kios.local/pause:1", "/pause", pauseBin, "65535:65535"); err != nil {
@@ -44,9 +48,13 @@ func (b *Builder) buildImages(ctx context.Context, bins programs) error {
 	return WriteImage(b.Out("hello.tar"), "kios.local/hello:1", "/hello", bins["hello"], "")
 }
 
-func (b *Builder) writeLayout(ctx context.Context, bins programs, pauseBin string) error {
+func (b *Builder) writeLayout(ctx context.Context, debs debianPackages, bins programs, pauseBin string) error {
+	layers, err := b.layers(debs, bins, pauseBin)
+	if err != nil {
+		return err
+	}
 	made := map[string]oci.Layer{}
-	for _, l := range b.layers(bins, pauseBin) {
+	for _, l := range layers {
 		file, err := b.makeLayer(ctx, l)
 		if err != nil {
 			return fmt.Errorf("layer %s: %w", l.title, err)
@@ -67,11 +75,32 @@ func (b *Builder) writeLayout(ctx context.Context, bins programs, pauseBin strin
 	return oci.WriteLayout(b.Out("images"), images)
 }
 
-func (b *Builder) layers(bins programs, pauseBin string) []layer {
+func (b *Builder) layers(debs debianPackages, bins programs, pauseBin string) ([]layer, error) {
 	own := func(title, path, from string) layer {
-		return layer{title, "kiOS " + b.Versions.KiOS, licences[fromKiOS], []oci.File{{Path: path, Mode: 0o555, From: from}}}
+		return layer{title, "kiOS " + b.Versions.KiOS, licences[fromKiOS], []oci.File{{Path: path, Mode: 0o555, From: from}}, nil}
 	}
-	return []layer{own("pause", "/pause", pauseBin), own("system", "/system", bins["system"])}
+	chrony, err := debianLayer("chrony", debimage.Chrony, debs)
+	if err != nil {
+		return nil, err
+	}
+	tools, err := debianLayer("disktools", debimage.Disk, debs)
+	return []layer{own("pause", "/pause", pauseBin), own("system", "/system", bins["system"]), chrony, tools}, err
+}
+
+// debianLayer is a layer of files of Debian packages.
+func debianLayer(title string, r debimage.Recipe, debs debianPackages) (layer, error) {
+	trees, versions := map[string]string{}, map[string]string{}
+	for _, p := range r.Packages {
+		if d, found := debs[p.Name]; found {
+			trees[p.Name], versions[p.Name] = d.dir, d.Version
+		}
+	}
+	files, err := r.Collect(trees)
+	if err != nil {
+		return layer{}, fmt.Errorf("layer %s: %w", title, err)
+	}
+	check := func(ctx context.Context) error { return r.Check(ctx, files, versions) }
+	return layer{title, r.Origin(versions), r.Licence(), files, check}, nil
 }
 
 // makeLayer makes the EROFS image of a layer and returns its path.
@@ -89,7 +118,7 @@ func (b *Builder) makeLayer(ctx context.Context, l layer) (string, error) {
 			return "", err
 		}
 	}
-	return b.makeErofs(ctx, dir, "layer-"+l.title)
+	return b.makeErofs(ctx, dir, "layer-"+l.title, l.check)
 }
 
 // placeFile puts a file of an image below dir.

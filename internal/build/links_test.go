@@ -23,8 +23,8 @@ func deps(t *testing.T, pkg string) map[string]bool {
 // What runs on the node and what runs on the host share leaf packages only:
 // neither may bring in what the other is made of.
 func TestNodeAndHostKeepApart(t *testing.T) {
-	hostOnly := []string{"kios/internal/build", "kios/internal/disk", "kios/internal/qemu", "kios/internal/uki", "kios/internal/kernel", "github.com/spf13/cobra"}
-	nodeOnly := []string{"kios/internal/boot", "kios/internal/reap", "kios/internal/supervise", "kios/internal/mount", "kios/internal/network", "kios/internal/dhcp"}
+	hostOnly := []string{"kios/internal/build", "kios/internal/disk", "kios/internal/qemu", "kios/internal/uki", "kios/internal/kernel", "kios/internal/debimage", "github.com/spf13/cobra"}
+	nodeOnly := []string{"kios/internal/boot", "kios/internal/reap", "kios/internal/supervise", "kios/internal/mount", "kios/internal/network", "kios/internal/dhcp", "kios/internal/dhcp6", "kios/internal/ndisc", "kios/internal/chrony", "kios/internal/coldplug", "kios/internal/datadisk"}
 	for _, c := range []struct {
 		pkg    string
 		banned []string

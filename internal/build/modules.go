@@ -10,7 +10,7 @@ import (
 
 // moduleFiles are those of depmod's lists that somebody on the node reads. The
 // others hold the same for programs that kiOS does not have.
-var moduleFiles = []string{"modules.dep", "modules.alias", "modules.softdep", "modules.builtin"}
+var moduleFiles = []string{"modules.dep", "modules.alias", "modules.softdep", "modules.builtin", "modules.builtin.modinfo"}
 
 // buildModules writes modules.erofs from a kernel's /lib/modules.
 func (b *Builder) buildModules(ctx context.Context, tree string) error {
@@ -22,7 +22,7 @@ func (b *Builder) buildModules(ctx context.Context, tree string) error {
 	if err := stageModules(dir, tree); err != nil {
 		return err
 	}
-	image, err := b.makeErofs(ctx, dir, "modules")
+	image, err := b.makeErofs(ctx, dir, "modules", nil)
 	if err != nil {
 		return err
 	}

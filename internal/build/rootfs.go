@@ -175,7 +175,7 @@ func (b *Builder) buildRoot(ctx context.Context, debs debianPackages, bins progr
 	if err := b.writeInventory(dir, debs); err != nil {
 		return err
 	}
-	image, err := b.makeErofs(ctx, dir, "rootfs")
+	image, err := b.makeErofs(ctx, dir, "rootfs", nil)
 	if err != nil {
 		return err
 	}

@@ -3,7 +3,8 @@
 // takes it away.
 //
 // It follows RFC 2131 with the options of RFC 2132 (subnet mask, router, DNS,
-// domain, MTU), RFC 3397 (domain search) and RFC 3442 (classless routes).
+// domain, MTU, NTP, hostname), RFC 3397 (domain search), RFC 3442 (classless
+// routes) and RFC 4702 (the server's FQDN for the client, which is only read).
 // Packets are encoded and decoded by github.com/insomniacslk/dhcp; the
 // package's own client, nclient4, is not used because it gives up after a few
 // attempts and knows neither renewal by unicast, rebinding nor INIT-REBOOT.

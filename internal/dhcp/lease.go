@@ -11,6 +11,9 @@ import (
 	"time"
 
 	"github.com/insomniacslk/dhcp/dhcpv4"
+
+	"kios/internal/identity"
+	"kios/internal/resolvconf"
 )
 
 // Forever is the length of a lease that never expires.
@@ -28,7 +31,12 @@ type Lease struct {
 	Routes  []Route
 	DNS     []netip.Addr
 	Search  []string // domains, in the order of search
-	MTU     int      // 0: the server named none
+	NTP     []netip.Addr
+	MTU     int // 0: the server named none
+	// Hostname is the name that the server has for the machine, in lower case,
+	// with or without a domain; "" if it has none. It is often the one that the
+	// client sent.
+	Hostname string
 
 	Renew  time.Duration // T1: ask this server for more time
 	Rebind time.Duration // T2: ask any server
@@ -70,7 +78,9 @@ func leaseFrom(p *dhcpv4.DHCPv4, now time.Duration) (*Lease, error) {
 	}
 	l.DNS = hostAddrs(p.DNS())
 	l.Search = searchOf(p)
+	l.NTP = hostAddrs(p.NTPServers())
 	l.MTU = mtuOf(p)
+	l.Hostname = hostnameOf(p)
 	return l, nil
 }
 
@@ -180,23 +190,47 @@ func searchOf(p *dhcpv4.DHCPv4) []string {
 	}
 	var domains []string
 	for _, name := range names {
-		if isDomain(name) {
+		if resolvconf.IsDomain(name) {
 			domains = append(domains, strings.TrimSuffix(name, "."))
 		}
 	}
 	return domains
 }
 
-func isDomain(name string) bool {
-	for _, label := range strings.Split(strings.TrimSuffix(name, "."), ".") {
-		if label == "" || len(label) > 63 || strings.Trim(label, domainChars) != "" {
-			return false
+// hostnameOf returns the machine's name: option 12, else the client FQDN of
+// option 81, else "".
+func hostnameOf(p *dhcpv4.DHCPv4) string {
+	for _, name := range []string{p.HostName(), fqdnOf(p.Options.Get(dhcpv4.OptionFQDN))} {
+		name, err := identity.ParseHostname(strings.TrimSuffix(strings.TrimRight(name, "\x00"), "."))
+		if err == nil && name != "localhost" && !strings.HasPrefix(name, "localhost.") {
+			return name
 		}
 	}
-	return len(name) <= 253
+	return ""
 }
 
-const domainChars = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_"
+// fqdnOf returns the name in option 81 (RFC 4702), in its text form or in the
+// form of RFC 1035, which the flag E tells.
+func fqdnOf(raw []byte) string {
+	const encoded = 0x04
+	if len(raw) < 3 {
+		return ""
+	}
+	flags, name := raw[0], raw[3:]
+	if flags&encoded == 0 {
+		return string(name)
+	}
+	var labels []string
+	for len(name) > 0 && name[0] != 0 {
+		length := int(name[0])
+		if length > len(name)-1 {
+			return "" // cut off
+		}
+		labels = append(labels, string(name[1:1+length]))
+		name = name[1+length:]
+	}
+	return strings.Join(labels, ".")
+}
 
 // mtuOf returns the MTU, or 0 if it is absent or below what each IPv4 host
 // must be able to receive (RFC 791): smaller ones are mistakes or worse.

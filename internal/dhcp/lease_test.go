@@ -10,6 +10,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 	"github.com/insomniacslk/dhcp/dhcpv4"
+
+	"kios/internal/resolvconf"
 )
 
 func option(code uint8, value ...byte) dhcpv4.Option {
@@ -53,6 +55,19 @@ func TestLeaseFrom(t *testing.T) {
 		},
 		{"line break in a domain", []dhcpv4.Option{option(15, []byte("x\nnameserver\t6.6.6.6")...)}, Lease{Search: []string{"x", "nameserver", "6.6.6.6"}}},
 		{"domain with control bytes", []dhcpv4.Option{option(15, []byte("x\x07y")...)}, Lease{}},
+		{"NTP", []dhcpv4.Option{option(42, 10, 0, 2, 4, 224, 0, 1, 1)}, Lease{NTP: []netip.Addr{netip.MustParseAddr("10.0.2.4")}}},
+		{"hostname", []dhcpv4.Option{option(12, []byte("Node-7\x00")...)}, Lease{Hostname: "node-7"}},
+		{"hostname with a domain", []dhcpv4.Option{option(12, []byte("node-7.lab.example.")...)}, Lease{Hostname: "node-7.lab.example"}},
+		{"hostname that is none", []dhcpv4.Option{option(12, []byte("node 7\n")...)}, Lease{}},
+		{"hostname too long for the kernel", []dhcpv4.Option{option(12, []byte(strings.Repeat("a", 60)+".example")...)}, Lease{}},
+		{"hostname with hyphens at its edges", []dhcpv4.Option{option(12, []byte("-node-")...)}, Lease{}},
+		{"localhost", []dhcpv4.Option{option(12, []byte("localhost.localdomain")...)}, Lease{}},
+		{"FQDN as text", []dhcpv4.Option{option(81, append([]byte{0, 0, 0}, "node-7.lab.example"...)...)}, Lease{Hostname: "node-7.lab.example"}},
+		{"FQDN, encoded", []dhcpv4.Option{option(81, append([]byte{4, 0, 0}, "\x06node-7\x03lab\x00"...)...)}, Lease{Hostname: "node-7.lab"}},
+		{"FQDN, encoded, without an end", []dhcpv4.Option{option(81, append([]byte{4, 0, 0}, "\x06node-7"...)...)}, Lease{Hostname: "node-7"}},
+		{"FQDN cut off", []dhcpv4.Option{option(81, append([]byte{4, 0, 0}, "\x06node"...)...)}, Lease{}},
+		{"FQDN without a name", []dhcpv4.Option{option(81, 0, 0)}, Lease{}},
+		{"hostname wins over FQDN", []dhcpv4.Option{option(12, []byte("a")...), option(81, 0, 0, 0, 'b')}, Lease{Hostname: "a"}},
 		{"MTU", []dhcpv4.Option{option(26, 0x05, 0x78)}, Lease{MTU: 1400}},
 		{"MTU that would break everything", []dhcpv4.Option{option(26, 0, 68)}, Lease{}},
 		{"MTU of wrong length", []dhcpv4.Option{option(26, 5)}, Lease{}},
@@ -177,9 +192,12 @@ func FuzzReceive(f *testing.F) {
 			t.Errorf("times %s, %s, %s are not in order", l.Renew, l.Rebind, l.Expiry)
 		}
 		for _, d := range l.Search {
-			if !isDomain(d) {
+			if !resolvconf.IsDomain(d) {
 				t.Errorf("search domain %q", d)
 			}
+		}
+		if l.Hostname != "" && !resolvconf.IsDomain(l.Hostname) {
+			t.Errorf("hostname %q", l.Hostname)
 		}
 	})
 }

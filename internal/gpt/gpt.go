@@ -1,6 +1,7 @@
 // Package gpt reads and writes GUID partition tables, as chapter 5 of the UEFI
 // specification (2.10) defines them. PID 1 finds the data partition with it,
-// and the host writes disk images.
+// the host writes disk images, and the pod "disk" makes a table on a blank disk
+// and extends the last partition of one that has grown.
 //
 // It reads what firmware would accept (checksums of header and entries are
 // right, the backup counts when the primary is damaged) and repairs nothing.
@@ -55,9 +56,11 @@ type Partition struct {
 // Sectors returns how many sectors the partition has.
 func (p Partition) Sectors() uint64 { return p.LastLBA - p.FirstLBA + 1 }
 
-// header holds the fields of a GPT header that a reader needs.
+// header holds the fields of a GPT header that are of use here.
 type header struct {
 	myLBA      uint64
+	alternate  uint64
+	lastUsable uint64
 	disk       GUID
 	entriesLBA uint64
 	entries    uint32
@@ -90,10 +93,18 @@ func Read(r io.ReaderAt, sectorSize int64, sectors uint64) (*Table, error) {
 
 // readAt reads the table whose header is at lba.
 func readAt(r io.ReaderAt, sectorSize int64, sectors, lba uint64) (*Table, error) {
-	h, err := readHeader(r, sectorSize, lba)
+	h, _, err := readHeader(r, sectorSize, lba)
 	if err != nil {
 		return nil, err
 	}
+	raw, err := readEntries(r, sectorSize, h)
+	if err != nil {
+		return nil, err
+	}
+	return decodeTable(h, raw, sectorSize, sectors)
+}
+
+func readEntries(r io.ReaderAt, sectorSize int64, h *header) ([]byte, error) {
 	raw := make([]byte, h.entries*h.entrySize)
 	if err := readFull(r, raw, sectorSize, h.entriesLBA); err != nil {
 		return nil, fmt.Errorf("read GPT entries at LBA %d: %w", h.entriesLBA, err)
@@ -101,6 +112,10 @@ func readAt(r io.ReaderAt, sectorSize int64, sectors, lba uint64) (*Table, error
 	if crc32.ChecksumIEEE(raw) != h.entriesCRC {
 		return nil, fmt.Errorf("read GPT entries at LBA %d: checksum is wrong", h.entriesLBA)
 	}
+	return raw, nil
+}
+
+func decodeTable(h *header, raw []byte, sectorSize int64, sectors uint64) (*Table, error) {
 	t := &Table{DiskGUID: h.disk, SectorSize: sectorSize, Sectors: sectors}
 	for i := range int(h.entries) {
 		p, used := decodeEntry(raw[i*int(h.entrySize):], i+1)
@@ -115,22 +130,23 @@ func readAt(r io.ReaderAt, sectorSize int64, sectors, lba uint64) (*Table, error
 	return t, nil
 }
 
-func readHeader(r io.ReaderAt, sectorSize int64, lba uint64) (*header, error) {
+// readHeader also returns the sector that the header is in.
+func readHeader(r io.ReaderAt, sectorSize int64, lba uint64) (*header, []byte, error) {
 	sector := make([]byte, sectorSize)
 	if err := readFull(r, sector, sectorSize, lba); err != nil {
 		if errors.Is(err, io.EOF) {
-			return nil, ErrNoTable // a disk of one sector
+			return nil, nil, ErrNoTable // a disk of one sector
 		}
-		return nil, fmt.Errorf("read GPT header at LBA %d: %w", lba, err)
+		return nil, nil, fmt.Errorf("read GPT header at LBA %d: %w", lba, err)
 	}
 	if string(sector[:8]) != signature {
-		return nil, ErrNoTable
+		return nil, nil, ErrNoTable
 	}
 	h, err := decodeHeader(sector, lba)
 	if err != nil {
-		return nil, fmt.Errorf("read GPT header at LBA %d: %w", lba, err)
+		return nil, nil, fmt.Errorf("read GPT header at LBA %d: %w", lba, err)
 	}
-	return h, nil
+	return h, sector, nil
 }
 
 func decodeHeader(sector []byte, lba uint64) (*header, error) {
@@ -147,6 +163,8 @@ func decodeHeader(sector []byte, lba uint64) (*header, error) {
 	}
 	h := &header{
 		myLBA:      le.Uint64(raw[24:]),
+		alternate:  le.Uint64(raw[32:]),
+		lastUsable: le.Uint64(raw[48:]),
 		disk:       GUID(raw[56:72]),
 		entriesLBA: le.Uint64(raw[72:]),
 		entries:    le.Uint32(raw[80:]),

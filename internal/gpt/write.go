@@ -20,33 +20,58 @@ func (t *Table) FirstUsable() uint64 { return 2 + t.entrySectors() }
 // LastUsable returns the last sector that a partition may have.
 func (t *Table) LastUsable() uint64 { return t.Sectors - 2 - t.entrySectors() }
 
-// Write writes a protective MBR and both copies of the table, and nothing in
-// between. The disk's size is taken from t.Sectors.
-func Write(w io.WriterAt, t *Table) error {
-	if err := t.check(); err != nil {
-		return fmt.Errorf("write GPT: %w", err)
-	}
-	entries, err := t.encodeEntries()
-	if err != nil {
-		return fmt.Errorf("write GPT: %w", err)
-	}
-	last := t.Sectors - 1
-	parts := []struct {
-		lba  uint64
-		data []byte
-	}{
-		{0, t.protectiveMBR()},
-		{1, t.encodeHeader(1, last, 2, crc32.ChecksumIEEE(entries))},
-		{2, entries},
-		{last - t.entrySectors(), entries},
-		{last, t.encodeHeader(last, 1, last-t.entrySectors(), crc32.ChecksumIEEE(entries))},
-	}
-	for _, p := range parts {
-		if _, err := w.WriteAt(p.data, int64(p.lba)*t.SectorSize); err != nil {
-			return fmt.Errorf("write GPT at LBA %d: %w", p.lba, err)
+// Patch is something to be written to a disk at once.
+type Patch struct {
+	LBA  uint64
+	Data []byte
+}
+
+// Apply writes patches one after another. Where the order matters, sync has to
+// see to it that each is on the disk before the next is written; it may be nil.
+func Apply(w io.WriterAt, sectorSize int64, patches []Patch, sync func() error) error {
+	for _, p := range patches {
+		if _, err := w.WriteAt(p.Data, int64(p.LBA)*sectorSize); err != nil {
+			return fmt.Errorf("write GPT at LBA %d: %w", p.LBA, err)
+		}
+		if sync == nil {
+			continue
+		}
+		if err := sync(); err != nil {
+			return fmt.Errorf("write GPT at LBA %d: %w", p.LBA, err)
 		}
 	}
 	return nil
+}
+
+// Write writes a protective MBR and both copies of the table, and nothing in
+// between. The disk's size is taken from t.Sectors.
+func Write(w io.WriterAt, t *Table) error {
+	patches, err := t.Patches()
+	if err != nil {
+		return err
+	}
+	return Apply(w, t.SectorSize, patches, nil)
+}
+
+// Patches returns what Write writes. The MBR comes last: Linux looks for no
+// table before that is there, so that it sees all of the table or nothing.
+func (t *Table) Patches() ([]Patch, error) {
+	if err := t.check(); err != nil {
+		return nil, fmt.Errorf("write GPT: %w", err)
+	}
+	entries, err := t.encodeEntries()
+	if err != nil {
+		return nil, fmt.Errorf("write GPT: %w", err)
+	}
+	last := t.Sectors - 1
+	crc := crc32.ChecksumIEEE(entries)
+	return []Patch{
+		{last - t.entrySectors(), entries},
+		{last, t.encodeHeader(last, 1, last-t.entrySectors(), crc)},
+		{2, entries},
+		{1, t.encodeHeader(1, last, 2, crc)},
+		{0, t.protectiveMBR()},
+	}, nil
 }
 
 func (t *Table) check() error {

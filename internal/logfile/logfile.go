@@ -3,11 +3,13 @@
 // is not drained stops dead, so what cannot be kept is dropped and counted.
 //
 // A full file NAME is renamed to NAME.1, that one before to NAME.2 and so on.
+// Files are kept over boots, so a line tells where each begins (see Mark).
 package logfile
 
 import (
 	"fmt"
 	"os"
+	"strings"
 	"sync"
 )
 
@@ -24,6 +26,10 @@ type File struct {
 	// be set before Run.
 	Report func(format string, args ...any)
 
+	// Boot, if set, is the ID of this boot, whose Mark then precedes the first
+	// line. It must be set before Run.
+	Boot string
+
 	mu     sync.Mutex
 	queue  []byte
 	lost   int64 // bytes dropped since the last that were kept
@@ -35,6 +41,24 @@ type File struct {
 	file   *os.File
 	size   int64
 	failed bool
+	marked bool
+}
+
+// MarkPrefix begins the line that Mark returns.
+const MarkPrefix = "(kios: boot "
+
+// Mark returns the line, newline included, with which the output of a boot
+// begins. It is always at the beginning of a line and of one length, so that a
+// reader can find the last one.
+func Mark(boot string) string { return MarkPrefix + boot + ")\n" }
+
+// BootID returns the kernel's ID of this boot, see random(4).
+func BootID() (string, error) {
+	id, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err != nil {
+		return "", fmt.Errorf("read the ID of this boot: %w", err)
+	}
+	return strings.TrimSpace(string(id)), nil
 }
 
 // New returns a log at path of at most keep files of limit bytes each. The
@@ -104,14 +128,18 @@ func (f *File) store(batch []byte, lost int64) {
 	if len(batch) == 0 && lost == 0 {
 		return
 	}
+	output := int64(len(batch))
 	if lost > 0 {
 		batch = append(fmt.Appendf(nil, "(kios: %d bytes of output could not be kept)\n", lost), batch...)
 	}
+	if f.Boot != "" && !f.marked {
+		batch = append([]byte(Mark(f.Boot)), batch...)
+	}
 	if err := f.append(batch); err != nil {
-		f.fail(err, int64(len(batch)))
+		f.fail(err, lost+output)
 		return
 	}
-	f.failed = false
+	f.failed, f.marked = false, true
 }
 
 // fail counts what was lost and reports the first failure of a series: on a
@@ -144,17 +172,35 @@ func (f *File) append(p []byte) error {
 }
 
 func (f *File) open() error {
-	file, err := os.OpenFile(f.path, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o640)
+	file, err := os.OpenFile(f.path, os.O_RDWR|os.O_CREATE|os.O_APPEND, 0o640)
 	if err != nil {
 		return err
 	}
-	info, err := file.Stat()
+	size, err := endLine(file)
 	if err != nil {
 		file.Close()
 		return err
 	}
-	f.file, f.size = file, info.Size()
+	f.file, f.size = file, size
 	return nil
+}
+
+// endLine completes a last line that a power cut has left without its end, and
+// returns the size of the file.
+func endLine(file *os.File) (int64, error) {
+	info, err := file.Stat()
+	if err != nil || info.Size() == 0 {
+		return 0, err
+	}
+	var last [1]byte
+	if _, err := file.ReadAt(last[:], info.Size()-1); err != nil {
+		return 0, err
+	}
+	if last[0] == '\n' {
+		return info.Size(), nil
+	}
+	_, err = file.WriteString("\n")
+	return info.Size() + 1, err
 }
 
 func (f *File) closeFile() {

@@ -84,3 +84,43 @@ func TestFullDisk(t *testing.T) {
 		t.Errorf("file = %q, want %q", got, want)
 	}
 }
+
+// TestMarksBoots holds that each boot's output begins with a line of its own,
+// whatever was there before.
+func TestMarksBoots(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "a.log")
+	if err := os.WriteFile(path, []byte("cut off"), 0o640); err != nil {
+		t.Fatal(err)
+	}
+	for i := range 2 {
+		f := New(path, 1000, 3)
+		f.Boot = fmt.Sprintf("id-%d", i)
+		f.store([]byte("one\n"), 0)
+		f.store([]byte("two\n"), 0)
+		f.closeFile()
+	}
+	want := "cut off\n(kios: boot id-0)\none\ntwo\n(kios: boot id-1)\none\ntwo\n"
+	if got := read(t, path); got != want {
+		t.Errorf("file = %q, want %q", got, want)
+	}
+}
+
+// TestMarkAfterFailure holds that a boot is marked even if its first lines
+// could not be written.
+func TestMarkAfterFailure(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "log")
+	f := New(filepath.Join(dir, "a.log"), 1000, 2)
+	f.Boot = "id"
+	f.store([]byte("one\n"), 0)
+	_, lost, _ := f.take()
+	f.store(nil, lost) // fails as well, and forgets nothing
+	_, lost, _ = f.take()
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	f.store([]byte("two\n"), lost)
+	f.closeFile()
+	if got, want := read(t, f.path), "(kios: boot id)\n(kios: 4 bytes of output could not be kept)\ntwo\n"; got != want {
+		t.Errorf("file = %q, want %q", got, want)
+	}
+}

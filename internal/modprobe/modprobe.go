@@ -1,134 +1,22 @@
-// Package modprobe loads and removes kernel modules, as modprobe(8) does, when
-// the kernel asks for one (kernel.modprobe) or a CSI driver or CNI plugin in a
-// pod does. The files are those that depmod(8) writes: modules.dep,
-// modules.alias and modules.builtin.
+// Package modprobe finds and loads kernel modules. It reads what depmod(8)
+// wrote about a kernel's modules (Tree), loads one with finit_module(2) and
+// says in words why that did not work (Insert), and is modprobe(8) for the
+// kernel (kernel.modprobe) and for CSI drivers and CNI plugins (Command).
 //
-// It leaves out compressed modules, soft dependencies and modprobe.d.
-// Parameters come from the arguments and from the kernel command line
-// (MODULE.PARAM=VALUE).
+// It leaves out compressed modules and modprobe.d. Parameters come from the
+// arguments and from the kernel command line (MODULE.PARAM=VALUE).
 package modprobe
 
 import (
-	"bufio"
 	"errors"
 	"fmt"
 	"io"
-	"os"
-	"path"
-	"path/filepath"
-	"slices"
 	"strings"
 
 	"kios/internal/cmdline"
 
 	"golang.org/x/sys/unix"
 )
-
-// Index is what depmod wrote about the modules of one kernel.
-type Index struct {
-	dir     string              // /lib/modules/RELEASE
-	depends map[string][]string // module to its file and those of what it needs
-	builtin map[string]bool
-	aliases []alias
-}
-
-type alias struct{ pattern, module string }
-
-// Load reads the index in dir. Only modules.dep must be there.
-func Load(dir string) (*Index, error) {
-	x := &Index{dir: dir, depends: map[string][]string{}, builtin: map[string]bool{}}
-	if err := eachLine(filepath.Join(dir, "modules.dep"), x.addDepends); err != nil {
-		return nil, err
-	}
-	for file, add := range map[string]func(string){"modules.alias": x.addAlias, "modules.builtin": x.addBuiltin} {
-		if err := eachLine(filepath.Join(dir, file), add); err != nil && !errors.Is(err, os.ErrNotExist) {
-			return nil, err
-		}
-	}
-	return x, nil
-}
-
-func eachLine(file string, do func(string)) error {
-	f, err := os.Open(file)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	lines := bufio.NewScanner(f)
-	lines.Buffer(nil, 1<<20)
-	for lines.Scan() {
-		do(lines.Text())
-	}
-	return lines.Err()
-}
-
-// addDepends takes "kernel/net/a.ko: kernel/net/b.ko kernel/lib/c.ko".
-func (x *Index) addDepends(line string) {
-	file, needs, found := strings.Cut(line, ":")
-	if found {
-		x.depends[moduleName(file)] = append([]string{file}, strings.Fields(needs)...)
-	}
-}
-
-// addAlias takes "alias pci:v00008086d*sv*sd*bc*sc*i* e1000e".
-func (x *Index) addAlias(line string) {
-	if f := strings.Fields(line); len(f) == 3 && f[0] == "alias" {
-		x.aliases = append(x.aliases, alias{normalize(f[1]), normalize(f[2])})
-	}
-}
-
-func (x *Index) addBuiltin(line string) { x.builtin[moduleName(line)] = true }
-
-// moduleName turns a file's path into the module's name.
-func moduleName(file string) string {
-	base := path.Base(strings.TrimSpace(file))
-	name, _, _ := strings.Cut(base, ".ko")
-	return normalize(name)
-}
-
-// normalize makes - and _ one, as in the kernel, except between the brackets
-// of a pattern, where - means a range. A slash becomes a byte that path.Match
-// takes for an ordinary one.
-func normalize(name string) string {
-	depth := 0
-	return strings.Map(func(r rune) rune {
-		switch {
-		case r == '[':
-			depth++
-		case r == ']':
-			depth--
-		case r == '-' && depth == 0:
-			return '_'
-		case r == '/':
-			return '\x01'
-		}
-		return r
-	}, name)
-}
-
-// Resolve returns the modules that a name or an alias stands for.
-func (x *Index) Resolve(name string) []string {
-	name = normalize(name)
-	if x.depends[name] != nil || x.builtin[name] {
-		return []string{name}
-	}
-	var modules []string
-	for _, a := range x.aliases {
-		if ok, _ := path.Match(a.pattern, name); ok && !slices.Contains(modules, a.module) {
-			modules = append(modules, a.module)
-		}
-	}
-	return modules
-}
-
-// Files returns what has to be loaded for a module, in that order: what others
-// need comes first, the module's own file last. It is empty for a module that
-// is built in.
-func (x *Index) Files(module string) []string {
-	files := slices.Clone(x.depends[module])
-	slices.Reverse(files)
-	return files
-}
 
 // Command is modprobe(8): it does as args, without the program's name, ask for
 // and returns the exit code.
@@ -216,107 +104,72 @@ func (r *request) flag(arg string, all *bool) error {
 
 // run handles each module and returns the errors of all that failed.
 func (r *request) run(stdout io.Writer) error {
-	var uts unix.Utsname
-	if err := unix.Uname(&uts); err != nil {
+	release, err := Release()
+	if err != nil {
 		return err
 	}
-	release := unix.ByteSliceToString(uts.Release[:])
-	index, loadErr := Load(filepath.Join("/lib/modules", release))
+	tree := Open(Dir(release))
 	var errs []error
 	for _, name := range r.modules {
-		errs = append(errs, r.one(index, loadErr, name, stdout))
+		errs = append(errs, r.one(tree, name, stdout))
 	}
 	return errors.Join(errs...)
 }
 
-func (r *request) one(index *Index, loadErr error, name string, stdout io.Writer) error {
+func (r *request) one(tree *Tree, name string, stdout io.Writer) error {
 	if r.remove {
 		return r.unload(name, stdout)
 	}
-	// Without an index, or for what it does not name, the kernel still says
-	// what it has.
-	if present(name) {
+	// Without a tree, or for what it does not name, the kernel still says what
+	// it has.
+	if Present("/sys", name) {
 		return nil
 	}
-	if loadErr != nil {
-		return fmt.Errorf("module %s not found: this kernel has it neither built in nor in /lib/modules (%w)", name, loadErr)
+	modules, err := tree.Resolve(name)
+	if err != nil {
+		return fmt.Errorf("module %s not found: this kernel has it neither built in nor in /lib/modules (%w)", name, err)
 	}
-	modules := index.Resolve(name)
 	if len(modules) == 0 {
-		return fmt.Errorf("module %s not found in %s", name, index.dir)
+		return fmt.Errorf("module %s not found in %s", name, tree.dir)
 	}
 	for _, module := range modules {
-		if err := r.load(index, module, stdout); err != nil {
+		if err := r.load(tree, module, stdout); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// present reports whether a module is loaded, or built in and visible.
-func present(name string) bool {
-	_, err := os.Stat(filepath.Join("/sys/module", filepath.Base(normalize(name))))
-	return err == nil
-}
-
-func (r *request) load(index *Index, module string, stdout io.Writer) error {
-	files := index.Files(module)
-	for i, file := range files {
-		if !filepath.IsAbs(file) {
-			file = filepath.Join(index.dir, file)
-		}
-		params := bootParams(moduleName(file))
-		if i == len(files)-1 {
-			params = append(params, r.params...)
-		}
-		if r.verbose || r.dry {
-			fmt.Fprintln(stdout, strings.TrimSpace("insmod "+file+" "+strings.Join(params, " ")))
-		}
-		if r.dry {
-			continue
-		}
-		if err := insert(file, strings.Join(params, " ")); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// bootParams returns what the kernel command line says for a module.
-func bootParams(module string) []string {
-	line, err := os.ReadFile("/proc/cmdline")
-	if err != nil {
-		return nil
-	}
-	return paramsFor(module, cmdline.Parse(string(line)))
-}
-
-func paramsFor(module string, words cmdline.Params) []string {
-	var params []string
-	for _, p := range words {
-		prefix, name, found := strings.Cut(p.Key, ".")
-		if !found || !cmdline.Same(prefix, module) {
-			continue
-		}
-		if p.HasValue {
-			name += "=" + p.Value
-		}
-		params = append(params, name)
-	}
-	return params
-}
-
-func insert(file, params string) error {
-	f, err := os.Open(file)
-	if err != nil {
+func (r *request) load(tree *Tree, module string, stdout io.Writer) error {
+	steps, err := tree.Plan(module)
+	if err != nil || len(steps) == 0 {
 		return err
 	}
-	defer f.Close()
-	err = unix.FinitModule(int(f.Fd()), params, 0)
-	if err != nil && !errors.Is(err, unix.EEXIST) {
-		return fmt.Errorf("load %s: %w", file, err)
+	words := BootParams()
+	for _, step := range steps {
+		params := Params(words, step.Module)
+		if step.Module == module {
+			params = append(params, r.params...)
+		}
+		if err := r.step(step, params, stdout); err != nil && !step.Soft {
+			return err
+		}
 	}
 	return nil
+}
+
+func (r *request) step(step Step, params []string, stdout io.Writer) error {
+	if Present("/sys", step.Module) {
+		return nil
+	}
+	if r.verbose || r.dry {
+		fmt.Fprintln(stdout, strings.TrimSpace("insmod "+step.File+" "+strings.Join(params, " ")))
+	}
+	if r.dry {
+		return nil
+	}
+	_, err := Insert(step.File, params)
+	return err
 }
 
 func (r *request) unload(name string, stdout io.Writer) error {
@@ -326,8 +179,34 @@ func (r *request) unload(name string, stdout io.Writer) error {
 	if r.dry {
 		return nil
 	}
-	if err := unix.DeleteModule(normalize(name), unix.O_NONBLOCK); err != nil {
+	if err := unix.DeleteModule(Normalize(name), unix.O_NONBLOCK); err != nil {
 		return fmt.Errorf("remove module %s: %w", name, err)
 	}
 	return nil
+}
+
+// Params returns what words, those of the kernel command line, say for a
+// module, as finit_module(2) takes it.
+func Params(words cmdline.Params, module string) []string {
+	var params []string
+	for _, p := range words {
+		prefix, name, found := strings.Cut(p.Key, ".")
+		if !found || !cmdline.Same(prefix, module) {
+			continue
+		}
+		if p.HasValue {
+			name += "=" + Quote(p.Value)
+		}
+		params = append(params, name)
+	}
+	return params
+}
+
+// Quote protects white space in a parameter's value from the kernel, which
+// knows no way to protect a double quote.
+func Quote(value string) string {
+	if strings.ContainsAny(value, " \t\n\r") {
+		return `"` + value + `"`
+	}
+	return value
 }

@@ -2,6 +2,8 @@ package modprobe
 
 import (
 	"bytes"
+	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -11,64 +13,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
+	"golang.org/x/sys/unix"
 )
-
-func sampleIndex(t *testing.T) *Index {
-	t.Helper()
-	dir := t.TempDir()
-	for name, text := range map[string]string{
-		"modules.dep": "kernel/net/ipv4/ip-tunnel.ko:\n" +
-			"kernel/net/ipv6/sit.ko: kernel/net/ipv4/tunnel4.ko kernel/net/ipv4/ip-tunnel.ko\n" +
-			"kernel/net/ipv4/tunnel4.ko:\nkernel/drivers/nvme.ko:\nkernel/sound/timer.ko:\n",
-		"modules.alias": "# Aliases extracted from modules themselves.\n" +
-			"alias pci:v*d*sv*sd*bc01sc08i0[2-9]* nvme\nalias netdev-sit0 sit\nalias rtnl-link-sit sit\nalias devname:snd/timer timer\n",
-		"modules.builtin": "kernel/fs/ext4/ext4.ko\n",
-	} {
-		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	x, err := Load(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return x
-}
-
-func TestResolve(t *testing.T) {
-	x := sampleIndex(t)
-	tests := []struct {
-		name string
-		want []string
-	}{
-		{"sit", []string{"sit"}},
-		{"ip-tunnel", []string{"ip_tunnel"}},
-		{"ip_tunnel", []string{"ip_tunnel"}},
-		{"netdev-sit0", []string{"sit"}},
-		{"rtnl_link_sit", []string{"sit"}},
-		{"pci:v00001b36d00000010sv00001AF4sd00001100bc01sc08i02", []string{"nvme"}},
-		{"pci:v00001b36d00000010sv00001AF4sd00001100bc01sc08i01", nil},
-		{"devname:snd/timer", []string{"timer"}},
-		{"ext4", []string{"ext4"}},
-		{"nothing", nil},
-	}
-	for _, tt := range tests {
-		if diff := cmp.Diff(tt.want, x.Resolve(tt.name)); diff != "" {
-			t.Errorf("Resolve(%q) (-want +got):\n%s", tt.name, diff)
-		}
-	}
-}
-
-func TestFiles(t *testing.T) {
-	x := sampleIndex(t)
-	want := []string{"kernel/net/ipv4/ip-tunnel.ko", "kernel/net/ipv4/tunnel4.ko", "kernel/net/ipv6/sit.ko"}
-	if diff := cmp.Diff(want, x.Files("sit")); diff != "" {
-		t.Errorf("Files(sit) (-want +got):\n%s", diff)
-	}
-	if got := x.Files("ext4"); len(got) != 0 {
-		t.Errorf("Files(ext4) = %q, want none: it is built in", got)
-	}
-}
 
 func TestParseArgs(t *testing.T) {
 	tests := []struct {
@@ -94,10 +40,26 @@ func TestParseArgs(t *testing.T) {
 	}
 }
 
-func TestParamsFor(t *testing.T) {
-	words := cmdline.Parse("quiet nvme_core.io_timeout=5 nvme-core.flag other.x=1 nvme_core")
-	if diff := cmp.Diff([]string{"io_timeout=5", "flag"}, paramsFor("nvme_core", words)); diff != "" {
-		t.Errorf("paramsFor (-want +got):\n%s", diff)
+func TestParams(t *testing.T) {
+	words := cmdline.Parse(`quiet nvme_core.io_timeout=5 nvme-core.flag other.x=1 nvme_core nvme_core.s="a b"`)
+	if diff := cmp.Diff([]string{"io_timeout=5", "flag", `s="a b"`}, Params(words, "nvme_core")); diff != "" {
+		t.Errorf("Params (-want +got):\n%s", diff)
+	}
+}
+
+func TestDryRun(t *testing.T) {
+	x := depmodTree(t)
+	var stdout bytes.Buffer
+	r := request{dry: true, params: []string{"a=1"}}
+	if err := r.one(x, "netdev-sit0", &stdout); err != nil {
+		t.Fatal(err)
+	}
+	var want strings.Builder
+	for _, file := range []string{"ipv4/ip-tunnel.ko", "ipv4/tunnel4.ko", "ipv6/sit.ko a=1"} {
+		fmt.Fprintf(&want, "insmod %s\n", filepath.Join(x.dir, "kernel/net", file))
+	}
+	if diff := cmp.Diff(want.String(), stdout.String()); diff != "" {
+		t.Errorf("modprobe -n (-want +got):\n%s", diff)
 	}
 }
 
@@ -109,5 +71,39 @@ func TestUnknownModule(t *testing.T) {
 	stderr.Reset()
 	if code := Command([]string{"-q", "no-such-module"}, &stdout, &stderr); code != 1 || stderr.Len() != 0 {
 		t.Errorf("modprobe -q = %d, %q", code, stderr.String())
+	}
+}
+
+// TestInsertFails needs no kernel of ours: none takes this file for a module.
+func TestInsertFails(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "a.ko")
+	if err := os.WriteFile(file, []byte("no module"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	loaded, err := Insert(file, nil)
+	if loaded || err == nil || !strings.HasPrefix(err.Error(), "load "+file+": ") {
+		t.Errorf("Insert of a text = %v, %v", loaded, err)
+	}
+	if _, err := Insert(file+"x", nil); !errors.Is(err, unix.ENOENT) {
+		t.Errorf("Insert of nothing = %v", err)
+	}
+}
+
+func TestExplain(t *testing.T) {
+	tests := []struct {
+		err    error
+		params []string
+		want   string
+	}{
+		{unix.EKEYREJECTED, nil, "not signed with this kernel's key"},
+		{unix.ENOKEY, nil, "not signed with this kernel's key"},
+		{unix.ENOEXEC, nil, "another kernel"},
+		{unix.EINVAL, []string{"a=x"}, "(a=x)"},
+		{unix.EINVAL, nil, "the kernel's log may tell more"},
+	}
+	for _, tt := range tests {
+		if got := explain(tt.err, tt.params); !strings.Contains(got, tt.want) {
+			t.Errorf("explain(%v, %q) = %q, want %q in it", tt.err, tt.params, got, tt.want)
+		}
 	}
 }

@@ -1,12 +1,28 @@
 // Package network is the service of the pod "network": it brings up each
-// physical Ethernet interface, those that appear later included, gives it an
-// address by DHCPv4 and writes /etc/resolv.conf.
+// physical Ethernet interface, those that appear later included, gives it what
+// /etc/kios/network.yaml says or else an address by DHCP, makes the VLANs and
+// bonds of that file, and writes /etc/resolv.conf. It carries out a change of
+// the file while it runs, without touching interfaces that the change is not
+// about.
 //
-// What it sets outlives it. It takes nothing back when it ends, and finds its
-// leases again in files when it starts, so that a restart of the pod costs
-// nobody a connection. Should it never return, the kernel removes each address,
-// and with it the routes, at the end of its lease.
+// What it sets outlives it. It takes nothing back when it ends, and finds out
+// what is its own when it starts, so that a restart of the pod costs nobody a
+// connection: static addresses and routes carry a protocol number, VLANs and
+// bonds an alias, and leases are in files. Should it never return, the kernel
+// removes each leased address, and with it the routes, at the end of its lease.
 //
-// IPv6 is the kernel's own (router advertisements). Virtual interfaces, and
-// those that belong to a bond or a bridge, are somebody else's.
+// IPv6 addresses and routes by router advertisements are the kernel's; what
+// these say about DNS comes from package ndisc, and DHCPv6 is asked where they
+// tell to. Virtual interfaces that are not in the file, and those that belong to
+// somebody else's bond or bridge, are left alone.
+//
+//	link.go       what the kernel says about interfaces
+//	service.go    what happened -> who is to know
+//	settle.go     link + file -> what is to become of an interface
+//	port.go       one interface that is ours, and its DHCP clients
+//	static.go     addresses, routes and MTU of the file
+//	lease.go      those of DHCP
+//	virtual.go    VLANs and bonds
+//	offer.go      resolv.conf, NTP servers, hostname
+//	store.go      what a restart must not forget
 package network

@@ -2,7 +2,8 @@
 
 // These tests run the real program against real DHCP servers, dnsmasq and
 // udhcpd, on a pair of network namespaces joined by a cable. They take root and
-// Debian's dnsmasq-base, udhcpd and iproute2:
+// Debian's dnsmasq-base, udhcpd, busybox and iproute2. VLANs and bonds are tested
+// in a virtual machine (virtual_vm_test.go), because not every kernel has them.
 //
 //	go test -tags netns ./internal/network
 
@@ -10,7 +11,9 @@ package network
 
 import (
 	"bytes"
+	"flag"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -25,7 +28,18 @@ import (
 
 var program string // the built cmd/system
 
+// floodVariable makes the test program flood the address in it instead.
+const floodVariable = "KIOS_NETNS_FLOOD"
+
 func TestMain(m *testing.M) {
+	if to := os.Getenv(floodVariable); to != "" {
+		flood(to)
+	}
+	// They wait most of the time.
+	flag.Parse()
+	if err := flag.Set("test.parallel", "32"); err != nil {
+		panic(err)
+	}
 	dir, err := os.MkdirTemp("", "kios-netns-")
 	if err != nil {
 		panic(err)
@@ -40,6 +54,18 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
+// flood sends packets as fast as it can until it is killed.
+func flood(to string) {
+	conn, err := net.Dial("udp", to)
+	if err != nil {
+		panic(err)
+	}
+	packet := make([]byte, 1400)
+	for {
+		_, _ = conn.Write(packet) // nobody listens, and that comes back as an error
+	}
+}
+
 // lab is a network with a server's end, which has 10.77.0.1/24 on the interface
 // "srv", and a node's end, which has nothing on the interface "eth0".
 type lab struct {
@@ -51,7 +77,7 @@ type lab struct {
 
 func newLab(t *testing.T) *lab {
 	t.Parallel()
-	name := fmt.Sprintf("kios-%d-%s", os.Getpid(), strings.ToLower(t.Name()))
+	name := fmt.Sprintf("kios-%d-%s", os.Getpid(), strings.ToLower(strings.ReplaceAll(t.Name(), "/", "-")))
 	l := &lab{t: t, dir: t.TempDir(), server: name + "-s", node: name + "-n"}
 	for _, ns := range []string{l.server, l.node} {
 		l.run("ip", "netns", "add", ns)
@@ -80,6 +106,33 @@ func (l *lab) run(name string, args ...string) string {
 func (l *lab) address() string { return l.run("ip", "-n", l.node, "-4", "addr", "show", "dev", "eth0") }
 
 func (l *lab) routes() string { return l.run("ip", "-n", l.node, "-4", "route") }
+
+// ip runs the program ip in the node's namespace.
+func (l *lab) ip(args ...string) string {
+	l.t.Helper()
+	return l.run("ip", append([]string{"-n", l.node}, args...)...)
+}
+
+func (l *lab) path(name string) string { return filepath.Join(l.dir, name) }
+
+// write replaces a file as an editor does.
+func (l *lab) write(name, content string) {
+	l.t.Helper()
+	if err := replace(l.path(name), []byte(content)); err != nil {
+		l.t.Fatal(err)
+	}
+}
+
+func (l *lab) read(name string) string {
+	content, _ := os.ReadFile(l.path(name))
+	return string(content)
+}
+
+// configure writes the interfaces of network.yaml.
+func (l *lab) configure(interfaces string) {
+	l.t.Helper()
+	l.write("etc/kios/network.yaml", "interfaces:\n"+interfaces)
+}
 
 func (l *lab) resolvConf() string { return filepath.Join(l.dir, "resolv.conf") }
 
@@ -132,7 +185,10 @@ func (l *lab) start(ns string, args ...string) *process {
 }
 
 func (l *lab) startService(interfaces ...string) {
-	args := []string{program, "network", "-state", filepath.Join(l.dir, "state"), "-resolv-conf", l.resolvConf()}
+	args := []string{program, "network", "-state", l.path("state"), "-resolv-conf", l.resolvConf(),
+		"-config", l.path("etc/kios/network.yaml"), "-hostname", l.path("etc/hostname"),
+		"-machine-id", l.path("etc/machine-id"), "-control", l.path("control")}
+	l.write("etc/machine-id", "0123456789abcdef0123456789abcdef\n")
 	for _, name := range interfaces {
 		args = append(args, "-interface", name)
 	}

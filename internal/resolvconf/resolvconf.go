@@ -13,6 +13,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
@@ -29,21 +30,21 @@ const (
 	maxSearch  = 32 // what the kubelet hands on to pods
 )
 
-// Source is what one interface learned.
+// Source is what one interface learned in one way.
 type Source struct {
 	Servers []netip.Addr
 	Search  []string
+	Static  bool // a user wrote it: none of its servers gives way to another's
 }
 
 // Render returns the file for the sources, earlier ones first.
 func Render(sources []Source) []byte {
-	var servers, search []string
+	var search []string
 	for _, s := range sources {
-		for _, a := range s.Servers {
-			servers = appendNew(servers, a.String(), maxServers)
-		}
 		for _, d := range s.Search {
-			search = appendNew(search, strings.ToLower(d), maxSearch)
+			if d = strings.ToLower(d); len(search) < maxSearch && !slices.Contains(search, d) {
+				search = append(search, d)
+			}
 		}
 	}
 	var b bytes.Buffer
@@ -51,23 +52,55 @@ func Render(sources []Source) []byte {
 	if len(search) > 0 {
 		fmt.Fprintln(&b, "search", strings.Join(search, " "))
 	}
-	for _, s := range servers {
-		fmt.Fprintln(&b, "nameserver", s)
+	for _, a := range choose(sources) {
+		fmt.Fprintln(&b, "nameserver", a)
 	}
 	return b.Bytes()
 }
 
-func appendNew(list []string, s string, limit int) []string {
-	if len(list) >= limit {
-		return list
-	}
-	for _, have := range list {
-		if have == s {
-			return list
+// choose returns the servers to write: the first three. If these are all of
+// one family, the third gives its place to the first of the other family: a
+// third server of a family helps when two have failed at once, but one of the
+// other family helps when the first family has lost its way out, which is what
+// happens (a router that forgot IPv6, a DHCPv4 lease that ran out). It stays
+// the last one, because the C library asks in order and waits for each.
+func choose(sources []Source) []netip.Addr {
+	var servers []netip.Addr
+	var static int // how many of the servers, which are the first ones
+	for _, s := range sources {
+		for _, a := range s.Servers {
+			if a = a.Unmap(); slices.Contains(servers, a) {
+				continue
+			}
+			servers = append(servers, a)
+			if s.Static && static == len(servers)-1 {
+				static++
+			}
 		}
 	}
-	return append(list, s)
+	if len(servers) <= maxServers {
+		return servers
+	}
+	first := servers[0].Is4()
+	other := slices.IndexFunc(servers, func(a netip.Addr) bool { return a.Is4() != first })
+	if other >= maxServers && static < maxServers {
+		servers[maxServers-1] = servers[other]
+	}
+	return servers[:maxServers]
 }
+
+// IsDomain reports whether name is a domain name, with or without a dot at the
+// end. Such a name can be written into a file of lines and words.
+func IsDomain(name string) bool {
+	for _, label := range strings.Split(strings.TrimSuffix(name, "."), ".") {
+		if label == "" || len(label) > 63 || strings.Trim(label, domainChars) != "" {
+			return false
+		}
+	}
+	return len(name) <= 253
+}
+
+const domainChars = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_"
 
 // Write makes content the file at path, if it is absent or ours, and otherwise
 // returns an error that wraps ErrForeign. Readers see the old file or the new

@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -25,15 +26,41 @@ func TestRender(t *testing.T) {
 		want    string
 	}{
 		{"nothing", nil, ""},
-		{"one", []Source{{addrs("10.0.2.3"), []string{"example.org"}}}, "search example.org\nnameserver 10.0.2.3\n"},
+		{"one", []Source{{Servers: addrs("10.0.2.3"), Search: []string{"example.org"}}}, "search example.org\nnameserver 10.0.2.3\n"},
 		{
 			"merged without repetition, three servers at most",
 			[]Source{
-				{addrs("10.0.0.1", "10.0.0.2"), []string{"a.example"}},
-				{addrs("10.0.0.2", "10.0.0.3", "10.0.0.4"), []string{"A.example", "b.example"}},
+				{Servers: addrs("10.0.0.1", "10.0.0.2"), Search: []string{"a.example"}},
+				{Servers: addrs("10.0.0.2", "10.0.0.3", "10.0.0.4"), Search: []string{"A.example", "b.example"}},
 			},
 			"search a.example b.example\nnameserver 10.0.0.1\nnameserver 10.0.0.2\nnameserver 10.0.0.3\n",
 		},
+		{
+			"the third place is for the other family",
+			[]Source{{Servers: addrs("10.0.0.1", "10.0.0.2", "10.0.0.3", "10.0.0.4")}, {Servers: addrs("2001:db8::1", "2001:db8::2")}},
+			"nameserver 10.0.0.1\nnameserver 10.0.0.2\nnameserver 2001:db8::1\n",
+		},
+		{
+			"also if IPv6 is first",
+			[]Source{{Servers: addrs("2001:db8::1", "2001:db8::2", "2001:db8::3")}, {Servers: addrs("10.0.0.1")}},
+			"nameserver 2001:db8::1\nnameserver 2001:db8::2\nnameserver 10.0.0.1\n",
+		},
+		{
+			"both families are among the first three",
+			[]Source{{Servers: addrs("10.0.0.1")}, {Servers: addrs("2001:db8::1", "2001:db8::2")}, {Servers: addrs("10.0.0.2")}},
+			"nameserver 10.0.0.1\nnameserver 2001:db8::1\nnameserver 2001:db8::2\n",
+		},
+		{
+			"three that a user wrote stay",
+			[]Source{{Servers: addrs("10.0.0.1", "10.0.0.2", "10.0.0.3"), Static: true}, {Servers: addrs("2001:db8::1")}},
+			"nameserver 10.0.0.1\nnameserver 10.0.0.2\nnameserver 10.0.0.3\n",
+		},
+		{
+			"two that a user wrote leave a place",
+			[]Source{{Servers: addrs("10.0.0.1", "10.0.0.2"), Static: true}, {Servers: addrs("10.0.0.2", "10.0.0.3")}, {Servers: addrs("2001:db8::1")}},
+			"nameserver 10.0.0.1\nnameserver 10.0.0.2\nnameserver 2001:db8::1\n",
+		},
+		{"a server of one link", []Source{{Servers: addrs("fe80::1%eth0")}}, "nameserver fe80::1%eth0\n"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			if diff := cmp.Diff(Marker+"\n"+tc.want, string(Render(tc.sources))); diff != "" {
@@ -92,5 +119,17 @@ func writeFile(t *testing.T, path, content string) {
 	t.Helper()
 	if err := os.WriteFile(path, []byte(content), 0o644); err != nil {
 		t.Fatal(err)
+	}
+}
+
+func TestIsDomain(t *testing.T) {
+	for name, want := range map[string]bool{
+		"example": true, "a.example.": true, "_tcp.a-1.example": true,
+		"": false, ".": false, "a..b": false, "a b": false, "a\nnameserver": false, "é": false,
+		strings.Repeat("a", 64): false, strings.Repeat("a.", 127) + "a.a": false,
+	} {
+		if got := IsDomain(name); got != want {
+			t.Errorf("IsDomain(%q) = %v, want %v", name, got, want)
+		}
 	}
 }

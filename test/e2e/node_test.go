@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -22,12 +23,16 @@ import (
 // out is where "kios build" puts its products.
 const out = "../../_out/amd64/"
 
-// nodeName is the hostname of every node here.
+// nodeName is the hostname of every node here, unless a test gives another.
 const nodeName = "node"
+
+// systemPods are the pods that the OS brings, of which disk ends soon.
+var systemPods = []string{"disk", "modules", "network", "node", "time"}
 
 // setup describes a node before its first boot.
 type setup struct {
 	uefi   bool              // else direct kernel boot
+	noName bool              // leave out /etc/hostname
 	memory int64             // MiB; 512 if 0
 	pods   map[string]string // manifests by name; the probe is added
 	etc    map[string]string // other files below /etc
@@ -41,6 +46,7 @@ type setup struct {
 type node struct {
 	*qemu.Machine
 	t      *testing.T
+	name   string // of the node
 	access kubeletapi.Options
 	api    *kubeletapi.Client
 	cfg    qemu.Config
@@ -58,7 +64,7 @@ func boot(t *testing.T, s setup) *node {
 // prepare makes a disk for the node. Its machine may be changed before start.
 func prepare(t *testing.T, s setup) *node {
 	t.Helper()
-	n := &node{t: t, disk: filepath.Join(t.TempDir(), "disk.raw")}
+	n := &node{t: t, name: nodeName, disk: filepath.Join(t.TempDir(), "disk.raw")}
 	n.makeDisk(s)
 	n.cfg = n.config(s)
 	return n
@@ -106,6 +112,9 @@ func (n *node) makeDisk(s setup) {
 		"hostname":                        nodeName + "\n",
 		"kubernetes/pki/ca.crt":           string(ca.Cert()),
 		"kubernetes/manifests/probe.yaml": probePod,
+	}
+	if s.noName {
+		delete(files, "hostname")
 	}
 	for name, text := range s.pods {
 		files["kubernetes/manifests/"+name+".yaml"] = text
@@ -181,7 +190,7 @@ func (n *node) podWith(name, what string, want func(kubeletapi.Pod) bool) kubele
 			return err
 		}
 		namespace := "default"
-		if name == "network" {
+		if slices.Contains(systemPods, name) {
 			namespace = "kube-system"
 		}
 		found, ok := kubeletapi.Find(pods, namespace, name)
@@ -200,14 +209,14 @@ func (n *node) podWith(name, what string, want func(kubeletapi.Pod) bool) kubele
 // logs returns what the pod's only container wrote.
 func (n *node) logs(name string) string {
 	n.t.Helper()
-	text, err := n.api.Logs(n.t.Context(), "default", name+"-"+nodeName, "main")
+	text, err := n.api.Logs(n.t.Context(), "default", name+"-"+n.name, "main")
 	n.must(err)
 	return string(text)
 }
 
 // tryProbe runs the probe on the node.
 func (n *node) tryProbe(ctx context.Context, args ...string) (string, error) {
-	text, err := n.api.Run(ctx, "default", "probe-"+nodeName, "probe", append([]string{"/probe"}, args...)...)
+	text, err := n.api.Run(ctx, "default", "probe-"+n.name, "probe", append([]string{"/probe"}, args...)...)
 	return string(text), err
 }
 

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 
+	"kios/internal/kubeletapi"
+
 	"github.com/google/go-cmp/cmp"
 )
 
@@ -44,6 +46,9 @@ type facts struct {
 type inventory struct {
 	Files, Links []struct{ Path string }
 	Processes    []struct{ Name, Path string }
+	Images       []struct {
+		Layers []struct{ Title, Digest string }
+	}
 }
 
 // TestUEFI boots one node as a real machine does, with a pod and an image that
@@ -65,8 +70,11 @@ func TestUEFI(t *testing.T) {
 	if got := n.logs("user"); !strings.Contains(got, "hello from "+nodeName) {
 		t.Errorf("the pod wrote %q", got)
 	}
-	n.running("network")
 	n.running("probe")
+	for _, name := range systemPods {
+		n.running(name)
+	}
+	n.podWith("disk", "ended", func(p kubeletapi.Pod) bool { return p.Phase == "Succeeded" })
 
 	var f facts
 	n.probeJSON(&f, "show")
@@ -144,7 +152,7 @@ func checkProcesses(t *testing.T, f facts, promise inventory) {
 		}
 	}
 	if shims := count["/bin/containerd-shim-runc-v2"]; shims != 3 {
-		t.Errorf("%d shims for 3 pods", shims)
+		t.Errorf("%d shims, want one for each of 2 pods and one for those of the system", shims)
 	}
 }
 
@@ -162,8 +170,8 @@ func checkSandboxes(t *testing.T, f facts) {
 			t.Errorf("sandbox %d sees %d mounts and is %q, want 1 and %q", p.PID, p.Mounts, p.Status, want)
 		}
 	}
-	if sandboxes != 3 {
-		t.Errorf("%d sandboxes of 3 pods", sandboxes)
+	if want := 2 + len(systemPods) - 1; sandboxes != want {
+		t.Errorf("%d sandboxes, want %d: those of 2 pods and of the system's that go on", sandboxes, want)
 	}
 }
 
@@ -211,7 +219,8 @@ func checkSockets(t *testing.T, f facts) {
 		}
 		switch {
 		case strings.HasSuffix(s.Address, ":10250") && s.Process == "kubelet":
-		case strings.HasSuffix(s.Address, ":68") && strings.HasPrefix(s.Kind, "udp"): // the DHCP client
+		case strings.HasSuffix(s.Address, ":68") && strings.HasPrefix(s.Kind, "udp"), // the DHCP clients
+			strings.HasSuffix(s.Address, ":546") && strings.HasPrefix(s.Kind, "udp"):
 		case strings.HasPrefix(s.Address, "127.0.0.1:"), strings.HasPrefix(s.Address, "[::1]:"):
 			t.Logf("loopback only: %s %s (%s)", s.Kind, s.Address, s.Process)
 		default:

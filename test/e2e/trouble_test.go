@@ -124,7 +124,7 @@ func withExtra(t *testing.T, files map[string]string, images ...string) string {
 			t.Fatal(err)
 		}
 	}
-	for _, dir := range []string{"extra", "extra/etc", "extra/etc/kubernetes", "extra/etc/kubernetes/manifests", "extra/images"} {
+	for _, dir := range []string{"extra", "extra/etc", "extra/etc/kubernetes", "extra/etc/kubernetes/manifests", "extra/etc/kubernetes/pki", "extra/images"} {
 		check(w.Dir(dir, 0o755))
 	}
 	for path, text := range files {

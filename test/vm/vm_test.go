@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"kios/internal/cpio"
+	"kios/internal/erofs"
 	"kios/internal/qemu"
 )
 
@@ -186,6 +187,10 @@ func pack(t *testing.T, root, work string, tests []guestTest, accel qemu.Accel) 
 			must(w.Tree(test.Dir+"/testdata", testdata))
 		}
 	}
+	modules := filepath.Join(work, "modules")
+	must(erofs.Extract(t.Context(), filepath.Join(root, "_out", "amd64", "modules.erofs"), modules, erofs.Tools{}))
+	must(w.Dir("lib", 0o755))
+	must(w.Tree("lib/modules", modules))
 	list, err := json.Marshal(tests)
 	must(err)
 	must(w.File("tests.json", 0o644, int64(len(list)), bytes.NewReader(list)))
@@ -223,6 +228,8 @@ func boot(t *testing.T, work, kernel, initrd string, accel qemu.Accel) *qemu.Mac
 		NoReboot:  true,
 		Dir:       work,
 		Accel:     accel,
+		// Hardware whose driver is a module.
+		Args: []string{"-device", "sdhci-pci"},
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -11,6 +11,8 @@
 //	probe write FILE TEXT   write a file and sync it
 //	probe fill DIR          write into DIR/filler until the file system is full
 //	probe sha256 FILE       print a file's digest
+//	probe time              print the node's time in seconds since 1970
+//	probe size DIR          print the size of the file system that DIR is on, in bytes
 //
 // Paths are the host's. The parts are the fields of node, in lower case; a part
 // that contains a dot is the name of a sysctl.
@@ -27,6 +29,7 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
+	"time"
 )
 
 const host = "/host"
@@ -55,6 +58,10 @@ func main() {
 		check(fill(args[0]))
 	case command == "sha256" && len(args) == 1:
 		check(digest(args[0]))
+	case command == "time":
+		fmt.Println(time.Now().Unix())
+	case command == "size" && len(args) == 1:
+		check(size(args[0]))
 	default:
 		log.Fatalf("probe: do not understand %q", os.Args[1:])
 	}
@@ -163,5 +170,14 @@ func digest(path string) error {
 		return err
 	}
 	fmt.Printf("%x\n", h.Sum(nil))
+	return nil
+}
+
+func size(dir string) error {
+	var st syscall.Statfs_t
+	if err := syscall.Statfs(onHost(dir), &st); err != nil {
+		return err
+	}
+	fmt.Println(int64(st.Blocks) * st.Bsize)
 	return nil
 }

@@ -1,0 +1,111 @@
+package chrony
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// What chronyd says, of which this service makes something.
+var (
+	selected = regexp.MustCompile(`^Selected source (\S+)`)
+	lost     = regexp.MustCompile(`^Can't synchronise: no selectable sources`)
+	disagree = regexp.MustCompile(`^Can't synchronise: no majority`)
+	wrongBy  = regexp.MustCompile(`^System clock wrong by (-?[0-9.]+) seconds`)
+	stepped  = regexp.MustCompile(`^(System clock was stepped by|Could not step system clock)`)
+)
+
+// tooFarBehind is from when on a clock that was right before is stepped instead
+// of slewed: forwards only, as after the machine was suspended or a virtual one
+// was paused. To slew an hour takes half a day, in which nothing on the node
+// agrees with the rest of the world.
+const tooFarBehind = 10 * time.Second
+
+// lag is how far the clock was found behind. chronyd may be about to step it by
+// itself, which it says in its next line, so a moment passes before that is
+// asked of it.
+type lag struct {
+	by  time.Duration
+	due <-chan time.Time
+}
+
+// hear passes on a line of chronyd and acts on it.
+func (s *Service) hear(ctx context.Context, line string) {
+	s.Log.Print("chronyd: ", line)
+	switch {
+	case selected.MatchString(line):
+		s.gotSource(ctx, selected.FindStringSubmatch(line)[1])
+	case lost.MatchString(line) && s.synchronised:
+		s.Log.Print("no time source answers: the clock runs on at the rate it had")
+	case disagree.MatchString(line):
+		s.Log.Print("the time sources disagree, so none is followed: name others in " + s.userFile() +
+			", or write \"ptp: false\" there if it is the hypervisor's clock that is wrong")
+	case wrongBy.MatchString(line):
+		by, ok := seconds(wrongBy.FindStringSubmatch(line)[1])
+		if ok && s.synchronised && by >= tooFarBehind {
+			s.behind = lag{by, time.After(time.Second)}
+		}
+	case stepped.MatchString(line):
+		s.behind = lag{}
+	}
+}
+
+// gotSource tells of the first synchronisation, and remembers it.
+func (s *Service) gotSource(ctx context.Context, name string) {
+	s.patience = nil
+	if s.synchronised {
+		return
+	}
+	s.synchronised = true
+	if err := replace(s.bootFile(), s.bootID); err != nil {
+		s.Log.Printf("after a restart the clock may be stepped again: %v", err)
+	}
+	text := "synchronised with " + name
+	switch ahead, ok := s.lastOffset(ctx); {
+	case ok && ahead > 0:
+		text += fmt.Sprintf(": the clock was %v ahead", ahead)
+	case ok:
+		text += fmt.Sprintf(": the clock was %v behind", -ahead)
+	}
+	s.Log.Print(text)
+}
+
+// lastOffset asks chronyd how far the clock was ahead at its last update.
+func (s *Service) lastOffset(ctx context.Context) (time.Duration, bool) {
+	answer, err := s.ask(ctx, "tracking")
+	if err != nil {
+		s.Log.Print(err)
+		return 0, false
+	}
+	fields := strings.Split(answer, ",")
+	if len(fields) < 6 {
+		return 0, false
+	}
+	return seconds(fields[5])
+}
+
+// catchUp steps a clock that is far behind.
+func (s *Service) catchUp(ctx context.Context) {
+	s.Log.Printf("the clock is %v behind, as after a pause of the machine: it is set forward", s.behind.by)
+	s.behind = lag{}
+	s.tell(ctx, "makestep")
+}
+
+// seconds reads a number of seconds. Those of 1970 still fit.
+func seconds(text string) (time.Duration, bool) {
+	f, err := strconv.ParseFloat(text, 64)
+	if err != nil {
+		return 0, false
+	}
+	return time.Duration(f * float64(time.Second)).Round(time.Microsecond), true
+}
+
+// wasSynchronised reports whether the clock was right before in this boot.
+func (s *Service) wasSynchronised() bool {
+	id, err := os.ReadFile(s.bootFile())
+	return err == nil && string(id) == s.bootID
+}

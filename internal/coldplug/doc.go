@@ -1,0 +1,12 @@
+// Package coldplug is the service of the pod "modules": it loads the drivers of
+// the devices that are there when it starts (coldplug), of those that appear
+// later (hotplug), and the modules that the user's file names.
+//
+// Each device tells the kind that it is in its modalias, and depmod has listed
+// which modules fit which kinds (package modprobe). A device that has a driver
+// is left alone. Nothing is ever unloaded, and what failed is not tried again
+// until the user's file changes.
+//
+// It leaves out device nodes (the kernel's devtmpfs makes them), firmware (the
+// kernel reads it) and what the kernel itself asks /bin/modprobe for.
+package coldplug

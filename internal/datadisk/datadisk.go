@@ -1,0 +1,146 @@
+// Package datadisk is the service "disk": it looks after the disk of the data
+// partition, once, and ends. Depending on what it finds, it
+//
+//   - grows the data partition and its ext4 to the end of the disk, while they
+//     are in use (grow.go),
+//   - has e2fsck repair a data partition that PID 1 did not mount, and asks PID 1
+//     to move the node onto it (repair.go),
+//   - makes a data partition on a blank disk, where the user said so, and asks
+//     PID 1 to move the node onto it (create.go).
+//
+// It never touches a disk that is not blank unless the user wrote "wipe: true"
+// beside the disk's name; what counts as blank is in probe.go. It does not
+// shrink, move, encrypt or join anything, and knows no partition table but GPT.
+//
+// Every write is in such an order that the next run completes what a power cut
+// interrupted. Of the disk's contents it decides with libblkid (wipefs(8) and
+// blkid(8)); the file system is made and repaired by e2fsprogs.
+package datadisk
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"log"
+	"os"
+	"strings"
+	"time"
+
+	"kios/internal/control"
+	"kios/internal/datapart"
+)
+
+// Service is the disk service. Its paths are those of the node, wherever they
+// are mounted.
+type Service struct {
+	Log      *log.Logger
+	Dev      string // the node's /dev
+	Sys      string // sysfs
+	Data     string // a directory that is on the data partition if one is mounted
+	Settings string // /etc/kios/disk.yaml
+	Cmdline  string // /proc/cmdline
+	Control  string // PID 1's socket
+
+	quiet time.Duration // shorter in tests; 0 for the usual
+}
+
+const (
+	// Disks may come one after another: drivers are loaded by a pod of their own.
+	// With no data partition at hand it is decided when there was quiet.
+	usualQuiet  = 2 * time.Second
+	settleBound = 20 * time.Second
+	// moveBound is how long PID 1 may take to move the node.
+	moveBound = 3 * time.Minute
+)
+
+// Run does what there is to do. What only the user can change is logged and no
+// error: trying again would not help.
+func (s *Service) Run(ctx context.Context) error {
+	w := s.wishes()
+	d, err := s.mounted()
+	switch {
+	case err != nil:
+		return err
+	case d != nil:
+		s.grow(d)
+		return nil
+	case w.dataPart == "none":
+		s.Log.Printf("datapart=none: no data partition is looked for or made")
+		return nil
+	}
+	return s.attach(ctx, w)
+}
+
+// attach finds or makes a data partition for a node that has none mounted.
+func (s *Service) attach(ctx context.Context, w wishes) error {
+	events, err := datapart.OpenUevents()
+	if err != nil {
+		return err
+	}
+	defer events.Close()
+	settle(events, cmp.Or(s.quiet, usualQuiet))
+	node, problems := s.find(w)
+	for _, p := range problems {
+		s.Log.Printf("looking for the data partition: %v", p)
+	}
+	switch {
+	case node != "":
+		return s.repair(ctx, node, w)
+	case w.device != "":
+		return s.create(ctx, w, problems, events)
+	case len(problems) == 0:
+		s.Log.Printf("no data partition, and nothing says to make one (%s, or kios.disk= on the kernel command line)", s.Settings)
+	}
+	return nil
+}
+
+// settle waits until no block device comes or goes any more.
+func settle(events datapart.Events, quiet time.Duration) {
+	for end := time.Now().Add(settleBound); time.Now().Before(end); {
+		start := time.Now()
+		if events.Wait(quiet); time.Since(start) >= quiet {
+			return
+		}
+	}
+}
+
+func (s *Service) system() datapart.System { return datapart.System{Sys: s.Sys, Dev: s.Dev} }
+
+// find returns the name in /dev of the data partition that PID 1 would take.
+func (s *Service) find(w wishes) (string, []error) {
+	if w.dataPart != "auto" {
+		if info, err := os.Stat(s.host(w.dataPart)); err == nil && info.Mode()&os.ModeDevice != 0 {
+			return w.dataPart, nil
+		}
+	}
+	devices, problems := s.system().Scan()
+	if len(devices) == 0 {
+		return "", problems
+	}
+	return "/dev" + strings.TrimPrefix(devices[0], s.Dev), nil
+}
+
+// move asks PID 1 to move the node onto the data partition. PID 1 restarts the
+// daemons for it, so this process may not live to see the answer.
+func (s *Service) move(ctx context.Context, node string) error {
+	ctx, cancel := context.WithTimeout(ctx, moveBound)
+	defer cancel()
+	s.Log.Printf("the node moves onto the data partition %s now; its daemons restart", node)
+	if err := control.Send(ctx, s.Control, control.DataPartition{Device: node}); err != nil {
+		return fmt.Errorf("move the node onto %s: %w", node, err)
+	}
+	return nil
+}
+
+// size writes a number of bytes for people.
+func size(bytes int64) string {
+	switch {
+	case bytes >= 1<<40:
+		return fmt.Sprintf("%.1f TiB", float64(bytes)/(1<<40))
+	case bytes >= 1<<30:
+		return fmt.Sprintf("%.1f GiB", float64(bytes)/(1<<30))
+	case bytes >= 1<<20:
+		return fmt.Sprintf("%d MiB", bytes>>20)
+	}
+	return fmt.Sprintf("%d bytes", bytes)
+}

@@ -1,0 +1,88 @@
+package datadisk
+
+import (
+	"errors"
+	"fmt"
+	"os"
+
+	"kios/internal/gpt"
+)
+
+// grow gives the mounted data partition, and then its file system, all that is
+// free behind it. Each step looks at what there is, so that a run completes what
+// another began. A step that fails is told, and tried again at the next boot.
+func (s *Service) grow(d *device) {
+	told := false
+	if d.number > 0 {
+		if err := s.growPartition(d); err != nil {
+			s.Log.Printf("the data partition %s keeps its size: %v", d.node(), err)
+			told = true
+		}
+	}
+	grew, err := s.growFileSystem(d)
+	switch {
+	case err != nil:
+		s.Log.Printf("the file system of %s keeps its size: %v", d.node(), err)
+	case !grew && !told:
+		s.Log.Printf("the data partition %s has %s, and nothing to grow into", d.node(), size(d.size))
+	}
+}
+
+// growPartition changes the table and tells the kernel. d has the new size
+// afterwards.
+func (s *Service) growPartition(d *device) error {
+	disk, err := s.block("/dev/" + d.disk)
+	if err != nil {
+		return err
+	}
+	f, err := os.OpenFile(s.host(disk.node()), os.O_RDWR, 0)
+	if err != nil {
+		return fmt.Errorf("change the table of %s: %w", disk.node(), err)
+	}
+	defer f.Close()
+	g, err := gpt.Grow(f, disk.sectorSize, uint64(disk.size/disk.sectorSize), d.number)
+	if errors.Is(err, gpt.ErrNoTable) {
+		return fmt.Errorf("%s has no GPT, and other tables are not changed", disk.node())
+	}
+	if err != nil {
+		return fmt.Errorf("%s: %w", disk.node(), err)
+	}
+	if start := int64(g.Partition.FirstLBA) * disk.sectorSize; start != d.start {
+		return fmt.Errorf("%s: the kernel has its start at byte %d, the table at %d", disk.node(), d.start, start)
+	}
+	if err := gpt.Apply(f, disk.sectorSize, g.Patches, f.Sync); err != nil {
+		return err
+	}
+	length := int64(g.Partition.Sectors()) * disk.sectorSize
+	if length == d.size {
+		return nil
+	}
+	if err := resizePartition(f, d.number, d.start, length); err != nil {
+		return err
+	}
+	d.size = length
+	return nil
+}
+
+// growFileSystem reports whether there was something to do.
+func (s *Service) growFileSystem(d *device) (grew bool, err error) {
+	f, err := os.Open(s.host(d.node()))
+	if err != nil {
+		return false, err
+	}
+	defer f.Close()
+	sb, err := readSuperblock(f, 0)
+	if err != nil {
+		return false, err
+	}
+	blocks := sb.fit(d.size)
+	if blocks <= sb.blocks {
+		return false, nil
+	}
+	from, to := size(sb.size()), size(int64(blocks)*sb.blockSize)
+	if err := resizeExt4(s.Data, blocks); err != nil {
+		return false, fmt.Errorf("grow it from %s to %s: %w (the kernel's log has the reason)", from, to, err)
+	}
+	s.Log.Printf("the data partition %s grew from %s to %s", d.node(), from, to)
+	return true, nil
+}

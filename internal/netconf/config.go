@@ -1,0 +1,99 @@
+package netconf
+
+import (
+	"net/netip"
+	"slices"
+)
+
+// Config is the whole file.
+type Config struct {
+	// Interfaces is what is said about each. The key is the interface's name,
+	// or, for an interface that is found by MAC, any name.
+	Interfaces map[string]*Interface
+}
+
+// Interface is what one interface is to have.
+type Interface struct {
+	MAC       string // lower case, with colons; "" if the key is its name
+	Addresses []netip.Prefix
+	Routes    []Route
+	MTU       int // 0: what DHCP says, else what the kernel has
+	DNS       []netip.Addr
+	Search    []string
+	NTP       []string // addresses and names
+	DHCP4     bool     // ask for an IPv4 address
+	DHCP6     bool     // use DHCPv6 if the router says so
+	RA        bool     // take router advertisements
+	VLAN      *VLAN
+	Bond      *Bond
+}
+
+// Route is a route through one interface.
+type Route struct {
+	To     netip.Prefix
+	Via    netip.Addr // not valid: To is directly on the link
+	Metric int        // 0: as the order of the interfaces has it
+}
+
+// VLAN makes an interface of the packets of Parent that have the tag ID.
+type VLAN struct {
+	ID     int
+	Parent string // a key of the file, or the name of an interface
+}
+
+// Bond makes one interface of several. The strings are those of the kernel's
+// Documentation/networking/bonding.rst, "" where it is to choose.
+type Bond struct {
+	Members  []string // keys of the file, or names of interfaces
+	Mode     string
+	Miimon   int // milliseconds between looks at each member's carrier
+	LACPRate string
+	XmitHash string
+}
+
+// Default is an interface that the file does not mention.
+func Default() *Interface { return &Interface{DHCP4: true, DHCP6: true, RA: true} }
+
+// Find returns the key and the entry of the interface with this name and this
+// hardware address; mac is "" for one that cannot be found by it. Without an
+// entry, the key is the name.
+func (c *Config) Find(name, mac string) (string, *Interface) {
+	for key, i := range c.Interfaces {
+		if i.MAC != "" && i.MAC == mac {
+			return key, i
+		}
+	}
+	if i := c.Interfaces[name]; i != nil && i.MAC == "" {
+		return name, i
+	}
+	return name, nil
+}
+
+// BondOf returns the key of the bond that has an interface with one of these
+// names as a member, or "".
+func (c *Config) BondOf(names ...string) string {
+	for bond, i := range c.Interfaces {
+		if i.Bond == nil {
+			continue
+		}
+		for _, name := range names {
+			if slices.Contains(i.Bond.Members, name) {
+				return bond
+			}
+		}
+	}
+	return ""
+}
+
+// VLANsOn returns the keys, in order, of the VLANs on the interface with one of
+// these names.
+func (c *Config) VLANsOn(names ...string) []string {
+	var keys []string
+	for key, i := range c.Interfaces {
+		if i.VLAN != nil && slices.Contains(names, i.VLAN.Parent) {
+			keys = append(keys, key)
+		}
+	}
+	slices.Sort(keys)
+	return keys
+}

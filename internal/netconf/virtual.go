@@ -1,0 +1,197 @@
+package netconf
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+)
+
+const defaultMiimon = 100 // milliseconds; 0, the kernel's, would find no failure
+
+var (
+	modes      = []string{"balance-rr", "active-backup", "balance-xor", "broadcast", "802.3ad", "balance-tlb", "balance-alb"}
+	hashed     = []string{"balance-xor", "802.3ad", "balance-tlb"} // modes that use a hash
+	lacpRates  = []string{"slow", "fast"}
+	xmitHashes = []string{"layer2", "layer2+3", "layer3+4", "encap2+3", "encap3+4", "vlan+srcmac"}
+)
+
+func (e *vlanEntry) convert(k *checker) *VLAN {
+	if e == nil {
+		return nil
+	}
+	before := len(k.errs)
+	if e.ID < 1 || e.ID > 4094 {
+		k.bad("vlan.id", "%d is not between 1 and 4094", e.ID)
+	}
+	if e.Parent == "" {
+		k.bad("vlan.parent", "it is missing: the interface that carries the VLAN")
+	}
+	if len(k.errs) > before {
+		return nil
+	}
+	return &VLAN{ID: e.ID, Parent: e.Parent}
+}
+
+func (e *bondEntry) convert(k *checker) *Bond {
+	if e == nil {
+		return nil
+	}
+	before := len(k.errs)
+	b := &Bond{Members: e.Members, Mode: e.Mode, Miimon: defaultMiimon, LACPRate: e.LACPRate, XmitHash: e.XmitHash}
+	if b.Mode == "" {
+		b.Mode = "active-backup" // the one that works with any switch
+	}
+	if e.Miimon != nil {
+		b.Miimon = *e.Miimon
+	}
+	if b.Miimon < 1 || b.Miimon > 60_000 {
+		k.bad("bond.miimon", "%d is not between 1 and 60000 milliseconds", b.Miimon)
+	}
+	k.members(b.Members)
+	k.oneOf("bond.mode", b.Mode, modes)
+	k.oneOf("bond.lacpRate", b.LACPRate, lacpRates)
+	k.oneOf("bond.xmitHash", b.XmitHash, xmitHashes)
+	if b.LACPRate != "" && b.Mode != "802.3ad" {
+		k.bad("bond.lacpRate", "it belongs to mode 802.3ad only")
+	}
+	if b.XmitHash != "" && !slices.Contains(hashed, b.Mode) {
+		k.bad("bond.xmitHash", "it belongs to the modes 802.3ad, balance-xor and balance-tlb only")
+	}
+	if len(k.errs) > before {
+		return nil
+	}
+	b.setDefaults()
+	return b
+}
+
+// setDefaults names the kernel's defaults, so that taking a field out of the
+// file sets it back.
+func (b *Bond) setDefaults() {
+	if b.LACPRate == "" && b.Mode == "802.3ad" {
+		b.LACPRate = "slow"
+	}
+	if b.XmitHash == "" && slices.Contains(hashed, b.Mode) {
+		b.XmitHash = "layer2"
+	}
+}
+
+func (k *checker) members(members []string) {
+	if len(members) == 0 {
+		k.bad("bond.members", "it is missing: the interfaces that make up the bond")
+	}
+	for n, m := range members {
+		if m == "" {
+			k.bad(at("bond.members", n), "it is empty")
+		}
+		if slices.Contains(members[:n], m) {
+			k.bad(at("bond.members", n), "%s is there twice", m)
+		}
+	}
+}
+
+func (k *checker) oneOf(field, s string, choices []string) {
+	if s != "" && !slices.Contains(choices, s) {
+		k.bad(field, "%q is none of %s", s, strings.Join(choices, ", "))
+	}
+}
+
+// check finds what does not fit together between entries. Where two are in
+// conflict the later one, by name, loses.
+func (c *Config) check(where string) []error {
+	var errs []error
+	seen := map[string]string{} // what only one entry may have, and which does
+	for _, key := range slices.Sorted(maps.Keys(c.Interfaces)) {
+		k := &checker{where: where + "." + key}
+		i := c.Interfaces[key]
+		usable := c.checkRelations(k, key, i)
+		c.checkUnique(k, key, i, seen)
+		if len(k.errs) == 0 {
+			continue
+		}
+		errs = append(errs, k.errs...)
+		c.Interfaces[key] = i.fallback()
+		if !usable {
+			delete(c.Interfaces, key)
+		}
+	}
+	return errs
+}
+
+// checkRelations reports whether at least the interface itself can be had.
+func (c *Config) checkRelations(k *checker, key string, i *Interface) bool {
+	if bond := c.BondOf(key); bond != "" {
+		if !i.virtual() && i.hasOwn() {
+			k.bad("", "it is a member of %s and cannot have addresses, routes and the like; move them there", bond)
+		}
+	}
+	before := len(k.errs)
+	if i.VLAN != nil {
+		c.checkParent(k, key, i.VLAN.Parent)
+	}
+	if i.Bond != nil {
+		c.checkMembers(k, key, i.Bond)
+	}
+	return len(k.errs) == before
+}
+
+func (i *Interface) hasOwn() bool {
+	return len(i.Addresses)+len(i.Routes)+len(i.DNS)+len(i.Search)+len(i.NTP)+i.MTU > 0
+}
+
+func (c *Config) checkParent(k *checker, key, parent string) {
+	if bond := c.BondOf(parent); bond != "" {
+		k.bad("vlan.parent", "%s is a member of %s; put the VLAN on %s", parent, bond, bond)
+	}
+	for p, depth := parent, 0; p != ""; depth++ {
+		if p == key || depth > len(c.Interfaces) {
+			k.bad("vlan.parent", "the VLAN would be its own parent")
+			return
+		}
+		i := c.Interfaces[p]
+		if i == nil || i.VLAN == nil {
+			return
+		}
+		p = i.VLAN.Parent
+	}
+}
+
+func (c *Config) checkMembers(k *checker, key string, b *Bond) {
+	for n, m := range b.Members {
+		i := c.Interfaces[m]
+		if m == key || i != nil && i.virtual() {
+			k.bad(at("bond.members", n), "%s is no physical interface", m)
+		}
+		for other, j := range c.Interfaces {
+			if other < key && j.Bond != nil && slices.Contains(j.Bond.Members, m) {
+				k.bad(at("bond.members", n), "%s is already a member of %s", m, other)
+			}
+		}
+	}
+}
+
+func (c *Config) checkUnique(k *checker, key string, i *Interface, seen map[string]string) {
+	claim := func(field, what, words string) {
+		if other, taken := seen[what]; taken {
+			k.bad(field, "%s is already %s", words, other)
+			return
+		}
+		seen[what] = "in the entry " + key
+	}
+	if i.MAC != "" {
+		claim("mac", "mac "+i.MAC, i.MAC)
+	}
+	if i.VLAN != nil {
+		tag := fmt.Sprintf("VLAN %d of %s", i.VLAN.ID, i.VLAN.Parent)
+		claim("vlan", tag, tag)
+	}
+	for n, p := range i.Addresses {
+		claim(at("addresses", n), "address "+p.Addr().String(), p.Addr().String())
+	}
+	for n, r := range i.Routes {
+		if r.Metric != 0 {
+			what := fmt.Sprintf("route to %s with metric %d", r.To, r.Metric)
+			claim(at("routes", n), what, "a "+what)
+		}
+	}
+}

@@ -1,0 +1,448 @@
+//go:build vmtest
+
+// VLANs and bonds, on a kernel that surely has them. The node's end of each
+// cable is in the machine's own network namespace, the other end in one that
+// stands for the network.
+
+package network
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"log"
+	"net"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/insomniacslk/dhcp/dhcpv4"
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// vlab is the service on a node, and the network around it.
+type vlab struct {
+	t    *testing.T
+	dir  string
+	jobs chan func() // to run in the network's namespace
+	fd   int         // that namespace
+
+	mu  sync.Mutex
+	out bytes.Buffer
+}
+
+func (l *vlab) Write(b []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.out.Write(b)
+}
+
+func (l *vlab) log() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.out.String()
+}
+
+func newVLab(t *testing.T) *vlab {
+	l := &vlab{t: t, dir: t.TempDir(), jobs: make(chan func())}
+	ready := make(chan error)
+	go func() {
+		runtime.LockOSThread() // and never unlocked: the thread ends with its namespace
+		err := unix.Unshare(unix.CLONE_NEWNET)
+		if err == nil {
+			l.fd, err = unix.Open("/proc/thread-self/ns/net", unix.O_RDONLY|unix.O_CLOEXEC, 0)
+		}
+		ready <- err
+		for job := range l.jobs {
+			job()
+		}
+	}()
+	if err := <-ready; err != nil {
+		t.Fatalf("make a network: %v", err)
+	}
+	t.Cleanup(func() {
+		unix.Close(l.fd)
+		close(l.jobs)
+		if t.Failed() {
+			t.Logf("the service said:\n%s", l.log())
+		}
+	})
+	return l
+}
+
+// outside runs f in the network.
+func (l *vlab) outside(f func() error) {
+	l.t.Helper()
+	done := make(chan error)
+	l.jobs <- func() { done <- f() }
+	if err := <-done; err != nil {
+		l.t.Fatal(err)
+	}
+}
+
+// cable joins the node's interface with one of the network, "x-" and its name.
+func (l *vlab) cable(node string) {
+	l.t.Helper()
+	attrs := netlink.NewLinkAttrs()
+	attrs.Name = node
+	veth := &netlink.Veth{LinkAttrs: attrs, PeerName: "x-" + node, PeerNamespace: netlink.NsFd(l.fd)}
+	if err := netlink.LinkAdd(veth); err != nil {
+		l.t.Fatalf("make the cable %s: %v", node, err)
+	}
+	l.t.Cleanup(func() { _ = netlink.LinkDel(veth) })
+	l.outside(func() error { return up("x-" + node) })
+}
+
+func up(name string) error {
+	nl, err := netlink.LinkByName(name)
+	if err != nil {
+		return err
+	}
+	return netlink.LinkSetUp(nl)
+}
+
+// serve adds an interface to the network and a DHCP server on it, which has one
+// address to give.
+func (l *vlab) serve(nl netlink.Link, server, client string) {
+	l.t.Helper()
+	l.outside(func() error {
+		if err := netlink.LinkAdd(nl); err != nil {
+			return fmt.Errorf("add %s: %w", nl.Attrs().Name, err)
+		}
+		address, err := netlink.ParseAddr(server)
+		if err != nil {
+			return err
+		}
+		if err := netlink.AddrAdd(nl, address); err != nil {
+			return err
+		}
+		if err := netlink.LinkSetUp(nl); err != nil {
+			return err
+		}
+		conn, err := listenServer(nl.Attrs().Name)
+		if err != nil {
+			return err
+		}
+		l.t.Cleanup(func() { conn.Close() })
+		go answer(conn, address, net.ParseIP(client))
+		return nil
+	})
+}
+
+func listenServer(name string) (net.PacketConn, error) {
+	lc := net.ListenConfig{Control: func(_, _ string, rc syscall.RawConn) error {
+		var err error
+		ctlErr := rc.Control(func(fd uintptr) {
+			err = errors.Join(unix.BindToDevice(int(fd), name), unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_BROADCAST, 1))
+		})
+		return errors.Join(ctlErr, err)
+	}}
+	return lc.ListenPacket(context.Background(), "udp4", ":67")
+}
+
+// answer offers and acknowledges the client's address until conn is closed.
+func answer(conn net.PacketConn, server *netlink.Addr, client net.IP) {
+	buf := make([]byte, 1500)
+	for {
+		n, _, err := conn.ReadFrom(buf)
+		if err != nil {
+			return
+		}
+		m, err := dhcpv4.FromBytes(buf[:n])
+		if err != nil {
+			continue
+		}
+		kind := dhcpv4.MessageTypeOffer
+		if m.MessageType() == dhcpv4.MessageTypeRequest {
+			kind = dhcpv4.MessageTypeAck
+		}
+		reply, err := dhcpv4.NewReplyFromRequest(m, dhcpv4.WithMessageType(kind), dhcpv4.WithYourIP(client),
+			dhcpv4.WithServerIP(server.IP), dhcpv4.WithOption(dhcpv4.OptServerIdentifier(server.IP)),
+			dhcpv4.WithNetmask(server.Mask), dhcpv4.WithLeaseTime(600))
+		if err == nil {
+			_, _ = conn.WriteTo(reply.ToBytes(), &net.UDPAddr{IP: net.IPv4bcast, Port: 68})
+		}
+	}
+}
+
+func (l *vlab) configure(interfaces string) {
+	l.t.Helper()
+	if err := replace(filepath.Join(l.dir, "etc/kios/network.yaml"), []byte("interfaces:\n"+interfaces)); err != nil {
+		l.t.Fatal(err)
+	}
+}
+
+// start starts the service and returns what ends it.
+func (l *vlab) start() (stop func()) {
+	s := &Service{
+		Interfaces: []string{"none"}, // what is not in the file is left alone
+		File:       filepath.Join(l.dir, "etc/kios/network.yaml"),
+		StateDir:   filepath.Join(l.dir, "state"),
+		ResolvConf: filepath.Join(l.dir, "resolv.conf"),
+		ProcSysNet: "/proc/sys/net",
+		Sysfs:      "/sys",
+		Log:        log.New(l, "", 0),
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error)
+	go func() { done <- s.Run(ctx) }()
+	var once sync.Once
+	stop = func() {
+		once.Do(func() {
+			cancel()
+			if err := <-done; err != nil {
+				l.t.Errorf("the service ended: %v", err)
+			}
+			for _, p := range s.ports {
+				p.stop()
+			}
+		})
+	}
+	l.t.Cleanup(stop)
+	return stop
+}
+
+func (l *vlab) eventually(what string, ok func() bool) {
+	l.t.Helper()
+	for deadline := time.Now().Add(10 * time.Second); !ok(); time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			l.t.Fatalf("did not come: %s", what)
+		}
+	}
+}
+
+func (l *vlab) logged(text string) func() bool {
+	return func() bool { return strings.Contains(l.log(), text) }
+}
+
+func exists(name string) bool {
+	_, err := netlink.LinkByName(name)
+	return err == nil
+}
+
+// has reports whether the interface has the address.
+func has(name, address string) bool {
+	nl, err := netlink.LinkByName(name)
+	if err != nil {
+		return false
+	}
+	have, _ := netlink.AddrList(nl, netlink.FAMILY_ALL)
+	for _, a := range have {
+		if a.IPNet.String() == address {
+			return true
+		}
+	}
+	return false
+}
+
+func index(name string) int {
+	nl, err := netlink.LinkByName(name)
+	if err != nil {
+		return -1
+	}
+	return nl.Attrs().Index
+}
+
+// memberOf reports whether the interface belongs to the bond.
+func memberOf(name, bond string) bool {
+	nl, err := netlink.LinkByName(name)
+	return err == nil && nl.Attrs().MasterIndex != 0 && nl.Attrs().MasterIndex == index(bond)
+}
+
+func vlanOf(name string) (id, parent int) {
+	nl, err := netlink.LinkByName(name)
+	if v, ok := nl.(*netlink.Vlan); err == nil && ok {
+		return v.VlanId, v.ParentIndex
+	}
+	return 0, 0
+}
+
+func newAttrs(name string) netlink.LinkAttrs {
+	attrs := netlink.NewLinkAttrs()
+	attrs.Name = name
+	return attrs
+}
+
+// serveVLAN serves DHCP on a VLAN of the network's end of a cable.
+func (l *vlab) serveVLAN(cable string, id int, server, client string) {
+	l.t.Helper()
+	attrs := newAttrs(fmt.Sprintf("x%d", id))
+	l.outside(func() error {
+		attrs.ParentIndex = index("x-" + cable)
+		return nil
+	})
+	l.serve(&netlink.Vlan{LinkAttrs: attrs, VlanId: id, VlanProtocol: netlink.VLAN_PROTOCOL_8021Q}, server, client)
+}
+
+func TestVLAN(t *testing.T) {
+	l := newVLab(t)
+	l.cable("port0")
+	l.serveVLAN("port0", 5, "10.5.0.1/24", "10.5.0.20")
+	l.serveVLAN("port0", 7, "10.7.0.1/24", "10.7.0.20")
+	l.configure("  port0: {dhcp4: false}\n  lan: {vlan: {id: 5, parent: port0}}\n  storage: {vlan: {id: 6, parent: port0}, addresses: [10.6.0.20/24], mtu: 1400}\n" +
+		"  inner: {vlan: {id: 8, parent: lan}, addresses: [10.8.0.20/24]}\n  later: {vlan: {id: 9, parent: port1}, addresses: [10.9.0.20/24]}\n")
+	stop := l.start()
+	l.eventually("an address by DHCP on the VLAN", func() bool { return has("lan", "10.5.0.20/24") })
+	l.eventually("an address of the file on the VLAN", func() bool { return has("storage", "10.6.0.20/24") })
+	l.eventually("a VLAN on a VLAN", func() bool { return has("inner", "10.8.0.20/24") })
+	if nl, err := netlink.LinkByName("storage"); err != nil || nl.Attrs().MTU != 1400 {
+		t.Errorf("the MTU of storage: %+v, %v", nl, err)
+	}
+	l.eventually("a line about the missing parent", l.logged("later: its parent port1 is not there"))
+	l.cable("port1")
+	l.eventually("the VLAN on the late parent", func() bool { return has("later", "10.9.0.20/24") })
+
+	lan := index("lan")
+	l.configure("  port0: {dhcp4: false}\n  lan: {vlan: {id: 5, parent: port0}}\n")
+	l.eventually("the end of VLANs that are not in the file", func() bool { return !exists("storage") && !exists("inner") && !exists("later") })
+	if index("lan") != lan || !has("lan", "10.5.0.20/24") {
+		t.Error("the VLAN that stays in the file was touched")
+	}
+	stop()
+	if !has("lan", "10.5.0.20/24") {
+		t.Error("the end of the service took the VLAN's address")
+	}
+	l.configure("  port0: {dhcp4: false}\n  lan: {vlan: {id: 7, parent: port0}}\n")
+	l.start()
+	l.eventually("the VLAN with another number", func() bool {
+		id, parent := vlanOf("lan")
+		return id == 7 && parent == index("port0") && has("lan", "10.7.0.20/24") && !has("lan", "10.5.0.20/24")
+	})
+}
+
+// An interface that somebody else made is never replaced.
+func TestVLANsNameIsTaken(t *testing.T) {
+	l := newVLab(t)
+	l.cable("port0")
+	l.cable("lan")
+	before := index("lan")
+	l.configure("  lan: {vlan: {id: 5, parent: port0}, addresses: [10.5.0.20/24]}\n")
+	l.start()
+	l.eventually("a line about it", l.logged("lan: there is an interface of that name already, of type veth"))
+	l.configure("  other: {vlan: {id: 5, parent: port0}, addresses: [10.5.0.20/24]}\n")
+	l.eventually("the VLAN under another name", func() bool { return has("other", "10.5.0.20/24") })
+	if index("lan") != before || has("lan", "10.5.0.20/24") {
+		t.Error("the other interface was touched")
+	}
+}
+
+// bonding is what the kernel says about the bond. Not /proc/net: the first thread
+// may be the one that has left this namespace.
+func bonding(name string) string {
+	text, _ := os.ReadFile("/proc/thread-self/net/bonding/" + name)
+	return string(text)
+}
+
+func TestBond(t *testing.T) {
+	l := newVLab(t)
+	bridge := &netlink.Bridge{LinkAttrs: newAttrs("x-br")}
+	l.serve(bridge, "10.1.0.1/24", "10.1.0.20")
+	plug := func(name string) {
+		l.cable(name)
+		l.outside(func() error {
+			nl, err := netlink.LinkByName("x-" + name)
+			if err != nil {
+				return err
+			}
+			return netlink.LinkSetMaster(nl, bridge)
+		})
+	}
+	plug("port0")
+	plug("port1")
+	// First on their own, so that there is something to take away.
+	l.configure("  port0: {addresses: [10.1.0.30/24]}\n  port1: {}\n")
+	l.start()
+	l.eventually("addresses on the ports", func() bool { return has("port0", "10.1.0.30/24") && has("port1", "10.1.0.20/24") })
+
+	l.configure("  bond0: {bond: {members: [port0, port1, port2], miimon: 50}}\n")
+	l.eventually("two members", func() bool { return memberOf("port0", "bond0") && memberOf("port1", "bond0") })
+	l.eventually("an address by DHCP through the bond", func() bool { return has("bond0", "10.1.0.20/24") })
+	if has("port0", "10.1.0.30/24") || has("port1", "10.1.0.20/24") {
+		t.Error("a member has kept its address")
+	}
+	l.eventually("a line about the third", l.logged("bond0: its member port2 is not there; it is added when it appears"))
+	for _, want := range []string{"Bonding Mode: fault-tolerance (active-backup)", "MII Polling Interval (ms): 50", "MII Status: up"} {
+		if got := bonding("bond0"); !strings.Contains(got, want) {
+			t.Errorf("the bond has no %q:\n%s", want, got)
+		}
+	}
+	plug("port2")
+	l.eventually("the late member", func() bool { return memberOf("port2", "bond0") })
+
+	l.outside(func() error {
+		nl, err := netlink.LinkByName("x-port0")
+		if err != nil {
+			return err
+		}
+		return netlink.LinkSetDown(nl)
+	})
+	l.eventually("another active member", func() bool {
+		got := bonding("bond0")
+		return strings.Contains(got, "Currently Active Slave: port1") || strings.Contains(got, "Currently Active Slave: port2")
+	})
+	if strings.Contains(l.log(), "bond0: link is down") {
+		t.Error("the bond went down with one of its members")
+	}
+
+	bond0 := index("bond0")
+	l.configure("  bond0: {bond: {members: [port1, port2], miimon: 50}}\n")
+	l.eventually("the end of a membership", func() bool { return exists("port0") && !memberOf("port0", "bond0") })
+	if index("bond0") != bond0 || !memberOf("port1", "bond0") || !has("bond0", "10.1.0.20/24") {
+		t.Error("the rest of the bond was touched")
+	}
+
+	l.configure("  bond0: {bond: {members: [port1, port2], mode: 802.3ad, lacpRate: fast, xmitHash: layer3+4}, addresses: [10.1.0.40/24], mtu: 1400}\n" +
+		"  lan: {vlan: {id: 5, parent: bond0}, addresses: [10.5.0.20/24]}\n")
+	l.eventually("the other mode", func() bool {
+		got := bonding("bond0")
+		return strings.Contains(got, "Bonding Mode: IEEE 802.3ad") && strings.Contains(got, "LACP rate: fast") &&
+			strings.Contains(got, "Transmit Hash Policy: layer3+4 (1)") && strings.Contains(got, "MII Polling Interval (ms): 100")
+	})
+	l.eventually("its members, its address, its VLAN", func() bool {
+		return memberOf("port1", "bond0") && memberOf("port2", "bond0") && has("bond0", "10.1.0.40/24") && !has("bond0", "10.1.0.20/24") && has("lan", "10.5.0.20/24")
+	})
+	if nl, err := netlink.LinkByName("port1"); err != nil || nl.Attrs().MTU != 1400 {
+		t.Errorf("the MTU of a member: %+v, %v", nl, err)
+	}
+
+	if err := os.Remove(filepath.Join(l.dir, "etc/kios/network.yaml")); err != nil {
+		t.Fatal(err)
+	}
+	l.eventually("the end of the bond", func() bool { return !exists("bond0") && !exists("lan") && exists("port1") })
+}
+
+// Members found by MAC keep being found when the bond has changed that.
+func TestBondOfMembersByMAC(t *testing.T) {
+	l := newVLab(t)
+	l.cable("port0")
+	l.cable("port1")
+	macs := map[string]string{}
+	for _, name := range []string{"port0", "port1"} {
+		nl, err := netlink.LinkByName(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		macs[name] = nl.Attrs().HardwareAddr.String()
+	}
+	l.configure("  left: {mac: '" + macs["port0"] + "'}\n  right: {mac: '" + macs["port1"] + "'}\n  bond0: {bond: {members: [left, right]}, addresses: [10.1.0.20/24]}\n")
+	stop := l.start()
+	ready := func() bool {
+		return memberOf("port0", "bond0") && memberOf("port1", "bond0") && has("bond0", "10.1.0.20/24")
+	}
+	l.eventually("the bond", ready)
+	stop()
+	bond0 := index("bond0")
+	l.start()
+	l.configure("  left: {mac: '" + macs["port0"] + "'}\n  right: {mac: '" + macs["port1"] + "'}\n  bond0: {bond: {members: [left, right]}, addresses: [10.1.0.21/24]}\n")
+	l.eventually("another address", func() bool { return has("bond0", "10.1.0.21/24") })
+	if !memberOf("port0", "bond0") || !memberOf("port1", "bond0") || index("bond0") != bond0 {
+		t.Error("the bond was touched")
+	}
+}
