@@ -16,7 +16,7 @@ test: check build ## everything that checks the project
 
 check: deps ## no root, no virtual machine: format, vet, staticcheck, unit tests
 	@test -z "$$(gofmt -l cmd internal test upstream)" || { gofmt -d cmd internal test upstream; exit 1; }
-	go vet ./... && go vet -tags e2e ./test/e2e && go vet -tags vm ./test/vm && go vet -tags vmtest ./...
+	go vet ./... && go vet -tags e2e ./test/e2e && go vet -tags vm ./... && go vet -tags vmtest ./... && go vet -tags netns ./... && go vet -tags root ./...
 	go run $(STATICCHECK) ./...
 	CGO_ENABLED=1 go test -race ./...
 
@@ -28,12 +28,14 @@ upstreamtest: ## tests of our mains and plugins around the upstream programs
 	cd upstream/containerd && go test -trimpath -tags urfave_cli_no_docs,no_tracing,grpcnotrace ./...
 	cd upstream/kubelet && go test -trimpath -tags selinux,notest,grpcnotrace ./...
 
-vmtest: ## unit tests that need root: in a small machine, and DHCP in network namespaces
+vmtest: ## unit tests that need root: in small machines, in network namespaces, on loop devices
 	go test -count=1 -tags vm -timeout 20m -v ./test/vm
-	go test -count=1 -tags netns ./internal/network
+	go test -count=1 -tags vm -timeout 20m ./internal/datadisk
+	go test -count=1 -tags root ./internal/datadisk
+	go test -count=1 -tags netns ./internal/network ./internal/dhcp6 ./internal/ndisc ./internal/chrony
 
 e2e: ## boots of the real thing
-	go test -count=1 -tags e2e -timeout 40m -v ./test/e2e
+	go test -count=1 -tags e2e -timeout 60m -v ./test/e2e
 
 reproduce: build ## build everything twice, in two directories, and compare
 	$(KIOS) reproduce --kernel

@@ -33,7 +33,7 @@ type System struct {
 // Sample is what one boot showed.
 type Sample struct {
 	Running time.Duration // from power-on to the first line of the pod's process
-	Used    int64         // bytes: MemTotal - MemAvailable, ten seconds later
+	Used    int64         // bytes: MemTotal - MemAvailable, thirty seconds later
 }
 
 var (

@@ -112,8 +112,9 @@ type Store interface {
 	Has(ctx context.Context, id digest.Digest) (bool, error)
 	// Import imports the archive at path, and returns the names of its images.
 	Import(ctx context.Context, path string, id digest.Digest) (names []string, err error)
-	// Place makes the images of the OS known, which stay in the directory dir.
-	Place(ctx context.Context, dir string) (names []string, changed bool, err error)
+	// Place makes images of the OS known, which stay in the directory dir, and
+	// tells whether any was not.
+	Place(ctx context.Context, dir string, names []string) (changed bool, err error)
 }
 
 // Importer imports archives and knows which are still to come.
@@ -186,19 +187,26 @@ func (im *Importer) wake() {
 
 // scan lists the archives, with what is known about each at little cost.
 func (im *Importer) scan(ctx context.Context, dirs []string) {
-	var found []*archive
+	var found, last []*archive
 	for _, path := range list(dirs) {
-		inspect := inspect
+		var a, rest *archive
+		var err error
 		if isLayout(path) {
-			inspect = inspectLayout
+			a, rest, err = inspectLayout(path, im.sandbox)
+		} else {
+			a, err = inspect(path)
 		}
-		a, err := inspect(path)
 		if err != nil {
 			im.failed(ctx, path, err)
 			continue
 		}
 		found = append(found, a)
+		if rest != nil {
+			// The pods of the OS let others go first; so do their images.
+			last = append(last, rest)
+		}
 	}
+	found = append(found, last...)
 	im.mu.Lock()
 	defer im.mu.Unlock()
 	im.pending, im.scanned = found, true
@@ -236,12 +244,12 @@ func isArchive(name string) bool {
 // place makes the images of the OS known.
 func (im *Importer) place(ctx context.Context, a *archive) {
 	begin := time.Now()
-	names, changed, err := im.store.Place(ctx, a.path)
-	if err != nil && ctx.Err() == nil {
+	changed, err := im.store.Place(ctx, a.path, a.names)
+	switch {
+	case err != nil && ctx.Err() == nil:
 		im.failed(ctx, a.path, err)
-	}
-	if changed {
-		im.imported(ctx, a.path, names, time.Since(begin))
+	case err == nil && changed:
+		im.imported(ctx, a.path, a.names, time.Since(begin))
 	}
 }
 

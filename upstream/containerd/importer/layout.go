@@ -1,6 +1,7 @@
 package importer
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -50,15 +51,27 @@ func isLayout(dir string) bool {
 	return err == nil
 }
 
-// inspectLayout reads the names of a layout's images.
-func inspectLayout(dir string) (*archive, error) {
+// inspectLayout reads the names of a layout's images. It returns the sandbox's
+// image, for which every pod waits, and the rest, which can come later.
+func inspectLayout(dir, sandbox string) (first, rest *archive, err error) {
 	text, err := os.ReadFile(filepath.Join(dir, ocispec.ImageIndexFile))
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	c := contents{index: text}
 	names, err := c.layoutNames()
-	return &archive{path: dir, layout: true, id: digest.FromBytes(text), names: names}, err
+	if err != nil {
+		return nil, nil, err
+	}
+	first, rest = &archive{path: dir, layout: true}, &archive{path: dir, layout: true}
+	for _, name := range names {
+		to := rest
+		if name == sandbox {
+			to = first
+		}
+		to.names = append(to.names, name)
+	}
+	return first, rest, nil
 }
 
 // bundled is an image of a layout.
@@ -71,26 +84,49 @@ type bundled struct {
 	chains           []digest.Digest // what the snapshots are called
 }
 
-// Place makes the images of the layout in dir known, and forgets those of
-// another version of the OS. It reports whether anything was new.
-func (s *store) Place(ctx context.Context, dir string) (names []string, changed bool, err error) {
+// Place makes those images of the layout in dir known that have one of the
+// names, and forgets those of another version of the OS. It reports whether
+// anything was new.
+func (s *store) Place(ctx context.Context, dir string, names []string) (changed bool, err error) {
 	ctx = inK8s(ctx)
 	all, err := readLayout(dir)
 	if err != nil {
-		return nil, false, err
+		return false, err
 	}
 	var errs []error
+	var missing []*bundled
 	for _, b := range all {
-		isNew, err := s.placeImage(ctx, dir, b)
-		if err != nil {
-			errs = append(errs, fmt.Errorf("image %s: %w", b.name, err))
+		if !slices.Contains(names, b.name) {
 			continue
 		}
-		changed = changed || isNew
-		names = append(names, b.name)
+		ok, err := s.isPlaced(ctx, dir, b)
+		if !ok {
+			missing = append(missing, b)
+		}
+		errs = append(errs, err)
 	}
-	errs = append(errs, s.forget(ctx, all))
-	return names, changed, errors.Join(errs...)
+	errs = append(errs, s.place(ctx, missing), s.forget(ctx, all))
+	return len(missing) > 0, errors.Join(errs...)
+}
+
+// place records images whose layers are mounted. A lease protects what they
+// consist of until their names do.
+func (s *store) place(ctx context.Context, all []*bundled) error {
+	if len(all) == 0 {
+		return nil
+	}
+	ctx, release, err := s.client.WithLease(ctx, leases.WithRandomID(), leases.WithExpiration(time.Hour))
+	if err != nil {
+		return err
+	}
+	defer release(context.WithoutCancel(ctx))
+	var errs []error
+	for _, b := range all {
+		if err := s.placeImage(ctx, b); err != nil {
+			errs = append(errs, fmt.Errorf("image %s: %w", b.name, err))
+		}
+	}
+	return errors.Join(errs...)
 }
 
 func readLayout(dir string) ([]*bundled, error) {
@@ -172,35 +208,27 @@ func mountLayer(file, target string) error {
 	return nil
 }
 
-// placeImage mounts the image's layers, and records the image unless that was
-// done in an earlier boot.
-func (s *store) placeImage(ctx context.Context, dir string, b *bundled) (isNew bool, err error) {
+func (s *store) placeImage(ctx context.Context, b *bundled) error {
+	if err := s.writeBlobs(ctx, b); err != nil {
+		return err
+	}
+	for i := range b.layers {
+		if err := s.link(ctx, b, i); err != nil {
+			return err
+		}
+	}
+	// One record is enough: nobody asks for these images by their digests.
+	return s.record(ctx, images.Image{Name: b.name, Target: b.target, Labels: map[string]string{osLabel: "1"}})
+}
+
+// isPlaced mounts the layers of an image, and reports whether all that
+// placeImage makes is there and right, from an earlier boot.
+func (s *store) isPlaced(ctx context.Context, dir string, b *bundled) (bool, error) {
 	for _, l := range b.layers {
 		if err := s.mountLayer(blobPath(dir, l), s.mountPoint(l)); err != nil {
 			return false, err
 		}
 	}
-	if ok, err := s.isPlaced(ctx, b); ok || err != nil {
-		return false, err
-	}
-	ctx, release, err := s.client.WithLease(ctx, leases.WithRandomID(), leases.WithExpiration(time.Hour))
-	if err != nil {
-		return false, err
-	}
-	defer release(context.WithoutCancel(ctx))
-	if err := s.writeBlobs(ctx, b); err != nil {
-		return false, err
-	}
-	for i := range b.layers {
-		if err := s.link(ctx, b, i); err != nil {
-			return false, err
-		}
-	}
-	return true, s.name(ctx, images.Image{Name: b.name, Target: b.target, Labels: map[string]string{osLabel: "1"}})
-}
-
-// isPlaced reports whether all that placeImage makes is there and right.
-func (s *store) isPlaced(ctx context.Context, b *bundled) (bool, error) {
 	i, err := s.client.ImageService().Get(ctx, b.name)
 	if errdefs.IsNotFound(err) {
 		return false, nil
@@ -255,13 +283,18 @@ func (s *store) writeBlobs(ctx context.Context, b *bundled) error {
 	} {
 		cs := s.client.ContentStore()
 		labels := map[string]string{blob.label: blob.value}
-		err := content.WriteBlob(ctx, cs, "kios-"+blob.desc.Digest.Encoded(), strings.NewReader(string(blob.data)), blob.desc, content.WithLabels(labels))
+		if info, err := cs.Info(ctx, blob.desc.Digest); err == nil { // from an archive, say
+			if info.Labels[blob.label] == blob.value {
+				continue
+			}
+			if _, err := cs.Update(ctx, content.Info{Digest: blob.desc.Digest, Labels: labels}, "labels."+blob.label); err != nil {
+				return fmt.Errorf("label %s: %w", blob.desc.Digest, err)
+			}
+			continue
+		}
+		err := content.WriteBlob(ctx, cs, "kios-"+blob.desc.Digest.Encoded(), bytes.NewReader(blob.data), blob.desc, content.WithLabels(labels))
 		if err != nil {
 			return fmt.Errorf("store %s: %w", blob.desc.Digest, err)
-		}
-		// Labels are not written if the blob was there.
-		if _, err := cs.Update(ctx, content.Info{Digest: blob.desc.Digest, Labels: labels}, "labels."+blob.label); err != nil {
-			return fmt.Errorf("label %s: %w", blob.desc.Digest, err)
 		}
 	}
 	return nil

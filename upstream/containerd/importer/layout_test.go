@@ -111,9 +111,9 @@ func TestPlace(t *testing.T) {
 	dir := layoutOf(t, map[string][]string{"kios.local/system:1": {"system"}, "kios.local/time:1": {"system", "chrony"}})
 	place := func(wantChanged bool) {
 		t.Helper()
-		names, changed, err := s.Place(t.Context(), dir)
-		if err != nil || changed != wantChanged || len(names) != 2 {
-			t.Fatalf("Place = %v, %v, %v, want changed %v", names, changed, err, wantChanged)
+		changed, err := s.Place(t.Context(), dir, []string{"kios.local/system:1", "kios.local/time:1"})
+		if err != nil || changed != wantChanged {
+			t.Fatalf("Place = %v, %v, want changed %v", changed, err, wantChanged)
 		}
 		checkLinks(t, s, "system", "chrony")
 		if diff := cmp.Diff([]string{"kios.local/system:1", "kios.local/time:1"}, imageNames(t, s)); diff != "" {
@@ -140,7 +140,7 @@ func TestPlaceForgetsOtherVersions(t *testing.T) {
 	for version := range 3 {
 		name := fmt.Sprintf("kios.local/system:%d", version)
 		dir := layoutOf(t, map[string][]string{name: {fmt.Sprint("system ", version)}, "kios.local/pause:1": {"pause"}})
-		if _, changed, err := s.Place(t.Context(), dir); err != nil || !changed {
+		if changed, err := s.Place(t.Context(), dir, []string{name, "kios.local/pause:1"}); err != nil || !changed {
 			t.Fatalf("Place of version %d = %v, %v", version, changed, err)
 		}
 		if diff := cmp.Diff([]string{"kios.local/pause:1", name}, imageNames(t, s)); diff != "" {
@@ -155,8 +155,18 @@ func TestPlaceKeepsTheOthersWhenOneIsBroken(t *testing.T) {
 	if err := os.Remove(blobPath(dir, digest.FromString("a"))); err != nil {
 		t.Fatal(err)
 	}
-	names, _, err := s.Place(t.Context(), dir)
-	if err == nil || len(names) != 1 || names[0] != "kios.local/b:1" {
-		t.Errorf("Place = %v, %v, want b and an error about a", names, err)
+	if _, err := s.Place(t.Context(), dir, []string{"kios.local/a:1", "kios.local/b:1"}); err == nil {
+		t.Error("a layer is missing, and Place does not say so")
+	}
+	if _, err := s.client.ImageService().Get(inK8s(t.Context()), "kios.local/b:1"); err != nil {
+		t.Errorf("the sound image: %v", err)
+	}
+}
+
+func TestInspectLayout(t *testing.T) {
+	dir := layoutOf(t, map[string][]string{"kios.local/pause:1": {"p"}, "kios.local/a:1": {"a"}, "kios.local/b:1": {"b"}})
+	first, rest, err := inspectLayout(dir, "kios.local/pause:1")
+	if err != nil || !slices.Equal(first.names, []string{"kios.local/pause:1"}) || !slices.Equal(rest.names, []string{"kios.local/a:1", "kios.local/b:1"}) {
+		t.Errorf("inspectLayout = %v, %v, %v", first, rest, err)
 	}
 }

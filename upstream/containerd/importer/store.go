@@ -220,12 +220,8 @@ func (s *store) name(ctx context.Context, i images.Image) error {
 			refs = append(refs, byDigest)
 		}
 	}
-	labels := map[string]string{}
-	if i.Labels[osLabel] != "" {
-		labels[osLabel] = i.Labels[osLabel]
-	}
 	for _, ref := range refs {
-		if err := s.record(ctx, images.Image{Name: ref, Target: i.Target, Labels: labels}); err != nil {
+		if err := s.record(ctx, images.Image{Name: ref, Target: i.Target}); err != nil {
 			return err
 		}
 	}

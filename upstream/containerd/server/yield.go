@@ -24,8 +24,9 @@ const maxYield = 9
 // The times of yielding are measured in the time that the start of containerd
 // took: 0.1 s on most machines, 2 s on an emulated one.
 const (
-	settle = 0.15 // for so long nobody with a smaller number starts anything
-	bound  = 4    // and after so long it is the pod's turn in any case
+	settle = 0.5  // for so long no pod without a number starts anything
+	short  = 0.15 // the same, for pods with a smaller number: they are known to come
+	bound  = 10   // after so long it is the pod's turn in any case
 	booted = 60   // after so long a node does not boot any more
 )
 
@@ -35,7 +36,7 @@ type yielding struct {
 
 	mu      sync.Mutex
 	pace    time.Duration     // how long its start took
-	busy    [maxYield + 1]int // calls that start something, by number
+	busy    [maxYield + 1]int // pods that wait, and calls that start something, by number
 	last    [maxYield + 1]time.Time
 	numbers map[string]int // of containers that are to be started
 	changed chan struct{}
@@ -86,8 +87,13 @@ func yieldOf(pod *runtime.PodSandboxConfig) int {
 
 // wait returns when it is the turn of a pod with the number.
 func (y *yielding) wait(ctx context.Context, number int) {
+	if number == 0 {
+		return
+	}
+	y.begin(number)
+	defer y.end(number)
 	arrived := time.Now()
-	for number > 0 {
+	for {
 		left, changed := y.left(number, arrived, time.Now())
 		if left <= 0 {
 			return
@@ -97,7 +103,7 @@ func (y *yielding) wait(ctx context.Context, number int) {
 		case <-changed:
 		case <-timer.C:
 		case <-ctx.Done():
-			number = 0
+			return
 		}
 		timer.Stop()
 	}
@@ -112,20 +118,27 @@ func (y *yielding) left(number int, arrived, now time.Time) (time.Duration, <-ch
 		return 0, nil
 	}
 	end := arrived.Add(bound * y.pace)
-	quiet := arrived
+	turn := arrived.Add(y.times(settle))
 	for n := range number {
 		if y.busy[n] > 0 {
 			return end.Sub(now), y.changed
 		}
-		if y.last[n].After(quiet) {
-			quiet = y.last[n]
+		calm := y.last[n].Add(y.times(short))
+		if n == 0 {
+			calm = y.last[n].Add(y.times(settle))
+		}
+		if calm.After(turn) {
+			turn = calm
 		}
 	}
-	calm := quiet.Add(time.Duration(settle * float64(y.pace)))
-	if calm.After(end) {
-		calm = end
+	if turn.After(end) {
+		turn = end
 	}
-	return calm.Sub(now), y.changed
+	return turn.Sub(now), y.changed
+}
+
+func (y *yielding) times(factor float64) time.Duration {
+	return time.Duration(factor * float64(y.pace))
 }
 
 func (y *yielding) begin(number int) {

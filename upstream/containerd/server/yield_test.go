@@ -69,12 +69,14 @@ func TestLeft(t *testing.T) {
 	check("nobody else", 1, 2, 2, settle*2)
 	y.busy[0] = 1
 	check("another is busy", 1, 2, 3, bound*2-1)
-	check("another is busy for too long", 1, 2, 10, 0)
+	check("another is busy for too long", 1, 2, 22, 0)
 	y.busy[0], y.last[0] = 0, at(3)
 	check("another has done something", 1, 2, 3.1, settle*2-0.1)
 	y.busy[1] = 1
 	check("an equal is busy", 1, 2, 3.1, settle*2-0.1)
 	check("a smaller number is busy", 2, 2, 3.1, bound*2-1.1)
+	y.busy[1], y.last[1] = 0, at(5)
+	check("a smaller number has done something", 2, 2, 5.1, short*2-0.1)
 	check("the boot is over", 2, 130, 130, 0)
 }
 
