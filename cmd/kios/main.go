@@ -13,6 +13,8 @@ import (
 )
 
 func main() {
+	// What is built must not depend on who builds it.
+	syscall.Umask(0o022)
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
 	if err := newRootCommand().ExecuteContext(ctx); err != nil {

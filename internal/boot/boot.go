@@ -59,7 +59,7 @@ func bootSteps() []Step {
 		{"host-clock", false, (*Node).shareClock, nil, ""},
 		{"mounts", false, nil, (*Node).unmountAll, ""},
 		{"tmpfs", true, (*Node).mountTmpfs, nil, kernelRemedy},
-		{"data-partition", false, (*Node).mountData, nil, ""},
+		{"data-partition", false, (*Node).findAndMapData, nil, ""},
 		{"etc", false, (*Node).mountEtc, nil, ""},
 		{"shared-mounts", false, (*Node).shareMounts, nil, ""},
 		{"logs", false, (*Node).startLogs, (*Node).stopLogs, ""},
@@ -121,6 +121,7 @@ type Node struct {
 	said    map[string]bool     // by complain
 
 	data      data
+	tried     map[string]bool // devices that takeData has moved onto
 	machineID string
 	hostname  string
 	pair      certificate
@@ -138,6 +139,7 @@ func New() *Node {
 		signals:  make(chan os.Signal, 8),
 		crashed:  make(chan error, 1),
 		requests: make(chan request),
+		tried:    map[string]bool{},
 		said:     map[string]bool{},
 	}
 }

@@ -65,10 +65,10 @@ var places = []place{
 
 const podsDir = "/var/lib/kubelet/pods"
 
-// mountData finds the data partition and puts its directories in their places.
+// findAndMapData finds the data partition and puts its directories in their places.
 // Whatever is wrong with it, the places exist afterwards, in memory then. It
 // never formats, and changes nothing on a partition that it cannot mount.
-func (n *Node) mountData() error {
+func (n *Node) findAndMapData() error {
 	err := n.attachData()
 	if err != nil {
 		n.data = data{}

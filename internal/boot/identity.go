@@ -57,7 +57,9 @@ func (n *Node) setHostname() error {
 	if err != nil && !errors.Is(err, identity.ErrEmpty) {
 		n.complain("%s is not used: %v; the node is called %s", file, err, name)
 	}
+	n.mu.Lock()
 	n.hostname = name
+	n.mu.Unlock()
 	if err := unix.Sethostname([]byte(name)); err != nil {
 		return fmt.Errorf("set the host name %s: %w", name, err)
 	}
@@ -132,18 +134,18 @@ const pki = "/var/lib/kubelet/pki"
 func (n *Node) ensureCertificate() error {
 	n.pair.files = pairIn(pki)
 	n.pair.clientCA = n.clientCA()
+	names := append([]string{n.hostname, "localhost", "127.0.0.1", "::1"}, n.nodeIPs()...)
 	err := n.pair.files.Check()
-	if err == nil {
+	if err == nil && !n.pair.files.Outdated(names) {
 		return nil
 	}
-	if !errors.Is(err, fs.ErrNotExist) {
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		n.complain("the kubelet's serving certificate is replaced, the old files are kept as %s.bad and %s.bad: %v",
 			n.pair.files.Cert, n.pair.files.Key, err)
 		if err := n.pair.files.SetAside(); err != nil {
 			n.Log.Warn("keep the old certificate: %v", err)
 		}
 	}
-	names := append([]string{n.hostname, "localhost", "127.0.0.1", "::1"}, n.nodeIPs()...)
 	ca := n.signer()
 	err = n.pair.files.Make(names, ca)
 	if err == nil {

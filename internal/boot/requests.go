@@ -6,10 +6,12 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 
 	"kios/internal/control"
 	"kios/internal/identity"
 	"kios/internal/kubeletargs"
+	"kios/internal/mount"
 )
 
 // offeredHostname holds the name that the network offered. It is on the data
@@ -52,7 +54,8 @@ func (n *Node) fulfil(r control.Request) (refusal, failure error) {
 // takeHostname gives the node the name that the network offers, unless
 // /etc/hostname has one. The kubelet learns its name when it starts, so it is
 // started again; that restarts the static pods whose manifests have no
-// metadata.uid (docs/decisions/0012), and happens once in the life of a node.
+// metadata.uid (docs/decisions/0012), and happens whenever the network has
+// another name than before.
 func (n *Node) takeHostname(offer string) error {
 	name, err := identity.ParseHostname(offer)
 	if err != nil {
@@ -65,19 +68,26 @@ func (n *Node) takeHostname(offer string) error {
 	if name == "localhost" || strings.HasPrefix(name, "localhost.") {
 		return nil
 	}
-	if name == n.hostname {
+	if name == n.name() {
 		return nil
 	}
 	files := kubeletargs.Files{Root: "/"}
 	if !files.Standalone() {
-		return fmt.Errorf("the node is known to its cluster as %s and keeps that name; write the name into /etc/hostname to change it", n.hostname)
+		return fmt.Errorf("the node is known to its cluster as %s and keeps that name; write the name into /etc/hostname to change it", n.name())
 	}
 	if err := replaceFile(offeredHostname, name+"\n", 0o644); err != nil {
 		return fmt.Errorf("keep the name: %w", err)
 	}
-	n.Log.Notice("the network calls this node %s, not %s any more; the kubelet starts again", name, n.hostname)
+	n.Log.Notice("the network calls this node %s, not %s any more; the kubelet starts again", name, n.name())
 	n.kubelet.Restart(daemonBound)
 	return nil
+}
+
+// name is the node's. The kubelet's goroutine sets it, too.
+func (n *Node) name() string {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.hostname
 }
 
 // hostnameText returns the text that names the node, and the file that it is
@@ -96,25 +106,66 @@ func hostnameText() (text, file string, err error) {
 // or was not sound, when it booted: everything that runs is stopped in the order
 // of a power-off, and started again in that of a boot.
 func (n *Node) takeData(device string) (refusal, failure error) {
-	if n.data.device != "" {
+	switch {
+	case n.data.device != "":
 		return fmt.Errorf("the node has the data partition %s already", n.data.device), nil
-	}
-	if n.options.DataPart == "none" {
+	case n.options.DataPart == "none":
 		return errors.New("datapart=none on the kernel command line forbids it"), nil
+	case n.tried[device]:
+		return fmt.Errorf("%s was tried in this boot, and the node could not stay on it: see the kernel's log", device), nil
 	}
-	if err := n.seedData(device); err != nil {
+	if err := tryData(device); err != nil {
 		return err, nil
 	}
 	n.Log.Notice("moving onto the data partition %s: pods and daemons start again", device)
+	n.tried[device] = true // once: or a node would stop everything over and over
+	// Nobody writes to /etc any more when what is in it is copied.
+	n.rewind("logs")
+	if err := n.seedData(device); err != nil {
+		n.Log.Error("not everything that was written since the boot is on %s: %v", device, err)
+	}
 	first := n.rewind("mounts")
-	// What daemons kept about containers that are gone.
+	n.forgetContainers()
+	n.options.DataPart = device
+	return nil, n.forward(first)
+}
+
+// forgetContainers removes what daemons kept about containers that are gone,
+// unless one of them is still mounted.
+func (n *Node) forgetContainers() {
+	infos, err := mount.List()
+	if err != nil || len(mount.Below(infos, "/run/containerd")) > 0 {
+		n.Log.Warn("the state of containers that are gone stays: some are still mounted (%v)", err)
+		return
+	}
 	for _, dir := range []string{"/run/containerd", "/run/runc"} {
 		if err := os.RemoveAll(dir); err != nil {
 			n.Log.Warn("remove the state of before: %v", err)
 		}
 	}
-	n.options.DataPart = device
-	return nil, n.forward(first)
+}
+
+// tryData finds out whether a partition can be used, before anything is stopped.
+func tryData(device string) error {
+	if err := demandSound(device); err != nil {
+		return err
+	}
+	readOnly, err := mountData(device)
+	if err != nil {
+		return err
+	}
+	unmountData()
+	if readOnly {
+		return fmt.Errorf("%s is read-only", device)
+	}
+	return nil
+}
+
+func mountData(device string) (readOnly bool, err error) {
+	if err := os.MkdirAll(dataDir, 0o700); err != nil {
+		return false, err
+	}
+	return mountExt4(device, dataDir)
 }
 
 // rewind stops what the steps after the named one have started, and that one's,
@@ -141,25 +192,20 @@ func (n *Node) rewind(name string) (first int) {
 // seedData puts on a new partition what was written to /etc since the boot, and
 // the kubelet's keys, as far as the partition has none of its own.
 func (n *Node) seedData(device string) error {
-	if err := os.MkdirAll(dataDir, 0o700); err != nil {
-		return err
-	}
-	readOnly, err := mountExt4(device, dataDir)
-	if err != nil {
+	if _, err := mountData(device); err != nil {
 		return err
 	}
 	defer unmountData()
-	if readOnly {
-		return fmt.Errorf("%s is read-only", device)
+	copies := map[string]string{etcDir: "meta/etc", pki: "data/lib/kubelet/pki"}
+	if (kubeletargs.Files{Root: filepath.Join(dataDir, "meta")}).Standalone() {
+		// A node that its cluster knows keeps the name that it has there.
+		copies[offeredHostname] = "meta/hostname"
 	}
 	var errs []error
-	for from, to := range map[string]string{etcDir: "meta/etc", pki: "data/lib/kubelet/pki", offeredHostname: "meta/hostname"} {
+	for from, to := range copies {
 		errs = append(errs, copyMissing(filepath.Join(dataDir, to), from))
 	}
-	if err := errors.Join(errs...); err != nil {
-		n.Log.Error("not everything that was written since the boot is on %s: %v", device, err)
-	}
-	return nil
+	return errors.Join(errs...)
 }
 
 // copyMissing copies a file, or a directory with all below it, unless it is
@@ -190,20 +236,33 @@ func copyMissing(to, from string) error {
 		if err != nil {
 			return err
 		}
-		return os.Symlink(target, to)
+		return errors.Join(os.Symlink(target, to), takeOwner(to, info))
 	}
 	text, err := os.ReadFile(from)
 	if err != nil {
 		return err
 	}
-	return replaceFile(to, string(text), info.Mode().Perm())
+	return errors.Join(replaceFile(to, string(text), info.Mode().Perm()), takeOwner(to, info))
+}
+
+// takeOwner gives a copy the owner of the original.
+func takeOwner(path string, original os.FileInfo) error {
+	st, ok := original.Sys().(*syscall.Stat_t)
+	if !ok {
+		return nil
+	}
+	return os.Lchown(path, int(st.Uid), int(st.Gid))
 }
 
 func copyMissingDir(to, from string, info os.FileInfo) error {
 	if err := os.MkdirAll(filepath.Dir(to), 0o700); err != nil {
 		return err
 	}
-	if err := os.Mkdir(to, info.Mode().Perm()); err != nil && !errors.Is(err, os.ErrExist) {
+	err := os.Mkdir(to, info.Mode().Perm())
+	if err == nil {
+		err = takeOwner(to, info)
+	}
+	if err != nil && !errors.Is(err, os.ErrExist) {
 		return err
 	}
 	entries, err := os.ReadDir(from)

@@ -121,7 +121,7 @@ func (b *Builder) SystemPods() ([]string, error) {
 // late from the network, which the pod itself brings (docs/decisions/0012).
 func withUID(manifest []byte) []byte {
 	sum := sha256.Sum256(manifest)
-	return bytes.Replace(manifest, []byte("\nmetadata:\n"), fmt.Appendf(nil, "\nmetadata:\n  uid: %x\n", sum[:16]), 1)
+	return bytes.Replace(manifest, []byte("\nmetadata:\n"), fmt.Appendf(nil, "\nmetadata:\n  uid: \"%x\"\n", sum[:16]), 1)
 }
 
 // imageName completes the short name of an image of the OS.

@@ -29,7 +29,13 @@ func (s *Service) repair(ctx context.Context, node string, w wishes) error {
 			return err
 		}
 	}
-	return s.move(ctx, node)
+	err = s.move(ctx, node)
+	if err != nil && !w.repair {
+		// Nothing here changes what is wrong with it.
+		s.Log.Printf("the data partition %s is not used: %v", node, err)
+		return nil
+	}
+	return err
 }
 
 // check runs e2fsck and reports whether the file system is sound afterwards.

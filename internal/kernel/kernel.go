@@ -148,5 +148,6 @@ func build(ctx context.Context, log *progress.Log, src debian.Deb, opts []option
 		return err
 	}
 	step = log.Start("collect the kernel")
-	return step.End(t.install(ctx, out))
+	err = t.install(ctx, out)
+	return step.End(errors.Join(err, os.Remove(filepath.Join(t.dir, keyFile))))
 }

@@ -22,6 +22,8 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"time"
 )
 
@@ -169,6 +171,19 @@ func (p Pair) Make(names []string, ca *CA) error {
 	return p.write(cert, der)
 }
 
+// Outdated reports whether the certificate is one that Make made, and lacks a
+// name of the node: its name has changed since. Somebody else's never is.
+func (p Pair) Outdated(names []string) bool {
+	cert, err := ReadCert(p.Cert)
+	if err != nil || !strings.HasPrefix(cert.Subject.CommonName, "system:node:") || !cert.NotAfter.Equal(forever) {
+		return false
+	}
+	return slices.ContainsFunc(names, func(name string) bool { return cert.VerifyHostname(name) != nil })
+}
+
+// forever is the end of the certificates that Make makes.
+var forever = time.Date(9999, 12, 31, 23, 59, 59, 0, time.UTC)
+
 // newTemplate has no end and a beginning in the past: the clock of a machine
 // without a battery is wrong until a pod has set it.
 func newTemplate(names []string) *x509.Certificate {
@@ -177,7 +192,7 @@ func newTemplate(names []string) *x509.Certificate {
 		SerialNumber: serial,
 		Subject:      pkix.Name{CommonName: "system:node:" + names[0], Organization: []string{"system:nodes"}},
 		NotBefore:    time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC),
-		NotAfter:     time.Date(9999, 12, 31, 23, 59, 59, 0, time.UTC),
+		NotAfter:     forever,
 		KeyUsage:     x509.KeyUsageDigitalSignature,
 		ExtKeyUsage:  []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
 	}

@@ -67,7 +67,7 @@ type Daemon struct {
 	process  *reap.Process
 	started  time.Time
 	restarts int
-	asked    bool // Restart ended the process
+	asked    bool // Restart ended the process, or wants another
 
 	stopping chan struct{}
 	stopped  chan struct{} // closed when Run returns
@@ -109,7 +109,7 @@ func (d *Daemon) wait(failures int) int {
 	d.mu.Lock()
 	d.process = nil
 	asked := d.asked
-	d.asked = false
+	d.asked = false // what is started now is what Restart wants
 	d.mu.Unlock()
 	if asked {
 		return 0
@@ -175,6 +175,9 @@ func (d *Daemon) start() error {
 	}
 	d.process, d.started = p, time.Now()
 	d.setOOMScore(p.Pid)
+	if d.asked { // while Prepare ran: once more
+		p.Signal(unix.SIGTERM)
+	}
 	return nil
 }
 
@@ -249,10 +252,10 @@ func (d *Daemon) Stop(bound time.Duration) error {
 func (d *Daemon) Restart(bound time.Duration) {
 	d.mu.Lock()
 	p := d.process
-	d.asked = p != nil
+	d.asked = true
 	d.mu.Unlock()
 	if p == nil {
-		return // is about to be started
+		return // it is about to be started, perhaps with what was true before: see start
 	}
 	p.Signal(unix.SIGTERM)
 	select {

@@ -210,9 +210,13 @@ func TestDataPartitionIsRepaired(t *testing.T) {
 	n := prepare(t, setup{memory: 1024})
 	f, err := os.OpenFile(n.disk, os.O_RDWR, 0)
 	n.must(err)
-	state := int64(n.findData(f).FirstLBA)*512 + 1024 + 0x3a
-	_, err = f.WriteAt([]byte{3, 0}, state) // EXT4_VALID_FS | EXT4_ERROR_FS
-	n.must(errors.Join(err, f.Close()))
+	start := int64(n.findData(f).FirstLBA) * 512
+	n.must(f.Close())
+	// EXT4_VALID_FS | EXT4_ERROR_FS, and the superblock's checksum after it.
+	fs := fmt.Sprintf("%s?offset=%d", n.disk, start)
+	if out, err := exec.Command("debugfs", "-w", "-R", "set_super_value state 3", fs).CombinedOutput(); err != nil {
+		t.Fatalf("debugfs: %v\n%s", err, out)
+	}
 	n.start()
 	n.expect(`the file system of the data partition /dev/vda2 has errors`)
 	n.expect(`moving onto the data partition /dev/vda2`)

@@ -20,6 +20,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -43,7 +44,9 @@ const ID = "kios-import"
 // config is the plugin's section of the configuration file.
 type config struct {
 	// Directories are searched for archives, in this order, by name in each. A
-	// later archive wins when two bring an image of the same name.
+	// later archive wins when two bring an image of the same name. The first
+	// directory may be an OCI image layout instead, with the images of the OS,
+	// over which every plain archive wins.
 	Directories []string `toml:"directories"`
 	// Snapshotter is where images are unpacked. It must be CRI's.
 	Snapshotter string `toml:"snapshotter"`
@@ -206,6 +209,11 @@ func (im *Importer) scan(ctx context.Context, dirs []string) {
 			last = append(last, rest)
 		}
 	}
+	for _, rest := range last {
+		rest.names = slices.DeleteFunc(rest.names, func(name string) bool {
+			return slices.ContainsFunc(found, func(a *archive) bool { return !a.layout && slices.Contains(a.names, name) })
+		})
+	}
 	found = append(found, last...)
 	im.mu.Lock()
 	defer im.mu.Unlock()
@@ -213,12 +221,12 @@ func (im *Importer) scan(ctx context.Context, dirs []string) {
 	im.wake()
 }
 
-// list returns the archives in dirs, and those of dirs that are layouts
-// themselves. Directories that are missing are empty.
+// list returns the archives in dirs, and the first of dirs itself if it is a
+// layout. Directories that are missing are empty.
 func list(dirs []string) []string {
 	var paths []string
-	for _, dir := range dirs {
-		if isLayout(dir) {
+	for i, dir := range dirs {
+		if i == 0 && isLayout(dir) {
 			paths = append(paths, dir)
 			continue
 		}
@@ -302,6 +310,26 @@ func (im *Importer) Pending(ref string) <-chan struct{} {
 	}
 	for _, a := range im.pending {
 		if a.mayBring(ref) {
+			return im.changed
+		}
+	}
+	return nil
+}
+
+// Named is Pending for archives that are known to bring the image ref: one that
+// is there already may be of an earlier boot, and about to be replaced.
+func (im *Importer) Named(ref string) <-chan struct{} {
+	im.mu.Lock()
+	defer im.mu.Unlock()
+	if !im.scanned {
+		return im.changed
+	}
+	name, err := normalize(ref)
+	if err != nil {
+		return nil
+	}
+	for _, a := range im.pending {
+		if slices.Contains(a.names, name) {
 			return im.changed
 		}
 	}

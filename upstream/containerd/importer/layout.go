@@ -96,14 +96,21 @@ func (s *store) Place(ctx context.Context, dir string, names []string) (changed 
 	var errs []error
 	var missing []*bundled
 	for _, b := range all {
+		// The layers of all, whatever the names: those of images that an earlier
+		// boot recorded are asked for at once.
+		if err := s.mountLayers(dir, b); err != nil {
+			errs = append(errs, fmt.Errorf("image %s: %w", b.name, err))
+			continue
+		}
 		if !slices.Contains(names, b.name) {
 			continue
 		}
-		ok, err := s.isPlaced(ctx, dir, b)
-		if !ok {
+		ok, err := s.isPlaced(ctx, b)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("image %s: %w", b.name, err))
+		} else if !ok {
 			missing = append(missing, b)
 		}
-		errs = append(errs, err)
 	}
 	errs = append(errs, s.place(ctx, missing), s.forget(ctx, all))
 	return len(missing) > 0, errors.Join(errs...)
@@ -221,14 +228,18 @@ func (s *store) placeImage(ctx context.Context, b *bundled) error {
 	return s.record(ctx, images.Image{Name: b.name, Target: b.target, Labels: map[string]string{osLabel: "1"}})
 }
 
-// isPlaced mounts the layers of an image, and reports whether all that
-// placeImage makes is there and right, from an earlier boot.
-func (s *store) isPlaced(ctx context.Context, dir string, b *bundled) (bool, error) {
+func (s *store) mountLayers(dir string, b *bundled) error {
 	for _, l := range b.layers {
 		if err := s.mountLayer(blobPath(dir, l), s.mountPoint(l)); err != nil {
-			return false, err
+			return err
 		}
 	}
+	return nil
+}
+
+// isPlaced reports whether all that placeImage makes is there and right, from an
+// earlier boot.
+func (s *store) isPlaced(ctx context.Context, b *bundled) (bool, error) {
 	i, err := s.client.ImageService().Get(ctx, b.name)
 	if errdefs.IsNotFound(err) {
 		return false, nil

@@ -66,6 +66,8 @@ type pendingImages interface {
 	// Pending returns a channel that is closed at the next change if an archive
 	// that is not imported yet may bring the image ref, else nil.
 	Pending(ref string) <-chan struct{}
+	// Named is the same for an archive that is known to bring it.
+	Named(ref string) <-chan struct{}
 	// SandboxImage is the image of every pod's sandbox.
 	SandboxImage() string
 }
@@ -93,6 +95,8 @@ func waitForImages(p pendingImages) grpc.UnaryServerInterceptor {
 // imageStatus asks again after every import until the image is found, or
 // nothing is left that may bring it.
 func imageStatus(ctx context.Context, p pendingImages, req *runtime.ImageStatusRequest, handle grpc.UnaryHandler) (any, error) {
+	// What an earlier boot left under this name may be about to be replaced.
+	waitWhile(ctx, p.Named, req.GetImage().GetImage())
 	for {
 		// Before the question: an import may end between the two.
 		changed := p.Pending(req.GetImage().GetImage())
@@ -112,8 +116,11 @@ func imageStatus(ctx context.Context, p pendingImages, req *runtime.ImageStatusR
 }
 
 // waitForImage returns when no archive is left that may bring ref.
-func waitForImage(ctx context.Context, p pendingImages, ref string) {
-	for changed := p.Pending(ref); changed != nil; changed = p.Pending(ref) {
+func waitForImage(ctx context.Context, p pendingImages, ref string) { waitWhile(ctx, p.Pending, ref) }
+
+// waitWhile returns when pending does not return a channel any more.
+func waitWhile(ctx context.Context, pending func(string) <-chan struct{}, ref string) {
+	for changed := pending(ref); changed != nil; changed = pending(ref) {
 		select {
 		case <-changed:
 		case <-ctx.Done():

@@ -122,7 +122,8 @@ type archive struct {
 	asked   chan struct{}
 }
 
-func (a *archive) SandboxImage() string { return "pause" }
+func (a *archive) SandboxImage() string         { return "pause" }
+func (a *archive) Named(string) <-chan struct{} { return nil }
 func (a *archive) Pending(ref string) <-chan struct{} {
 	if ref != a.ref || a.changed == nil {
 		return nil

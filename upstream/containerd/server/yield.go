@@ -30,9 +30,13 @@ const (
 	booted = 60   // after so long a node does not boot any more
 )
 
+// maxWait is far less than what the kubelet gives the start of a sandbox.
+const maxWait = time.Minute
+
 // yielding makes pods wait that let others go first.
 type yielding struct {
-	started time.Time // of containerd
+	started time.Time     // of containerd
+	isReady chan struct{} // closed when its start is over
 
 	mu      sync.Mutex
 	pace    time.Duration     // how long its start took
@@ -43,14 +47,16 @@ type yielding struct {
 }
 
 func newYielding(started time.Time) *yielding {
-	return &yielding{started: started, numbers: map[string]int{}, changed: make(chan struct{})}
+	return &yielding{started: started, isReady: make(chan struct{}), numbers: map[string]int{}, changed: make(chan struct{})}
 }
 
-// ready tells that containerd's start is over. No pod is started before.
+// ready tells that containerd's start is over. No pod that yields is started
+// before.
 func (y *yielding) ready(now time.Time) {
 	y.mu.Lock()
 	defer y.mu.Unlock()
 	y.pace = now.Sub(y.started)
+	close(y.isReady)
 }
 
 // unary handles the calls with which the kubelet starts a pod.
@@ -92,6 +98,11 @@ func (y *yielding) wait(ctx context.Context, number int) {
 	}
 	y.begin(number)
 	defer y.end(number)
+	select {
+	case <-y.isReady:
+	case <-ctx.Done():
+		return
+	}
 	arrived := time.Now()
 	for {
 		left, changed := y.left(number, arrived, time.Now())
@@ -117,7 +128,7 @@ func (y *yielding) left(number int, arrived, now time.Time) (time.Duration, <-ch
 	if now.Sub(y.started) > booted*y.pace {
 		return 0, nil
 	}
-	end := arrived.Add(bound * y.pace)
+	end := arrived.Add(min(bound*y.pace, maxWait))
 	turn := arrived.Add(y.times(settle))
 	for n := range number {
 		if y.busy[n] > 0 {
