@@ -294,6 +294,9 @@ func (n *Node) ensurePods() error {
 // the initramfs, and the changes, which are kept on the data partition.
 func (n *Node) mountEtc() error {
 	lower := []string{"/etc"}
+	if n.memory < smallMachine {
+		lower = append(n.withoutExtras(), lower...)
+	}
 	if _, err := os.Stat(extra + "/etc"); err == nil {
 		lower = append([]string{extra + "/etc"}, lower...)
 	}
@@ -312,6 +315,31 @@ func (n *Node) mountEtc() error {
 		return err
 	}
 	return n.completeEtc()
+}
+
+// smallMachine is the memory, in bytes, below which a node has enough to do with
+// the user's pods.
+const smallMachine = 320 << 20
+
+// extras are the system pods that a node runs without.
+var extras = []string{"disk", "modules", "node", "time"}
+
+// withoutExtras returns a layer for /etc that takes the manifests of the extras
+// away. A user's file of the same name still brings one back.
+func (n *Node) withoutExtras() []string {
+	const layer = "/run/kios/small"
+	manifests := layer + "/kubernetes/manifests"
+	err := os.MkdirAll(manifests, 0o755)
+	for _, pod := range extras {
+		err = errors.Join(err, os.WriteFile(filepath.Join(manifests, pod+".yaml"), nil, 0o644))
+	}
+	if err != nil {
+		n.Log.Warn("this machine is small, and the system pods cannot be left out: %v", err)
+		return nil
+	}
+	n.Log.Warn("this machine has %d MB of memory: the system pods %s are left out (%d MB are enough for them)",
+		n.memory>>20, strings.Join(extras, ", "), smallMachine>>20)
+	return []string{layer}
 }
 
 // overlay puts what is written to target into upper, above the lower layers.

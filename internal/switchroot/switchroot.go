@@ -76,8 +76,13 @@ func mountRun() error {
 	return nil
 }
 
-// mountModules mounts the kernel's modules, if there are any.
+// mountModules mounts the kernel's modules, if there are any. On a machine with
+// less than 320 MB it makes room instead: nothing loads modules there.
 func mountModules() error {
+	var info unix.Sysinfo_t
+	if err := unix.Sysinfo(&info); err == nil && uint64(info.Totalram)*uint64(info.Unit) < 320<<20 {
+		os.Remove(modules)
+	}
 	if _, err := os.Stat(modules); err != nil {
 		return nil
 	}
