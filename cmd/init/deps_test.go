@@ -31,6 +31,7 @@ var linked = []string{
 	"kios/internal/notify",
 	"kios/internal/ptp",
 	"kios/internal/reap",
+	"kios/internal/rootsocket",
 	"kios/internal/supervise",
 	"kios/internal/switchroot",
 	"kios/internal/sysctl",

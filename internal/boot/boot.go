@@ -23,9 +23,8 @@ import (
 	"kios/internal/notify"
 	"kios/internal/reap"
 	"kios/internal/supervise"
+	"kios/internal/switchroot"
 	"kios/internal/timeline"
-
-	"golang.org/x/sys/unix"
 )
 
 // Step is one entry of the boot.
@@ -133,7 +132,7 @@ func New() *Node {
 		Log:      kmsg.New(os.Stderr),
 		Timeline: timeline.New("/run/kios/boot.json"),
 		options:  cmdline.Defaults,
-		memory:   memory(),
+		memory:   switchroot.Memory(),
 		cpus:     runtime.NumCPU(),
 		steps:    bootSteps(),
 		signals:  make(chan os.Signal, 8),
@@ -142,14 +141,6 @@ func New() *Node {
 		tried:    map[string]bool{},
 		said:     map[string]bool{},
 	}
-}
-
-func memory() uint64 {
-	var info unix.Sysinfo_t
-	if err := unix.Sysinfo(&info); err != nil {
-		return 0
-	}
-	return uint64(info.Totalram) * uint64(info.Unit)
 }
 
 // Run brings the node up, keeps it up until it is told to stop, stops it, and

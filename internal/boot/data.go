@@ -10,6 +10,7 @@ import (
 
 	"kios/internal/datapart"
 	"kios/internal/mount"
+	"kios/internal/switchroot"
 
 	"golang.org/x/sys/unix"
 )
@@ -294,7 +295,7 @@ func (n *Node) ensurePods() error {
 // the initramfs, and the changes, which are kept on the data partition.
 func (n *Node) mountEtc() error {
 	lower := []string{"/etc"}
-	if n.memory < smallMachine {
+	if n.memory < switchroot.SmallMachine {
 		lower = append(n.withoutExtras(), lower...)
 	}
 	if _, err := os.Stat(extra + "/etc"); err == nil {
@@ -317,10 +318,6 @@ func (n *Node) mountEtc() error {
 	return n.completeEtc()
 }
 
-// smallMachine is the memory, in bytes, below which a node has enough to do with
-// the user's pods.
-const smallMachine = 320 << 20
-
 // extras are the system pods that a node runs without.
 var extras = []string{"disk", "modules", "node", "time"}
 
@@ -338,7 +335,7 @@ func (n *Node) withoutExtras() []string {
 		return nil
 	}
 	n.Log.Warn("this machine has %d MB of memory: the system pods %s are left out (%d MB are enough for them)",
-		n.memory>>20, strings.Join(extras, ", "), smallMachine>>20)
+		n.memory>>20, strings.Join(extras, ", "), switchroot.SmallMachine>>20)
 	return []string{layer}
 }
 

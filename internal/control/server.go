@@ -2,14 +2,13 @@ package control
 
 import (
 	"bufio"
-	"errors"
 	"fmt"
 	"io"
 	"net"
-	"os"
-	"path/filepath"
 	"strings"
 	"time"
+
+	"kios/internal/rootsocket"
 )
 
 // readBound is how long a client may take to say what it wants.
@@ -24,18 +23,8 @@ type Server struct {
 
 // Listen opens the socket, for root alone. handle carries a request out.
 func Listen(path string, handle func(Request) error) (*Server, error) {
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		return nil, err
-	}
-	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return nil, err
-	}
-	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
+	l, err := rootsocket.Listen(path)
 	if err != nil {
-		return nil, err
-	}
-	if err := os.Chmod(path, 0o600); err != nil {
-		l.Close()
 		return nil, err
 	}
 	return &Server{l, handle}, nil

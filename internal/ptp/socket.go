@@ -5,10 +5,11 @@ import (
 	"fmt"
 	"net"
 	"os"
-	"path/filepath"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"kios/internal/rootsocket"
 )
 
 // Server gives a clock to whoever may connect to its socket: root.
@@ -20,18 +21,8 @@ type Server struct {
 
 // Listen opens the socket for the clock called name on device.
 func Listen(socket, device, name string) (*Server, error) {
-	if err := os.MkdirAll(filepath.Dir(socket), 0o755); err != nil {
-		return nil, err
-	}
-	if err := os.Remove(socket); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return nil, err
-	}
-	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: socket, Net: "unix"})
+	l, err := rootsocket.Listen(socket)
 	if err != nil {
-		return nil, err
-	}
-	if err := os.Chmod(socket, 0o600); err != nil {
-		l.Close()
 		return nil, err
 	}
 	return &Server{l, device, name}, nil

@@ -67,7 +67,7 @@ type Daemon struct {
 	process  *reap.Process
 	started  time.Time
 	restarts int
-	asked    bool // Restart ended the process, or wants another
+	asked    bool // by Restart, since Prepare was called last
 
 	stopping chan struct{}
 	stopped  chan struct{} // closed when Run returns
@@ -109,7 +109,6 @@ func (d *Daemon) wait(failures int) int {
 	d.mu.Lock()
 	d.process = nil
 	asked := d.asked
-	d.asked = false // what is started now is what Restart wants
 	d.mu.Unlock()
 	if asked {
 		return 0
@@ -151,6 +150,9 @@ func (d *Daemon) isStopping() bool {
 }
 
 func (d *Daemon) start() error {
+	d.mu.Lock()
+	d.asked = false
+	d.mu.Unlock()
 	argv, env := d.Prepare()
 	attr := d.attributes(env)
 	if d.Cgroup != "" {
@@ -175,7 +177,7 @@ func (d *Daemon) start() error {
 	}
 	d.process, d.started = p, time.Now()
 	d.setOOMScore(p.Pid)
-	if d.asked { // while Prepare ran: once more
+	if d.asked { // while Prepare ran, which may have seen what was true before
 		p.Signal(unix.SIGTERM)
 	}
 	return nil
@@ -255,7 +257,7 @@ func (d *Daemon) Restart(bound time.Duration) {
 	d.asked = true
 	d.mu.Unlock()
 	if p == nil {
-		return // it is about to be started, perhaps with what was true before: see start
+		return // it is about to be started anyway: see start
 	}
 	p.Signal(unix.SIGTERM)
 	select {

@@ -216,3 +216,41 @@ func TestMissingProgram(t *testing.T) {
 		t.Errorf("Start = %v, want an error that names the program", err)
 	}
 }
+
+// Restart is no failure: the daemon starts again with what Prepare says then,
+// and nothing is reported.
+func TestRestart(t *testing.T) {
+	d, log, output := start(t, "idle")
+	eventually(t, "the daemon up", func() bool { return strings.Contains(output.String(), "up\n") })
+	before := d.Pid()
+	d.Restart(10 * time.Second)
+	eventually(t, "another process", func() bool { return d.Pid() != 0 && d.Pid() != before })
+	if d.Restarts() != 1 || log.String() != "" {
+		t.Errorf("%d restarts, want 1; the log says %q", d.Restarts(), log)
+	}
+}
+
+// A Restart that comes while Prepare runs is not lost: what Prepare saw may be
+// out of date.
+func TestRestartWhilePreparing(t *testing.T) {
+	var mu sync.Mutex
+	calls := 0
+	start(t, "idle", func(d *Daemon) {
+		prepare := d.Prepare
+		d.Prepare = func() ([]string, []string) {
+			mu.Lock()
+			calls++
+			first := calls == 1
+			mu.Unlock()
+			if first {
+				d.Restart(10 * time.Second)
+			}
+			return prepare()
+		}
+	})
+	eventually(t, "a second start", func() bool {
+		mu.Lock()
+		defer mu.Unlock()
+		return calls == 2
+	})
+}

@@ -76,11 +76,23 @@ func mountRun() error {
 	return nil
 }
 
-// mountModules mounts the kernel's modules, if there are any. On a machine with
-// less than 320 MB it makes room instead: nothing loads modules there.
-func mountModules() error {
+// SmallMachine is the memory, in bytes, below which a node has enough to do with
+// the user's pods: it leaves out the kernel's modules and most system pods.
+const SmallMachine = 320 << 20
+
+// Memory returns the bytes of memory of this machine.
+func Memory() uint64 {
 	var info unix.Sysinfo_t
-	if err := unix.Sysinfo(&info); err == nil && uint64(info.Totalram)*uint64(info.Unit) < 320<<20 {
+	if err := unix.Sysinfo(&info); err != nil {
+		return 0
+	}
+	return uint64(info.Totalram) * uint64(info.Unit)
+}
+
+// mountModules mounts the kernel's modules, if there are any. On a small machine
+// it makes room instead: nothing loads modules there.
+func mountModules() error {
+	if Memory() < SmallMachine {
 		os.Remove(modules)
 	}
 	if _, err := os.Stat(modules); err != nil {

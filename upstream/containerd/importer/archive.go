@@ -88,6 +88,11 @@ func (a *archive) mayBring(ref string) bool {
 	if a.compressed || strings.Contains(ref, "sha256:") {
 		return true
 	}
+	return a.brings(ref)
+}
+
+// brings tells whether the image ref is known to be in the archive.
+func (a *archive) brings(ref string) bool {
 	name, err := normalize(ref)
 	return err == nil && slices.Contains(a.names, name)
 }

@@ -303,35 +303,20 @@ func (im *Importer) failed(ctx context.Context, path string, err error) {
 // Pending returns a channel that is closed at the next change if an archive
 // that is not imported yet may bring the image ref, else nil.
 func (im *Importer) Pending(ref string) <-chan struct{} {
-	im.mu.Lock()
-	defer im.mu.Unlock()
-	if !im.scanned {
-		return im.changed
-	}
-	for _, a := range im.pending {
-		if a.mayBring(ref) {
-			return im.changed
-		}
-	}
-	return nil
+	return im.whilePending(func(a *archive) bool { return a.mayBring(ref) })
 }
 
 // Named is Pending for archives that are known to bring the image ref: one that
 // is there already may be of an earlier boot, and about to be replaced.
 func (im *Importer) Named(ref string) <-chan struct{} {
+	return im.whilePending(func(a *archive) bool { return a.brings(ref) })
+}
+
+func (im *Importer) whilePending(concerns func(*archive) bool) <-chan struct{} {
 	im.mu.Lock()
 	defer im.mu.Unlock()
-	if !im.scanned {
+	if !im.scanned || slices.ContainsFunc(im.pending, concerns) {
 		return im.changed
-	}
-	name, err := normalize(ref)
-	if err != nil {
-		return nil
-	}
-	for _, a := range im.pending {
-		if slices.Contains(a.names, name) {
-			return im.changed
-		}
 	}
 	return nil
 }
