@@ -41,6 +41,7 @@ import (
 	"kios/internal/cache"
 	"kios/internal/debian"
 	"kios/internal/debimage"
+	"kios/test/netlab"
 )
 
 // asService is set where this program is the service under test.
@@ -84,7 +85,7 @@ type lab struct {
 	t            *testing.T
 	root         string
 	server, node string // names of the namespaces
-	service      *process
+	service      *netlab.Process
 }
 
 func newLab(t *testing.T) *lab {
@@ -226,55 +227,12 @@ func collectImage(t *testing.T) (files []imageFile, missing string) {
 
 func (l *lab) run(name string, args ...string) string {
 	l.t.Helper()
-	out, err := exec.Command(name, args...).CombinedOutput()
-	if err != nil {
-		l.t.Fatalf("%s %s: %v\n%s", name, strings.Join(args, " "), err, out)
-	}
-	return string(out)
+	return netlab.Run(l.t, name, args...)
 }
 
-// process is a program that runs in a namespace until the test ends.
-type process struct {
-	cmd  *exec.Cmd
-	mu   sync.Mutex
-	out  bytes.Buffer
-	once sync.Once
-}
-
-func (p *process) Write(b []byte) (int, error) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.out.Write(b)
-}
-
-func (p *process) String() string {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.out.String()
-}
-
-func (p *process) stop() {
-	p.once.Do(func() {
-		_ = p.cmd.Process.Signal(syscall.SIGTERM)
-		_ = p.cmd.Wait()
-	})
-}
-
-func (l *lab) start(ns string, env string, args ...string) *process {
+func (l *lab) start(ns string, env string, args ...string) *netlab.Process {
 	l.t.Helper()
-	p := &process{cmd: exec.Command("ip", append([]string{"netns", "exec", ns}, args...)...)}
-	p.cmd.Env = append(os.Environ(), env)
-	p.cmd.Stdout, p.cmd.Stderr = p, p
-	if err := p.cmd.Start(); err != nil {
-		l.t.Fatal(err)
-	}
-	l.t.Cleanup(func() {
-		p.stop()
-		if l.t.Failed() {
-			l.t.Logf("output of %s:\n%s", strings.Join(args, " "), p)
-		}
-	})
-	return p
+	return netlab.Start(l.t, ns, []string{env}, args...)
 }
 
 // startService starts the service as runc would: root, with the capabilities
@@ -289,7 +247,7 @@ exec setpriv --groups 123 --bounding-set -all,+sys_time,+setuid,+setgid,+sys_chr
 
 // startServer starts an NTP server whose time is that of this machine until
 // shift makes it wrong.
-func (l *lab) startServer(more ...string) *process {
+func (l *lab) startServer(more ...string) *netlab.Process {
 	l.t.Helper()
 	conf := append([]string{"local stratum 3", "allow", "cmdport 0", "bindcmdaddress /", "pidfile /", "driftfile /srv/drift",
 		"refclock SOCK /srv/shift.sock poll 0 trust prefer"}, more...)
@@ -298,7 +256,7 @@ func (l *lab) startServer(more ...string) *process {
 }
 
 // shift makes the server's time wrong until the test ends, or is shifted again.
-func (l *lab) shift(server *process, by time.Duration) (stop func()) {
+func (l *lab) shift(server *netlab.Process, by time.Duration) (stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	var wg sync.WaitGroup
 	wg.Go(func() {
@@ -469,7 +427,7 @@ func TestServerGoneAndBack(t *testing.T) {
 	l.startService("plain")
 	l.expectLine("synchronised with 10.79.0.1", 20*time.Second)
 	l.pollFast()
-	server.stop()
+	server.Stop()
 	l.expectLine("no time source answers: the clock runs on at the rate it had", 60*time.Second)
 	l.startServer()
 	l.eventually("the server again", 30*time.Second, func() bool {
@@ -577,7 +535,7 @@ func TestRestart(t *testing.T) {
 	l.place("host/etc/kios/time.yaml", []byte("servers: [10.79.0.1]\n"), 0o644)
 	l.startService("plain")
 	l.expectLine("synchronised with 10.79.0.1", 20*time.Second)
-	l.service.stop()
+	l.service.Stop()
 	l.expectLine("chronyd: chronyd exiting", time.Second)
 	if out := l.run("ip", "netns", "pids", l.node); out != "" {
 		t.Errorf("the service left processes: %s", out)
@@ -646,7 +604,7 @@ func TestNTS(t *testing.T) {
 	if out := l.chronyc("-c", "authdata"); !strings.Contains(out, ",NTS,") {
 		t.Errorf("chronyc authdata: %s", out)
 	}
-	l.service.stop()
+	l.service.Stop()
 	l.eventually("cookies", 5*time.Second, func() bool {
 		kept, _ := filepath.Glob(l.path("var/lib/kios/time/*.nts"))
 		return len(kept) == 1

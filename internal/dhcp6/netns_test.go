@@ -9,7 +9,6 @@
 package dhcp6
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -20,8 +19,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
-	"syscall"
 	"testing"
 	"time"
 
@@ -29,6 +26,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"kios/internal/dhcp"
+	"kios/test/netlab"
 )
 
 // In the environment they make this program a client on eth0: a namespace is
@@ -135,7 +133,7 @@ type lab struct {
 	t            *testing.T
 	dir          string
 	server, node string // names of the namespaces
-	client       *process
+	client       *netlab.Process
 }
 
 func newLab(t *testing.T) *lab {
@@ -169,11 +167,7 @@ func (l *lab) sysctl(ns, key, value string) {
 
 func (l *lab) run(name string, args ...string) string {
 	l.t.Helper()
-	out, err := exec.Command(name, args...).CombinedOutput()
-	if err != nil {
-		l.t.Fatalf("%s %s: %v\n%s", name, strings.Join(args, " "), err, out)
-	}
-	return string(out)
+	return netlab.Run(l.t, name, args...)
 }
 
 func (l *lab) up() { l.run("ip", "-n", l.node, "link", "set", "eth0", "up") }
@@ -197,48 +191,9 @@ func (l *lab) cut() {
 	})
 }
 
-// process is a program that runs in a namespace until the test ends.
-type process struct {
-	cmd  *exec.Cmd
-	mu   sync.Mutex
-	out  bytes.Buffer
-	once sync.Once
-}
-
-func (p *process) Write(b []byte) (int, error) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.out.Write(b)
-}
-
-func (p *process) String() string {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.out.String()
-}
-
-func (p *process) stop() {
-	p.once.Do(func() {
-		_ = p.cmd.Process.Signal(syscall.SIGTERM)
-		_ = p.cmd.Wait()
-	})
-}
-
-func (l *lab) start(ns string, env []string, args ...string) *process {
+func (l *lab) start(ns string, env []string, args ...string) *netlab.Process {
 	l.t.Helper()
-	p := &process{cmd: exec.Command("ip", append([]string{"netns", "exec", ns}, args...)...)}
-	p.cmd.Env = append(os.Environ(), env...)
-	p.cmd.Stdout, p.cmd.Stderr = p, p
-	if err := p.cmd.Start(); err != nil {
-		l.t.Fatal(err)
-	}
-	l.t.Cleanup(func() {
-		p.stop()
-		if l.t.Failed() {
-			l.t.Logf("output of %s:\n%s", strings.Join(args, " "), p)
-		}
-	})
-	return p
+	return netlab.Start(l.t, ns, env, args...)
 }
 
 func (l *lab) startClient(mode string) {
@@ -266,7 +221,7 @@ func (l *lab) lease() *Lease {
 }
 
 // dnsmasq advertises the prefix and serves leases of two minutes, its shortest.
-func (l *lab) dnsmasq(options ...string) *process {
+func (l *lab) dnsmasq(options ...string) *netlab.Process {
 	args := []string{"dnsmasq", "--keep-in-foreground", "--log-facility=-", "--log-dhcp", "--conf-file=/dev/null",
 		"--user=root", "--port=0", "--pid-file=", "--dhcp-leasefile=" + filepath.Join(l.dir, "dnsmasq.leases"), "--enable-ra",
 		"--dhcp-option=option6:dns-server,[fd77::53]", "--dhcp-option=option6:domain-search,a.example",
@@ -276,7 +231,7 @@ func (l *lab) dnsmasq(options ...string) *process {
 
 // dhcpd serves leases of some seconds from the prefix. It does rapid commit if
 // options say so.
-func (l *lab) dhcpd(prefix string, seconds int, options string) *process {
+func (l *lab) dhcpd(prefix string, seconds int, options string) *netlab.Process {
 	l.t.Helper()
 	conf, leases := filepath.Join(l.dir, "dhcpd.conf"), filepath.Join(l.dir, "dhcpd.leases")
 	text := fmt.Sprintf("default-lease-time %d;\npreferred-lifetime %[1]d;\nmax-lease-time %[1]d;\nauthoritative;\n", seconds) +
@@ -304,7 +259,7 @@ func (l *lab) eventually(what string, within time.Duration, ok func() bool) {
 
 func (l *lab) logged(text string) func() bool { return l.says(l.client, text) }
 
-func (l *lab) says(p *process, text string) func() bool {
+func (l *lab) says(p *netlab.Process, text string) func() bool {
 	return func() bool { return strings.Contains(p.String(), text) }
 }
 
@@ -354,7 +309,7 @@ func TestServerGoneAndBack(t *testing.T) {
 	l.up()
 	l.eventually("an address", 5*time.Second, l.has("fd77::1"))
 	l.eventually("a renewal", 8*time.Second, l.logged("extended by 10s"))
-	server.stop()
+	server.Stop()
 	l.eventually("expiry", 15*time.Second, func() bool { return !l.has("fd77::1")() })
 	l.eventually("a line about it", time.Second, l.logged("the lease expired"))
 	l.dhcpd("fd77::", 10, "option dhcp6.rapid-commit;\n")
@@ -388,7 +343,7 @@ func TestCableReturns(t *testing.T) {
 
 	// The same cable, but another network.
 	l.cut()
-	server.stop()
+	server.Stop()
 	l.number("fd78::1/64")
 	l.run("ip", "-n", l.server, "link", "set", "srv", "up")
 	l.number("fd78::1/64")
@@ -406,7 +361,7 @@ func TestRestart(t *testing.T) {
 	l.up()
 	l.eventually("an address", 5*time.Second, l.has("fd77::1"))
 	before := l.lease()
-	l.client.stop()
+	l.client.Stop()
 	if !l.has("fd77::1")() {
 		t.Fatal("the address went with the client")
 	}
@@ -426,7 +381,7 @@ func TestDuplicateAddress(t *testing.T) {
 	l.up()
 	l.eventually("an address", 5*time.Second, l.has("fd77::1"))
 	taken := l.lease().Addresses[0].Addr
-	l.client.stop()
+	l.client.Stop()
 	l.run("ip", "-n", l.node, "addr", "del", taken.String()+"/128", "dev", "eth0")
 	l.run("ip", "-n", l.server, "addr", "add", taken.String()+"/128", "dev", "srv", "nodad")
 	if err := os.Remove(l.state()); err != nil {

@@ -21,6 +21,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"kios/test/netlab"
 )
 
 // watcherEnv in the environment makes this program one that prints what Watch
@@ -86,9 +88,7 @@ func (l *lab) sysctl(ns, key, value string) {
 
 func (l *lab) run(name string, args ...string) {
 	l.t.Helper()
-	if out, err := exec.Command(name, args...).CombinedOutput(); err != nil {
-		l.t.Fatalf("%s %s: %v\n%s", name, strings.Join(args, " "), err, out)
-	}
+	netlab.Run(l.t, name, args...)
 }
 
 func (l *lab) up() { l.run("ip", "-n", l.node, "link", "set", "eth0", "up") }

@@ -164,7 +164,7 @@ func TestRestartKeepsStatic(t *testing.T) {
 	l.eventually("addresses", 2*time.Second, func() bool {
 		return l.has("addr", "10.77.0.20/24", "2001:db8:77::20/64", "2001:db8:77::21/64", "10.78.0.20/24") && l.has("route", "default")
 	})
-	l.service.stop()
+	l.service.Stop()
 	if !l.has("addr show eth0", "10.77.0.20/24") || !l.has("route", "default") {
 		t.Error("the end of the program took something away")
 	}
@@ -205,7 +205,7 @@ func TestGarbageKeepsWhatIsThere(t *testing.T) {
 	l.configure("  eth0:\n    addresses: [10.77.0.20/24]\n    routes: [{to: default, via: 10.77.0.1}]\n")
 	l.startService("eth0")
 	l.eventually("everything", 2*time.Second, func() bool { return l.has("addr", "inet 10.77.0.20/24") && l.has("route", "default") })
-	l.service.stop()
+	l.service.Stop()
 	l.write("etc/kios/network.yaml", "interfaces: {eth0: {addresses: [10.77.0.20/24}}\n")
 	l.startDNSMasq()
 	l.startService("eth0")
@@ -272,7 +272,7 @@ func TestStaticAndDHCP(t *testing.T) {
 		return l.has("-4 route", "default via 10.77.0.1 dev eth0 proto dhcp", "172.20.0.0/16 via 10.77.0.1 dev eth0 proto 75")
 	})
 	l.expect("resolv.conf", l.resolver(), resolvconf.Marker+"\nnameserver 192.0.2.1\n")
-	server.stop()
+	server.Stop()
 	// Another address in the file takes the leased one of its subnet with it,
 	// which comes back without the server.
 	l.configure("  eth0:\n    addresses: [10.77.0.21/24]\n    dhcp4: true\n    routes: [{to: 172.20.0.0/16, via: 10.77.0.1}]\n")

@@ -10,7 +10,6 @@
 package network
 
 import (
-	"bytes"
 	"flag"
 	"fmt"
 	"net"
@@ -18,12 +17,11 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
-	"syscall"
 	"testing"
 	"time"
 
 	"kios/internal/resolvconf"
+	"kios/test/netlab"
 )
 
 var program string // the built cmd/system
@@ -72,7 +70,7 @@ type lab struct {
 	t            *testing.T
 	dir          string
 	server, node string // names of the namespaces
-	service      *process
+	service      *netlab.Process
 }
 
 func newLab(t *testing.T) *lab {
@@ -95,11 +93,7 @@ func (l *lab) cable(server, address, node string) {
 
 func (l *lab) run(name string, args ...string) string {
 	l.t.Helper()
-	out, err := exec.Command(name, args...).CombinedOutput()
-	if err != nil {
-		l.t.Fatalf("%s %s: %v\n%s", name, strings.Join(args, " "), err, out)
-	}
-	return string(out)
+	return netlab.Run(l.t, name, args...)
 }
 
 // address returns what "ip addr" says about the node's IPv4 addresses.
@@ -141,47 +135,9 @@ func (l *lab) resolver() string {
 	return string(content)
 }
 
-// process is a program that runs in a namespace until the test ends.
-type process struct {
-	cmd  *exec.Cmd
-	mu   sync.Mutex
-	out  bytes.Buffer
-	once sync.Once
-}
-
-func (p *process) Write(b []byte) (int, error) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.out.Write(b)
-}
-
-func (p *process) String() string {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.out.String()
-}
-
-func (p *process) stop() {
-	p.once.Do(func() {
-		_ = p.cmd.Process.Signal(syscall.SIGTERM)
-		_ = p.cmd.Wait()
-	})
-}
-
-func (l *lab) start(ns string, args ...string) *process {
+func (l *lab) start(ns string, args ...string) *netlab.Process {
 	l.t.Helper()
-	p := &process{cmd: exec.Command("ip", append([]string{"netns", "exec", ns}, args...)...)}
-	p.cmd.Stdout, p.cmd.Stderr = p, p
-	if err := p.cmd.Start(); err != nil {
-		l.t.Fatal(err)
-	}
-	l.t.Cleanup(func() {
-		p.stop()
-		if l.t.Failed() {
-			l.t.Logf("output of %s:\n%s", strings.Join(args, " "), p)
-		}
-	})
-	return p
+	return netlab.Start(l.t, ns, nil, args...)
 }
 
 func (l *lab) startService(interfaces ...string) {
@@ -196,7 +152,7 @@ func (l *lab) startService(interfaces ...string) {
 }
 
 // startDNSMasq serves leases of two minutes, its shortest.
-func (l *lab) startDNSMasq(options ...string) *process {
+func (l *lab) startDNSMasq(options ...string) *netlab.Process {
 	args := []string{"dnsmasq", "--keep-in-foreground", "--log-facility=-", "--log-dhcp", "--conf-file=/dev/null",
 		"--user=root", "--port=0", "--pid-file=", "--no-ping", "--dhcp-leasefile=" + filepath.Join(l.dir, "dnsmasq.leases"),
 		"--dhcp-range=10.77.0.50,10.77.0.99,255.255.255.0,2m"}
@@ -204,7 +160,7 @@ func (l *lab) startDNSMasq(options ...string) *process {
 }
 
 // startUDHCPD serves leases of 20 seconds.
-func (l *lab) startUDHCPD() *process {
+func (l *lab) startUDHCPD() *netlab.Process {
 	conf := filepath.Join(l.dir, "udhcpd.conf")
 	leases := filepath.Join(l.dir, "udhcpd.leases")
 	text := "start 10.77.0.100\nend 10.77.0.110\ninterface srv\nlease_file " + leases + "\npidfile " + conf + ".pid\n" +
@@ -279,7 +235,7 @@ func TestServerGoneAndBack(t *testing.T) {
 	l.startService("eth0")
 	l.eventually("an address", 10*time.Second, l.hasAddress)
 	l.eventually("a renewal", 15*time.Second, l.logged("extended by 20s"))
-	server.stop()
+	server.Stop()
 	l.eventually("expiry", 25*time.Second, func() bool { return !l.hasAddress() && !strings.Contains(l.routes(), "default") })
 	l.eventually("a line about it", time.Second, l.logged("the lease expired"))
 	l.eventually("no name server", time.Second, func() bool { return l.resolver() == resolvconf.Marker+"\n" })
@@ -294,7 +250,7 @@ func TestRestartKeepsAddress(t *testing.T) {
 	l.eventually("an address", 5*time.Second, l.hasAddress)
 	l.eventually("a default route", time.Second, func() bool { return strings.Contains(l.routes(), "default") })
 	before := l.routes()
-	l.service.stop()
+	l.service.Stop()
 	l.expect("the address after the end", l.address(), "inet 10.77.0.")
 	l.startService("eth0")
 	l.eventually("the old lease", 5*time.Second, l.logged("extended by 2m0s"))
@@ -310,7 +266,7 @@ func TestKernelExpires(t *testing.T) {
 	l.startUDHCPD()
 	l.startService("eth0")
 	l.eventually("an address", 10*time.Second, l.hasAddress)
-	l.service.stop()
+	l.service.Stop()
 	l.eventually("expiry", 25*time.Second, func() bool { return !l.hasAddress() && !strings.Contains(l.routes(), "default") })
 }
 
@@ -349,7 +305,7 @@ func TestTwoInterfaces(t *testing.T) {
 	l.eventually("all name servers", time.Second, func() bool {
 		return l.resolver() == resolvconf.Marker+"\nnameserver 10.77.0.1\nnameserver 10.9.9.9\nnameserver 10.78.0.1\n"
 	})
-	l.service.stop()
+	l.service.Stop()
 	before := l.resolver()
 	l.startService("eth0", "eth1")
 	l.eventually("both leases", 10*time.Second, func() bool { return strings.Count(l.service.String(), "extended") == 2 })

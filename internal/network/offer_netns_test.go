@@ -139,7 +139,7 @@ func TestDHCPv6AndRouterAdvertisements(t *testing.T) {
 	})
 	l.eventually("NTP servers", 2*time.Second, func() bool { return l.read("state/ntp") == "10.77.0.4\n2001:db8:77::123\n" })
 	before := l.resolver()
-	l.service.stop()
+	l.service.Stop()
 	if !leased() {
 		t.Error("the end of the program took the address")
 	}

@@ -3,20 +3,17 @@
 package e2e
 
 import (
-	"bytes"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"runtime"
 	"strings"
-	"sync"
-	"syscall"
 	"testing"
 
 	"golang.org/x/sys/unix"
 
 	"kios/internal/erofs"
+	"kios/test/netlab"
 )
 
 // lab is a network of the test's own: a namespace with the interface "lan", at
@@ -31,8 +28,8 @@ type lab struct {
 func newLab(t *testing.T) *lab {
 	t.Helper()
 	l := &lab{t: t, name: fmt.Sprintf("kios-e2e-%d-%s", os.Getpid(), strings.ToLower(t.Name()))}
-	l.run("ip", "netns", "add", l.name)
-	t.Cleanup(func() { l.run("ip", "netns", "del", l.name) })
+	netlab.Run(l.t, "ip", "netns", "add", l.name)
+	t.Cleanup(func() { netlab.Run(l.t, "ip", "netns", "del", l.name) })
 	l.ip("tuntap", "add", "lan", "mode", "tap")
 	l.ip("addr", "add", "10.78.0.1/24", "dev", "lan")
 	l.ip("addr", "add", "fd00:78::1/64", "dev", "lan", "nodad")
@@ -43,16 +40,9 @@ func newLab(t *testing.T) *lab {
 	return l
 }
 
-func (l *lab) run(name string, args ...string) {
-	l.t.Helper()
-	if out, err := exec.Command(name, args...).CombinedOutput(); err != nil {
-		l.t.Fatalf("%s %s: %v\n%s", name, strings.Join(args, " "), err, out)
-	}
-}
-
 func (l *lab) ip(args ...string) {
 	l.t.Helper()
-	l.run("ip", append([]string{"-n", l.name}, args...)...)
+	netlab.Run(l.t, "ip", append([]string{"-n", l.name}, args...)...)
 }
 
 // openTap attaches to the interface. The file goes on to belong to the lab's
@@ -100,45 +90,14 @@ func openTapIn(namespace string) (*os.File, error) {
 	return os.NewFile(uintptr(fd), "tap"), nil
 }
 
-// server is a program in the lab.
-type server struct {
-	cmd *exec.Cmd
-	mu  sync.Mutex
-	out bytes.Buffer
-}
-
-func (s *server) Write(p []byte) (int, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.out.Write(p)
-}
-
-func (s *server) String() string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.out.String()
-}
-
 // serve starts a program in the lab that ends with the test.
-func (l *lab) serve(argv ...string) *server {
+func (l *lab) serve(argv ...string) *netlab.Process {
 	l.t.Helper()
-	s := &server{cmd: exec.Command("ip", append([]string{"netns", "exec", l.name}, argv...)...)}
-	s.cmd.Stdout, s.cmd.Stderr = s, s
-	if err := s.cmd.Start(); err != nil {
-		l.t.Fatal(err)
-	}
-	l.t.Cleanup(func() {
-		_ = s.cmd.Process.Signal(syscall.SIGTERM)
-		_ = s.cmd.Wait()
-		if l.t.Failed() {
-			l.t.Logf("output of %s:\n%s", argv[0], s)
-		}
-	})
-	return s
+	return netlab.Start(l.t, l.name, nil, argv...)
 }
 
 // dhcp serves IPv4 and IPv6, names the machine, and tells of the time server.
-func (l *lab) dhcp(hostname string) *server {
+func (l *lab) dhcp(hostname string) *netlab.Process {
 	dir := l.t.TempDir()
 	return l.serve("dnsmasq", "--keep-in-foreground", "--log-facility=-", "--log-dhcp", "--conf-file=/dev/null", "--user=root",
 		"--port=0", "--pid-file=", "--no-ping", "--interface=lan", "--bind-interfaces", "--enable-ra",
@@ -152,7 +111,7 @@ func (l *lab) dhcp(hostname string) *server {
 
 // ntp serves this machine's time, which it leaves alone (-x), with the chronyd
 // of the pod: installing one would start it.
-func (l *lab) ntp() *server {
+func (l *lab) ntp() *netlab.Process {
 	l.t.Helper()
 	root := l.t.TempDir()
 	if err := erofs.Extract(l.t.Context(), layer(l.t, "chrony"), root, erofs.Tools{}); err != nil {

@@ -1,0 +1,74 @@
+// Package netlab runs programs in network namespaces, for the tests that try
+// ours against real servers. It takes root and Debian's iproute2.
+package netlab
+
+import (
+	"bytes"
+	"os"
+	"os/exec"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+)
+
+// Run runs a program to its end and returns what it printed. The test fails if
+// the program does.
+func Run(t *testing.T, name string, args ...string) string {
+	t.Helper()
+	out, err := exec.Command(name, args...).CombinedOutput()
+	if err != nil {
+		t.Fatalf("%s %s: %v\n%s", name, strings.Join(args, " "), err, out)
+	}
+	return string(out)
+}
+
+// Process is a program that runs in a namespace until the test ends.
+type Process struct {
+	cmd  *exec.Cmd
+	mu   sync.Mutex
+	out  bytes.Buffer
+	once sync.Once
+}
+
+// Start starts a program in the namespace, with env added to the environment.
+// What it printed is logged if the test fails.
+func Start(t *testing.T, namespace string, env []string, argv ...string) *Process {
+	t.Helper()
+	p := &Process{cmd: exec.Command("ip", append([]string{"netns", "exec", namespace}, argv...)...)}
+	p.cmd.Env = append(os.Environ(), env...)
+	p.cmd.Stdout, p.cmd.Stderr = p, p
+	if err := p.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		p.Stop()
+		if t.Failed() {
+			t.Logf("output of %s:\n%s", strings.Join(argv, " "), p)
+		}
+	})
+	return p
+}
+
+// Write takes in what the program prints.
+func (p *Process) Write(b []byte) (int, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.out.Write(b)
+}
+
+// String returns what the program has printed so far.
+func (p *Process) String() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.out.String()
+}
+
+// Stop ends the program with SIGTERM and waits for that. Only the first call
+// has an effect.
+func (p *Process) Stop() {
+	p.once.Do(func() {
+		_ = p.cmd.Process.Signal(syscall.SIGTERM)
+		_ = p.cmd.Wait()
+	})
+}
