@@ -3,7 +3,7 @@ export CGO_ENABLED ?= 0
 KIOS := _out/kios
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
-.PHONY: run test check build upstreamtest vmtest e2e reproduce bench deps kios
+.PHONY: run test check build upstreamtest vmtest e2e reproduce bench skew deps kios
 
 run: build ## build a node, boot it in a virtual machine, show its pod running
 	$(KIOS) run
@@ -39,6 +39,9 @@ e2e: ## boots of the real thing
 
 reproduce: build ## build everything twice, in two directories, and compare
 	$(KIOS) reproduce --kernel
+
+skew: kios ## is the kubelet two minor versions behind the newest Kubernetes?
+	$(KIOS) skew
 
 bench: build ## the figures of docs/benchmarks.md
 	$(KIOS) bench

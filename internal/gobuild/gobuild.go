@@ -25,6 +25,7 @@ import (
 type Program struct {
 	Name    string // of the binary
 	Dir     string // the module, below the checkout
+	ModFile string // in Dir, if it is not go.mod
 	Package string // what to compile, as go build takes it
 	Module  string // the upstream module, whose version go.mod gives
 	Tags    string
@@ -135,11 +136,11 @@ func BuildOwn(ctx context.Context, root, pkg, out string, variables map[string]s
 		ldflags += fmt.Sprintf(" -X %s=%s", name, value)
 	}
 	args := []string{"build", "-trimpath", "-buildvcs=false", "-ldflags", ldflags, "-o", out, pkg}
-	return run(ctx, root, environ(false), args, io.Discard)
+	return run(ctx, root, Program{}.environ(), args, io.Discard)
 }
 
 func (p Program) args(ctx context.Context, dir string) ([]string, error) {
-	version, err := moduleVersion(ctx, dir, p.Module)
+	version, err := p.moduleVersion(ctx, dir)
 	if err != nil {
 		return nil, err
 	}
@@ -171,7 +172,7 @@ func (p Program) key(ctx context.Context, dir string, args []string) (*cache.Key
 	}
 	for _, t := range tools {
 		cmd := exec.CommandContext(ctx, t.command[0], t.command[1:]...)
-		cmd.Dir, cmd.Env = dir, environ(p.CGO) // go.mod may ask for another Go
+		cmd.Dir, cmd.Env = dir, p.environ() // go.mod may ask for another Go
 		out, err := cmd.Output()
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w (%s)", strings.Join(t.command, " "), err, t.remedy)
@@ -189,13 +190,13 @@ func (p Program) compile(ctx context.Context, step *progress.Step, dir string, a
 		return err
 	}
 	counter := &lineCounter{each: func(n int) { step.Set(min(n, total), total) }}
-	return run(ctx, dir, environ(p.CGO), append([]string{"build", "-v"}, args[1:]...), counter)
+	return run(ctx, dir, p.environ(), append([]string{"build", "-v"}, args[1:]...), counter)
 }
 
 func countPackages(ctx context.Context, dir string, p Program) (int, error) {
 	counter := &lineCounter{each: func(int) {}}
 	cmd := exec.CommandContext(ctx, "go", "list", "-deps", "-tags", p.Tags, p.Package)
-	cmd.Dir, cmd.Env, cmd.Stdout = dir, environ(p.CGO), counter
+	cmd.Dir, cmd.Env, cmd.Stdout = dir, p.environ(), counter
 	var stderr tail
 	cmd.Stderr = &stderr
 	if err := cmd.Run(); err != nil {
@@ -204,9 +205,14 @@ func countPackages(ctx context.Context, dir string, p Program) (int, error) {
 	return counter.n, nil
 }
 
-func moduleVersion(ctx context.Context, dir, module string) (string, error) {
-	cmd := exec.CommandContext(ctx, "go", "list", "-m", "-f", "{{.Version}}", module)
-	cmd.Dir, cmd.Env = dir, environ(false)
+// Version returns the version of the upstream module, such as v1.37.2.
+func (p Program) Version(ctx context.Context, root string) (string, error) {
+	return p.moduleVersion(ctx, filepath.Join(root, p.Dir))
+}
+
+func (p Program) moduleVersion(ctx context.Context, dir string) (string, error) {
+	cmd := exec.CommandContext(ctx, "go", "list", "-m", "-f", "{{.Version}}", p.Module)
+	cmd.Dir, cmd.Env = dir, p.environ()
 	var stderr tail
 	cmd.Stderr = &stderr
 	out, err := cmd.Output()
@@ -217,9 +223,12 @@ func moduleVersion(ctx context.Context, dir, module string) (string, error) {
 }
 
 // environ is the user's environment with all that changes a binary fixed.
-func environ(cgo bool) []string {
+func (p Program) environ() []string {
 	env := append(os.Environ(), "GOFLAGS=", "GOWORK=off", "GOOS=linux", "GOARCH=amd64", "GOAMD64=v1", "GOEXPERIMENT=", "CGO_ENABLED=0")
-	if cgo {
+	if p.ModFile != "" {
+		env = append(env, "GOFLAGS=-modfile="+p.ModFile)
+	}
+	if p.CGO {
 		// Debug information would name the directories of the build.
 		env = append(env, "CGO_ENABLED=1", "CC=gcc", "CGO_CFLAGS=-g0 -O2", "CGO_LDFLAGS=")
 	}

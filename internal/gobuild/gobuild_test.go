@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -16,8 +17,8 @@ import (
 const root = "../.." // the checkout
 
 func TestUpstreamIsRequiredByItsModule(t *testing.T) {
-	for _, p := range Upstream {
-		version, err := moduleVersion(t.Context(), filepath.Join(root, p.Dir), p.Module)
+	for _, p := range slices.Concat(Upstream, AddOns) {
+		version, err := p.moduleVersion(t.Context(), filepath.Join(root, p.Dir))
 		if err != nil || !strings.HasPrefix(version, "v") {
 			t.Errorf("%s: version of %s = %q, %v, want one", p.Name, p.Module, version, err)
 		}
@@ -119,5 +120,26 @@ func write(t *testing.T, path, content string) {
 	}
 	if err := os.WriteFile(path, []byte(content), 0o644); err != nil {
 		t.Fatal(err)
+	}
+}
+
+func TestControlPlaneVersions(t *testing.T) {
+	versions, err := ControlPlaneVersions(root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range versions {
+		programs, err := ControlPlane(root, want)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, p := range programs {
+			if got, err := p.moduleVersion(t.Context(), filepath.Join(root, p.Dir)); err != nil || got != want {
+				t.Errorf("%s with %q: version = %q, %v, want %s", p.Name, p.ModFile, got, err, want)
+			}
+		}
+	}
+	if _, err := ControlPlane(root, "v1.2.3"); err == nil || !strings.Contains(err.Error(), versions[0]) {
+		t.Errorf("ControlPlane(v1.2.3) = %v, want an error that names %s", err, versions[0])
 	}
 }
