@@ -1,10 +1,11 @@
-// Package pki makes throw-away certificates: an authority for one run of a
-// virtual machine, a client certificate for the host and a serving certificate
-// for the node's kubelet. Keys are ECDSA P-256, which a guest without hardware
+// Package pki makes certificates: an authority for one run of a virtual machine
+// or for the life of a cluster, and what it signs for clients, servers and those
+// that are both. Keys are ECDSA P-256, which a guest without hardware
 // virtualisation makes and checks in milliseconds where RSA takes seconds.
 //
 // It keeps nothing, revokes nothing and renews nothing; see RFC 5280 for the
-// certificates and RFC 7468 for their text form.
+// certificates and RFC 7468 for their text form. Package cluster keeps what it
+// makes here.
 package pki
 
 import (
@@ -14,6 +15,7 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
+	"errors"
 	"fmt"
 	"math/big"
 	"net"
@@ -39,8 +41,11 @@ type CA struct {
 	key  *ecdsa.PrivateKey
 }
 
-// NewCA makes an authority that is valid from now.
-func NewCA(commonName string) (*CA, error) {
+// NewCA makes an authority that is valid for as long as what it signs, a year.
+func NewCA(commonName string) (*CA, error) { return NewCAFor(commonName, validFor) }
+
+// NewCAFor makes an authority that is valid from now on for the given time.
+func NewCAFor(commonName string, life time.Duration) (*CA, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return nil, fmt.Errorf("make the key of %s: %w", commonName, err)
@@ -49,6 +54,7 @@ func NewCA(commonName string) (*CA, error) {
 	template.IsCA = true
 	template.BasicConstraintsValid = true
 	template.KeyUsage = x509.KeyUsageCertSign
+	template.NotAfter = time.Now().Add(life)
 	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
 	if err != nil {
 		return nil, fmt.Errorf("make the certificate of %s: %w", commonName, err)
@@ -59,6 +65,21 @@ func NewCA(commonName string) (*CA, error) {
 	}
 	return &CA{cert: cert, key: key}, nil
 }
+
+// LoadCA returns the authority whose certificate and key p has.
+func LoadCA(p Pair) (*CA, error) {
+	cert, key, err := p.Parse()
+	if err != nil {
+		return nil, err
+	}
+	if !cert.IsCA {
+		return nil, fmt.Errorf("the certificate of %s is not one of an authority", cert.Subject.CommonName)
+	}
+	return &CA{cert: cert, key: key}, nil
+}
+
+// Certificate returns the authority's certificate.
+func (ca *CA) Certificate() *x509.Certificate { return ca.cert }
 
 // Cert returns the authority's certificate in PEM.
 func (ca *CA) Cert() []byte { return encode("CERTIFICATE", ca.cert.Raw) }
@@ -84,9 +105,19 @@ func (ca *CA) Client(commonName string, organizations ...string) (Pair, error) {
 // Server makes a certificate for a TLS server that is reached by any of the
 // names, of which each is a DNS name or an IP address.
 func (ca *CA) Server(names ...string) (Pair, error) {
+	return ca.server(names, x509.ExtKeyUsageServerAuth)
+}
+
+// Peer makes a certificate for a TLS server that is a client of others of its
+// kind, as members of etcd are.
+func (ca *CA) Peer(names ...string) (Pair, error) {
+	return ca.server(names, x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth)
+}
+
+func (ca *CA) server(names []string, usages ...x509.ExtKeyUsage) (Pair, error) {
 	template := newTemplate(pkix.Name{CommonName: names[0]})
 	template.KeyUsage = x509.KeyUsageDigitalSignature
-	template.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}
+	template.ExtKeyUsage = usages
 	for _, name := range names {
 		if ip := net.ParseIP(name); ip != nil {
 			template.IPAddresses = append(template.IPAddresses, ip)
@@ -99,6 +130,9 @@ func (ca *CA) Server(names ...string) (Pair, error) {
 
 func (ca *CA) issue(template *x509.Certificate) (Pair, error) {
 	name := template.Subject.CommonName
+	if template.NotAfter.After(ca.cert.NotAfter) {
+		template.NotAfter = ca.cert.NotAfter // nobody would believe it any longer
+	}
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return Pair{}, fmt.Errorf("make the key of %s: %w", name, err)
@@ -112,6 +146,70 @@ func (ca *CA) issue(template *x509.Certificate) (Pair, error) {
 		return Pair{}, fmt.Errorf("encode the key of %s: %w", name, err)
 	}
 	return Pair{Cert: encode("CERTIFICATE", der), Key: encode("PRIVATE KEY", keyDER)}, nil
+}
+
+// Parse returns the certificate and the key of p, which must belong together
+// and be of the kind that this package makes.
+func (p Pair) Parse() (*x509.Certificate, *ecdsa.PrivateKey, error) {
+	block, _ := pem.Decode(p.Cert)
+	if block == nil || block.Type != "CERTIFICATE" {
+		return nil, nil, errors.New("there is no certificate in PEM")
+	}
+	cert, err := x509.ParseCertificate(block.Bytes)
+	if err != nil {
+		return nil, nil, err
+	}
+	key, err := ParseKey(p.Key)
+	if err != nil {
+		return nil, nil, err
+	}
+	if !key.PublicKey.Equal(cert.PublicKey) {
+		return nil, nil, fmt.Errorf("the key is not that of the certificate of %s", cert.Subject.CommonName)
+	}
+	return cert, key, nil
+}
+
+// NewKey makes a private key without a certificate, in PEM.
+func NewKey() ([]byte, error) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return nil, fmt.Errorf("make a key: %w", err)
+	}
+	der, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		return nil, fmt.Errorf("encode a key: %w", err)
+	}
+	return encode("PRIVATE KEY", der), nil
+}
+
+// PublicKey returns the public half of a private key, both in PEM.
+func PublicKey(key []byte) ([]byte, error) {
+	private, err := ParseKey(key)
+	if err != nil {
+		return nil, err
+	}
+	der, err := x509.MarshalPKIXPublicKey(&private.PublicKey)
+	if err != nil {
+		return nil, fmt.Errorf("encode a public key: %w", err)
+	}
+	return encode("PUBLIC KEY", der), nil
+}
+
+// ParseKey reads a private key in PEM: an ECDSA one in PKCS #8.
+func ParseKey(text []byte) (*ecdsa.PrivateKey, error) {
+	block, _ := pem.Decode(text)
+	if block == nil || block.Type != "PRIVATE KEY" {
+		return nil, errors.New("there is no private key (PKCS #8) in PEM")
+	}
+	key, err := x509.ParsePKCS8PrivateKey(block.Bytes)
+	if err != nil {
+		return nil, err
+	}
+	ec, ok := key.(*ecdsa.PrivateKey)
+	if !ok {
+		return nil, fmt.Errorf("the private key is a %T and not ECDSA", key)
+	}
+	return ec, nil
 }
 
 func newTemplate(subject pkix.Name) *x509.Certificate {

@@ -1,19 +1,243 @@
+// Package approver lets kubelets have the serving certificates that are theirs.
+// With serverTLSBootstrap a kubelet asks the cluster for the certificate of its
+// port 10250, and Kubernetes leaves it to somebody else to approve that
+// (https://kubernetes.io/docs/reference/access-authn-authz/kubelet-tls-bootstrapping/#certificate-rotation).
+//
+// A request is approved when it comes from a node, and asks for that node's own
+// name and addresses, those that are in its status; see check.go. Everything
+// else is left alone, with the reason in the log: a person may know better. What
+// fails for want of the node, or of an address of it, is looked at again when the
+// node changes.
+//
+// It keeps no state. Two of them do no harm, so there is no leader election.
 package approver
 
 import (
+	"context"
+	"fmt"
+	"os/signal"
+	"slices"
+	"syscall"
+	"time"
+
 	"github.com/spf13/cobra"
+	certificates "k8s.io/api/certificates/v1"
+	core "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/errors"
+	meta "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/client-go/informers"
 	"k8s.io/client-go/kubernetes"
-	"k8s.io/client-go/rest"
-	_ "k8s.io/client-go/tools/clientcmd"
+	certificateslisters "k8s.io/client-go/listers/certificates/v1"
+	corelisters "k8s.io/client-go/listers/core/v1"
+	"k8s.io/client-go/tools/cache"
+	"k8s.io/client-go/tools/clientcmd"
+	"k8s.io/client-go/util/workqueue"
+	"k8s.io/klog/v2"
 )
 
+// NewCommand returns the program.
 func NewCommand() *cobra.Command {
-	return &cobra.Command{Use: "kubelet-serving-approver", RunE: func(*cobra.Command, []string) error {
-		c, err := rest.InClusterConfig()
-		if err != nil {
-			return err
-		}
-		_, err = kubernetes.NewForConfig(c)
+	var kubeconfig string
+	var allowed, forbidden []string
+	cmd := &cobra.Command{
+		Use:   "kubelet-serving-approver",
+		Short: "Approve the serving certificates of kubelets",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			r, err := parseRules(allowed, forbidden)
+			if err != nil {
+				return err
+			}
+			// Without a file it is that of the pod's service account.
+			config, err := clientcmd.BuildConfigFromFlags("", kubeconfig)
+			if err != nil {
+				return err
+			}
+			client, err := kubernetes.NewForConfig(config)
+			if err != nil {
+				return err
+			}
+			ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
+			defer stop()
+			return run(ctx, client, r)
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&kubeconfig, "kubeconfig", "", "`file` with how to reach the API server (default: as a pod does)")
+	f.StringSliceVar(&allowed, "allowed-cidrs", nil, "approve no address outside of these `networks` (default: any address that the node says it has)")
+	f.StringSliceVar(&forbidden, "forbidden", nil, "`names`, addresses and networks that no node may have, beside those of services and of loopback")
+	return cmd
+}
+
+// approver is the loop: whatever changes puts names of requests into the queue.
+type approver struct {
+	client   kubernetes.Interface
+	rules    rules
+	requests certificateslisters.CertificateSigningRequestLister
+	nodes    corelisters.NodeLister
+	queue    workqueue.TypedRateLimitingInterface[string]
+}
+
+// run works until ctx ends.
+func run(ctx context.Context, client kubernetes.Interface, r rules) error {
+	if err := waitForAccess(ctx, client); err != nil {
+		return nil // told to stop
+	}
+	requests := informers.NewSharedInformerFactoryWithOptions(client, 0, informers.WithTweakListOptions(func(o *meta.ListOptions) {
+		o.FieldSelector = fields.OneTermEqualSelector("spec.signerName", certificates.KubeletServingSignerName).String()
+	}))
+	nodes := informers.NewSharedInformerFactory(client, 0)
+	a := &approver{
+		client:   client,
+		rules:    r,
+		requests: requests.Certificates().V1().CertificateSigningRequests().Lister(),
+		nodes:    nodes.Core().V1().Nodes().Lister(),
+		queue:    workqueue.NewTypedRateLimitingQueue(workqueue.DefaultTypedControllerRateLimiter[string]()),
+	}
+	if err := a.listen(requests.Certificates().V1().CertificateSigningRequests().Informer(), nodes.Core().V1().Nodes().Informer()); err != nil {
 		return err
-	}}
+	}
+	requests.Start(ctx.Done())
+	nodes.Start(ctx.Done())
+	requests.WaitForCacheSync(ctx.Done())
+	nodes.WaitForCacheSync(ctx.Done())
+	klog.InfoS("Watching for requests of kubelets")
+	go func() {
+		<-ctx.Done()
+		a.queue.ShutDown()
+	}()
+	for a.next(ctx) {
+	}
+	return nil
+}
+
+// waitForAccess waits until the program may do its work: in a new cluster its
+// role comes after it. The informers would wait, too, but up to half a minute
+// too long.
+func waitForAccess(ctx context.Context, client kubernetes.Interface) error {
+	said := ""
+	for {
+		_, err := client.CertificatesV1().CertificateSigningRequests().List(ctx, meta.ListOptions{Limit: 1})
+		if err == nil {
+			return nil
+		}
+		if text := err.Error(); text != said {
+			klog.InfoS("Waiting for access to requests", "reason", text)
+			said = text
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(time.Second):
+		}
+	}
+}
+
+func (a *approver) listen(requests, nodes cache.SharedIndexInformer) error {
+	enqueue := func(o any) {
+		if csr, ok := o.(*certificates.CertificateSigningRequest); ok && pending(csr) {
+			a.queue.Add(csr.Name)
+		}
+	}
+	if _, err := requests.AddEventHandler(cache.ResourceEventHandlerFuncs{
+		AddFunc:    enqueue,
+		UpdateFunc: func(_, o any) { enqueue(o) },
+	}); err != nil {
+		return err
+	}
+	_, err := nodes.AddEventHandler(cache.ResourceEventHandlerFuncs{
+		AddFunc: func(o any) { a.nodeChanged(nil, o.(*core.Node)) },
+		UpdateFunc: func(old, now any) {
+			a.nodeChanged(old.(*core.Node), now.(*core.Node))
+		},
+	})
+	return err
+}
+
+// nodeChanged looks again at the requests of a node that came or that has
+// other addresses now.
+func (a *approver) nodeChanged(old, now *core.Node) {
+	if old != nil && slices.Equal(old.Status.Addresses, now.Status.Addresses) {
+		return
+	}
+	all, err := a.requests.List(labels.Everything())
+	if err != nil {
+		klog.ErrorS(err, "List requests")
+	}
+	for _, csr := range all {
+		if name, err := nodeName(csr); err == nil && name == now.Name && pending(csr) {
+			a.queue.Add(csr.Name)
+		}
+	}
+}
+
+// pending reports whether nobody has decided about a request yet.
+func pending(csr *certificates.CertificateSigningRequest) bool {
+	return len(csr.Status.Certificate) == 0 && !slices.ContainsFunc(csr.Status.Conditions, func(c certificates.CertificateSigningRequestCondition) bool {
+		return c.Type == certificates.CertificateApproved || c.Type == certificates.CertificateDenied || c.Type == certificates.CertificateFailed
+	})
+}
+
+func (a *approver) next(ctx context.Context) bool {
+	name, quit := a.queue.Get()
+	if quit {
+		return false
+	}
+	defer a.queue.Done(name)
+	if err := a.decide(ctx, name); err != nil && ctx.Err() == nil {
+		klog.ErrorS(err, "Approve request", "request", name)
+		a.queue.AddRateLimited(name)
+		return true
+	}
+	a.queue.Forget(name)
+	return true
+}
+
+// decide approves one request or says why not.
+func (a *approver) decide(ctx context.Context, name string) error {
+	csr, err := a.requests.Get(name)
+	if errors.IsNotFound(err) || err == nil && !pending(csr) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	node, err := a.nodeOf(csr)
+	if err != nil {
+		return err
+	}
+	if reason := a.rules.check(csr, node); reason != nil {
+		klog.InfoS("Left alone", "request", name, "user", csr.Spec.Username, "reason", reason.Error())
+		return nil
+	}
+	csr = csr.DeepCopy()
+	csr.Status.Conditions = append(csr.Status.Conditions, certificates.CertificateSigningRequestCondition{
+		Type:    certificates.CertificateApproved,
+		Status:  core.ConditionTrue,
+		Reason:  "KubeletServing",
+		Message: fmt.Sprintf("kubelet-serving-approver: the names and addresses are those of the node %s", node.Name),
+	})
+	_, err = a.client.CertificatesV1().CertificateSigningRequests().UpdateApproval(ctx, name, csr, meta.UpdateOptions{})
+	if errors.IsNotFound(err) {
+		return nil
+	}
+	if err == nil {
+		klog.InfoS("Approved", "request", name, "node", node.Name)
+	}
+	return err
+}
+
+// nodeOf returns the node from which a request came, nil if there is none.
+func (a *approver) nodeOf(csr *certificates.CertificateSigningRequest) (*core.Node, error) {
+	name, err := nodeName(csr)
+	if err != nil {
+		return nil, nil // the check says so, too
+	}
+	node, err := a.nodes.Get(name)
+	if errors.IsNotFound(err) {
+		return nil, nil
+	}
+	return node, err
 }

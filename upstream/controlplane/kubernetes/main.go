@@ -31,6 +31,7 @@ var programs = map[string]func() *cobra.Command{
 }
 
 func main() {
+	waitFirst()
 	// As /kube-apiserver (a link), or as /kubernetes kube-apiserver.
 	program, found := programs[filepath.Base(os.Args[0])]
 	if !found && len(os.Args) > 1 {
@@ -38,7 +39,7 @@ func main() {
 		os.Args = os.Args[1:]
 	}
 	if !found {
-		fmt.Fprintln(os.Stderr, "usage: kubernetes kube-apiserver|kube-controller-manager|kube-scheduler|kubelet-serving-approver [FLAG]...")
+		fmt.Fprintln(os.Stderr, "usage: kubernetes [--after=URL] kube-apiserver|kube-controller-manager|kube-scheduler|kubelet-serving-approver [FLAG]...")
 		os.Exit(2)
 	}
 	os.Exit(cli.Run(program()))

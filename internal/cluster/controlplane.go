@@ -1,0 +1,94 @@
+package cluster
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"embed"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"text/template"
+)
+
+//go:embed control-plane/*.yaml addons/*.yaml
+var templates embed.FS
+
+// nodeFiles are files of the cluster's directory that a control plane's node
+// has, below /etc/kubernetes. They belong to root there, as all files of a disk.
+var nodeFiles = []string{
+	"pki/ca.crt", "pki/ca.key", "pki/sa.pub", "pki/sa.key",
+	"pki/apiserver.crt", "pki/apiserver.key",
+	"pki/apiserver-kubelet-client.crt", "pki/apiserver-kubelet-client.key",
+	"pki/apiserver-etcd-client.crt", "pki/apiserver-etcd-client.key",
+	// Not the keys of these two authorities: nothing on the node signs with them.
+	"pki/front-proxy-ca.crt", "pki/front-proxy-client.crt", "pki/front-proxy-client.key",
+	"pki/etcd/ca.crt", "pki/etcd/server.crt", "pki/etcd/server.key", "pki/etcd/peer.crt", "pki/etcd/peer.key",
+	"controller-manager.conf", "scheduler.conf", "approver.conf", authenticationFile,
+}
+
+// keys returns the control plane's keys, kubeconfigs and other files.
+func (c *Cluster) keys() (Files, error) {
+	var files Files
+	for _, name := range nodeFiles {
+		data, err := os.ReadFile(c.path(name))
+		if err != nil {
+			return nil, err
+		}
+		mode := fs.FileMode(0o600)
+		if strings.HasSuffix(name, ".crt") || strings.HasSuffix(name, ".pub") {
+			mode = 0o644
+		}
+		files = append(files, File{filepath.Join("kubernetes", name), mode, data})
+	}
+	return files, nil
+}
+
+// staticPods renders control-plane/NAME.yaml for each program.
+func (c *Cluster) staticPods(n Node) (Files, error) {
+	at := onNode(n.Address)
+	var files Files
+	for _, p := range c.programs(at) {
+		data := struct {
+			Kubernetes, Etcd string
+			Args, Files      []string
+			Port             int
+		}{c.cfg.Kubernetes, etcdVersion, p.args(), p.files(at), c.port}
+		text, err := render("control-plane/"+p.name+".yaml", data)
+		if err != nil {
+			return nil, err
+		}
+		files = append(files, File{"kubernetes/manifests/" + p.name + ".yaml", 0o600, withUID(text)})
+	}
+	return files, nil
+}
+
+// render executes a template.
+func render(name string, data any) ([]byte, error) {
+	t := template.New(filepath.Base(name)).Funcs(template.FuncMap{"volume": volumeName}).Option("missingkey=error")
+	t, err := t.ParseFS(templates, name)
+	if err != nil {
+		return nil, err
+	}
+	var out bytes.Buffer
+	if err := t.Execute(&out, data); err != nil {
+		return nil, err
+	}
+	return out.Bytes(), nil
+}
+
+// volumeName makes a name for the volume with a file: pki/etcd/ca.crt and
+// pki/ca.crt are two.
+func volumeName(path string) string {
+	name := strings.TrimPrefix(path, "/etc/kubernetes/")
+	return strings.NewReplacer("/", "-", ".", "-").Replace(name)
+}
+
+// withUID gives a static pod a UID that is made from its manifest. Without one
+// the kubelet makes it from the node's name, too, and starts the pod anew when
+// that changes (docs/decisions/0012).
+func withUID(manifest []byte) []byte {
+	sum := sha256.Sum256(manifest)
+	return bytes.Replace(manifest, []byte("\nmetadata:\n"), fmt.Appendf(nil, "\nmetadata:\n  uid: \"%x\"\n", sum[:16]), 1)
+}

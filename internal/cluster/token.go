@@ -1,0 +1,36 @@
+package cluster
+
+import (
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"regexp"
+	"strings"
+)
+
+// tokenForm is that of
+// https://kubernetes.io/docs/reference/access-authn-authz/bootstrap-tokens/.
+var tokenForm = regexp.MustCompile(`^[a-z0-9]{6}\.[a-z0-9]{16}$`)
+
+func (c *Cluster) openToken() error {
+	text, err := os.ReadFile(c.path("token"))
+	if errors.Is(err, fs.ErrNotExist) {
+		c.token = newToken()
+		return replace(c.path("token"), []byte(c.token+"\n"), 0o600)
+	}
+	if err != nil {
+		return err
+	}
+	c.token = strings.TrimSpace(string(text))
+	if !tokenForm.MatchString(c.token) {
+		return fmt.Errorf("%s holds no bootstrap token (6 characters, a dot, 16 characters of a-z and 0-9): remove it, and there will be a new one", c.path("token"))
+	}
+	return nil
+}
+
+func newToken() string {
+	text := strings.ToLower(rand.Text()) // 26 characters of a-z and 2-7, 130 bits
+	return text[:6] + "." + text[6:22]
+}

@@ -1,0 +1,261 @@
+// Package join makes the files below /etc with which a node joins a cluster:
+// a kubeconfig or one for TLS bootstrap, the cluster's authority, and what the
+// kubelet has to know of the cluster. They are what kubeadm join would write,
+// laid out as docs/node.md has it.
+//
+// It leaves out making the token and approving the requests that the node
+// makes with it, which is the cluster's work; docs/joining.md shows both. It
+// follows https://kubernetes.io/docs/reference/access-authn-authz/kubelet-tls-bootstrapping/.
+package join
+
+import (
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"net/netip"
+	"net/url"
+	"regexp"
+	"slices"
+	"strings"
+
+	"kios/internal/identity"
+	"kios/internal/kubeletargs"
+
+	"sigs.k8s.io/yaml"
+)
+
+// What kubeadm gives a cluster that was told nothing else.
+const (
+	DefaultDNS    = "10.96.0.10"
+	DefaultDomain = "cluster.local"
+	defaultPort   = "6443"
+)
+
+// Options say which cluster a node joins, and as what.
+type Options struct {
+	// Server, CA and Token make a kubeconfig for TLS bootstrap: the API server
+	// as HOST, HOST:PORT or https://HOST:PORT, the certificates of the cluster's
+	// authority in PEM, and a bootstrap token, ID.SECRET.
+	Server string
+	CA     []byte
+	Token  string
+	// Kubeconfig is used in place of the three. One whose user has a bootstrap
+	// token is for TLS bootstrap; another is the node's own.
+	Kubeconfig []byte
+
+	ClusterDNS    []string // addresses of the DNS service; DefaultDNS if empty
+	ClusterDomain string   // DefaultDomain if ""
+
+	Name   string   // of the node; what DHCP says, or the machine's own, if ""
+	NodeIP string   // an address, or one of each family with a comma, or ""
+	Labels []string // KEY=VALUE
+	Taints []string // KEY=VALUE:EFFECT or KEY:EFFECT
+}
+
+// File is a file for a node.
+type File struct {
+	Path string // below /etc
+	Mode fs.FileMode
+	Data []byte
+}
+
+// Files returns what a node of o needs below /etc.
+func Files(o Options) ([]File, error) {
+	files, err := o.access()
+	if err != nil {
+		return nil, err
+	}
+	for _, f := range []func() (File, error){o.kubelet, o.name, o.nodeIP, o.labels} {
+		file, err := f()
+		if err != nil {
+			return nil, err
+		}
+		if file.Data != nil {
+			files = append(files, file)
+		}
+	}
+	return files, nil
+}
+
+// Paths below /etc.
+const (
+	bootstrapPath  = "kubernetes/bootstrap-kubelet.conf"
+	kubeconfigPath = "kubernetes/kubelet.conf"
+	caPath         = "kubernetes/pki/ca.crt"
+	// Read before files of the user's that begin with a higher number.
+	configPath = "kubernetes/config.d/10-join.yaml"
+)
+
+// access returns how the node gets at the API server.
+func (o Options) access() ([]File, error) {
+	if o.Kubeconfig != nil {
+		if o.Server != "" || o.CA != nil || o.Token != "" {
+			return nil, errors.New("a kubeconfig has a server, an authority and credentials of its own: give it or them, not both")
+		}
+		return readyKubeconfig(o.Kubeconfig)
+	}
+	server, err := ServerURL(o.Server)
+	if err != nil {
+		return nil, err
+	}
+	if err := CheckToken(o.Token); err != nil {
+		return nil, err
+	}
+	if err := checkCA(o.CA); err != nil {
+		return nil, err
+	}
+	text, err := yaml.Marshal(bootstrapConfig(server, o.Token))
+	if err != nil {
+		return nil, err
+	}
+	return []File{{bootstrapPath, 0o600, text}, {caPath, 0o644, o.CA}}, nil
+}
+
+// ServerURL completes HOST, HOST:PORT or https://HOST:PORT.
+func ServerURL(server string) (string, error) {
+	text := server
+	if !strings.Contains(text, "://") {
+		text = "https://" + text
+	}
+	u, err := url.Parse(text)
+	if err != nil || u.Scheme != "https" || u.Hostname() == "" || u.User != nil || u.RawQuery != "" || strings.Trim(u.Path, "/") != "" {
+		return "", fmt.Errorf("%q is no API server: write HOST:PORT", server)
+	}
+	port := u.Port()
+	if port == "" {
+		port = defaultPort
+	}
+	return "https://" + net.JoinHostPort(u.Hostname(), port), nil
+}
+
+var token = regexp.MustCompile(`^[a-z0-9]{6}\.[a-z0-9]{16}$`)
+
+// CheckToken tells whether a token is a bootstrap token by its form. The error
+// does not repeat it: what is wrong may be one letter of a secret.
+func CheckToken(text string) error {
+	switch {
+	case text == "":
+		return errors.New("there is no bootstrap token: kubeadm token create, on the control plane, makes one")
+	case !token.MatchString(text):
+		return errors.New("the bootstrap token is none: it is ID.SECRET, 6 and 16 lower-case letters and digits, as kubeadm token create prints it")
+	}
+	return nil
+}
+
+// checkCA finds out whether a kubelet would take the certificates.
+func checkCA(text []byte) error {
+	n := 0
+	for block, rest := pem.Decode(text); block != nil; block, rest = pem.Decode(rest) {
+		if block.Type != "CERTIFICATE" {
+			return fmt.Errorf("the cluster's authority holds a %s: give its certificate alone, such as /etc/kubernetes/pki/ca.crt of the control plane", strings.ToLower(block.Type))
+		}
+		cert, err := x509.ParseCertificate(block.Bytes)
+		if err != nil {
+			return fmt.Errorf("read the certificate of the cluster's authority: %w", err)
+		}
+		if !cert.IsCA {
+			return fmt.Errorf("the certificate of %q is not that of an authority: give the cluster's, such as /etc/kubernetes/pki/ca.crt of the control plane", cert.Subject.CommonName)
+		}
+		n++
+	}
+	if n == 0 {
+		return errors.New("the cluster's authority holds no certificate in PEM")
+	}
+	return nil
+}
+
+// kubelet returns what the kubelet has to know of the cluster. Pods find no
+// service by its name without the first two.
+func (o Options) kubelet() (File, error) {
+	dns, domain := o.ClusterDNS, o.ClusterDomain
+	if len(dns) == 0 {
+		dns = []string{DefaultDNS}
+	}
+	if domain == "" {
+		domain = DefaultDomain
+	}
+	for _, address := range dns {
+		if _, err := netip.ParseAddr(address); err != nil {
+			return File{}, fmt.Errorf("the cluster's DNS service %q is no IP address", address)
+		}
+	}
+	taints, err := parseTaints(o.Taints)
+	if err != nil {
+		return File{}, err
+	}
+	text, err := yaml.Marshal(kubeletConfiguration{
+		APIVersion: "kubelet.config.k8s.io/v1beta1", Kind: "KubeletConfiguration",
+		ClusterDNS: dns, ClusterDomain: domain,
+		// The kubelet asks the cluster to sign the certificate of its port.
+		ServerTLSBootstrap: true,
+		RegisterWithTaints: taints,
+	})
+	return File{configPath, 0o644, text}, err
+}
+
+type kubeletConfiguration struct {
+	APIVersion         string   `json:"apiVersion"`
+	Kind               string   `json:"kind"`
+	ClusterDNS         []string `json:"clusterDNS"`
+	ClusterDomain      string   `json:"clusterDomain"`
+	ServerTLSBootstrap bool     `json:"serverTLSBootstrap"`
+	RegisterWithTaints []taint  `json:"registerWithTaints,omitempty"`
+}
+
+type taint struct {
+	Key    string `json:"key"`
+	Value  string `json:"value,omitempty"`
+	Effect string `json:"effect"`
+}
+
+func parseTaints(texts []string) ([]taint, error) {
+	var taints []taint
+	for _, text := range texts {
+		pair, effect, _ := strings.Cut(text, ":")
+		key, value, _ := strings.Cut(pair, "=")
+		if !slices.Contains([]string{"NoSchedule", "PreferNoSchedule", "NoExecute"}, effect) {
+			return nil, fmt.Errorf("taint %q: write KEY=VALUE:EFFECT, where EFFECT is NoSchedule, PreferNoSchedule or NoExecute", text)
+		}
+		if err := kubeletargs.CheckTaint(key, value); err != nil {
+			return nil, fmt.Errorf("taint %q: %w", text, err)
+		}
+		taints = append(taints, taint{key, value, effect})
+	}
+	return taints, nil
+}
+
+func (o Options) name() (File, error) {
+	if o.Name == "" {
+		return File{}, nil
+	}
+	name, err := identity.ParseHostname(o.Name)
+	return File{"hostname", 0o644, []byte(name + "\n")}, err
+}
+
+func (o Options) nodeIP() (File, error) {
+	if o.NodeIP == "" {
+		return File{}, nil
+	}
+	return File{"kubernetes/node-ip", 0o644, []byte(o.NodeIP + "\n")}, kubeletargs.CheckNodeIP(o.NodeIP)
+}
+
+func (o Options) labels() (File, error) {
+	var text strings.Builder
+	for _, label := range o.Labels {
+		key, value, found := strings.Cut(label, "=")
+		if !found {
+			return File{}, fmt.Errorf("label %q: write KEY=VALUE", label)
+		}
+		if err := kubeletargs.CheckLabel(key, value); err != nil {
+			return File{}, fmt.Errorf("label %q: %w", label, err)
+		}
+		fmt.Fprintf(&text, "%s: %s\n", key, value)
+	}
+	if text.Len() == 0 {
+		return File{}, nil
+	}
+	return File{"kubernetes/node-labels", 0o644, []byte(text.String())}, nil
+}
