@@ -22,22 +22,22 @@ type ClusterProducts struct {
 	ControlPlane, Worker []string
 }
 
-// clusterImage is an image of a cluster's pods: programs of the same names in
-// its root directory, and what Debian's packages add.
+// clusterImage is an image of a cluster's pods: a program of its name in its
+// root directory, and what else that takes.
 type clusterImage struct {
-	name     string   // also of the program whose version is the image's tag
-	programs []string // the first is the entry point
-	plugins  []string // programs in /plugins
-	nft      bool     // with Debian's nft, which the program calls
-	every    bool     // for every node, not only for the one with the control plane
+	name    string
+	program string // also the one whose version is the image's tag
+	nft     bool   // with Debian's nft, which the program calls
+	cni     bool   // with CNI plugins and the nft that these call, in /cni
+	every   bool   // for every node, not only for the one with the control plane
 }
 
 var clusterImages = []clusterImage{
-	{name: "kubernetes", programs: []string{"kubernetes"}},
-	{name: "etcd", programs: []string{"etcd"}},
-	{name: "kube-proxy", programs: []string{"kube-proxy"}, nft: true, every: true},
-	{name: "coredns", programs: []string{"coredns"}, every: true},
-	{name: "flannel", programs: []string{"flanneld", "cni-install"}, plugins: []string{"ptp", "host-local", "portmap"}, nft: true, every: true},
+	{name: "kubernetes", program: "kubernetes"},
+	{name: "etcd", program: "etcd"},
+	{name: "kube-proxy", program: "kube-proxy", nft: true, every: true},
+	{name: "coredns", program: "coredns", every: true},
+	{name: "flannel", program: "flanneld", cni: true, every: true},
 }
 
 // NewestControlPlane is the version of Kubernetes that a cluster gets unless
@@ -80,7 +80,7 @@ func (b *Builder) nftFiles(ctx context.Context) ([]oci.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	layer, err := debianLayer("nft", debimage.Recipe{}, debs) // TODO: debimage.Nft
+	layer, err := debianLayer("nft", debimage.Nft, debs)
 	if err != nil {
 		return nil, err
 	}
@@ -113,24 +113,35 @@ func (b *Builder) writeClusterImages(p *ClusterProducts, nft []oci.File) error {
 
 func (i clusterImage) files(p *ClusterProducts, nft []oci.File) oci.Image {
 	image := oci.Image{
-		Name:       fmt.Sprintf("kios.local/%s:%s", i.name, p.Versions[i.versionOf()]),
-		Entrypoint: []string{"/" + i.programs[0]},
-		Env:        []string{"PATH=/:/usr/sbin:/usr/bin"},
-	}
-	for _, name := range i.programs {
-		image.Files = append(image.Files, oci.File{Path: "/" + name, Mode: 0o555, From: p.Bin[name]})
-	}
-	for _, name := range i.plugins {
-		image.Files = append(image.Files, oci.File{Path: "/plugins/" + name, Mode: 0o555, From: p.Bin[name]})
+		Name:       fmt.Sprintf("kios.local/%s:%s", i.name, p.Versions[i.program]),
+		Files:      []oci.File{{Path: "/" + i.program, Mode: 0o555, From: p.Bin[i.program]}},
+		Entrypoint: []string{"/" + i.program},
 	}
 	if i.nft {
+		image.Env = []string{"PATH=/usr/sbin"}
 		image.Files = append(image.Files, nft...)
+	}
+	if i.cni {
+		image.Env = []string{"PATH=/cni"}
+		image.Files = append(image.Files, cniFiles(p, nft)...)
 	}
 	return image
 }
 
-// versionOf names the program that has the image's version.
-func (i clusterImage) versionOf() string { return i.programs[0] }
+// cniFiles are what flannel's pod copies to a node's /opt/cni/bin: plugins, and
+// an nft that works there, where no library is; see upstream/cni/nft.
+func cniFiles(p *ClusterProducts, nft []oci.File) []oci.File {
+	files := []oci.File{{Path: "/cni/nft", Mode: 0o555, From: p.Bin["cni-nft"]}}
+	for _, name := range []string{"ptp", "host-local", "portmap"} {
+		files = append(files, oci.File{Path: "/cni/" + name, Mode: 0o555, From: p.Bin[name]})
+	}
+	for _, f := range nft {
+		if f.Mode.IsRegular() {
+			files = append(files, oci.File{Path: "/cni/.nft/" + filepath.Base(f.Path), Mode: 0o555, From: f.From})
+		}
+	}
+	return files
+}
 
 // link makes a symbolic link, in place of what is there.
 func link(path, target string) error {

@@ -240,7 +240,7 @@ func TestLicenceAndOrigin(t *testing.T) {
 
 // The recipes with the packages themselves, where a build has fetched them.
 func TestRecipes(t *testing.T) {
-	for name, r := range map[string]Recipe{"chrony": Chrony, "disk": Disk} {
+	for name, r := range map[string]Recipe{"chrony": Chrony, "disk": Disk, "nft": Nft} {
 		t.Run(name, func(t *testing.T) {
 			trees, versions := unpack(t, r)
 			files, err := r.Collect(trees)

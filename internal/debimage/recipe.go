@@ -88,6 +88,28 @@ var Disk = Recipe{
 	},
 }
 
+// Nft changes the kernel's packet filters, for kube-proxy, flannel and CNI's
+// portmap.
+var Nft = Recipe{
+	Packages: []Package{
+		{"nftables", "GPL-2.0-only"},
+		{"libc6", "LGPL-2.1-or-later"},
+		{"libnftables1", "GPL-2.0-only"},
+		{"libnftnl11", "GPL-2.0-or-later"},
+		{"libmnl0", "LGPL-2.1-or-later"},
+		{"libjansson4", "MIT"},
+		{"libgmp10", "LGPL-3.0-or-later OR GPL-2.0-or-later"},
+		{"libxtables12", "GPL-2.0-or-later"},
+		// For its command line, which nobody uses here, but which it is linked to:
+		{"libedit2", "BSD-3-Clause"},
+		{"libtinfo6", "X11-distribute-modifications-variant"},
+		{"libbsd0", "BSD-3-Clause AND BSD-2-Clause AND ISC AND MIT"},
+		{"libmd0", "BSD-3-Clause AND BSD-2-Clause AND ISC AND Beerware"},
+	},
+	Paths:  []string{"/usr/sbin/nft"},
+	Probes: []Probe{{"nftables", []string{"/usr/sbin/nft", "--version"}}},
+}
+
 // Collect returns the recipe's files, sorted by path. trees says where each of
 // the packages is unpacked.
 func (r Recipe) Collect(trees map[string]string) ([]oci.File, error) {

@@ -12,6 +12,8 @@ import (
 const (
 	kubernetes   = "k8s.io/kubernetes"
 	controlPlane = "upstream/controlplane"
+	flannel      = "github.com/flannel-io/flannel"
+	cniPlugins   = "github.com/containernetworking/plugins"
 )
 
 // AddOns are the programs of a cluster that have versions of their own.
@@ -23,6 +25,38 @@ var AddOns = []Program{
 		Module:  "go.etcd.io/etcd/server/v3",
 		Tags:    "grpcnotrace",
 	},
+	{
+		Name:    "coredns",
+		Dir:     "upstream/coredns",
+		Package: ".",
+		Module:  "github.com/coredns/coredns",
+		Tags:    "grpcnotrace",
+	},
+	{
+		Name:    "flanneld",
+		Dir:     "upstream/flannel",
+		Package: ".",
+		Module:  flannel,
+		LDFlags: func(v string) string { return fmt.Sprintf("-X %s/pkg/version.Version=%s", flannel, v) },
+	},
+	cniPlugin("ptp", cniPlugins+"/plugins/main/ptp"),
+	cniPlugin("host-local", cniPlugins+"/plugins/ipam/host-local"),
+	cniPlugin("portmap", cniPlugins+"/plugins/meta/portmap"),
+	cniPlugin("cni-nft", "./nft"),
+}
+
+// cniPlugin is one of the programs that containerd runs for pods' networks, or
+// that these run.
+func cniPlugin(name, pkg string) Program {
+	return Program{
+		Name:    name,
+		Dir:     "upstream/cni",
+		Package: pkg,
+		Module:  cniPlugins,
+		LDFlags: func(v string) string {
+			return fmt.Sprintf("-X %s/pkg/utils/buildversion.BuildVersion=%s", cniPlugins, v)
+		},
+	}
 }
 
 // ControlPlane returns the programs of a Kubernetes control plane of a version
