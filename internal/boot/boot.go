@@ -11,19 +11,20 @@ import (
 	"os"
 	"runtime"
 	"runtime/debug"
-	"slices"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"kios/internal/cmdline"
 	"kios/internal/kmsg"
 	"kios/internal/logfile"
+	"kios/internal/nodecert"
 	"kios/internal/notify"
 	"kios/internal/reap"
 	"kios/internal/supervise"
 	"kios/internal/switchroot"
+	"kios/internal/systembus"
+	"kios/internal/systemsock"
 	"kios/internal/timeline"
 )
 
@@ -55,7 +56,10 @@ func bootSteps() []Step {
 		{"clock", false, (*Node).setClock, nil, ""},
 		{"notify", true, (*Node).listenNotify, nil, rootRemedy},
 		{"control", false, (*Node).listenControl, nil, ""},
+		{"system-bus", false, (*Node).listenBus, nil, ""},
+		{"system-socket", false, (*Node).listenSystemSocket, nil, ""},
 		{"host-clock", false, (*Node).shareClock, nil, ""},
+		{"clock-steps", false, (*Node).watchClock, nil, ""},
 		{"mounts", false, nil, (*Node).unmountAll, ""},
 		{"tmpfs", true, (*Node).mountTmpfs, nil, kernelRemedy},
 		{"data-partition", false, (*Node).findAndMapData, nil, ""},
@@ -84,9 +88,10 @@ const (
 // Outcome is how PID 1 ends, for main to act on.
 type Outcome struct {
 	// Failure, if not nil, says why the machine cannot go on. Otherwise it was
-	// stopped in order and is to be powered off.
+	// stopped in order, and Action says what for.
 	Failure error
 	Remedy  string
+	Action  systembus.Action
 	// StayUp asks to keep a failed machine as it is (panic=0).
 	StayUp bool
 }
@@ -103,8 +108,11 @@ type Node struct {
 	steps    []Step
 	ran      []Step // in order
 	signals  chan os.Signal
-	crashed  chan error   // panics of goroutines
-	requests chan request // of pods
+	crashed  chan error    // panics of goroutines
+	requests chan request  // of pods, for the main goroutine
+	wishes   chan wish     // to stop the machine
+	stopping chan struct{} // closed when that begins
+	hurry    chan struct{} // closed when nobody is to be waited for any more
 
 	reaper     *reap.Reaper
 	notify     *notify.Server
@@ -112,35 +120,48 @@ type Node struct {
 	kubelet    *supervise.Daemon
 	logs       []*logfile.File
 	kernelLog  *os.File
+	bus        *systembus.Server
+	sock       *systemsock.Server
 
-	started atomic.Bool // a container of a pod has run
+	started atomic.Bool  // a container of a pod has run
+	watched atomic.Bool  // for the end of the boot
+	grace   atomic.Int64 // what the kubelet gives pods when the node stops, a time.Duration
 
-	mu      sync.Mutex
-	daemons []*supervise.Daemon // those that may send messages
-	said    map[string]bool     // by complain
+	mu        sync.Mutex
+	daemons   []*supervise.Daemon // those that may send messages
+	said      map[string]bool     // by complain
+	ready     map[string]int      // processes of daemons that are ready, or were
+	readyNews chan struct{}       // closed and replaced when ready changes
 
 	data      data
 	tried     map[string]bool // devices that takeData has moved onto
 	machineID string
 	hostname  string
-	pair      certificate
+	pair      nodecert.Pair // that the kubelet serves with
 }
 
 // New returns a Node that logs to the console until /dev/kmsg is there.
 func New() *Node {
-	return &Node{
-		Log:      kmsg.New(os.Stderr),
-		Timeline: timeline.New("/run/kios/boot.json"),
-		options:  cmdline.Defaults,
-		memory:   switchroot.Memory(),
-		cpus:     runtime.NumCPU(),
-		steps:    bootSteps(),
-		signals:  make(chan os.Signal, 8),
-		crashed:  make(chan error, 1),
-		requests: make(chan request),
-		tried:    map[string]bool{},
-		said:     map[string]bool{},
+	n := &Node{
+		Log:       kmsg.New(os.Stderr),
+		Timeline:  timeline.New("/run/kios/boot.json"),
+		options:   cmdline.Defaults,
+		memory:    switchroot.Memory(),
+		cpus:      runtime.NumCPU(),
+		steps:     bootSteps(),
+		signals:   make(chan os.Signal, 8),
+		crashed:   make(chan error, 1),
+		requests:  make(chan request),
+		wishes:    make(chan wish, 8),
+		stopping:  make(chan struct{}),
+		hurry:     make(chan struct{}),
+		tried:     map[string]bool{},
+		said:      map[string]bool{},
+		ready:     map[string]int{},
+		readyNews: make(chan struct{}),
 	}
+	n.grace.Store(int64(defaultGrace))
+	return n
 }
 
 // Run brings the node up, keeps it up until it is told to stop, stops it, and
@@ -159,10 +180,11 @@ func (n *Node) Run() (outcome Outcome) {
 		case err := <-n.crashed:
 			return n.failed(err, "")
 		case sig := <-n.signals:
-			n.stop(sig)
-			return Outcome{}
+			return n.stop(wish{action: systembus.PowerOff, cause: signalCause(sig)})
+		case w := <-n.wishes:
+			return n.stop(w)
 		case r := <-n.requests:
-			refusal, failure := n.fulfil(r.Request)
+			refusal, failure := r.do()
 			r.answer <- refusal
 			if failure != nil {
 				return n.failed(failure, n.remedy())
@@ -253,51 +275,4 @@ func (n *Node) saveTimeline() {
 	if err := n.Timeline.Save(); err != nil {
 		n.Log.Info("keep the timeline: %v", err)
 	}
-}
-
-// stop runs the Stop of each step that was run, the last first.
-func (n *Node) stop(sig os.Signal) {
-	n.Log.Notice("stopping, as %s asks", signalCause(sig))
-	n.spawn("signals while stopping", func() {
-		for sig := range n.signals {
-			n.Log.Notice("stopping already (%s)", signalCause(sig))
-		}
-	})
-	start := time.Now()
-	for _, s := range slices.Backward(n.ran) {
-		if s.Stop != nil {
-			n.stopStep(s)
-		}
-	}
-	n.Log.Notice("stopped in %d ms, powering off", time.Since(start).Milliseconds())
-}
-
-// stopStep goes on after errors and panics: nothing is gained by a machine
-// that is half stopped.
-func (n *Node) stopStep(s Step) {
-	defer func() {
-		if v := recover(); v != nil {
-			n.Log.Error("%v", panicError("stop "+s.Name, v))
-		}
-	}()
-	start := time.Now()
-	if err := s.Stop(n); err != nil {
-		n.Log.Error("stop %s: %v", s.Name, err)
-	}
-	n.Log.Notice("stop %s %d ms", s.Name, time.Since(start).Milliseconds())
-}
-
-// powerButton is what the kernel sends to PID 1 when the button is pressed and
-// there is no ACPI daemon (drivers/acpi/tiny-power-button.c; 38 is the default
-// of CONFIG_ACPI_TINY_POWER_BUTTON_SIGNAL).
-const powerButton = syscall.Signal(38)
-
-func signalCause(sig os.Signal) string {
-	switch sig {
-	case powerButton:
-		return "the power button"
-	case syscall.SIGINT:
-		return "Ctrl-Alt-Del"
-	}
-	return sig.String()
 }

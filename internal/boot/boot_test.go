@@ -15,6 +15,7 @@ import (
 	"kios/internal/kmsg"
 	"kios/internal/mount"
 	"kios/internal/notify"
+	"kios/internal/systembus"
 	"kios/internal/timeline"
 
 	"github.com/google/go-cmp/cmp"
@@ -57,14 +58,16 @@ func TestStopIsTheReverse(t *testing.T) {
 	} {
 		n.step(s)
 	}
-	n.stop(syscall.SIGTERM)
+	if o := n.stop(wish{action: systembus.Reboot, cause: "somebody"}); o.Action != systembus.Reboot || o.Failure != nil {
+		t.Errorf("outcome = %+v, want a restart", o)
+	}
 	want := []string{"run a", "run b", "run d", "stop c", "stop b", "stop a"}
 	if diff := cmp.Diff(want, did); diff != "" {
 		t.Errorf("order (-want +got):\n%s", diff)
 	}
 	for _, want := range []string{
-		"<5>kios: step a 0 ms\n", "<3>kios: step b failed: broken\n", "stopping, as terminated asks",
-		"<3>kios: stop b: stuck\n", "<3>kios: panic in stop c: ouch\n", "<5>kios: stop a 0 ms\n",
+		"<5>kios: step a 0 ms\n", "<3>kios: step b failed: broken\n", "stopping, as somebody asks",
+		"<3>kios: stop b: stuck\n", "<3>kios: stop c: panic in stop c: ouch\n", "<5>kios: stop a 0 ms\n",
 	} {
 		if !strings.Contains(log.String(), want) {
 			t.Errorf("log lacks %q:\n%s", want, log)
@@ -125,7 +128,7 @@ func TestSpawnReportsPanic(t *testing.T) {
 // TestMountFlags holds the rule: nosuid everywhere, nodev everywhere but where
 // devices are, exec only where Kubernetes runs programs from.
 func TestMountFlags(t *testing.T) {
-	mayExec := map[string]bool{"/opt/cni/bin": true, "/dev/hugepages": true}
+	mayExec := map[string]bool{"/opt/cni/bin": true, "/usr/libexec/kubernetes/kubelet-plugins/credential-provider/exec": true, "/dev/hugepages": true}
 	mayDev := map[string]bool{"/dev": true, "/dev/pts": true}
 	rows := append(append([]mount.Row{run}, first...), pseudo...)
 	for _, r := range append(rows, tmpfs...) {

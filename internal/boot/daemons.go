@@ -122,8 +122,8 @@ func (n *Node) newDaemon(name, group string) (*supervise.Daemon, error) {
 	return d, nil
 }
 
-func environment(more ...string) []string {
-	return append([]string{"PATH=/bin", "HOME=/root", "NOTIFY_SOCKET=" + notifySocket}, more...)
+func environment(path string, more ...string) []string {
+	return append([]string{"PATH=" + path, "HOME=/root", "NOTIFY_SOCKET=" + notifySocket}, more...)
 }
 
 // startContainerd starts containerd with its listening socket. PID 1 keeps the
@@ -140,7 +140,9 @@ func (n *Node) startContainerd() error {
 	}
 	d.Files = []*os.File{socket}
 	d.Prepare = func() (argv, env []string) {
-		return []string{"/bin/containerd", "--config", "/usr/share/kios/containerd.toml"}, environment("LISTEN_FDS=1")
+		// CNI plugins, which containerd starts, call programs such as nft, which
+		// the network's pod puts beside them.
+		return []string{"/bin/containerd", "--config", "/usr/share/kios/containerd.toml"}, environment("/bin:/opt/cni/bin", "LISTEN_FDS=1")
 	}
 	n.containerd = d
 	if err := d.Start(); err != nil {
@@ -180,7 +182,9 @@ func (n *Node) startKubelet() error {
 		return err
 	}
 	d.Prepare = n.prepareKubelet
-	n.kubelet = d
+	n.mu.Lock()
+	n.kubelet = d // the clock's goroutine looks
+	n.mu.Unlock()
 	n.Log.Notice("node %s, %d MB of memory, %d CPUs", n.hostname, n.memory>>20, n.cpus)
 	if err := d.Start(); err != nil {
 		return err
@@ -203,7 +207,7 @@ func (n *Node) prepareKubelet() (argv, env []string) {
 	for _, w := range warnings {
 		n.complain("%s", w)
 	}
-	return argv, environment()
+	return argv, environment("/bin")
 }
 
 func (n *Node) stopKubelet() error { return n.stopDaemon(n.kubelet) }
@@ -222,8 +226,12 @@ func (n *Node) stopDaemon(d *supervise.Daemon) error {
 func (n *Node) stopContainers() error {
 	all, errs := bundle.List(bundle.Dir)
 	containers, sandboxes := bundle.Split(all)
-	count := bundle.Stop(containers, n.options.StopAfter, n.Log)
-	bundle.Stop(sandboxes, sandboxBound, n.Log)
+	bound, cut := n.options.StopAfter, n.hurry
+	if n.inHurry() {
+		bound, cut = hurryBound, nil
+	}
+	count := bundle.Stop(containers, bound, cut, n.Log)
+	bundle.Stop(sandboxes, sandboxBound, nil, n.Log)
 	n.Log.Notice("containers ended: %d", count)
 	return errors.Join(errs...)
 }

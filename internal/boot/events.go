@@ -17,6 +17,15 @@ const (
 
 // receive logs and records what a daemon reports.
 func (n *Node) receive(sender string, m notify.Message) {
+	if m.Kind == notify.Joining {
+		n.joinCluster(sender, m.Cluster)
+		return
+	}
+	if m.Kind == notify.ShutdownGrace {
+		n.grace.Store(int64(m.Took))
+		n.Log.Info("the kubelet gives pods %v when the node stops", m.Took)
+		return
+	}
 	event, took := eventOf(sender, m)
 	booting := n.Timeline.Add(event, took)
 	log := n.Log.Info // a node that runs for months does not need its console
@@ -26,7 +35,8 @@ func (n *Node) receive(sender string, m notify.Message) {
 	switch m.Kind {
 	case notify.Ready:
 		n.Log.Notice("%s ready", sender)
-		if sender == "kubelet" && booting {
+		n.noteReady(sender)
+		if sender == "kubelet" && booting && n.watched.CompareAndSwap(false, true) {
 			n.spawn("end of the boot", n.watchBoot)
 		}
 	case notify.ContainerStarted:

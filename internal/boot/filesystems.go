@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"strings"
+	"time"
 
 	"kios/internal/kmsg"
 	"kios/internal/mount"
@@ -65,6 +66,8 @@ var tmpfs = []mount.Row{
 		Why: "the place of /opt/cni/bin"},
 	{Target: "/opt/cni/bin", Type: "tmpfs", Source: "tmpfs", Flags: mount.NoSuid | mount.NoDev, Data: []string{"mode=0755,size=25%"},
 		Why: "CNI plugins, put there by the network's pod and run by containerd, so with exec"},
+	{Target: "/usr/libexec/kubernetes/kubelet-plugins/credential-provider/exec", Type: "tmpfs", Source: "tmpfs", Flags: mount.NoSuid | mount.NoDev, Data: []string{"mode=0755,size=25%"},
+		Why: "credential plugins, put there by a pod and run by the kubelet, so with exec"},
 }
 
 func (n *Node) mountDevices() error {
@@ -160,28 +163,51 @@ func stays(m mount.Info) bool {
 // that hold the data partition.
 func (n *Node) unmountAll() error {
 	var left []mount.Info
+	hung := map[string]bool{}
 	for before := -1; ; before = len(left) {
 		infos, err := mount.List()
 		if err != nil {
 			return err
 		}
-		left = unmountOnce(infos)
+		left = unmountOnce(infos, hung)
 		if len(left) == 0 || len(left) == before {
 			break
 		}
 	}
-	unix.Sync()
-	return n.secure(left)
+	err := n.secure(left)
+	return errors.Join(err, within(syncBound, func() error { unix.Sync(); return nil }))
 }
 
-// unmountOnce tries each mount once and returns those that stayed.
-func unmountOnce(infos []mount.Info) (left []mount.Info) {
+// Bounds of what the kernel does for a file system. A disk is given the time to
+// write all that it has to. A server that is gone must not keep the machine.
+const (
+	diskBound  = time.Minute
+	otherBound = 5 * time.Second
+	syncBound  = 10 * time.Second // by then nothing is left to write but what hangs
+)
+
+func boundOf(m mount.Info) time.Duration {
+	if strings.HasPrefix(m.Source, "/dev/") {
+		return diskBound
+	}
+	return otherBound
+}
+
+// unmountOnce tries each mount once and returns those that stayed. It adds to
+// hung those that it had to leave to themselves, and does not try them again.
+func unmountOnce(infos []mount.Info, hung map[string]bool) (left []mount.Info) {
 	for _, m := range mount.Below(infos, "/") {
 		if stays(m) {
 			continue
 		}
-		if err := unix.Unmount(m.Target, unix.UMOUNT_NOFOLLOW); err != nil {
+		if hung[m.Target] {
 			left = append(left, m)
+			continue
+		}
+		err := within(boundOf(m), func() error { return unix.Unmount(m.Target, unix.UMOUNT_NOFOLLOW) })
+		if err != nil {
+			left = append(left, m)
+			hung[m.Target] = errors.Is(err, errHangs)
 		}
 	}
 	return left
@@ -195,7 +221,8 @@ func (n *Node) secure(left []mount.Info) error {
 			n.Log.Info("%s (%s) is still mounted", m.Target, m.Type)
 			continue
 		}
-		if err := unix.Mount("", m.Target, "", unix.MS_REMOUNT|unix.MS_RDONLY, ""); err != nil {
+		err := within(boundOf(m), func() error { return unix.Mount("", m.Target, "", unix.MS_REMOUNT|unix.MS_RDONLY, "") })
+		if err != nil {
 			errs = append(errs, fmt.Errorf("%s on %s is in use and stays mounted: %w", m.Source, m.Target, err))
 		} else {
 			n.Log.Warn("%s on %s is in use; it was made read-only instead of unmounted", m.Source, m.Target)

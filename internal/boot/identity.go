@@ -121,39 +121,32 @@ func cover(name, text string) error {
 	return mount.Row{Source: source, Target: target, Flags: mount.Strict}.Mount()
 }
 
-// certificate is what the kubelet serves with.
-type certificate struct {
-	files    nodecert.Pair
-	clientCA string // "" without a usable one
-}
-
 const pki = "/var/lib/kubelet/pki"
 
 // ensureCertificate makes the kubelet's serving certificate unless there is a
 // sound one.
 func (n *Node) ensureCertificate() error {
-	n.pair.files = pairIn(pki)
-	n.pair.clientCA = n.clientCA()
+	n.pair = pairIn(pki)
 	names := append([]string{n.hostname, "localhost", "127.0.0.1", "::1"}, n.nodeIPs()...)
-	err := n.pair.files.Check()
-	if err == nil && !n.pair.files.Outdated(names) {
+	err := n.pair.Check()
+	if err == nil && !n.pair.Outdated(names) {
 		return nil
 	}
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		n.complain("the kubelet's serving certificate is replaced, the old files are kept as %s.bad and %s.bad: %v",
-			n.pair.files.Cert, n.pair.files.Key, err)
-		if err := n.pair.files.SetAside(); err != nil {
+			n.pair.Cert, n.pair.Key, err)
+		if err := n.pair.SetAside(); err != nil {
 			n.Log.Warn("keep the old certificate: %v", err)
 		}
 	}
 	ca := n.signer()
-	err = n.pair.files.Make(names, ca)
+	err = n.pair.Make(names, ca)
 	if err == nil {
 		return nil
 	}
 	n.Log.Warn("the kubelet's serving certificate is kept in memory for this boot: %v", err)
-	n.pair.files = pairIn("/run/kios/pki")
-	return n.pair.files.Make(names, ca)
+	n.pair = pairIn("/run/kios/pki")
+	return n.pair.Make(names, ca)
 }
 
 func pairIn(dir string) nodecert.Pair {
@@ -169,24 +162,11 @@ func (n *Node) nodeIPs() []string {
 	return strings.Split(ips, ",")
 }
 
-// clientCA returns the file of the CA for clients, if it is sound: the kubelet
-// would not start with another.
-func (n *Node) clientCA() string {
-	_, err := nodecert.ReadCert(kubeletargs.CACert)
-	switch {
-	case err == nil:
-		return kubeletargs.CACert
-	case !errors.Is(err, fs.ErrNotExist):
-		n.complain("%s is not used, so its clients are not let in: %v", kubeletargs.CACert, err)
-	}
-	return ""
-}
-
 // signer returns the cluster's CA if its key is here, which is so on a first
 // node and in a test, and nil otherwise.
 func (n *Node) signer() *nodecert.CA {
 	const key = "/etc/kubernetes/pki/ca.key"
-	if _, err := os.Stat(key); err != nil || n.pair.clientCA == "" {
+	if _, err := os.Stat(key); err != nil {
 		return nil
 	}
 	ca, err := nodecert.LoadCA(nodecert.Pair{Cert: kubeletargs.CACert, Key: key})
@@ -204,9 +184,7 @@ func (n *Node) writeDropIn() error {
 	}
 	text := kubeletargs.DropIn(kubeletargs.Machine{
 		Memory: n.memory, CPUs: n.cpus,
-		Cert: n.pair.files.Cert, Key: n.pair.files.Key,
-		ClientCA:   n.pair.clientCA,
-		Standalone: kubeletargs.Files{Root: "/"}.Standalone(),
+		Cert: n.pair.Cert, Key: n.pair.Key,
 		PanicStays: n.options.StayUp,
 	})
 	return replaceFile(filepath.Join(kubeletargs.DropInDir, "10-node.conf"), string(text), 0o600)

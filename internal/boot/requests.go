@@ -18,9 +18,10 @@ import (
 // partition, so that the next boot starts with it.
 const offeredHostname = "/var/meta/hostname"
 
-// request is what a pod asks for, and where the answer goes.
+// request is what is asked of the main goroutine, and where the answer goes. A
+// failure ends the boot.
 type request struct {
-	control.Request
+	do     func() (refusal, failure error)
 	answer chan error
 }
 
@@ -28,9 +29,7 @@ type request struct {
 // does it: while it stops and starts daemons, nothing else may.
 func (n *Node) listenControl() error {
 	server, err := control.Listen(control.Path, func(r control.Request) error {
-		answer := make(chan error, 1)
-		n.requests <- request{r, answer}
-		return <-answer
+		return n.request(func() (refusal, failure error) { return n.fulfil(r) })
 	})
 	if err != nil {
 		return err

@@ -14,17 +14,15 @@ type Machine struct {
 	CPUs   int
 	// Cert and Key are the files of the serving certificate.
 	Cert, Key string
-	// ClientCA is CACert, or "" if that is missing or broken.
-	ClientCA string
-	// Standalone says that there is no API server to ask.
-	Standalone bool
 	// PanicStays says that kernel.panic is 0, by panic=0 on the command line.
 	PanicStays bool
 }
 
 const mib = 1 << 20
 
-// DropIn returns the drop-in KubeletConfiguration of this machine, in JSON.
+// DropIn returns the drop-in KubeletConfiguration of this machine, in JSON. Who
+// may use the kubelet's port is not in it: that depends on the kubeconfig, which
+// our main of the kubelet reads.
 func DropIn(m Machine) []byte {
 	doc := map[string]any{
 		"apiVersion":        "kubelet.config.k8s.io/v1beta1",
@@ -34,7 +32,6 @@ func DropIn(m Machine) []byte {
 		"kubeReserved":      reservedFor(m),
 		"evictionHard":      evictionFor(m.Memory),
 	}
-	m.addAccess(doc)
 	if m.PanicStays {
 		// Told to protect the kernel's settings, the kubelet does not start
 		// unless kernel.panic is 10. Not told so, it sets it to 10 itself, so
@@ -46,26 +43,6 @@ func DropIn(m Machine) []byte {
 		panic(err) // strings and numbers always encode
 	}
 	return append(text, '\n')
-}
-
-// addAccess says who may use the kubelet's port. In a cluster the API server
-// is asked. A standalone node has nobody to ask: it lets in the clients of one
-// CA, and without a CA it has no port.
-func (m Machine) addAccess(doc map[string]any) {
-	authentication := map[string]any{
-		"anonymous": map[string]any{"enabled": false},
-		"webhook":   map[string]any{"enabled": !m.Standalone},
-	}
-	if m.ClientCA != "" {
-		authentication["x509"] = map[string]any{"clientCAFile": m.ClientCA}
-	}
-	mode := "Webhook"
-	if m.Standalone {
-		mode = "AlwaysAllow" // everybody who was authenticated, which takes the CA
-	}
-	doc["authentication"] = authentication
-	doc["authorization"] = map[string]any{"mode": mode}
-	doc["enableServer"] = !m.Standalone || m.ClientCA != ""
 }
 
 // reservedFor keeps for the daemons, out of what pods may ask for, about what

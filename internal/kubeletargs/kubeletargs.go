@@ -1,12 +1,12 @@
 // Package kubeletargs makes the kubelet's command line and its drop-in
-// configuration from the files below /etc/kubernetes, as the published
-// contract of kiOS has them: node-labels, node-ip, kubelet.conf,
-// bootstrap-kubelet.conf, credential-providers.yaml, pki/ca.crt.
+// configuration from the machine and from the files below /etc/kubernetes, as
+// the published contract of kiOS has them: node-labels, node-ip, kubelet.conf,
+// bootstrap-kubelet.conf, credential-providers.yaml.
 //
-// A kubelet that is given a bad value does not start, so each value is checked
-// here: a bad one is named, with its file and place, and left out. What is in
-// YAML is the kubelet's to judge, except for files that cannot be what they
-// should.
+// A kubelet that is given a bad value does not start. Labels and addresses are
+// checked here: a bad one is named, with its file and place, and left out. What
+// is in YAML is named to our main of the kubelet, which reads it with the
+// kubelet's own code and leaves out what is bad (upstream/kubelet).
 package kubeletargs
 
 import (
@@ -51,7 +51,8 @@ func (f Files) read(name string) (string, error) {
 }
 
 // Standalone reports whether the node belongs to no cluster: there is neither
-// a kubeconfig nor one to get a kubeconfig with.
+// a kubeconfig nor one to get a kubeconfig with. Whether one that is there is
+// good only the kubelet can tell.
 func (f Files) Standalone() bool {
 	return !f.joined() && !f.Exists(bootstrap)
 }
@@ -62,7 +63,11 @@ func (f Files) Args() (args []string, warnings []string) {
 	args = []string{"/bin/kubelet", "--config", config, "--config-dir", DropInDir, "--cert-dir", certDir,
 		// Has no field in the configuration. The kubelet counts what the runtime
 		// uses by it.
-		"--runtime-cgroups", "/runtime"}
+		"--runtime-cgroups", "/runtime",
+		// Named in any case: our main takes those away that are not there, or
+		// not good.
+		"--kubeconfig", kubeconfig, "--bootstrap-kubeconfig", bootstrap,
+		"--image-credential-provider-config", providers, "--image-credential-provider-bin-dir", providerDir}
 	add := func(flag string, value func() (string, error)) {
 		v, err := value()
 		if err != nil {
@@ -74,39 +79,7 @@ func (f Files) Args() (args []string, warnings []string) {
 	}
 	add("--node-labels", f.nodeLabels)
 	add("--node-ip", f.NodeIP)
-	if !f.Standalone() {
-		// Without --kubeconfig the kubelet takes itself for standalone, and
-		// with only a bootstrap file it writes the other one there.
-		args = append(args, "--kubeconfig", kubeconfig)
-	}
-	if f.Exists(bootstrap) {
-		args = append(args, "--bootstrap-kubeconfig", bootstrap)
-	}
-	add("--image-credential-provider-config", f.providers)
-	if args[len(args)-1] == providers {
-		args = append(args, "--image-credential-provider-bin-dir", providerDir)
-	}
-	if f.Exists(kubeconfig) && !f.joined() {
-		warnings = append(warnings, kubeconfig+" is not used: it names no server")
-	}
 	return args, warnings
-}
-
-// providers returns the configuration of the credential providers, if the
-// kubelet would start with it. Like joined it looks for what must be in the
-// file, without knowing YAML.
-func (f Files) providers() (string, error) {
-	text, err := f.read(providers)
-	if err != nil || text == "" && !f.Exists(providers) {
-		return "", err
-	}
-	if !f.Exists(providerDir) {
-		return "", fmt.Errorf("%s is not used: there are no programs in %s", providers, providerDir)
-	}
-	if !strings.Contains(text, "CredentialProviderConfig") || !strings.Contains(text, "kubelet.config.k8s.io/") {
-		return "", fmt.Errorf("%s is not used: it has no apiVersion kubelet.config.k8s.io/v1 and kind CredentialProviderConfig", providers)
-	}
-	return providers, nil
 }
 
 // joined reports whether there is a kubeconfig that may work: an empty file,
@@ -129,17 +102,37 @@ func (f Files) NodeIP() (string, error) {
 	if line == "" {
 		return "", nil
 	}
-	parts := strings.Split(line, ",")
-	for _, part := range parts {
-		if _, err := netip.ParseAddr(part); err != nil || len(parts) > 2 || strings.Contains(part, "%") {
-			return "", fmt.Errorf("%s is not used: %q is no IP address, nor two with a comma", name, line)
-		}
+	line = strings.ReplaceAll(line, " ", "")
+	if err := CheckNodeIP(line); err != nil {
+		return "", fmt.Errorf("%s is not used: %w", name, err)
 	}
 	return line, nil
 }
 
+// CheckNodeIP finds what the kubelet would not take as --node-ip (parseNodeIP,
+// k8s.io/component-helpers/node/util).
+func CheckNodeIP(text string) error {
+	var ips []netip.Addr
+	for part := range strings.SplitSeq(text, ",") {
+		ip, err := netip.ParseAddr(part)
+		if err != nil || ip.Zone() != "" {
+			return fmt.Errorf("%q is no IP address, nor two with a comma", text)
+		}
+		ips = append(ips, ip.Unmap())
+	}
+	switch {
+	case len(ips) == 1:
+		return nil
+	case len(ips) > 2 || ips[0].Is4() == ips[1].Is4():
+		return fmt.Errorf("%q is neither one address nor one of each family", text)
+	case ips[0].IsUnspecified() || ips[1].IsUnspecified():
+		return fmt.Errorf("%q holds an address that is none: of two, both must be the node's", text)
+	}
+	return nil
+}
+
 // nodeLabels returns the labels as --node-labels takes them. The file has
-// lines "key: value"; # begins a comment; quotes and blanks are dropped.
+// lines "key: value"; # begins a comment.
 func (f Files) nodeLabels() (string, error) {
 	const name = etc + "/node-labels"
 	text, err := f.read(name)
@@ -162,11 +155,13 @@ func (f Files) nodeLabels() (string, error) {
 }
 
 // parseLabel turns "key: value" into "key=value", and a line without a label
-// into "".
+// into "". The first kiOS dropped every character that has no place in a label:
+// blanks, quotes, commas, brackets. Its files look like YAML and JSON, so that
+// is how it stays.
 func parseLabel(text string) (string, error) {
 	line, _, _ := strings.Cut(text, "#")
 	line = strings.Map(func(r rune) rune {
-		if strings.ContainsRune(" \t\r\n\"'", r) {
+		if !strings.ContainsRune(alphanumeric+"._-/:", r) {
 			return -1
 		}
 		return r
@@ -178,13 +173,37 @@ func parseLabel(text string) (string, error) {
 	if !found {
 		return "", fmt.Errorf("%q has no colon (lines are KEY: VALUE)", strings.TrimSpace(text))
 	}
-	if err := checkKey(key); err != nil {
+	if err := CheckLabel(key, value); err != nil {
 		return "", err
 	}
-	if value != "" && !isName(value) {
-		return "", fmt.Errorf("%q is no value of a label", value)
-	}
 	return key + "=" + value, nil
+}
+
+// CheckLabel finds what the kubelet, or the API server, would not take as one
+// of the node's own labels.
+func CheckLabel(key, value string) error {
+	if err := checkKey(key); err != nil {
+		return err
+	}
+	if prefix, _, found := strings.Cut(key, "/"); found && reserved(prefix) && !allowed(prefix, key) {
+		return fmt.Errorf("a kubelet may not give itself the label %s: kubectl label node can", key)
+	}
+	return checkValue(value)
+}
+
+// CheckTaint finds what the API server would not take as a taint's key and value.
+func CheckTaint(key, value string) error {
+	if err := checkKey(key); err != nil {
+		return err
+	}
+	return checkValue(value)
+}
+
+func checkValue(value string) error {
+	if value != "" && !isName(value) {
+		return fmt.Errorf("%q is no value of a label or taint", value)
+	}
+	return nil
 }
 
 const (
@@ -217,10 +236,7 @@ func checkKey(key string) error {
 		prefix, name = "", key
 	}
 	if !isName(name) || found && !isDomain(prefix) {
-		return fmt.Errorf("%q is no key of a label", key)
-	}
-	if reserved(prefix) && !allowed(prefix, key) {
-		return fmt.Errorf("a kubelet may not give itself the label %s", key)
+		return fmt.Errorf("%q is no key of a label or taint", key)
 	}
 	return nil
 }

@@ -6,8 +6,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-
-	"github.com/google/go-cmp/cmp"
 )
 
 // node makes a root directory with the given files.
@@ -26,8 +24,6 @@ func node(t *testing.T, files map[string]string) Files {
 	return f
 }
 
-const providerText = "apiVersion: kubelet.config.k8s.io/v1\nkind: CredentialProviderConfig\n"
-
 func TestArgs(t *testing.T) {
 	tests := []struct {
 		name     string
@@ -38,30 +34,29 @@ func TestArgs(t *testing.T) {
 		{"nothing", nil, "", nil},
 		{"labels", map[string]string{"/etc/kubernetes/node-labels": "# mine\nrole: web\n\"example.com/a\": 'b'  # c\nempty:\n"},
 			"--node-labels role=web,example.com/a=b,empty=", nil},
-		{"bad labels", map[string]string{"/etc/kubernetes/node-labels": "role web\nok: yes\nnode-role.kubernetes.io/x: y\na b: -\n"},
+		{"labels of the first kiOS", map[string]string{"/etc/kubernetes/node-labels": "{\"a\": \"b\",\n\tthe zone : eu-1 ;\nrole=x: (y)\n}\n"},
+			"--node-labels a=b,thezone=eu-1,rolex=y", nil},
+		{"bad labels", map[string]string{"/etc/kubernetes/node-labels": "role web\nok: yes\nnode-role.kubernetes.io/x: y\na b: -\nc: d:e\n"},
 			"--node-labels ok=yes", []string{
 				`node-labels, line 1 is left out: "role web" has no colon`,
 				"line 3 is left out: a kubelet may not give itself the label node-role.kubernetes.io/x",
 				`line 4 is left out: "-" is no value`,
+				`line 5 is left out: "d:e" is no value`,
 			}},
 		{"kubelet's labels", map[string]string{"/etc/kubernetes/node-labels": "node.kubernetes.io/a: b\ntopology.kubernetes.io/zone: c"},
 			"--node-labels node.kubernetes.io/a=b,topology.kubernetes.io/zone=c", nil},
 		{"address", map[string]string{"/etc/kubernetes/node-ip": "10.0.0.1\nsecond line\n"}, "--node-ip 10.0.0.1", nil},
-		{"two addresses", map[string]string{"/etc/kubernetes/node-ip": "10.0.0.1,fd00::1"}, "--node-ip 10.0.0.1,fd00::1", nil},
+		{"two addresses", map[string]string{"/etc/kubernetes/node-ip": "10.0.0.1, fd00::1"}, "--node-ip 10.0.0.1,fd00::1", nil},
 		{"bad address", map[string]string{"/etc/kubernetes/node-ip": "10.0.0\n"}, "", []string{`node-ip is not used: "10.0.0" is no IP address`}},
+		{"an address with a zone", map[string]string{"/etc/kubernetes/node-ip": "fe80::1%eth0\n"}, "", []string{"is no IP address"}},
 		{"three addresses", map[string]string{"/etc/kubernetes/node-ip": "::1,::2,::3"}, "", []string{"node-ip is not used"}},
-		{"empty kubeconfig", map[string]string{"/etc/kubernetes/kubelet.conf": ""}, "", []string{"kubelet.conf is not used: it names no server"}},
-		{"cluster", map[string]string{"/etc/kubernetes/kubelet.conf": "server: https://x"}, "--kubeconfig /etc/kubernetes/kubelet.conf", nil},
-		{"bootstrap", map[string]string{"/etc/kubernetes/bootstrap-kubelet.conf": "x"},
-			"--kubeconfig /etc/kubernetes/kubelet.conf --bootstrap-kubeconfig /etc/kubernetes/bootstrap-kubelet.conf", nil},
-		{"providers", map[string]string{"/etc/kubernetes/credential-providers.yaml": providerText, providerDir + "/a": "x"},
-			"--image-credential-provider-config /etc/kubernetes/credential-providers.yaml --image-credential-provider-bin-dir " + providerDir, nil},
-		{"bad providers", map[string]string{"/etc/kubernetes/credential-providers.yaml": "x", providerDir + "/a": "x"}, "",
-			[]string{"credential-providers.yaml is not used: it has no apiVersion"}},
-		{"providers without programs", map[string]string{"/etc/kubernetes/credential-providers.yaml": "x"}, "",
-			[]string{"credential-providers.yaml is not used: there are no programs in " + providerDir}},
+		{"two of one family", map[string]string{"/etc/kubernetes/node-ip": "10.0.0.1,10.0.0.2"}, "", []string{"neither one address nor one of each family"}},
+		{"two of one family, mapped", map[string]string{"/etc/kubernetes/node-ip": "10.0.0.1,::ffff:10.0.0.2"}, "", []string{"neither one address nor one of each family"}},
+		{"any address of two", map[string]string{"/etc/kubernetes/node-ip": "0.0.0.0,fd00::1"}, "", []string{"holds an address that is none"}},
 	}
-	const fixed = "/bin/kubelet --config /usr/share/kios/kubelet.yaml --config-dir /run/kios/kubelet.d --cert-dir /var/lib/kubelet/pki --runtime-cgroups /runtime"
+	const fixed = "/bin/kubelet --config /usr/share/kios/kubelet.yaml --config-dir /run/kios/kubelet.d --cert-dir /var/lib/kubelet/pki --runtime-cgroups /runtime" +
+		" --kubeconfig /etc/kubernetes/kubelet.conf --bootstrap-kubeconfig /etc/kubernetes/bootstrap-kubelet.conf" +
+		" --image-credential-provider-config /etc/kubernetes/credential-providers.yaml --image-credential-provider-bin-dir " + providerDir
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			args, warnings := node(t, tt.files).Args()
@@ -92,6 +87,40 @@ func FuzzParseLabel(f *testing.F) {
 	})
 }
 
+func TestStandalone(t *testing.T) {
+	tests := []struct {
+		files map[string]string
+		want  bool
+	}{
+		{nil, true},
+		{map[string]string{"/etc/kubernetes/kubelet.conf": ""}, true}, // as a power cut leaves it
+		{map[string]string{"/etc/kubernetes/kubelet.conf": "server: https://x"}, false},
+		{map[string]string{"/etc/kubernetes/bootstrap-kubelet.conf": "x"}, false},
+	}
+	for _, tt := range tests {
+		if got := node(t, tt.files).Standalone(); got != tt.want {
+			t.Errorf("Standalone with %v = %v, want %v", tt.files, got, tt.want)
+		}
+	}
+}
+
+func TestCheckTaint(t *testing.T) {
+	for _, tt := range []struct {
+		key, value string
+		good       bool
+	}{
+		{"dedicated", "gpu", true},
+		{"node-role.kubernetes.io/control-plane", "", true},
+		{"", "x", false},
+		{"a b", "", false},
+		{"a", "b c", false},
+	} {
+		if err := CheckTaint(tt.key, tt.value); (err == nil) != tt.good {
+			t.Errorf("CheckTaint(%q, %q) = %v", tt.key, tt.value, err)
+		}
+	}
+}
+
 // decode returns the drop-in as a map.
 func decode(t *testing.T, m Machine) map[string]any {
 	t.Helper()
@@ -100,35 +129,6 @@ func decode(t *testing.T, m Machine) map[string]any {
 		t.Fatal(err)
 	}
 	return doc
-}
-
-func TestDropInAccess(t *testing.T) {
-	tests := []struct {
-		name   string
-		m      Machine
-		server bool
-		mode   string
-		auth   map[string]any
-	}{
-		{"standalone", Machine{Standalone: true}, false, "AlwaysAllow",
-			map[string]any{"anonymous": map[string]any{"enabled": false}, "webhook": map[string]any{"enabled": false}}},
-		{"standalone with a CA", Machine{Standalone: true, ClientCA: CACert}, true, "AlwaysAllow",
-			map[string]any{"anonymous": map[string]any{"enabled": false}, "webhook": map[string]any{"enabled": false}, "x509": map[string]any{"clientCAFile": CACert}}},
-		{"in a cluster", Machine{}, true, "Webhook",
-			map[string]any{"anonymous": map[string]any{"enabled": false}, "webhook": map[string]any{"enabled": true}}},
-	}
-	for _, tt := range tests {
-		doc := decode(t, tt.m)
-		if got := doc["enableServer"]; got != tt.server {
-			t.Errorf("%s: enableServer = %v, want %v", tt.name, got, tt.server)
-		}
-		if got := doc["authorization"].(map[string]any)["mode"]; got != tt.mode {
-			t.Errorf("%s: mode = %v, want %v", tt.name, got, tt.mode)
-		}
-		if diff := cmp.Diff(tt.auth, doc["authentication"]); diff != "" {
-			t.Errorf("%s: authentication (-want +got):\n%s", tt.name, diff)
-		}
-	}
 }
 
 func TestDropInScales(t *testing.T) {

@@ -171,12 +171,22 @@ func (p Pair) Make(names []string, ca *CA) error {
 	return p.write(cert, der)
 }
 
+// maker is the organization in certificates that Make makes. Their names are not
+// those that a cluster would sign, system:node:NAME of system:nodes: a kubelet that
+// is to get a certificate from its cluster serves with ours until it has one, and
+// would not ask if ours looked like it.
+const maker = "kiOS"
+
 // Outdated reports whether the certificate is one that Make made, and lacks a
-// name of the node: its name has changed since. Somebody else's never is.
+// name of the node: its name has changed since, or it looks like a cluster's, as
+// they did once. Somebody else's never is.
 func (p Pair) Outdated(names []string) bool {
 	cert, err := ReadCert(p.Cert)
-	if err != nil || !strings.HasPrefix(cert.Subject.CommonName, "system:node:") || !cert.NotAfter.Equal(forever) {
+	if err != nil || !cert.NotAfter.Equal(forever) {
 		return false
+	}
+	if !slices.Contains(cert.Subject.Organization, maker) {
+		return strings.HasPrefix(cert.Subject.CommonName, "system:node:")
 	}
 	return slices.ContainsFunc(names, func(name string) bool { return cert.VerifyHostname(name) != nil })
 }
@@ -190,7 +200,7 @@ func newTemplate(names []string) *x509.Certificate {
 	serial, _ := rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 127)) // rand.Reader does not fail
 	t := &x509.Certificate{
 		SerialNumber: serial,
-		Subject:      pkix.Name{CommonName: "system:node:" + names[0], Organization: []string{"system:nodes"}},
+		Subject:      pkix.Name{CommonName: names[0], Organization: []string{maker}},
 		NotBefore:    time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC),
 		NotAfter:     forever,
 		KeyUsage:     x509.KeyUsageDigitalSignature,

@@ -13,13 +13,16 @@ import (
 type Kind string
 
 // The kinds of messages. Ready is READY=1 of sd_notify(3); the others are the
-// values of X_KIOS_EVENT, which our containerd sends.
+// values of X_KIOS_EVENT: Joining and ShutdownGrace are from our kubelet, the others
+// from our containerd.
 const (
 	Ready            Kind = "ready"
 	ContainerStarted Kind = "container-started"
 	ContainerExited  Kind = "container-exited"
 	ImageImported    Kind = "image-imported"
 	ImageFailed      Kind = "image-failed"
+	Joining          Kind = "joining"        // the kubelet wants to start again, into a cluster
+	ShutdownGrace    Kind = "shutdown-grace" // how long the kubelet gives pods when the node stops
 )
 
 // Message is what one datagram says. Its texts are clean and short enough to
@@ -31,8 +34,9 @@ type Message struct {
 	Container string        // "" for the pod's sandbox
 	Archive   string        // the image archive's file name
 	Error     string        // of an import
+	Cluster   string        // URL of the API server to join
 	Exit      int           // code of a container
-	Took      time.Duration // of an import
+	Took      time.Duration // of an import; or ShutdownGrace's
 }
 
 // Limits of what is taken from a datagram, in bytes.
@@ -76,6 +80,8 @@ func (m *Message) set(key, value string) (err error) {
 		m.Archive = kmsg.Clean(value, maxName)
 	case "X_KIOS_ERROR":
 		m.Error = kmsg.Clean(value, maxError)
+	case "X_KIOS_CLUSTER":
+		m.Cluster = kmsg.Clean(value, maxName)
 	case "X_KIOS_EXIT":
 		m.Exit, err = number(key, value)
 	case "X_KIOS_MS":
@@ -88,7 +94,7 @@ func (m *Message) set(key, value string) (err error) {
 
 func event(value string) (Kind, error) {
 	switch kind := Kind(value); kind {
-	case ContainerStarted, ContainerExited, ImageImported, ImageFailed:
+	case ContainerStarted, ContainerExited, ImageImported, ImageFailed, Joining, ShutdownGrace:
 		return kind, nil
 	}
 	return "", fmt.Errorf("X_KIOS_EVENT=%s is not known", kmsg.Clean(value, maxName))

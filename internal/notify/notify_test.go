@@ -33,6 +33,8 @@ func TestParse(t *testing.T) {
 		{"X_KIOS_EVENT=container-exited\nX_KIOS_EXIT=137", Message{Kind: ContainerExited, Exit: 137}, true, ""},
 		{"X_KIOS_EVENT=image-imported\nX_KIOS_ARCHIVE=a.tar\nX_KIOS_MS=120", Message{Kind: ImageImported, Archive: "a.tar", Took: 120 * time.Millisecond}, true, ""},
 		{"X_KIOS_EVENT=image-failed\nX_KIOS_ERROR=bad\x1b[2Jtar", Message{Kind: ImageFailed, Error: "bad[2Jtar"}, true, ""},
+		{"X_KIOS_EVENT=joining\nX_KIOS_CLUSTER=https://10.0.0.1:6443", Message{Kind: Joining, Cluster: "https://10.0.0.1:6443"}, true, ""},
+		{"X_KIOS_EVENT=shutdown-grace\nX_KIOS_MS=30000", Message{Kind: ShutdownGrace, Took: 30 * time.Second}, true, ""},
 		{"X_KIOS_EVENT=party", Message{}, false, "X_KIOS_EVENT=party is not known"},
 		{"X_KIOS_EVENT=container-exited\nX_KIOS_EXIT=-1", Message{}, false, "X_KIOS_EXIT=-1 is not a number"},
 		{"X_KIOS_EVENT=image-imported\nX_KIOS_MS=99999999999", Message{}, false, "is not a number"},
@@ -53,7 +55,7 @@ func FuzzParse(f *testing.F) {
 	f.Add([]byte("X_KIOS_EVENT=image-failed\nX_KIOS_ARCHIVE=a\nX_KIOS_ERROR=b\nX_KIOS_MS=1\nX_KIOS_EXIT=2"))
 	f.Fuzz(func(t *testing.T, datagram []byte) {
 		m, _, _ := Parse(datagram)
-		for _, s := range []string{m.Namespace, m.Pod, m.Container, m.Archive, m.Error} {
+		for _, s := range []string{m.Namespace, m.Pod, m.Container, m.Archive, m.Error, m.Cluster} {
 			if len(s) > maxError || strings.ContainsAny(s, "\n\x1b\x00") {
 				t.Errorf("%q of %q is not fit to be logged", s, datagram)
 			}

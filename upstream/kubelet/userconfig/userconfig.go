@@ -32,17 +32,22 @@ import (
 	kubeletscheme "k8s.io/kubernetes/pkg/kubelet/apis/config/scheme"
 	"k8s.io/kubernetes/pkg/kubelet/apis/config/validation"
 	"sigs.k8s.io/yaml"
+
+	"kios/upstream/kubelet/args"
 )
 
 // prefix is what the names of our drop-ins start with: after init's
-// 10-node.conf, so that the user has the last word.
+// 10-node.conf and 20-cluster.conf, so that the user has the last word.
 const prefix = "50-"
 
+// last is read after the user's files: it takes out what this node cannot do.
+const last = "90-node.conf"
+
 // Check looks for the user's files below etc (config.yaml and config.d) and
-// fills the directory that args give as --config-dir. It costs two failed
-// look-ups when there are none, and nothing without --config-dir.
-func Check(etc string, args []string, log io.Writer) {
-	dropins := flag(args, "config-dir")
+// fills the directory that the command line gives as --config-dir. It costs two
+// failed look-ups when there are none, and nothing without --config-dir.
+func Check(etc string, list []string, log io.Writer) {
+	dropins := args.Value(list, "config-dir")
 	if dropins == "" {
 		return
 	}
@@ -51,7 +56,7 @@ func Check(etc string, args []string, log io.Writer) {
 	if len(files) == 0 {
 		return
 	}
-	c, err := newChecker(flag(args, "config"), dropins)
+	c, err := newChecker(args.Value(list, "config"), dropins)
 	if err != nil {
 		fmt.Fprintf(log, "kios: ignoring %s: %s: using defaults\n", strings.Join(files, ", "), oneLine(err))
 		return
@@ -68,26 +73,16 @@ func Check(etc string, args []string, log io.Writer) {
 			fmt.Fprintf(log, "kios: %s: %s\n", file, note)
 		}
 	}
-}
-
-// flag returns the value of the flag --name, in either of its two forms.
-func flag(args []string, name string) string {
-	for i, a := range args {
-		if v, ok := strings.CutPrefix(a, "--"+name+"="); ok {
-			return v
-		}
-		if a == "--"+name && i+1 < len(args) {
-			return args[i+1]
-		}
+	if err := c.writeLast(filepath.Join(dropins, last), args.Value(list, "kubeconfig") != ""); err != nil {
+		fmt.Fprintf(log, "kios: write %s: %s\n", last, oneLine(err))
 	}
-	return ""
 }
 
 // removeOld deletes what an earlier start of the kubelet left: the user may
 // have changed or deleted a file since.
 func removeOld(dropins string) {
 	old, _ := filepath.Glob(filepath.Join(dropins, prefix+"*.conf"))
-	for _, f := range old {
+	for _, f := range append(old, filepath.Join(dropins, last)) {
 		os.Remove(f)
 	}
 }
@@ -113,6 +108,7 @@ type checker struct {
 	codecs   *serializer.CodecFactory
 	merged   []byte          // JSON
 	endpoint string          // the container runtime that this node has
+	serving  string          // the certificate that init made for the port
 	known    map[string]bool // faults that it has without any of the user's files
 }
 
@@ -145,7 +141,7 @@ func newChecker(configFile, dropins string) (*checker, error) {
 	if err != nil {
 		return nil, err
 	}
-	c.endpoint = kc.ContainerRuntimeEndpoint
+	c.endpoint, c.serving = kc.ContainerRuntimeEndpoint, kc.TLSCertFile
 	c.known = map[string]bool{}
 	for _, err := range faults(kc) {
 		c.known[err.Error()] = true
@@ -273,6 +269,7 @@ func faults(kc *config.KubeletConfiguration) []error {
 	for _, err := range logsapi.Validate(&kc.Logging, gates, field.NewPath("logging")) {
 		errs = append(errs, err)
 	}
+	errs = append(errs, laterFaults(kc)...)
 	err := validation.ValidateKubeletConfiguration(kc, gates)
 	var many utilerrors.Aggregate
 	if errors.As(err, &many) {

@@ -2,6 +2,8 @@ package userconfig
 
 import (
 	"bytes"
+	"encoding/json"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -12,7 +14,8 @@ import (
 
 const (
 	head = "apiVersion: kubelet.config.k8s.io/v1beta1\nkind: KubeletConfiguration\n"
-	node = head + "containerRuntimeEndpoint: unix:///run/containerd/containerd.sock\n"
+	node = head + "containerRuntimeEndpoint: unix:///run/containerd/containerd.sock\n" +
+		"authentication: {webhook: {enabled: false}}\nauthorization: {mode: AlwaysAllow}\n"
 )
 
 // dirs is a node: its defaults, the user's files, the drop-ins of the kubelet.
@@ -72,6 +75,13 @@ func TestBadFileIsNamedAndLeftOut(t *testing.T) {
 		{"list", "- a\n- b\n", "not a YAML mapping"},
 		{"empty", "\n \n", "the file is empty"},
 		{"no kind", "maxPods: 3\n", `apiVersion "", kind "": want apiVersion: kubelet.config.k8s.io/v1beta1`},
+		{"taint without a known effect", head + "registerWithTaints: [{key: a, effect: NoWay}]\n", `registerWithTaints[0].effect: Unsupported value: "NoWay"`},
+		{"taint with a bad key", head + "registerWithTaints: [{key: a b, effect: NoSchedule}]\n", "registerWithTaints[0]"},
+		{"missing CA", head + "authentication: {x509: {clientCAFile: /no/such}}\n", "authentication.x509.clientCAFile: "},
+		{"missing certificate", head + "tlsCertFile: /no/such\ntlsPrivateKeyFile: /no/such\n", "tlsCertFile and tlsPrivateKeyFile: "},
+		{"bad quantity", head + "kubeReserved: {cpu: lots}\n", `kubeReserved: cpu "lots"`},
+		{"nothing to reserve", head + "systemReserved: {gpu: '1'}\n", `"gpu" cannot be reserved`},
+		{"bad threshold", head + "evictionHard: {memory.available: some}\n", "eviction: "},
 		{"other kind", "apiVersion: v1\nkind: Pod\n", `apiVersion "v1", kind "Pod"`},
 	}
 	for _, tt := range tests {
@@ -147,6 +157,52 @@ func TestStaleDropinsAreRemoved(t *testing.T) {
 	log, dropins := d.check(t)
 	if diff := cmp.Diff([]string{"10-node.conf"}, dropins); diff != "" || log != "" {
 		t.Errorf("log %q, drop-ins (-want +got):\n%s", log, diff)
+	}
+}
+
+// What a user sets for a cluster must not keep a node from starting that has
+// none yet, nor hide the certificate that the cluster signs.
+func TestLastWord(t *testing.T) {
+	const webhook = head + "authentication: {webhook: {enabled: true}}\nauthorization: {mode: Webhook}\n"
+	tests := []struct {
+		name, content string
+		joined        bool
+		want          string // in 90-node.conf, "" for no such file
+	}{
+		{"nothing of it", head + "maxPods: 3\n", false, ""},
+		{"webhook, standalone", webhook, false, `{"authentication":{"webhook":{"enabled":false}},"authorization":{"mode":"AlwaysAllow"},"enableServer":false}`},
+		{"webhook, joined", webhook, true, ""},
+		{"signed certificate, standalone", head + "serverTLSBootstrap: true\n", false, `{"serverTLSBootstrap":false}`},
+		{"signed certificate, joined", head + "serverTLSBootstrap: true\n", true, `{"tlsCertFile":"","tlsPrivateKeyFile":""}`},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			d := newNode(t, map[string]string{"config.yaml": tt.content})
+			args := []string{"--config", d.config, "--config-dir=" + d.dropins}
+			if tt.joined {
+				args = append(args, "--kubeconfig", "/some/file")
+			}
+			var log bytes.Buffer
+			Check(d.etc, args, &log)
+			text, err := os.ReadFile(filepath.Join(d.dropins, last))
+			if tt.want == "" {
+				if err == nil {
+					t.Errorf("%s = %s, want none", last, text)
+				}
+				return
+			}
+			if err != nil {
+				t.Fatal(err, log.String())
+			}
+			var got, want map[string]any
+			if err := errors.Join(json.Unmarshal(text, &got), json.Unmarshal([]byte(tt.want), &want)); err != nil {
+				t.Fatal(err)
+			}
+			want["apiVersion"], want["kind"] = "kubelet.config.k8s.io/v1beta1", "KubeletConfiguration"
+			if diff := cmp.Diff(want, got); diff != "" || log.Len() > 0 {
+				t.Errorf("%s (-want +got):\n%s\nlog %q", last, diff, log.String())
+			}
+		})
 	}
 }
 

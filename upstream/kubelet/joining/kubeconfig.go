@@ -1,0 +1,206 @@
+package joining
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
+	"k8s.io/client-go/transport"
+	"k8s.io/client-go/util/certificate"
+)
+
+// kubeconfig is a file that was read, or was found to be bad.
+type kubeconfig struct {
+	path   string
+	text   string
+	there  bool
+	err    error // what is wrong with it
+	config *rest.Config
+	leaf   *x509.Certificate // the client certificate, nil for other credentials
+	refs   []string          // files that it names
+	waits  bool              // for a certificate that the kubelet is to get
+}
+
+// errNotIssued is no mistake: the kubelet names the certificate before it has it.
+var errNotIssued = errors.New("its client certificate has not been issued yet")
+
+func (k kubeconfig) good() bool { return k.there && k.err == nil }
+
+// load reads a kubeconfig and all that it names, as the kubelet does before it
+// talks to anybody.
+func (f Files) load(path string) (k kubeconfig) {
+	k.path = path
+	// client-go is not made for what others may have written.
+	defer func() {
+		if p := recover(); p != nil {
+			k.err = fmt.Errorf("it cannot be read: %v", p)
+		}
+	}()
+	if path == "" {
+		return k
+	}
+	text, err := os.ReadFile(path)
+	if errors.Is(err, os.ErrNotExist) {
+		return k
+	}
+	k.there, k.text, k.err = true, string(text), err
+	if err == nil {
+		k.err = plain(k.read(f.current()))
+	}
+	return k
+}
+
+func (k *kubeconfig) read(current string) error {
+	if strings.TrimSpace(k.text) == "" {
+		return errors.New("the file is empty")
+	}
+	loader := &clientcmd.ClientConfigLoadingRules{ExplicitPath: k.path}
+	loaded, err := loader.Load()
+	if err != nil {
+		return err
+	}
+	k.note(loaded)
+	if k.waits = k.lacks(current); k.waits {
+		return errNotIssued
+	}
+	k.config, err = clientcmd.NewNonInteractiveClientConfig(*loaded, loaded.CurrentContext, &clientcmd.ConfigOverrides{}, loader).ClientConfig()
+	if err != nil {
+		return err
+	}
+	if _, _, err := rest.DefaultServerUrlFor(k.config); err != nil {
+		return err
+	}
+	if err := checkExec(k.config.ExecProvider); err != nil {
+		return err
+	}
+	return k.credentials()
+}
+
+// note keeps the names of the files that the current context needs.
+func (k *kubeconfig) note(loaded *clientcmdapi.Config) {
+	context := loaded.Contexts[loaded.CurrentContext]
+	if context == nil {
+		return
+	}
+	if c := loaded.Clusters[context.Cluster]; c != nil {
+		k.refs = append(k.refs, c.CertificateAuthority)
+	}
+	if u := loaded.AuthInfos[context.AuthInfo]; u != nil {
+		k.refs = append(k.refs, u.ClientCertificate, u.ClientKey, u.TokenFile)
+		if u.Exec != nil {
+			k.refs = append(k.refs, u.Exec.Command)
+		}
+	}
+}
+
+// lacks reports whether it names a file that is not there.
+func (k *kubeconfig) lacks(path string) bool {
+	for _, ref := range k.refs {
+		if ref == path {
+			_, err := os.Stat(path)
+			return errors.Is(err, os.ErrNotExist)
+		}
+	}
+	return false
+}
+
+// checkExec is there because client-go looks for the program only when it needs
+// a token, and then again and again.
+func checkExec(e *clientcmdapi.ExecConfig) error {
+	if e == nil {
+		return nil
+	}
+	if _, err := exec.LookPath(e.Command); err != nil {
+		return fmt.Errorf("the program for its credentials: %w", err)
+	}
+	return nil
+}
+
+// credentials loads the authority and what the node is to show.
+func (k *kubeconfig) credentials() error {
+	tc, err := k.config.TransportConfig()
+	if err != nil {
+		return err
+	}
+	if _, err := transport.TLSConfigFor(tc); err != nil { // loads the files, too
+		return err
+	}
+	if tc.HasCertAuth() {
+		pair, err := tls.X509KeyPair(tc.TLS.CertData, tc.TLS.KeyData)
+		if err != nil {
+			return fmt.Errorf("client certificate: %w", err)
+		}
+		k.leaf = pair.Leaf
+		return nil
+	}
+	if !tc.HasTokenAuth() && !tc.HasBasicAuth() && k.config.ExecProvider == nil && k.config.AuthProvider == nil {
+		return errors.New("its user has no credentials")
+	}
+	return nil
+}
+
+// plain shortens what client-go says, on one line.
+func plain(err error) error {
+	if err == nil {
+		return nil
+	}
+	text := strings.Join(strings.Fields(err.Error()), " ")
+	text = strings.TrimPrefix(text, "invalid configuration: ")
+	text = strings.Replace(text, "no configuration has been provided, try setting KUBERNETES_MASTER environment variable", "it names no cluster, user and current-context", 1)
+	return errors.New(text)
+}
+
+// checkStore looks at the certificates that the kubelet has got. It would end,
+// at each start, on one that is cut off, as a power cut leaves it.
+func (f Files) checkStore(say Say) {
+	for _, name := range []string{"kubelet-client", "kubelet-server"} {
+		if err := checkStored(name, f.CertDir); err != nil {
+			say("%v", err)
+		}
+	}
+}
+
+func checkStored(name, dir string) error {
+	store, err := certificate.NewFileStore(name, dir, dir, "", "")
+	if err != nil {
+		return fmt.Errorf("the certificates in %s: %w", dir, err)
+	}
+	var none *certificate.NoCertKeyError
+	_, err = store.Current()
+	if err == nil || errors.As(err, &none) {
+		return nil
+	}
+	path := store.CurrentPath()
+	if renameErr := os.Rename(path, path+".bad"); renameErr != nil {
+		return fmt.Errorf("the certificate %s is bad (%w), and stays: %w", path, plain(err), renameErr)
+	}
+	return fmt.Errorf("the certificate %s is not used and kept as %s.bad: %w: the node asks for another", path, filepath.Base(path), plain(err))
+}
+
+// checkName finds a certificate for another node: this one has got another name
+// since. The cluster would refuse all that it says. With a bootstrap kubeconfig
+// the node joins again, under the new name.
+func (f Files) checkName(m *Membership, own *kubeconfig, boot kubeconfig, node string, say Say) {
+	if !own.good() || own.leaf == nil {
+		return
+	}
+	name, isNode := strings.CutPrefix(own.leaf.Subject.CommonName, "system:node:")
+	switch {
+	case !isNode || name == node:
+	case boot.good() && own.config.CertFile == f.current():
+		say("the certificate %s is for a node of the name %s, and this one is called %s: it joins again", f.current(), name, node)
+		m.aside = append(m.aside, f.current())
+		own.err, own.waits = errNotIssued, true
+	default:
+		say("the client certificate of %s is for a node of the name %s, and this one is called %s: the cluster will refuse it; write %s into /etc/hostname, or give the node a kubeconfig of its own",
+			own.path, name, node, name)
+	}
+}

@@ -1,0 +1,71 @@
+package userconfig
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// The test binary is also the process that checks.
+func TestMain(m *testing.M) {
+	if code, mine := CheckProviders(os.Args); mine {
+		os.Exit(code)
+	}
+	os.Exit(m.Run())
+}
+
+const provider = `
+providers:
+- name: plugin
+  matchImages: ["registry.example"]
+  defaultCacheDuration: 1h
+  apiVersion: credentialprovider.kubelet.k8s.io/v1
+`
+
+func TestProviders(t *testing.T) {
+	const kind = "kind: CredentialProviderConfig\n"
+	tests := []struct {
+		name, text string // "" for no file
+		want       string // in the log, "" for a good file
+	}{
+		{"missing", "", ""},
+		{"v1", "apiVersion: kubelet.config.k8s.io/v1\n" + kind + provider, ""},
+		{"v1beta1", "apiVersion: kubelet.config.k8s.io/v1beta1\n" + kind + provider, ""},
+		{"v1alpha1", "apiVersion: kubelet.config.k8s.io/v1alpha1\n" + kind + provider, ""},
+		{"garbage", "\x00\x01", "control characters"},
+		{"empty", " ", "Kind"},
+		{"unknown field", "apiVersion: kubelet.config.k8s.io/v1\n" + kind + provider + "x: y\n", `unknown field "x"`},
+		{"none", "apiVersion: kubelet.config.k8s.io/v1\n" + kind + "providers: []\n", "at least 1 item"},
+		{"no such program", "apiVersion: kubelet.config.k8s.io/v1\n" + kind + strings.ReplaceAll(provider, "plugin", "other"), "did not exist"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			file, dir := filepath.Join(t.TempDir(), "providers.yaml"), t.TempDir()
+			if err := os.WriteFile(filepath.Join(dir, "plugin"), []byte("#!"), 0o755); err != nil {
+				t.Fatal(err)
+			}
+			if tt.text != "" {
+				write(t, file, tt.text)
+			}
+			before := []string{"--v", "2", "--image-credential-provider-config=" + file, "--image-credential-provider-bin-dir", dir, "--last"}
+			want := before
+			if tt.text == "" || tt.want != "" {
+				want = []string{"--v", "2", "--last"}
+			}
+			var log bytes.Buffer
+			if diff := cmp.Diff(want, Providers(before, &log)); diff != "" {
+				t.Errorf("arguments (-want +got):\n%s", diff)
+			}
+			if got := log.String(); (got == "") != (tt.want == "") || !strings.Contains(got, tt.want) || strings.Count(got, "\n") > 1 {
+				t.Errorf("log = %q, want %q on one line", got, tt.want)
+			}
+			if tt.want != "" && !strings.HasPrefix(log.String(), "kios: ignoring "+file+": ") {
+				t.Errorf("log = %q does not name the file", log.String())
+			}
+		})
+	}
+}
