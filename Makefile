@@ -3,7 +3,7 @@ export CGO_ENABLED ?= 0
 KIOS := _out/kios
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
-.PHONY: run test check build upstreamtest vmtest e2e reproduce bench skew deps kios
+.PHONY: run test check build upstreamtest vmtest e2e nodetest test-cluster reproduce bench skew deps kios
 
 run: build ## build a node, boot it in a virtual machine, show its pod running
 	$(KIOS) run
@@ -12,11 +12,11 @@ run: build ## build a node, boot it in a virtual machine, show its pod running
 test: check build ## everything that checks the project
 	$(KIOS) inspect _out/amd64/kios.efi
 	$(KIOS) reproduce
-	$(MAKE) upstreamtest vmtest e2e
+	$(MAKE) upstreamtest vmtest e2e nodetest
 
 check: deps ## no root, no virtual machine: format, vet, staticcheck, unit tests
 	@test -z "$$(gofmt -l cmd internal test upstream)" || { gofmt -d cmd internal test upstream; exit 1; }
-	go vet ./... && go vet -tags e2e ./test/e2e && go vet -tags vm ./... && go vet -tags vmtest ./... && go vet -tags netns ./... && go vet -tags root ./...
+	go vet ./... && go vet -tags e2e ./test/e2e && go vet -tags cluster ./test/cluster && go vet -tags vm ./... && go vet -tags vmtest ./... && go vet -tags netns ./... && go vet -tags root ./...
 	go run $(STATICCHECK) ./...
 	CGO_ENABLED=1 go test -race ./...
 
@@ -36,6 +36,12 @@ vmtest: ## unit tests that need root: in small machines, in network namespaces, 
 
 e2e: ## boots of the real thing
 	go test -count=1 -tags e2e -timeout 60m -v ./test/e2e
+
+nodetest: kios ## a node joins a cluster, runs a pod and is drained
+	go test -count=1 -tags cluster -timeout 20m -v -run '^TestNode$$' ./test/cluster
+
+test-cluster: build ## all that nodes do in clusters: an hour and a half
+	go test -count=1 -tags cluster -timeout 180m -parallel 4 -v ./test/cluster
 
 reproduce: build ## build everything twice, in two directories, and compare
 	$(KIOS) reproduce --kernel

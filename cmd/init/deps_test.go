@@ -20,6 +20,7 @@ var linked = []string{
 	"kios/internal/cmdline",
 	"kios/internal/control",
 	"kios/internal/datapart",
+	"kios/internal/dbuswire",
 	"kios/internal/gpt",
 	"kios/internal/identity",
 	"kios/internal/kmsg",
@@ -35,6 +36,8 @@ var linked = []string{
 	"kios/internal/supervise",
 	"kios/internal/switchroot",
 	"kios/internal/sysctl",
+	"kios/internal/systembus",
+	"kios/internal/systemsock",
 	"kios/internal/timeline",
 }
 

@@ -16,6 +16,7 @@ import (
 	"kios/internal/modprobe"
 	"kios/internal/mount"
 	"kios/internal/switchroot"
+	"kios/internal/systembus"
 
 	"golang.org/x/sys/unix"
 )
@@ -68,13 +69,12 @@ const failDelay = 10 * time.Second
 
 // end acts on the outcome of a boot. It does not return.
 func end(o boot.Outcome, log *kmsg.Log) {
+	sync()
 	if o.Failure == nil {
-		unix.Sync()
-		restart(unix.LINUX_REBOOT_CMD_POWER_OFF, log)
+		restart(commands[o.Action], log)
 	}
 	log.Error("the node cannot go on: %v", o.Failure)
 	log.Error("what to do: %s", o.Remedy)
-	unix.Sync()
 	if o.StayUp {
 		log.Error("panic=0 was given, so the machine stays as it is")
 		sleep()
@@ -82,6 +82,27 @@ func end(o boot.Outcome, log *kmsg.Log) {
 	log.Error("the machine restarts in %v (panic=0 on the kernel command line keeps it up)", failDelay)
 	time.Sleep(failDelay)
 	restart(unix.LINUX_REBOOT_CMD_RESTART, log)
+}
+
+// sync writes what is left to write. A disk that is gone, or a server, must not
+// keep the machine: then it is left alone.
+func sync() {
+	done := make(chan struct{})
+	go func() {
+		unix.Sync()
+		close(done)
+	}()
+	select {
+	case <-done:
+	case <-time.After(10 * time.Second):
+	}
+}
+
+// commands are what the kernel is told for each way to end in order.
+var commands = map[systembus.Action]int{
+	systembus.PowerOff: unix.LINUX_REBOOT_CMD_POWER_OFF,
+	systembus.Reboot:   unix.LINUX_REBOOT_CMD_RESTART,
+	systembus.Halt:     unix.LINUX_REBOOT_CMD_HALT,
 }
 
 // restart tells the kernel to end the machine. PID 1 must not return even if

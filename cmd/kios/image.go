@@ -19,6 +19,7 @@ type imageFlags struct {
 	disk.Options
 	size    string
 	noCheck bool
+	join    joinFlags
 }
 
 func newImageCommand() *cobra.Command {
@@ -35,10 +36,17 @@ data partition, which holds what the node keeps and what you give it:
 --oci ARCHIVE an OCI layout or the output of "docker save", as a tar file; the
               node imports it at boot. May be given more than once.
 
+--join HOST:PORT --token TOKEN --ca FILE
+              the node joins that cluster. "kubeadm token create
+              --print-join-command" on the control plane prints what is needed:
+              with --join in place of "kubeadm join" it works here as well.
+              docs/joining.md has the steps, and other ways.
+
 The image is sparse: it takes the space of what is in it. Write it to a disk with
 dd, or boot it with "kios run --disk OUT". Root is not needed.`,
 		Example: `  kios image --etc my-node --oci app.tar node.img
-  kios image --format qcow2 --size 20G node.qcow2`,
+  kios image --format qcow2 --size 20G node.qcow2
+  kios image --join 10.0.0.1:6443 --token abcdef.0123456789abcdef --ca ca.crt node.img`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) != 1 {
 				return errors.New("name one file to write: kios image [flags] OUT")
@@ -55,6 +63,7 @@ dd, or boot it with "kios run --disk OUT". Root is not needed.`,
 	flags.StringVar(&f.Format, "format", "raw", "raw or qcow2")
 	flags.BoolVar(&f.Force, "force", false, "replace OUT if it is a file")
 	flags.BoolVar(&f.noCheck, "no-check", false, "accept manifests that the kubelet would not run")
+	f.join.add(flags)
 	return cmd
 }
 
@@ -76,6 +85,13 @@ func runImage(ctx context.Context, f imageFlags) error {
 			return fmt.Errorf("%w\n(--no-check makes the image all the same)", err)
 		}
 	}
+	files, err := f.join.files(ctx)
+	if err != nil {
+		return err
+	}
+	if f.Extra, err = extra(files, f.Etc); err != nil {
+		return err
+	}
 	step := progress.New(os.Stderr).Start("make " + filepath.Base(f.Out))
 	if err := step.End(disk.Create(ctx, f.Options)); err != nil {
 		return err
@@ -89,6 +105,9 @@ func describeImage(f imageFlags) error {
 	fmt.Printf("  EFI   %s\n", f.EFI)
 	if f.Etc != "" {
 		fmt.Printf("  /etc  %s\n", f.Etc)
+	}
+	if f.join.to != "" {
+		f.join.describe()
 	}
 	for _, path := range f.OCI {
 		names, err := disk.ImageNames(path)

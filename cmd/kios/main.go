@@ -43,6 +43,7 @@ and shows an example pod running on it. "kios image" makes a disk for a real one
 		newBenchCommand(),
 		newReproduceCommand(),
 		newDepsCommand(),
+		newClusterCommand(),
 		newSkewCommand(),
 	)
 	return root

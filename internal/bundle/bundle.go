@@ -159,8 +159,9 @@ const killBound = 5 * time.Second
 
 // Stop sends each container SIGTERM and waits for all of them together. What
 // has not ended within the bound is named and killed with everything in its
-// cgroup. It returns how many there were to end.
-func Stop(containers []Container, bound time.Duration, log Logger) int {
+// cgroup. When cut is closed the bound is over. It returns how many there were
+// to end.
+func Stop(containers []Container, bound time.Duration, cut <-chan struct{}, log Logger) int {
 	var left []running
 	for _, c := range containers {
 		if r, ok := open(c); ok {
@@ -169,12 +170,13 @@ func Stop(containers []Container, bound time.Duration, log Logger) int {
 		}
 	}
 	count := len(left)
-	left = wait(left, bound, log)
+	start := time.Now()
+	left = wait(left, bound, cut, log)
 	for _, r := range left {
-		log.Warn("%s did not end within %v of SIGTERM and is killed", r.Name, bound)
+		log.Warn("%s did not end within %v of SIGTERM and is killed", r.Name, time.Since(start).Round(100*time.Millisecond))
 		r.kill()
 	}
-	for _, r := range wait(left, killBound, log) {
+	for _, r := range wait(left, killBound, nil, log) {
 		log.Warn("%s did not end within %v of SIGKILL: its process hangs in the kernel", r.Name, killBound)
 		unix.Close(r.pidfd)
 	}
@@ -187,17 +189,25 @@ func (r running) kill() {
 	unix.PidfdSendSignal(r.pidfd, unix.SIGKILL, nil, 0)
 }
 
-// wait returns those that have not ended within the bound.
-func wait(left []running, bound time.Duration, log Logger) []running {
+// glance is how often wait looks whether to go on waiting.
+const glance = 100 * time.Millisecond
+
+// wait returns those that have not ended within the bound, or until cut is closed.
+func wait(left []running, bound time.Duration, cut <-chan struct{}, log Logger) []running {
 	start := time.Now()
 	for len(left) > 0 {
 		remaining := bound - time.Since(start)
+		select {
+		case <-cut:
+			return left
+		default:
+		}
 		fds := make([]unix.PollFd, len(left))
 		for i, r := range left {
 			fds[i] = unix.PollFd{Fd: int32(r.pidfd), Events: unix.POLLIN}
 		}
-		n, err := unix.Poll(fds, max(int(remaining.Milliseconds()), 0))
-		if errors.Is(err, unix.EINTR) {
+		n, err := unix.Poll(fds, int(max(min(remaining, glance), 0).Milliseconds()))
+		if errors.Is(err, unix.EINTR) || n == 0 && remaining > glance {
 			continue
 		}
 		if n <= 0 {

@@ -98,11 +98,11 @@ func TestWait(t *testing.T) {
 		t.Skip(err)
 	}
 	var log lines
-	if left := wait([]running{r}, time.Millisecond, &log); len(left) != 1 {
+	if left := wait([]running{r}, time.Millisecond, nil, &log); len(left) != 1 {
 		t.Error("wait does not return a process that runs on")
 	}
 	r.kill()
-	if left := wait([]running{r}, 20*time.Second, &log); len(left) != 0 {
+	if left := wait([]running{r}, 20*time.Second, nil, &log); len(left) != 0 {
 		t.Error("wait returns a process that has ended")
 	}
 	if len(log) != 1 || !strings.Contains(log[0], "x ended after") {

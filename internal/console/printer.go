@@ -39,7 +39,7 @@ func NewPrinter(w io.Writer) *Printer {
 
 // Event prints an event that happened at the given time since power-on.
 func (p *Printer) Event(at time.Duration, e Event) {
-	who, text, colour := describe(e)
+	who, text, colour := Describe(e)
 	p.line(at, who, text, colour)
 }
 
@@ -73,8 +73,9 @@ func (p *Printer) line(at time.Duration, who, text, colour string) {
 	fmt.Fprintf(p.w, "%8.2fs  %s%-10s  %s%s\n", at.Seconds(), colour, who, text, end)
 }
 
-// describe returns who speaks, what the line says, and its colour.
-func describe(e Event) (who, text, colour string) {
+// Describe returns who speaks, what the line says, and its colour: an escape
+// sequence, or nothing.
+func Describe(e Event) (who, text, colour string) {
 	switch e.Kind {
 	case Other:
 		return "", e.Text, dim

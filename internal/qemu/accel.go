@@ -37,11 +37,15 @@ func (a Accel) Scale(d time.Duration) time.Duration {
 	return d * tcgFactor
 }
 
-func (a Accel) args() []string {
+func (a Accel) args(codeCache int64) []string {
 	if a == KVM {
 		return []string{"-accel", "kvm", "-cpu", "host"}
 	}
-	return []string{"-accel", "tcg,thread=multi", "-cpu", "max"}
+	tcg := "tcg,thread=multi"
+	if codeCache > 0 {
+		tcg += fmt.Sprintf(",tb-size=%d", codeCache>>20)
+	}
+	return []string{"-accel", tcg, "-cpu", "max"}
 }
 
 // probeBound is how long the probe's guest may take. Where KVM works it needs
@@ -143,7 +147,7 @@ func tryKVM(ctx context.Context, bin, kernel string) (Accel, string) {
 		"-nodefaults", "-no-user-config", "-display", "none", "-machine", "q35", "-m", "256M",
 		"-serial", "stdio", "-no-reboot",
 		"-kernel", kernel, "-append", "console=ttyS0 panic=-1",
-	}, KVM.args()...)...)
+	}, KVM.args(0)...)...)
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}

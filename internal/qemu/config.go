@@ -46,13 +46,19 @@ func statBuilt(file string) error {
 	return nil
 }
 
-func checkMemory(want int64) error {
+// MemAvailable returns how many bytes of the host's memory are to be had, or 0
+// if that is not known.
+func MemAvailable() int64 {
 	f, err := os.Open("/proc/meminfo")
 	if err != nil {
-		return nil // not Linux: QEMU itself will say so
+		return 0 // not Linux: QEMU itself will say so
 	}
 	defer f.Close()
-	free := memAvailable(f)
+	return memAvailable(f)
+}
+
+func checkMemory(want int64) error {
+	free := MemAvailable()
 	if free > 0 && want > free {
 		return fmt.Errorf("a machine of %d MiB does not fit: the host has %d MiB of memory available (ask for less, or stop other programs)", want>>20, free>>20)
 	}
@@ -71,8 +77,16 @@ func memAvailable(r io.Reader) int64 {
 	return 0
 }
 
-// args is QEMU's command line. Descriptor 3 is the serial line, 4 the monitor.
-func (c Config) args(ports map[int]int) []string {
+// inherited are the serial line and the monitor of a machine that dies with
+// its starter: socket pairs, whose other ends are descriptors 3 and 4.
+var inherited = []string{
+	"-chardev", "socket,id=serial,fd=3", "-serial", "chardev:serial",
+	"-chardev", "socket,id=qmp,fd=4", "-mon", "chardev=qmp,mode=control",
+}
+
+// args is QEMU's command line; lines are those of the serial line and the
+// monitor.
+func (c Config) args(lines []string, ports map[int]int) []string {
 	args := []string{
 		"-name", "kios",
 		"-nodefaults", "-no-user-config",
@@ -80,11 +94,10 @@ func (c Config) args(ports map[int]int) []string {
 		"-machine", "q35",
 		"-m", fmt.Sprintf("%dM", c.Memory>>20),
 		"-smp", strconv.Itoa(c.CPUs),
-		"-chardev", "socket,id=serial,fd=3", "-serial", "chardev:serial",
-		"-chardev", "socket,id=qmp,fd=4", "-mon", "chardev=qmp,mode=control",
 		"-device", "virtio-rng-pci",
 	}
-	args = append(args, c.Accel.args()...)
+	args = append(args, lines...)
+	args = append(args, c.Accel.args(c.CodeCache)...)
 	args = append(args, c.bootArgs()...)
 	for i, d := range c.Disks {
 		args = append(args, d.args(i, c.Kernel == "")...)
@@ -180,13 +193,6 @@ func (c Config) networkArgs(ports map[int]int) []string {
 	if c.NoNetwork {
 		return nil
 	}
-	net := "user,id=net0"
-	if c.Isolated {
-		net += ",restrict=on"
-	}
-	for _, p := range c.Forward {
-		net += fmt.Sprintf(",hostfwd=tcp:127.0.0.1:%d-:%d", ports[p.Guest], p.Guest)
-	}
 	model := c.Card
 	if model == "" {
 		model = "virtio-net-pci"
@@ -195,7 +201,21 @@ func (c Config) networkArgs(ports map[int]int) []string {
 	if c.MAC != "" {
 		card += ",mac=" + c.MAC
 	}
-	return []string{"-netdev", net, "-device", card}
+	return []string{"-netdev", c.network(ports), "-device", card}
+}
+
+func (c Config) network(ports map[int]int) string {
+	if c.Switch != "" {
+		return "stream,id=net0,server=off,addr.type=unix,addr.path=" + escape(c.Switch)
+	}
+	net := "user,id=net0"
+	if c.Isolated {
+		net += ",restrict=on"
+	}
+	for _, p := range c.Forward {
+		net += fmt.Sprintf(",hostfwd=tcp:127.0.0.1:%d-:%d", ports[p.Guest], p.Guest)
+	}
+	return net
 }
 
 // firstTap is the file descriptor of the first tap interface in QEMU.
@@ -203,9 +223,13 @@ const firstTap = 5
 
 func (c Config) tapArgs() (args []string) {
 	for i := range c.Taps {
+		mac := fmt.Sprintf("52:54:00:4b:05:%02x", i+1)
+		if i == 0 && c.NoNetwork && c.MAC != "" {
+			mac = c.MAC // machines on one network must differ
+		}
 		args = append(args,
 			"-netdev", fmt.Sprintf("tap,id=tap%d,fd=%d", i, firstTap+i),
-			"-device", fmt.Sprintf("virtio-net-pci,id=tapnic%d,netdev=tap%d,mac=52:54:00:4b:05:%02x,romfile=", i, i, i+1))
+			"-device", fmt.Sprintf("virtio-net-pci,id=tapnic%d,netdev=tap%d,mac=%s,romfile=", i, i, mac))
 	}
 	return args
 }
@@ -227,7 +251,9 @@ func DetectFormat(path string) string {
 	return "raw"
 }
 
-var errPortTaken = errors.New("a forwarded port is taken")
+// ErrPortTaken says that another program listens at a port of the host that
+// was to be forwarded.
+var ErrPortTaken = errors.New("a forwarded port is taken")
 
 // choosePorts maps guest ports to host ports, and finds free ones for those
 // that leave the choice. Another program may take such a port before QEMU
@@ -237,7 +263,7 @@ func choosePorts(forward []Port) (map[int]int, error) {
 	for _, p := range forward {
 		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", p.Host))
 		if err != nil {
-			return nil, fmt.Errorf("%w: 127.0.0.1:%d (choose another, or none for a free one): %w", errPortTaken, p.Host, err)
+			return nil, fmt.Errorf("%w: 127.0.0.1:%d (choose another, or none for a free one): %w", ErrPortTaken, p.Host, err)
 		}
 		defer l.Close()
 		ports[p.Guest] = l.Addr().(*net.TCPAddr).Port
@@ -252,7 +278,7 @@ func lostPort(err error, forward []Port) bool {
 			return false
 		}
 	}
-	return errors.Is(err, errPortTaken)
+	return errors.Is(err, ErrPortTaken)
 }
 
 // The firmware as Debian's package ovmf installs it: the variant without

@@ -5,7 +5,8 @@
 //
 // The console and the monitor are socket pairs that QEMU inherits, so that a
 // machine leaves no sockets behind; QEMU itself dies with the process that
-// started it. All forwarded ports are on the loopback interface.
+// started it. All forwarded ports are on the loopback interface. For a network
+// of machines that stay (kios cluster) there are Detached and Switch.
 //
 // It has no graphics, no migration, no bridged network and no libvirt. It
 // follows qemu-system-x86_64(1), version 7.2 or newer, and the QEMU machine
@@ -48,8 +49,12 @@ type Config struct {
 	NoNetwork bool
 	Card      string // QEMU's name of the network card; virtio-net-pci if empty
 	Isolated  bool   // the guest reaches nothing; forwarded ports still work
-	MAC       string // of the network card; QEMU's default if empty
+	MAC       string // of the network card, or of the first tap's with NoNetwork; QEMU's default if empty
 	Forward   []Port
+
+	// Switch is the socket of a port (see PortSocket): the card is on that
+	// network then, instead of on one of its own.
+	Switch string
 
 	// Taps are open tap interfaces (/dev/net/tun), one network card for each
 	// beside the first: networks that a test makes.
@@ -71,6 +76,11 @@ type Config struct {
 
 	// Accel is probed (see Probe) if it is empty.
 	Accel Accel
+
+	// CodeCache is how many bytes TCG may use for what it has translated; it
+	// begins anew when they are full. QEMU's own default, 1 GiB and less on a
+	// small host, if 0.
+	CodeCache int64
 
 	// Patience is how long Expect and Eventually wait on a machine with
 	// hardware virtualisation; see Machine.Scale. 20 s if 0.
@@ -201,7 +211,7 @@ func launch(ctx context.Context, bin string, cfg Config) (*Machine, error) {
 		stderr: filepath.Join(cfg.Dir, "qemu.log"),
 		exited: make(chan struct{}),
 	}
-	m.cmd = exec.Command(bin, cfg.args(ports)...)
+	m.cmd = exec.Command(bin, cfg.args(inherited, ports)...)
 	// File descriptors 3, 4 and from firstTap on.
 	m.cmd.ExtraFiles = append([]*os.File{serialEnd, controlEnd}, cfg.Taps...)
 	m.started = time.Now()
@@ -294,11 +304,15 @@ func endOf(reason string) End {
 // startError explains why QEMU ended before its monitor answered.
 func (m *Machine) startError(err error) error {
 	<-m.exited
-	said, _ := os.ReadFile(m.stderr)
+	return startError(err, m.stderr)
+}
+
+func startError(err error, stderr string) error {
+	said, _ := os.ReadFile(stderr)
 	text := strings.TrimSpace(string(bytes.ReplaceAll(said, []byte(Binary+": "), nil)))
 	switch {
 	case strings.Contains(text, "Could not set up host forwarding rule"):
-		return fmt.Errorf("%w: %s", errPortTaken, text)
+		return fmt.Errorf("%w: %s", ErrPortTaken, text)
 	case strings.Contains(text, "Failed to get \"write\" lock"):
 		return fmt.Errorf("start %s: %s (another machine uses this disk: stop it first)", Binary, text)
 	case strings.Contains(text, "cannot set up guest memory"):

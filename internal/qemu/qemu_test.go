@@ -98,8 +98,8 @@ func TestChoosePorts(t *testing.T) {
 	if err != nil || ports[80] == 0 || ports[10250] == 0 || ports[80] == ports[10250] {
 		t.Errorf("choosePorts = %v, %v, want two free ports", ports, err)
 	}
-	if _, err := choosePorts([]Port{{Host: busy, Guest: 80}}); !errors.Is(err, errPortTaken) {
-		t.Errorf("choosePorts(%d) = %v, want %v", busy, err, errPortTaken)
+	if _, err := choosePorts([]Port{{Host: busy, Guest: 80}}); !errors.Is(err, ErrPortTaken) {
+		t.Errorf("choosePorts(%d) = %v, want %v", busy, err, ErrPortTaken)
 	}
 }
 
@@ -152,7 +152,7 @@ func TestScale(t *testing.T) {
 }
 
 func TestDirectArgsHaveNoFirmware(t *testing.T) {
-	args := Config{Kernel: "/k", Initrd: "/i", Append: "a b", Memory: 512 << 20, CPUs: 2, Accel: TCG}.args(nil)
+	args := Config{Kernel: "/k", Initrd: "/i", Append: "a b", Memory: 512 << 20, CPUs: 2, Accel: TCG}.args(inherited, nil)
 	if slices.ContainsFunc(args, func(a string) bool { return strings.Contains(a, "pflash") }) {
 		t.Errorf("args = %q, want no firmware", args)
 	}

@@ -233,11 +233,7 @@ func (d *Daemon) Stop(bound time.Duration) error {
 	if d.stopping == nil {
 		return nil // was never started
 	}
-	d.mu.Lock()
-	if !d.isStopping() {
-		close(d.stopping)
-	}
-	d.mu.Unlock()
+	d.Last()
 	d.signal(unix.SIGTERM)
 	if d.stoppedWithin(bound) {
 		return nil
@@ -247,6 +243,16 @@ func (d *Daemon) Stop(bound time.Duration) error {
 		return fmt.Errorf("%s did not end within %v of SIGKILL: it hangs in the kernel", d.Name, killBound)
 	}
 	return fmt.Errorf("%s did not end within %v of SIGTERM and was killed", d.Name, bound)
+}
+
+// Last makes the process that runs now the last one: when it ends, no other is
+// started. Start must have been called.
+func (d *Daemon) Last() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if !d.isStopping() {
+		close(d.stopping)
+	}
 }
 
 // Restart ends the process, with SIGKILL if it takes longer than the bound, and

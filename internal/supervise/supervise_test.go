@@ -194,6 +194,20 @@ func TestStopKills(t *testing.T) {
 	}
 }
 
+func TestLast(t *testing.T) {
+	d, log, output := start(t, "idle")
+	eventually(t, "the daemon up", func() bool { return strings.Contains(output.String(), "up\n") })
+	d.Last()
+	d.Restart(10 * time.Second)
+	<-d.stopped
+	if d.Pid() != 0 || d.Restarts() != 0 || log.String() != "" {
+		t.Errorf("after the end of the last process: pid %d, %d restarts, log %q", d.Pid(), d.Restarts(), log)
+	}
+	if err := d.Stop(0); err != nil {
+		t.Errorf("Stop: %v", err)
+	}
+}
+
 // TestDrains would hang with a pipe that nobody empties.
 func TestDrains(t *testing.T) {
 	_, _, output := start(t, "flood")

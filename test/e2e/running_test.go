@@ -46,9 +46,6 @@ type facts struct {
 type inventory struct {
 	Files, Links []struct{ Path string }
 	Processes    []struct{ Name, Path string }
-	Images       []struct {
-		Layers []struct{ Title, Digest string }
-	}
 }
 
 // TestUEFI boots one node as a real machine does, with a pod and an image that
@@ -179,7 +176,7 @@ func checkSandboxes(t *testing.T, f facts) {
 // but where programs of pods lie.
 func checkMounts(t *testing.T, f facts) {
 	devices := map[string]bool{"/dev": true, "/dev/pts": true}
-	programs := map[string]bool{"/var/lib/kubelet/pods": true, "/opt/cni/bin": true}
+	programs := map[string]bool{"/var/lib/kubelet/pods": true, "/opt/cni/bin": true, "/usr/libexec/kubernetes/kubelet-plugins/credential-provider/exec": true}
 	seen := map[string]bool{}
 	for _, m := range f.Mounts {
 		seen[m.Target] = true

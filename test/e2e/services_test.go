@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"kios/internal/kubeletapi"
+	"kios/test/netlab"
 )
 
 // TestServices boots a machine whose clock says 1970 and that has no name, on a
@@ -20,7 +21,7 @@ import (
 func TestServices(t *testing.T) {
 	l := newLab(t)
 	l.dhcp("lab-node")
-	l.ntp()
+	netlab.NTP(t, l.name)
 	n := prepare(t, setup{noName: true, memory: 1024})
 	n.cfg.Taps = []*os.File{l.tap}
 	n.cfg.Args = append(n.cfg.Args, "-rtc", "base=1970-01-02T00:00:00")

@@ -35,8 +35,15 @@ type Process struct {
 // What it printed is logged if the test fails.
 func Start(t *testing.T, namespace string, env []string, argv ...string) *Process {
 	t.Helper()
-	p := &Process{cmd: exec.Command("ip", append([]string{"netns", "exec", namespace}, argv...)...)}
-	p.cmd.Env = append(os.Environ(), env...)
+	cmd := exec.Command("ip", append([]string{"netns", "exec", namespace}, argv...)...)
+	cmd.Env = append(os.Environ(), env...)
+	return StartCommand(t, cmd)
+}
+
+// StartCommand is Start for a command that enters a namespace by itself.
+func StartCommand(t *testing.T, cmd *exec.Cmd) *Process {
+	t.Helper()
+	p := &Process{cmd: cmd}
 	p.cmd.Stdout, p.cmd.Stderr = p, p
 	if err := p.cmd.Start(); err != nil {
 		t.Fatal(err)
@@ -44,7 +51,7 @@ func Start(t *testing.T, namespace string, env []string, argv ...string) *Proces
 	t.Cleanup(func() {
 		p.Stop()
 		if t.Failed() {
-			t.Logf("output of %s:\n%s", strings.Join(argv, " "), p)
+			t.Logf("output of %s:\n%s", strings.Join(cmd.Args, " "), p)
 		}
 	})
 	return p

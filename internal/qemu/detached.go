@@ -1,0 +1,315 @@
+package qemu
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Detached is a QEMU that outlives the process that started it. All that
+// another process must know to find it again is in its directory:
+//
+//	console.log   the serial console as it is, boot after boot
+//	qemu.log      what QEMU itself said
+//	qmp.sock      its monitor, which serves one client at a time
+//	process.json  which process it is
+type Detached struct {
+	Dir   string
+	Since time.Time // power-on
+
+	pidfd int
+	done  chan struct{}
+}
+
+// ErrNotRunning is Attach's answer for a directory whose QEMU has ended.
+var ErrNotRunning = errors.New("the machine does not run")
+
+// process names a process beyond its end: a number alone may have been given
+// to another one since.
+type process struct {
+	PID   int       `json:"pid"`
+	Start string    `json:"start"` // proc_pid_stat(5), field 22
+	Boot  string    `json:"boot"`  // the host's
+	Since time.Time `json:"since"`
+}
+
+// StartDetached boots a machine that runs until the guest or somebody with
+// access to its directory ends it. OnLine and Taps have no meaning for it, and
+// ports are forwarded by its Switch.
+func StartDetached(ctx context.Context, cfg Config) (*Detached, error) {
+	cfg = cfg.withDefaults()
+	if err := cfg.check(); err != nil {
+		return nil, err
+	}
+	if cfg.Accel == "" {
+		accel, err := Probe(ctx, cfg.Kernel)
+		if err != nil {
+			return nil, err
+		}
+		cfg.Accel = accel
+	}
+	if cfg.Kernel == "" {
+		if err := copyVars(cfg.Dir); err != nil {
+			return nil, err
+		}
+	}
+	log := filepath.Join(cfg.Dir, "console.log")
+	if err := markPowerOn(log); err != nil {
+		return nil, fmt.Errorf("make the machine's log: %w", err)
+	}
+	return detach(ctx, cfg.Dir, cfg.args([]string{
+		"-chardev", "file,id=serial,append=on,path=" + escape(log), "-serial", "chardev:serial",
+		"-chardev", "socket,id=qmp,server=on,wait=off,fd=3", "-mon", "chardev=qmp,mode=control",
+	}, nil))
+}
+
+// markPowerOn writes a line between the boots, whose own clocks all begin at 0.
+func markPowerOn(log string) error {
+	f, err := os.OpenFile(log, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(f, "\n---- power on, %s ----\n", time.Now().Format(time.RFC3339))
+	return errors.Join(err, f.Close())
+}
+
+// detach starts QEMU with the listening socket of its monitor as descriptor 3,
+// which therefore can be connected to at once.
+func detach(ctx context.Context, dir string, args []string) (*Detached, error) {
+	bin, err := lookPath()
+	if err != nil {
+		return nil, err
+	}
+	if d, err := Attach(dir); err == nil {
+		d.Close()
+		return nil, fmt.Errorf("the machine in %s runs already", dir)
+	}
+	monitor, err := listen(filepath.Join(dir, "qmp.sock"))
+	if err != nil {
+		return nil, err
+	}
+	defer monitor.Close()
+	stderr, err := os.OpenFile(filepath.Join(dir, "qemu.log"), os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("make the machine's log: %w", err)
+	}
+	defer stderr.Close()
+
+	cmd := exec.Command(bin, args...)
+	cmd.Stdout, cmd.Stderr = stderr, stderr
+	cmd.ExtraFiles = []*os.File{monitor}
+	// A session of its own: Ctrl-C on our terminal is not for the machine.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	if err := cmd.Start(); err != nil {
+		return nil, fmt.Errorf("start %s: %w", Binary, err)
+	}
+	go cmd.Wait() // no zombie, for as long as this process is its parent
+	d, err := record(dir, cmd.Process.Pid)
+	if err != nil {
+		cmd.Process.Kill()
+		return nil, fmt.Errorf("start %s: %w", Binary, err)
+	}
+	monitor.Close() // or nobody would notice that QEMU has ended
+	if _, err := d.Execute(ctx, "query-status", nil); err != nil {
+		d.Kill()
+		return nil, startError(err, stderr.Name())
+	}
+	return d, nil
+}
+
+// listen returns a listening socket to inherit.
+func listen(path string) (*os.File, error) {
+	if err := checkSocketPath(path); err != nil {
+		return nil, err
+	}
+	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
+	if err != nil {
+		return nil, fmt.Errorf("make the machine's monitor: %w", err)
+	}
+	defer l.Close()
+	l.SetUnlinkOnClose(false)
+	return l.File()
+}
+
+// checkSocketPath finds paths that unix(7) has no room for.
+func checkSocketPath(path string) error {
+	if len(path) >= len(unix.RawSockaddrUnix{}.Path) {
+		return fmt.Errorf("the path %s is too long for a socket: it may have %d bytes; choose a shorter directory", path, len(unix.RawSockaddrUnix{}.Path)-1)
+	}
+	return nil
+}
+
+// record keeps which process this is.
+func record(dir string, pid int) (*Detached, error) {
+	p := process{PID: pid, Start: startTime(pid), Boot: bootID(), Since: time.Now()}
+	data, err := json.Marshal(p)
+	if err != nil {
+		return nil, err
+	}
+	file := filepath.Join(dir, "process.json")
+	if err := os.WriteFile(file+".new", data, 0o600); err != nil {
+		return nil, err
+	}
+	if err := os.Rename(file+".new", file); err != nil {
+		return nil, err
+	}
+	return p.attach(dir)
+}
+
+// Attach finds the running QEMU of a directory, or returns ErrNotRunning.
+func Attach(dir string) (*Detached, error) {
+	data, err := os.ReadFile(filepath.Join(dir, "process.json"))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, ErrNotRunning
+	}
+	if err != nil {
+		return nil, fmt.Errorf("find the machine of %s: %w", dir, err)
+	}
+	var p process
+	if err := json.Unmarshal(data, &p); err != nil {
+		return nil, fmt.Errorf("find the machine of %s: parse process.json: %w", dir, err)
+	}
+	return p.attach(dir)
+}
+
+// attach takes hold of the process before it looks whether it is the right
+// one: from then on its number cannot be given to another.
+func (p process) attach(dir string) (*Detached, error) {
+	fd, err := unix.PidfdOpen(p.PID, 0)
+	if errors.Is(err, unix.ESRCH) || errors.Is(err, unix.EINVAL) {
+		return nil, ErrNotRunning
+	}
+	if err != nil {
+		return nil, fmt.Errorf("find the machine of %s: process %d: %w", dir, p.PID, err)
+	}
+	if p.Start == "" || p.Boot != bootID() || p.Start != startTime(p.PID) || ended(fd, 0) {
+		unix.Close(fd)
+		return nil, ErrNotRunning
+	}
+	d := &Detached{Dir: dir, Since: p.Since, pidfd: fd, done: make(chan struct{})}
+	go func() {
+		ended(fd, -1)
+		close(d.done)
+	}()
+	return d, nil
+}
+
+// ended waits for a process's end, which makes its descriptor readable, for as
+// many milliseconds or (-1) for ever.
+func ended(pidfd, timeout int) bool {
+	for {
+		n, err := unix.Poll([]unix.PollFd{{Fd: int32(pidfd), Events: unix.POLLIN}}, timeout)
+		if !errors.Is(err, unix.EINTR) {
+			return n > 0
+		}
+	}
+}
+
+// startTime is when a process was started, in ticks since the host's boot;
+// empty if there is no such process.
+func startTime(pid int) string {
+	stat, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
+	if err != nil {
+		return ""
+	}
+	// The second field, the name in parentheses, may have any character in it.
+	fields := bytes.Fields(stat[bytes.LastIndexByte(stat, ')')+1:])
+	if len(fields) < 20 {
+		return ""
+	}
+	return string(fields[19])
+}
+
+func bootID() string {
+	id, _ := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	return strings.TrimSpace(string(id))
+}
+
+// Close lets go of the machine, which runs on.
+func (d *Detached) Close() {
+	select {
+	case <-d.done:
+		unix.Close(d.pidfd)
+	default: // the goroutine of attach still waits on the descriptor
+	}
+}
+
+// Done is closed when QEMU has ended.
+func (d *Detached) Done() <-chan struct{} { return d.done }
+
+// Running reports whether QEMU still runs.
+func (d *Detached) Running() bool {
+	select {
+	case <-d.done:
+		return false
+	default:
+		return true
+	}
+}
+
+// Execute runs a command of the QEMU machine protocol and returns its answer.
+// Another client that is served at the time is waited for.
+func (d *Detached) Execute(ctx context.Context, command string, args any) ([]byte, error) {
+	conn, err := (&net.Dialer{}).DialContext(ctx, "unix", filepath.Join(d.Dir, "qmp.sock"))
+	if err != nil {
+		return nil, fmt.Errorf("qmp %s: %w", command, err)
+	}
+	defer conn.Close()
+	m := newMonitor(conn, func(Event) {})
+	if err := m.negotiate(ctx); err != nil {
+		return nil, fmt.Errorf("qmp %s: %w", command, err)
+	}
+	return m.Execute(ctx, command, args)
+}
+
+// SetLink plugs the cable of a network back-end or card in, or pulls it out:
+// "nic0" is a machine's card, whose carrier goes with it.
+func (d *Detached) SetLink(ctx context.Context, name string, up bool) error {
+	_, err := d.Execute(ctx, "set_link", map[string]any{"name": name, "up": up})
+	return err
+}
+
+// PowerOff presses the power button and waits until the guest has switched
+// itself off. It presses again every other second, since a guest that still
+// boots does not notice. The context bounds it.
+func (d *Detached) PowerOff(ctx context.Context) error {
+	again := time.NewTicker(2 * time.Second)
+	defer again.Stop()
+	for {
+		if _, err := d.Execute(ctx, "system_powerdown", nil); err != nil && d.Running() && ctx.Err() == nil && !errors.Is(err, errMonitorClosed) {
+			return fmt.Errorf("press the power button: %w", err)
+		}
+		select {
+		case <-again.C:
+		case <-d.done:
+			return nil
+		case <-ctx.Done():
+			return fmt.Errorf("the guest has not switched itself off: %w", ctx.Err())
+		}
+	}
+}
+
+// Kill is a power cut, and waits for QEMU's end.
+func (d *Detached) Kill() error {
+	if err := unix.PidfdSendSignal(d.pidfd, unix.SIGKILL, nil, 0); err != nil && !errors.Is(err, unix.ESRCH) {
+		return fmt.Errorf("kill the machine of %s: %w", d.Dir, err)
+	}
+	<-d.done
+	return nil
+}

@@ -1,0 +1,81 @@
+package qemu
+
+import (
+	"encoding/json"
+	"errors"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func TestAttachKnowsAProcessFromItsSuccessor(t *testing.T) {
+	me := process{PID: os.Getpid(), Start: startTime(os.Getpid()), Boot: bootID()}
+	for _, tt := range []struct {
+		name   string
+		change func(*process)
+		want   error
+	}{
+		{"the same", func(*process) {}, nil},
+		{"another start", func(p *process) { p.Start = "1" }, ErrNotRunning},
+		{"another boot of the host", func(p *process) { p.Boot = "x" }, ErrNotRunning},
+		{"none", func(p *process) { p.PID = 1 << 22 }, ErrNotRunning},
+		{"nothing known", func(p *process) { p.PID, p.Start = 0, "" }, ErrNotRunning},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			dir, p := t.TempDir(), me
+			tt.change(&p)
+			data, err := json.Marshal(p)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(filepath.Join(dir, "process.json"), data, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := Attach(dir); !errors.Is(err, tt.want) {
+				t.Errorf("Attach = %v, want %v", err, tt.want)
+			}
+		})
+	}
+	if _, err := Attach(t.TempDir()); !errors.Is(err, ErrNotRunning) {
+		t.Errorf("Attach of an empty directory = %v, want %v", err, ErrNotRunning)
+	}
+}
+
+func TestSocketPath(t *testing.T) {
+	if err := checkSocketPath("/" + strings.Repeat("x", 106)); err != nil {
+		t.Error(err)
+	}
+	if err := checkSocketPath("/" + strings.Repeat("x", 107)); err == nil {
+		t.Error("checkSocketPath of 108 bytes = nil")
+	}
+}
+
+func TestSwitchArgs(t *testing.T) {
+	got := SwitchConfig{
+		Dir:     "/d",
+		Subnet:  netip.MustParsePrefix("10.77.0.0/24"),
+		Ports:   []string{"a"},
+		Forward: []Forward{{Host: 16443, Guest: netip.MustParseAddrPort("10.77.0.10:6443")}},
+	}.args()
+	want := []string{
+		"-name", "kios-network",
+		"-nodefaults", "-no-user-config", "-display", "none",
+		"-machine", "none",
+		"-chardev", "socket,id=qmp,server=on,wait=off,fd=3", "-mon", "chardev=qmp,mode=control",
+		"-netdev", "user,id=user,ipv6=off,net=10.77.0.0/24,hostfwd=tcp:127.0.0.1:16443-10.77.0.10:6443",
+		"-netdev", "hubport,id=hub-user,hubid=0,netdev=user",
+		"-netdev", "stream,id=port-a,server=on,addr.type=unix,addr.path=/d/a.sock",
+		"-netdev", "hubport,id=hub-a,hubid=0,netdev=port-a",
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("args (-want +got):\n%s", diff)
+	}
+	node := Config{Switch: "/d/a.sock"}.networkArgs(nil)
+	if want := "stream,id=net0,server=off,addr.type=unix,addr.path=/d/a.sock"; node[1] != want {
+		t.Errorf("the machine's end is %q, want %q", node[1], want)
+	}
+}

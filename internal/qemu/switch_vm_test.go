@@ -1,0 +1,265 @@
+//go:build vm
+
+package qemu
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+)
+
+// peer is what QEMU is at its end of a switch's port: each frame goes over the
+// stream behind its length.
+type peer struct {
+	t    *testing.T
+	conn net.Conn
+	mac  byte // the last byte of its address
+}
+
+func join(t *testing.T, s *Switch, port string, mac byte) *peer {
+	t.Helper()
+	conn, err := net.Dial("unix", PortSocket(s.Dir, port))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	conn.SetDeadline(time.Now().Add(20 * time.Second))
+	return &peer{t, conn, mac}
+}
+
+// frame is an Ethernet frame to all, of a type for experiments.
+func (p *peer) frame(payload []byte) []byte {
+	header := []byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x52, 0x54, 0, 0, 0, p.mac, 0x88, 0xb5}
+	return append(header, payload...)
+}
+
+func (p *peer) send(frame []byte) {
+	p.t.Helper()
+	if _, err := p.conn.Write(append(binary.BigEndian.AppendUint32(nil, uint32(len(frame))), frame...)); err != nil {
+		p.t.Fatal(err)
+	}
+}
+
+func (p *peer) receive() []byte {
+	p.t.Helper()
+	var size uint32
+	if err := binary.Read(p.conn, binary.BigEndian, &size); err != nil {
+		p.t.Fatalf("peer %d: %v", p.mac, err)
+	}
+	frame := make([]byte, size)
+	if _, err := io.ReadFull(p.conn, frame); err != nil {
+		p.t.Fatalf("peer %d: %v", p.mac, err)
+	}
+	return frame
+}
+
+// expect fails unless the next frame is this one of another peer.
+func (p *peer) expect(from *peer, payload string) {
+	p.t.Helper()
+	if got, want := p.receive(), from.frame([]byte(payload)); !bytes.Equal(got, want) {
+		p.t.Fatalf("peer %d has received %q, want %q", p.mac, got, want)
+	}
+}
+
+// meet makes sure that QEMU has accepted the connection: it does not keep
+// frames for those that it does not know yet.
+func (p *peer) meet(others ...*peer) {
+	p.t.Helper()
+	p.send(p.frame([]byte("hello")))
+	for _, other := range others {
+		other.expect(p, "hello")
+	}
+}
+
+var subnet = netip.MustParsePrefix("10.77.0.0/24")
+
+func startSwitch(t *testing.T, forward ...Forward) *Switch {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "kios-switch-") // t.TempDir's are long for a socket
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	s, err := StartSwitch(t.Context(), SwitchConfig{Dir: dir, Subnet: subnet, Ports: []string{"a", "b", "c"}, Forward: forward})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.Kill() })
+	return s
+}
+
+// three joins them one by one, so that each knows which frames it will see.
+func three(t *testing.T, s *Switch) (a, b, c *peer) {
+	t.Helper()
+	a = join(t, s, "a", 0xa)
+	a.arp("10.77.0.2")
+	b = join(t, s, "b", 0xb)
+	b.meet(a)
+	c = join(t, s, "c", 0xc)
+	c.meet(a, b)
+	return a, b, c
+}
+
+func TestSwitch(t *testing.T) {
+	a, b, c := three(t, startSwitch(t))
+	full := bytes.Repeat([]byte("x"), 1500)
+	a.send(a.frame(full))
+	b.expect(a, string(full))
+	c.expect(a, string(full))
+}
+
+// arp asks for an address that the user-mode network answers for.
+func (p *peer) arp(addr string) {
+	p.t.Helper()
+	frame := p.frame([]byte{0, 1, 8, 0, 6, 4, 0, 1, 0x52, 0x54, 0, 0, 0, p.mac, 10, 77, 0, p.mac, 0, 0, 0, 0, 0, 0})
+	frame[12], frame[13] = 0x08, 0x06
+	p.send(append(frame, netip.MustParseAddr(addr).AsSlice()...))
+	got := p.receive()
+	if len(got) < 42 || got[21] != 2 || netip.AddrFrom4([4]byte(got[28:32])).String() != addr {
+		p.t.Fatalf("the answer to ARP for %s is %x", addr, got)
+	}
+}
+
+func TestSwitchCutsAPort(t *testing.T) {
+	ctx := t.Context()
+	s := startSwitch(t)
+	a, b, c := three(t, s)
+
+	if err := s.SetPort(ctx, "b", false); err != nil {
+		t.Fatal(err)
+	}
+	a.send(a.frame([]byte("while b is away")))
+	c.expect(a, "while b is away")
+	b.send(b.frame([]byte("nobody hears this")))
+	if err := s.SetPort(ctx, "b", true); err != nil {
+		t.Fatal(err)
+	}
+	a.send(a.frame([]byte("b is back")))
+	b.expect(a, "b is back")
+	c.expect(a, "b is back")
+	if err := s.SetPort(ctx, "d", false); err == nil {
+		t.Error("SetPort of a port that is not there = nil")
+	}
+}
+
+func TestSwitchTakesAMachineBack(t *testing.T) {
+	s := startSwitch(t)
+	a := join(t, s, "a", 0xa)
+	a.arp("10.77.0.2")
+	for range 3 {
+		b := join(t, s, "b", 0xb)
+		b.meet(a)
+		a.send(a.frame([]byte("welcome")))
+		b.expect(a, "welcome")
+		b.conn.Close()
+	}
+}
+
+func TestSwitchIsFoundAgain(t *testing.T) {
+	s := startSwitch(t)
+	again, err := AttachSwitch(s.Dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := again.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	<-s.Done()
+	if _, err := AttachSwitch(s.Dir); !errors.Is(err, ErrNotRunning) {
+		t.Errorf("AttachSwitch after its end = %v, want %v", err, ErrNotRunning)
+	}
+}
+
+func TestSwitchNamesATakenPort(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	dir := t.TempDir()
+	_, err = StartSwitch(t.Context(), SwitchConfig{Dir: dir, Subnet: subnet, Forward: []Forward{
+		{Host: l.Addr().(*net.TCPAddr).Port, Guest: netip.MustParseAddrPort("10.77.0.10:6443")},
+	}})
+	if !errors.Is(err, ErrPortTaken) {
+		t.Errorf("StartSwitch = %v, want %v", err, ErrPortTaken)
+	}
+}
+
+// The firmware finds nothing to boot on this disk, which is enough of a
+// machine.
+func TestDetachedMachine(t *testing.T) {
+	s := startSwitch(t)
+	disk := filepath.Join(s.Dir, "disk.img")
+	if err := os.WriteFile(disk, make([]byte, 1<<20), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cfg := Config{Dir: filepath.Join(s.Dir, "machine"), Disks: []Disk{{Path: disk}}, Accel: TCG, Switch: PortSocket(s.Dir, "a")}
+	if err := os.Mkdir(cfg.Dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	m, err := StartDetached(ctx, cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.Kill()
+	if _, err := StartDetached(ctx, cfg); err == nil {
+		t.Error("the same machine has started twice")
+	}
+	again, err := Attach(cfg.Dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := again.Execute(ctx, "query-status", nil); err != nil {
+		t.Error(err)
+	}
+	if err := again.SetLink(ctx, "nic0", false); err != nil {
+		t.Error(err)
+	}
+	if !m.Running() {
+		t.Error("Running = false while it runs")
+	}
+	if err := again.Kill(); err != nil {
+		t.Error(err)
+	}
+	<-m.Done()
+}
+
+func BenchmarkSwitch(b *testing.B) {
+	s, err := StartSwitch(b.Context(), SwitchConfig{Dir: b.TempDir(), Subnet: subnet, Ports: []string{"a", "b"}})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer s.Kill()
+	from, err := net.Dial("unix", PortSocket(s.Dir, "a"))
+	if err != nil {
+		b.Fatal(err)
+	}
+	to, err := net.Dial("unix", PortSocket(s.Dir, "b"))
+	if err != nil {
+		b.Fatal(err)
+	}
+	frame := append(bytes.Repeat([]byte{0xff}, 6), make([]byte, 1508)...)
+	frame = append(binary.BigEndian.AppendUint32(nil, uint32(len(frame))), frame...)
+	b.SetBytes(int64(len(frame)))
+	go func() {
+		for range b.N + 1000 {
+			if _, err := from.Write(frame); err != nil {
+				return
+			}
+		}
+	}()
+	if _, err := io.CopyN(io.Discard, to, int64(b.N*len(frame))); err != nil {
+		b.Fatal(fmt.Errorf("after %d: %w", b.N, err))
+	}
+}

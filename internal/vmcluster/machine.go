@@ -1,0 +1,151 @@
+package vmcluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"kios/internal/cluster"
+	"kios/internal/disk"
+	"kios/internal/qemu"
+)
+
+// Products are what the build has made.
+type Products struct {
+	EFI                     string // kios.efi
+	Kernel, Initrd, Cmdline string // for a direct boot
+	Kubectl                 string
+
+	ControlPlane, Worker []string // archives of images
+}
+
+const (
+	diskSize = 16 << 30 // sparse
+
+	// overhead is what QEMU needs besides the guest's memory: what it has
+	// translated (see Config.CodeCache), and itself.
+	overhead  = codeCache + 96<<20
+	codeCache = 256 << 20
+)
+
+// CheckMemory finds out whether the host can bear all machines, of which none
+// runs yet.
+func (c *Cluster) CheckMemory() error {
+	free := qemu.MemAvailable()
+	if want := c.need(); free > 0 && want > free {
+		return fmt.Errorf("cluster %s needs %s of memory and the host has %s available: stop other programs, or ask for less with --memory, --control-plane-memory and --workers",
+			c.Name, disk.FormatSize(want), disk.FormatSize(free))
+	}
+	return nil
+}
+
+// need is what all machines of the cluster may take of the host's memory.
+func (c *Cluster) need() int64 {
+	workers := int64(len(c.Nodes) - 1)
+	return c.ControlPlaneMemory + workers*c.Memory + (workers+1)*overhead
+}
+
+// copyBoot keeps what the machines boot, so that a build meanwhile does not
+// change it under those that run.
+func (c *Cluster) copyBoot(p Products) error {
+	if c.Firmware != "direct" {
+		return nil
+	}
+	for name, from := range map[string]string{"vmlinuz": p.Kernel, "initrd": p.Initrd, "cmdline": p.Cmdline} {
+		data, err := os.ReadFile(from)
+		if err != nil {
+			return fmt.Errorf("%w (make it with kios build)", err)
+		}
+		if err := writeFile(c.path("boot/"+name), data); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// makeDisk makes a node's disk unless it is there.
+func (c *Cluster) makeDisk(ctx context.Context, n Node, keys *cluster.Cluster, p Products) error {
+	out := filepath.Join(c.NodeDir(n.Name), "disk.img")
+	if _, err := os.Stat(out); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if err := os.MkdirAll(c.NodeDir(n.Name), 0o700); err != nil {
+		return err
+	}
+	files, images, err := nodeFiles(n, keys, p)
+	if err != nil {
+		return err
+	}
+	return disk.Create(ctx, disk.Options{
+		EFI:   p.EFI,
+		OCI:   images,
+		Extra: files,
+		Size:  diskSize,
+		Out:   out,
+	})
+}
+
+// nodeFiles are what makes a machine this node of the cluster.
+func nodeFiles(n Node, keys *cluster.Cluster, p Products) (map[string]disk.File, []string, error) {
+	make, images := keys.Worker, p.Worker
+	if n.controlPlane() {
+		make, images = keys.ControlPlane, p.ControlPlane
+	}
+	etc, err := make(cluster.Node{Name: n.Name, Address: n.Address.String()})
+	if err != nil {
+		return nil, nil, fmt.Errorf("files of node %s: %w", n.Name, err)
+	}
+	files := map[string]disk.File{
+		"meta/etc/hostname":          {Mode: 0o644, Data: []byte(n.Name + "\n")},
+		"meta/etc/kios/network.yaml": {Mode: 0o644, Data: n.network()},
+	}
+	for _, f := range etc {
+		files["meta/etc/"+f.Path] = disk.File{Mode: f.Mode, Data: f.Data}
+	}
+	return files, images, nil
+}
+
+// network is the node's /etc/kios/network.yaml.
+func (n Node) network() []byte {
+	return fmt.Appendf(nil, `interfaces:
+  cluster:
+    mac: %s
+    addresses: [%s]
+    routes: [{to: default, via: %s}]
+    dns: [%s]
+    ra: false
+`, n.MAC, netip.PrefixFrom(n.Address, subnet.Bits()), gateway, dns)
+}
+
+// machine describes a node's machine.
+func (c *Cluster) machine(n Node, accel qemu.Accel) (qemu.Config, error) {
+	dir := c.NodeDir(n.Name)
+	cfg := qemu.Config{
+		Memory:    c.Memory,
+		CPUs:      c.CPUs,
+		MAC:       n.MAC,
+		Switch:    qemu.PortSocket(c.path("network"), n.Name),
+		Disks:     []qemu.Disk{{Path: filepath.Join(dir, "disk.img"), Format: "raw"}},
+		Dir:       dir,
+		Accel:     accel,
+		CodeCache: codeCache,
+	}
+	if n.controlPlane() {
+		cfg.Memory = c.ControlPlaneMemory
+	}
+	if c.Firmware != "direct" {
+		return cfg, nil
+	}
+	line, err := os.ReadFile(c.path("boot/cmdline"))
+	if err != nil {
+		return cfg, err
+	}
+	cfg.Kernel, cfg.Initrd = c.path("boot/vmlinuz"), c.path("boot/initrd")
+	cfg.Append = strings.TrimSpace(string(line))
+	return cfg, nil
+}

@@ -1,0 +1,339 @@
+package vmcluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"os/exec"
+	"strings"
+	"sync"
+	"time"
+
+	"kios/internal/cluster"
+	"kios/internal/console"
+	"kios/internal/qemu"
+)
+
+// Observer is told what happens while a cluster comes up or goes down. Its
+// methods are called from several goroutines.
+type Observer interface {
+	// Console is a line of a node's console.
+	Console(node string, e console.Event)
+	// State is in a word or two how far a node has come.
+	State(node, state string)
+	// Note is a remark on the whole.
+	Note(format string, args ...any)
+}
+
+// ErrNotReady says that the machines run and not all that belongs to the
+// cluster does, after the time that was given to it.
+var ErrNotReady = errors.New("the cluster is not ready")
+
+// start is one start of a cluster.
+type start struct {
+	*Cluster
+	products Products
+	observer Observer
+	keys     *cluster.Cluster
+	accel    qemu.Accel
+	api      *API
+
+	since    map[string]time.Time // when each machine was powered on
+	fail     context.CancelCauseFunc
+	watching sync.WaitGroup
+}
+
+// Up starts a cluster whose machines are stopped, and makes it first if it is
+// new. It returns when all nodes are ready and all pods of the system run. The
+// context bounds the start; an error but ErrNotReady leaves the machines that
+// were started to the caller, who stops them with Down.
+func (c *Cluster) Up(ctx context.Context, p Products, o Observer) error {
+	if err := c.makeDirs(); err != nil {
+		return fmt.Errorf("make cluster %s: %w", c.Name, err)
+	}
+	unlock, err := c.lock()
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	ctx, cancel := context.WithCancelCause(ctx)
+	s := &start{Cluster: c, products: p, observer: o, since: map[string]time.Time{}, fail: cancel}
+	defer s.watching.Wait()
+	defer cancel(nil)
+	if err := s.prepare(ctx); err != nil {
+		return err
+	}
+	if err := s.powerOn(ctx); err != nil {
+		return s.cause(ctx, err)
+	}
+	return s.cause(ctx, s.settle(ctx))
+}
+
+// cause prefers what ended the start (a machine died) to what was going on then.
+func (s *start) cause(ctx context.Context, err error) error {
+	if err == nil || ctx.Err() == nil {
+		return err
+	}
+	if cause := context.Cause(ctx); !errors.Is(cause, context.DeadlineExceeded) && !errors.Is(cause, context.Canceled) {
+		return cause
+	}
+	return err
+}
+
+// prepare makes what the machines share.
+func (s *start) prepare(ctx context.Context) (err error) {
+	if s.keys, err = s.Cluster.keys(); err != nil {
+		return err
+	}
+	if err := s.copyBoot(s.products); err != nil {
+		return fmt.Errorf("copy what the machines boot: %w", err)
+	}
+	if s.accel, err = qemu.Probe(ctx, s.products.Kernel); err != nil {
+		return err
+	}
+	return s.startSwitch(ctx)
+}
+
+// startSwitch starts the network unless it runs. Machines cannot join another
+// one than that which they were started with.
+func (s *start) startSwitch(ctx context.Context) error {
+	network, err := s.Switch()
+	if err == nil {
+		network.Close()
+		return s.writeAccess()
+	}
+	if !errors.Is(err, qemu.ErrNotRunning) {
+		return err
+	}
+	if running := s.Running(); len(running) > 0 {
+		return fmt.Errorf("the network of cluster %s has ended and %s still runs: stop that with kios cluster down, and try again (%s tells why)", s.Name, running[0], s.path("network/qemu.log"))
+	}
+	return s.newSwitch(ctx)
+}
+
+// newSwitch finds a port for the API server, and keeps it: people copy
+// kubeconfigs. Another program may have taken it since.
+func (s *start) newSwitch(ctx context.Context) error {
+	var ports []string
+	for _, n := range s.Nodes {
+		ports = append(ports, n.Name)
+	}
+	for _, port := range []int{s.Port, freePort()} {
+		if port == 0 {
+			continue
+		}
+		_, err := qemu.StartSwitch(ctx, qemu.SwitchConfig{
+			Dir:     s.path("network"),
+			Subnet:  subnet,
+			Ports:   ports,
+			Forward: []qemu.Forward{{Host: port, Guest: netip.AddrPortFrom(s.Nodes[0].Address, apiPort)}},
+		})
+		if errors.Is(err, qemu.ErrPortTaken) {
+			s.observer.Note("port %d of this host, where the API server was, is taken: it gets another one", port)
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		s.Port = port
+		return s.writeAccess()
+	}
+	return fmt.Errorf("%w: no other one was found for the API server", qemu.ErrPortTaken)
+}
+
+// freePort returns a port that nobody listens at, or 0.
+func freePort() int {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return 0
+	}
+	defer l.Close()
+	return l.Addr().(*net.TCPAddr).Port
+}
+
+// writeAccess writes the kubeconfig and notes what the cluster is like.
+func (s *start) writeAccess() error {
+	kubeconfig, err := s.keys.Kubeconfig(s.Server())
+	if err != nil {
+		return err
+	}
+	if s.api, err = NewAPI(kubeconfig); err != nil {
+		return err
+	}
+	return errors.Join(writeFile(s.Kubeconfig(), kubeconfig), s.save())
+}
+
+// powerOn boots the machines, the control plane first: while it boots there is
+// time for the others' disks.
+func (s *start) powerOn(ctx context.Context) error {
+	for _, n := range s.Nodes {
+		from := size(s.ConsoleLog(n.Name))
+		m, err := s.machineOf(ctx, n)
+		if err != nil {
+			return fmt.Errorf("node %s: %w", n.Name, err)
+		}
+		s.since[n.Name] = m.Since
+		s.watching.Go(func() {
+			Follow(ctx, s.ConsoleLog(n.Name), from, func(line string) { s.console(n.Name, line) })
+		})
+		s.watching.Go(func() { s.guard(ctx, n.Name, m) })
+	}
+	return nil
+}
+
+// machineOf returns a node's machine, which it starts unless it runs.
+func (s *start) machineOf(ctx context.Context, n Node) (*qemu.Detached, error) {
+	m, err := s.Machine(n.Name)
+	if !errors.Is(err, qemu.ErrNotRunning) {
+		return m, err
+	}
+	s.observer.State(n.Name, "gets a disk")
+	if err := s.makeDisk(ctx, n, s.keys, s.products); err != nil {
+		return nil, err
+	}
+	cfg, err := s.machine(n, s.accel)
+	if err != nil {
+		return nil, err
+	}
+	s.observer.State(n.Name, "boots")
+	return qemu.StartDetached(ctx, cfg)
+}
+
+func (s *start) console(node, line string) {
+	e := console.Parse(line)
+	if e.Kind == console.Ready {
+		s.observer.State(node, e.Name+" ready")
+	}
+	s.observer.Console(node, e)
+}
+
+// guard ends the start when a machine does.
+func (s *start) guard(ctx context.Context, node string, m *qemu.Detached) {
+	defer m.Close()
+	select {
+	case <-ctx.Done():
+	case <-m.Done():
+		s.fail(fmt.Errorf("the machine of node %s has ended; its console (%s) says:%s", node, s.ConsoleLog(node), tail(s.ConsoleLog(node), 20)))
+	}
+}
+
+// settle waits for the API server, and then for all else.
+func (s *start) settle(ctx context.Context) error {
+	defer s.api.Close()
+	if err := s.poll(ctx, func(ctx context.Context) []string {
+		if err := s.api.Healthy(ctx); err != nil {
+			return []string{"the API server does not answer: " + oneLine(err.Error())}
+		}
+		return nil
+	}); err != nil {
+		return err
+	}
+	s.observer.Note("the API server is ready")
+	if err := s.applyAddOns(ctx); err != nil {
+		return err
+	}
+	ready := map[string]bool{}
+	return s.poll(ctx, func(ctx context.Context) []string {
+		now, err := s.api.snapshot(ctx)
+		if err != nil {
+			return []string{oneLine(err.Error())}
+		}
+		s.announce(now, ready)
+		return now.missing(s.since)
+	})
+}
+
+// announce tells of nodes that have become ready.
+func (s *start) announce(now snapshot, ready map[string]bool) {
+	for _, n := range s.Nodes {
+		is := now.node(n.Name).notReady(s.since[n.Name]) == ""
+		if is && !ready[n.Name] {
+			s.observer.State(n.Name, "Ready")
+			s.observer.Note("node %s is Ready", n.Name)
+		}
+		ready[n.Name] = is
+	}
+}
+
+// poll asks once a second until nothing is missing. What was missing last is
+// in its error.
+func (s *start) poll(ctx context.Context, ask func(context.Context) []string) error {
+	again := time.NewTicker(time.Second)
+	defer again.Stop()
+	missing := []string{"nothing is known of it yet"}
+	for {
+		// An attempt that the end of the context cut short says nothing.
+		if now := ask(ctx); ctx.Err() == nil {
+			missing = now
+		}
+		if len(missing) == 0 {
+			return nil
+		}
+		select {
+		case <-again.C:
+		case <-ctx.Done():
+			return s.late(ctx, missing)
+		}
+	}
+}
+
+// late says what is missing, and what the cluster itself complains about.
+func (s *start) late(ctx context.Context, missing []string) error {
+	if !errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		return ctx.Err()
+	}
+	var b strings.Builder
+	for _, line := range missing {
+		fmt.Fprintf(&b, "\n  %s", line)
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), attempt)
+	defer cancel()
+	if warnings := s.api.warnings(ctx); len(warnings) > 0 {
+		fmt.Fprintf(&b, "\nlast warnings:\n  %s", strings.Join(warnings, "\n  "))
+	}
+	fmt.Fprintf(&b, "\nconsoles: %s", s.ConsoleLog("*"))
+	return fmt.Errorf("%w:%s", ErrNotReady, b.String())
+}
+
+// applyAddOns puts the add-ons in place at every start: the bootstrap token in
+// them lives for a day only, and newer add-ons come with a newer kios.
+func (s *start) applyAddOns(ctx context.Context) error {
+	manifest, err := s.keys.AddOns()
+	if err != nil {
+		return err
+	}
+	if err := writeFile(s.path("addons.yaml"), manifest); err != nil {
+		return err
+	}
+	if err := s.kubectl(ctx, "apply", "--server-side", "--force-conflicts", "-f", s.path("addons.yaml")); err != nil {
+		return fmt.Errorf("apply the add-ons: %w", err)
+	}
+	s.observer.Note("the add-ons are applied")
+	return nil
+}
+
+// tries is how often kubectl may fail at a server that has just become ready.
+const tries = 5
+
+func (s *start) kubectl(ctx context.Context, args ...string) error {
+	for try := 1; ; try++ {
+		cmd := exec.CommandContext(ctx, s.products.Kubectl, append([]string{"--kubeconfig", s.Kubeconfig()}, args...)...)
+		cmd.Env = append(os.Environ(), "KUBECTL_KUBERC=false") // its user's preferences are not for us
+		said, err := cmd.CombinedOutput()
+		if err == nil {
+			return nil
+		}
+		err = fmt.Errorf("kubectl %s: %w: %s", args[0], err, strings.TrimSpace(string(said)))
+		if try == tries {
+			return err
+		}
+		select {
+		case <-time.After(2 * time.Second):
+		case <-ctx.Done():
+			return s.late(ctx, []string{err.Error()})
+		}
+	}
+}

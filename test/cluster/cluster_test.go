@@ -1,0 +1,97 @@
+//go:build cluster
+
+package cluster
+
+import (
+	"testing"
+
+	"kios/internal/cluster"
+)
+
+// tests of what a cluster's users do. Each has a namespace of its own, and they
+// share two workers: none of them may harm a node.
+var shared = []struct {
+	name string
+	run  func(*user)
+}{
+	{"Spread", testSpread},
+	{"ServiceByName", testServiceByName},
+	{"LogsAndExec", testLogsAndExec},
+	{"Attach", testAttach},
+	{"PortForward", testPortForward},
+	{"Copy", testCopy},
+	{"Top", testTop},
+	{"DebugNode", testDebugNode},
+	{"EphemeralContainers", testEphemeralContainers},
+	{"Volumes", testVolumes},
+	{"Probes", testProbes},
+	{"InitContainersAndSidecars", testInitContainersAndSidecars},
+	{"MemoryLimit", testMemoryLimit},
+	{"ProcessorLimit", testProcessorLimit},
+	{"ProcessesLimit", testProcessesLimit},
+	{"UserNamespace", testUserNamespace},
+	{"SeccompLocalhost", testSeccompLocalhost},
+	{"MirrorPod", testMirrorPod},
+}
+
+// Files of both workers, for tests that need them.
+var workerFiles = map[string]string{
+	"kubernetes/config.d/70-pids.yaml":   "podPidsLimit: 200\n",
+	"kubernetes/manifests/mirrored.yaml": mirroredPod,
+	"seccomp/tests/no-mkdir.json":        noMkdirProfile,
+}
+
+// TestCluster boots two workers, lets users have their way with them, and then
+// drains, cuts off, switches off and resets them.
+func TestCluster(t *testing.T) {
+	l := newLab(t, cluster.Config{})
+	var workers []*node
+	for _, name := range []string{"worker-1", "worker-2"} {
+		workers = append(workers, l.boot(setup{name: name, images: l.products.Worker, etc: workerFiles, memory: 1536}))
+	}
+	l.addOns()
+	waitForAddOns(l.admin(t), workers)
+	if !t.Run("Users", func(t *testing.T) { runShared(t, l) }) {
+		return
+	}
+	t.Run("Drain", func(t *testing.T) { testDrain(l.user(t), workers[0]) })
+	t.Run("Trouble", func(t *testing.T) {
+		t.Run("CutOff", func(t *testing.T) {
+			t.Parallel()
+			testCutOff(l.user(t), workers[1])
+		})
+		t.Run("ShutdownAndReset", func(t *testing.T) {
+			t.Parallel()
+			u := l.user(t)
+			testShutdown(u, workers[0])
+			testReset(u, workers[0])
+		})
+	})
+	for _, n := range workers {
+		n.powerOff(t)
+	}
+}
+
+func runShared(t *testing.T, l *lab) {
+	for _, test := range shared {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			test.run(l.user(t))
+		})
+	}
+}
+
+// waitForAddOns waits until the nodes are ready, and pods on them can call each
+// other by name.
+func waitForAddOns(u *user, nodes []*node) {
+	u.t.Helper()
+	for _, n := range nodes {
+		u.waitFor("node/"+n.name, "create")
+		u.waitFor("node/"+n.name, "condition=Ready")
+	}
+	system := *u
+	system.namespace = "kube-system"
+	for _, object := range []string{"deployment/coredns", "daemonset/kube-proxy", "daemonset/flannel"} {
+		system.kubectl("rollout", "status", object, "--timeout="+system.patience.String())
+	}
+}

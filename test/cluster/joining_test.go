@@ -1,0 +1,367 @@
+//go:build cluster
+
+package cluster
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/base64"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"kios/internal/cluster"
+)
+
+// noNetwork is a CNI configuration for nodes whose pods are all in the node's
+// network: the node is ready, and no add-on has to run first.
+var noNetwork = map[string]string{
+	"cni/net.d/10-none.conflist": `{"cniVersion": "1.0.0", "name": "none", "plugins": [{"type": "none"}]}` + "\n",
+}
+
+// with returns files of both.
+func with(files ...map[string]string) map[string]string {
+	all := map[string]string{}
+	for _, f := range files {
+		for path, text := range f {
+			all[path] = text
+		}
+	}
+	return all
+}
+
+// offers are files that a server of the lab has from some moment on, and that
+// pods of nodes fetch: in the place of whatever brings a machine its
+// configuration.
+type offers struct {
+	mu    sync.Mutex
+	files map[string]string
+}
+
+const offersPort = 8000
+
+func (l *lab) offers() *offers {
+	o := &offers{files: map[string]string{}}
+	l.serve(offersPort, o)
+	return o
+}
+
+func (o *offers) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	text, ok := o.files[r.URL.Path]
+	if !ok {
+		http.NotFound(w, r)
+		return
+	}
+	_, _ = w.Write([]byte(text))
+}
+
+// set offers a file below /etc to a node.
+func (o *offers) set(n *node, path, text string) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.files["/"+n.name+"/"+path] = text
+}
+
+// fetching is the manifest of a static pod that keeps a file below /etc as it is
+// offered to the node.
+func fetching(node, path string) map[string]string {
+	name := "fetch-" + strings.NewReplacer("/", "-", ".", "-").Replace(path)
+	return map[string]string{"kubernetes/manifests/" + name + ".yaml": fmt.Sprintf(`apiVersion: v1
+kind: Pod
+metadata: {name: %[1]s, namespace: kube-system, uid: "%[2]x"}
+spec:
+  hostNetwork: true
+  terminationGracePeriodSeconds: 1
+  containers:
+  - name: main
+    image: kios.local/workload:1
+    args: [follow, "http://%[3]s:%[4]d/%[5]s/%[6]s", /host/%[6]s]
+    volumeMounts: [{name: etc, mountPath: /host}]
+  volumes: [{name: etc, hostPath: {path: /etc}}]
+`, name, name[len(name)-16:], gateway, offersPort, node, path)}
+}
+
+// standing is a static pod whose container must not be restarted.
+var standing = map[string]string{"kubernetes/manifests/standing.yaml": `apiVersion: v1
+kind: Pod
+metadata: {name: standing, namespace: default, uid: 7374616e64696e670000000000000000}
+spec:
+  hostNetwork: true
+  terminationGracePeriodSeconds: 1
+  containers: [{name: main, image: "kios.local/workload:1", args: [tick]}]
+`}
+
+const bootstrapFile = "kubernetes/bootstrap-kubelet.conf"
+
+// bootstrapKubeconfig is the one that a worker of the lab has.
+func (l *lab) bootstrapKubeconfig() string {
+	l.t.Helper()
+	files, err := l.cluster.Worker(cluster.Node{Name: "any"})
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	for _, f := range files {
+		if f.Path == bootstrapFile {
+			return string(f.Data)
+		}
+	}
+	l.t.Fatalf("a worker has no %s", bootstrapFile)
+	return ""
+}
+
+// checkStanding demands that the API server shows the static pod that stood
+// there before the node joined, and that its container is still the same.
+func checkStanding(u *user, n *node, before time.Time) {
+	u.t.Helper()
+	object := "pod/standing-" + n.name
+	u.waitFor(object, "create")
+	u.ready("standing-" + n.name)
+	text := u.field(object, "{.status.containerStatuses[0].restartCount} {.status.containerStatuses[0].state.running.startedAt}")
+	restarts, at, _ := strings.Cut(text, " ")
+	started, err := time.Parse(time.RFC3339, at)
+	if err != nil || restarts != "0" || started.After(before) {
+		u.t.Errorf("the static pod's container started at %s with %s restarts, want before %s and 0", at, restarts, before.UTC())
+	}
+}
+
+// kubeletStarts counts how often the kubelet was started since the machine was.
+func kubeletStarts(u *user, n *node) int {
+	u.t.Helper()
+	text, err := n.log(u, "kubelet")
+	if err != nil {
+		u.t.Fatal(err)
+	}
+	return strings.Count(text, `"Kubelet version"`)
+}
+
+// TestJoinLater boots a node that belongs to no cluster, gives it a static pod,
+// and then lets it join.
+func TestJoinLater(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, cluster.Config{})
+	o := l.offers()
+	n := l.boot(setup{
+		name: "worker-1", memory: 768,
+		without: []string{bootstrapFile},
+		etc:     with(noNetwork, standing, fetching("worker-1", bootstrapFile)),
+	})
+	n.expect(t, `pod default/standing\S* container main started`)
+	n.expect(t, `pod kube-system/fetch\S* container main started`)
+	u := l.admin(t)
+	if text := u.kubectl("get", "nodes", "-o", "name"); text != "" {
+		t.Fatalf("the cluster knows %s already", text)
+	}
+	before := time.Now()
+	o.set(n, bootstrapFile, l.bootstrapKubeconfig())
+	u.waitFor("node/"+n.name, "create")
+	u.waitFor("node/"+n.name, "condition=Ready")
+	checkCertificates(u, n)
+	checkStanding(u, n, before)
+	u.eventually("the kubelet's log", func() error { _, err := n.log(u, "kubelet"); return err })
+	if got := kubeletStarts(u, n); got != 2 {
+		t.Errorf("the kubelet was started %d times, want 2: alone, and into the cluster", got)
+	}
+	// The API server decides now who may use the kubelet's port.
+	if text, err := l.curl("--insecure", "https://"+n.address+":10250/pods"); err != nil || !strings.Contains(text, "Unauthorized") {
+		t.Errorf("a stranger asks for the kubelet's pods: %q, %v", text, err)
+	}
+	n.powerOff(t)
+}
+
+// TestKubeconfigs boots a node with a client certificate that an administrator
+// has had signed, and one with a token that a pod keeps fresh.
+func TestKubeconfigs(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, cluster.Config{})
+	o := l.offers()
+	t.Run("ClientCertificate", func(t *testing.T) {
+		n := l.boot(setup{
+			name: "with-certificate", memory: 768,
+			without: []string{bootstrapFile},
+			etc:     with(noNetwork, map[string]string{"kubernetes/kubelet.conf": l.kubeconfigFor(clientCertificate(l.admin(t), "with-certificate"))}),
+		})
+		u := l.admin(t)
+		u.waitFor("node/"+n.name, "create")
+		u.waitFor("node/"+n.name, "condition=Ready")
+		u.eventually("a serving certificate", func() error {
+			list, err := requests(u)
+			return errors.Join(err, signed(list, "kubernetes.io/kubelet-serving", "system:node:"+n.name))
+		})
+		u.demand(n.probe(t, "cat", "/etc/hostname"), n.name)
+		n.powerOff(t)
+	})
+	t.Run("TokenFile", func(t *testing.T) {
+		const path = "kubernetes/token"
+		n := l.prepare(setup{
+			name: "with-token", memory: 768,
+			without: []string{bootstrapFile},
+			etc: with(noNetwork, standing, fetching("with-token", path), map[string]string{
+				"kubernetes/kubelet.conf": l.kubeconfigFor("tokenFile: /etc/kubernetes/token"),
+			}),
+		})
+		testTokenFile(l.admin(t), n, o, path)
+		n.powerOff(t)
+	})
+}
+
+// kubeconfigFor makes one for the API server of the lab; credentials are fields
+// of a user.
+func (l *lab) kubeconfigFor(credentials string) string {
+	return fmt.Sprintf(`apiVersion: v1
+kind: Config
+clusters: [{name: lab, cluster: {server: "https://%s", certificate-authority: /etc/kubernetes/pki/ca.crt}}]
+contexts: [{name: lab, context: {cluster: lab, user: node}}]
+current-context: lab
+users:
+- name: node
+  user:
+    %s
+`, endpoint, strings.ReplaceAll(credentials, "\n", "\n    "))
+}
+
+// clientCertificate has a node's certificate signed in the way that
+// docs/joining.md shows.
+func clientCertificate(u *user, name string) string {
+	u.t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		u.t.Fatal(err)
+	}
+	template := &x509.CertificateRequest{Subject: pkix.Name{CommonName: "system:node:" + name, Organization: []string{"system:nodes"}}}
+	der, err := x509.CreateCertificateRequest(rand.Reader, template, key)
+	if err != nil {
+		u.t.Fatal(err)
+	}
+	keyDER, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		u.t.Fatal(err)
+	}
+	base64PEM := func(kind string, der []byte) string {
+		return base64.StdEncoding.EncodeToString(pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}))
+	}
+	u.apply(fmt.Sprintf(`apiVersion: certificates.k8s.io/v1
+kind: CertificateSigningRequest
+metadata: {name: %s}
+spec:
+  request: %s
+  signerName: kubernetes.io/kube-apiserver-client-kubelet
+  usages: [digital signature, client auth]
+`, name, base64PEM("CERTIFICATE REQUEST", der)))
+	u.kubectl("certificate", "approve", name)
+	object := "certificatesigningrequest/" + name
+	u.waitFor(object, "jsonpath={.status.certificate}")
+	return "client-certificate-data: " + u.field(object, "{.status.certificate}") + "\nclient-key-data: " + base64PEM("PRIVATE KEY", keyDER)
+}
+
+// testTokenFile gives a node tokens of a service account. The first one is
+// withdrawn; the kubelet has to notice the second.
+func testTokenFile(u *user, n *node, o *offers, path string) {
+	u.apply(`apiVersion: v1
+kind: ServiceAccount
+metadata: {name: nodes}
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRoleBinding
+metadata: {name: nodes-with-tokens}
+subjects: [{kind: ServiceAccount, name: nodes, namespace: default}]
+roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: system:node}
+`)
+	u.kubectl("create", "secret", "generic", "first")
+	u.kubectl("create", "secret", "generic", "second")
+	token := func(secret string) string {
+		return u.kubectl("create", "token", "nodes", "--bound-object-kind=Secret", "--bound-object-name="+secret)
+	}
+	n.start(u.t)
+	n.expect(u.t, `pod default/standing\S* container main started`)
+	before := time.Now()
+	o.set(n, path, token("first"))
+	u.waitFor("node/"+n.name, "create")
+	u.waitFor("node/"+n.name, "condition=Ready")
+	u.kubectl("delete", "secret", "first")
+	u.waitFor("node/"+n.name, "condition=Ready=Unknown")
+	o.set(n, path, token("second"))
+	u.waitFor("node/"+n.name, "condition=Ready")
+	checkStanding(u, n, before)
+}
+
+// garbage is in each file of the node that has a grammar.
+var garbage = map[string]string{
+	"machine-id":                           "not a machine's id\n",
+	"kubernetes/kubelet.conf":              "no-such-field: {\x01\n",
+	"kubernetes/config.yaml":               "apiVersion: kubelet.config.k8s.io/v1beta1\nkind: KubeletConfiguration\nmaxPods: many\n",
+	"kubernetes/config.d/80-unknown.yaml":  "noSuchField: true\n",
+	"kubernetes/config.d/81-yaml.yaml":     "{\n",
+	"kubernetes/node-labels":               "this is no label\nexample.com/good: \"yes\"\n",
+	"kubernetes/node-ip":                   "somewhere\n",
+	"kubernetes/credential-providers.yaml": "providers: none\n",
+	"kubernetes/manifests/broken.yaml":     "kind: Pod\nspec: [\n",
+	"containerd/config.toml":               "version = \"\n",
+	"kios/time.yaml":                       "servers: {\n",
+	"kios/modules.yaml":                    "nonsense: {\n",
+}
+
+// TestBadFiles boots a node of whose files each is bad. It comes up, names them
+// all, and joins when the one that it needs for it is mended.
+func TestBadFiles(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, cluster.Config{})
+	o := l.offers()
+	n := l.boot(setup{
+		name: "worker-1", memory: 768,
+		etc: with(noNetwork, standing, garbage, fetching("worker-1", bootstrapFile),
+			map[string]string{bootstrapFile: "apiVersion: v1\nkind: Config\nclusters: 3\n"}),
+	})
+	n.expect(t, `pod default/standing\S* container main started`)
+	before := time.Now()
+	o.set(n, bootstrapFile, l.bootstrapKubeconfig())
+	u := l.admin(t)
+	u.waitFor("node/"+n.name, "create")
+	u.waitFor("node/"+n.name, "condition=Ready")
+	checkStanding(u, n, before)
+	if got := u.field("node/"+n.name, `{.metadata.labels.example\.com/good}`); got != "yes" {
+		t.Errorf("the good label is %q", got)
+	}
+	checkNamed(u, n)
+	n.powerOff(t)
+}
+
+// checkNamed looks for the name of each bad file in the node's logs.
+func checkNamed(u *user, n *node) {
+	u.t.Helper()
+	for path := range with(garbage, map[string]string{bootstrapFile: ""}) {
+		u.eventually("a word about /etc/"+path, func() error {
+			var logs strings.Builder
+			for _, line := range n.Lines() {
+				fmt.Fprintln(&logs, line.Text)
+			}
+			for _, name := range []string{"kernel", "kubelet", "containerd"} {
+				text, err := n.log(u, name)
+				if err != nil {
+					return err
+				}
+				logs.WriteString(text)
+			}
+			for _, pod := range []string{"time", "modules"} {
+				text, err := u.try("logs", "-n", "kube-system", pod+"-"+n.name)
+				if err != nil {
+					return err
+				}
+				logs.WriteString(text)
+			}
+			if !strings.Contains(logs.String(), "/etc/"+path) {
+				return errors.New("no log names it")
+			}
+			return nil
+		})
+	}
+}
