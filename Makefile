@@ -38,6 +38,7 @@ e2e: ## boots of the real thing
 	go test -count=1 -tags e2e -timeout 60m -v ./test/e2e
 
 nodetest: kios ## a node joins a cluster, runs a pod and is drained
+	$(KIOS) cluster build
 	go test -count=1 -tags cluster -timeout 20m -v -run '^TestNode$$' ./test/cluster
 
 test-cluster: build ## all that nodes do in clusters: an hour and a half

@@ -117,9 +117,9 @@ func (o filesOptions) explain(out string) {
 
   kios cluster build --kubernetes %[5]s   # the images, in %[2]s
   kios image --etc %[1]s/control-plane %[3]scontrol-plane.img
-`, out, images, archives(images, "kubernetes", "etcd", "kube-proxy", "flannel", "coredns"), o.Endpoint, o.version())
+`, out, images, archives(images, "1-etcd", "2-kubernetes", "3-flannel", "4-kube-proxy", "5-coredns"), o.Endpoint, o.version())
 	if !o.alone {
-		fmt.Printf("  kios image --etc %s/worker %sworker.img\n", out, archives(images, "kube-proxy", "flannel", "coredns"))
+		fmt.Printf("  kios image --etc %s/worker %sworker.img\n", out, archives(images, "3-flannel", "4-kube-proxy", "5-coredns"))
 	}
 	fmt.Printf(`
 Boot the control plane's, with at least 2 GiB of memory, so that it is reached at

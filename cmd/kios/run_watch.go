@@ -224,8 +224,10 @@ func secondSignal(ctx context.Context, signals <-chan os.Signal) bool {
 	}
 }
 
-// stopBound leaves pods their 30 seconds of grace, and the machine its own.
-func (w *watch) stopBound() time.Duration { return 45*time.Second + w.m.Scale(15*time.Second) }
+// stopBound is more than a node takes whose kubelet, containerd and pods all
+// hang: a minute and a half, and what the machine is slow at. Who gives pods more
+// than the 30 seconds of grace has less left.
+func (w *watch) stopBound() time.Duration { return 2*time.Minute + w.m.Scale(15*time.Second) }
 
 // ended says whether the machine's end was a good one.
 func (w *watch) ended() error {
@@ -242,7 +244,7 @@ func (w *watch) ended() error {
 		w.print.Note(w.m.Uptime(), "powered off")
 		return nil
 	case end == qemu.Rebooted:
-		return errors.New("the node reset the machine, which nobody asked for")
+		return errors.New("the node has restarted the machine: a pod asked for it, or it could not go on (see above)")
 	}
 	return fmt.Errorf("the machine has %s", end)
 }

@@ -29,7 +29,7 @@ func (n *Node) receive(sender string, m notify.Message) {
 	event, took := eventOf(sender, m)
 	booting := n.Timeline.Add(event, took)
 	log := n.Log.Info // a node that runs for months does not need its console
-	if booting {
+	if booting || n.isStopping() {
 		log = n.Log.Notice
 	}
 	switch m.Kind {

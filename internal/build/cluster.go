@@ -32,12 +32,14 @@ type clusterImage struct {
 	every   bool   // for every node, not only for the one with the control plane
 }
 
+// clusterImages are in the order in which a node needs them, and imports them:
+// the importer takes archives by their names, which begin with numbers.
 var clusterImages = []clusterImage{
-	{name: "kubernetes", program: "kubernetes"},
 	{name: "etcd", program: "etcd"},
+	{name: "kubernetes", program: "kubernetes"},
+	{name: "flannel", program: "flanneld", cni: true, every: true},
 	{name: "kube-proxy", program: "kube-proxy", nft: true, every: true},
 	{name: "coredns", program: "coredns", every: true},
-	{name: "flannel", program: "flanneld", cni: true, every: true},
 }
 
 // NewestControlPlane is the version of Kubernetes that a cluster gets unless
@@ -92,8 +94,8 @@ func (b *Builder) writeClusterImages(p *ClusterProducts, nft []oci.File) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
-	for _, image := range clusterImages {
-		archive := filepath.Join(dir, image.name+".tar")
+	for i, image := range clusterImages {
+		archive := filepath.Join(dir, fmt.Sprintf("%d-%s.tar", i+1, image.name))
 		if err := oci.Write(archive, image.files(p, nft)); err != nil {
 			return err
 		}

@@ -137,7 +137,7 @@ func (c *Cluster) checkEndpoint() error {
 		return fmt.Errorf("endpoint %s: %q is no port", c.cfg.Endpoint, port)
 	}
 	c.host, c.port = host, int(number)
-	if _, err := netip.ParseAddr(host); err == nil {
+	if ip, err := netip.ParseAddr(host); err == nil && !ip.IsLoopback() { // a tunnel's or a forwarded port
 		c.advertise = host
 	}
 	return checkHost(host)

@@ -471,3 +471,19 @@ func TestProcesses(t *testing.T) {
 		}
 	}
 }
+
+// A cluster that was made otherwise gives the approver the same role.
+func TestApproverOfOthers(t *testing.T) {
+	text, err := os.ReadFile("../../docs/approver.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	role, err := os.ReadFile("addons/approver.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rules, _ := bytes.Cut(role, []byte("kind: ClusterRole\n"))
+	if !bytes.Contains(text, rules) {
+		t.Error("docs/approver.yaml has another role than addons/approver.yaml")
+	}
+}

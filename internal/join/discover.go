@@ -51,11 +51,11 @@ func FetchCA(ctx context.Context, server string, hashes []string) ([]byte, error
 	}
 	offered, err := offeredCA(text)
 	if err != nil {
-		return nil, fmt.Errorf("read cluster-info of %s: %w", address, err)
+		return nil, fmt.Errorf("read cluster-info: %w", err)
 	}
 	ca, pool, err := pick(offered, hashes)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", address, err)
+		return nil, err
 	}
 	if _, err := ask(ctx, address, &tls.Config{RootCAs: pool}); err != nil {
 		return nil, err
@@ -86,7 +86,7 @@ func ask(ctx context.Context, server string, config *tls.Config) ([]byte, error)
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
-		return nil, fmt.Errorf("%s shows no cluster-info (%s): give the cluster's authority as a file", server, resp.Status)
+		return nil, fmt.Errorf("the API server shows no cluster-info (%s): give the cluster's authority as a file", resp.Status)
 	}
 	return io.ReadAll(io.LimitReader(resp.Body, maxInfo))
 }
@@ -126,7 +126,7 @@ func pick(offered []byte, hashes []string) ([]byte, *x509.CertPool, error) {
 		}
 	}
 	if picked.Len() == 0 {
-		return nil, nil, fmt.Errorf("its authority has the hash %s, not the one that was given: another cluster, or somebody in between", strings.Join(seen, " "))
+		return nil, nil, fmt.Errorf("the API server shows an authority with the hash %s, not the one that was given: another cluster, or somebody in between", strings.Join(seen, " "))
 	}
 	return picked.Bytes(), pool, nil
 }

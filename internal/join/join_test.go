@@ -91,13 +91,20 @@ func kubeconfigText(user string) []byte {
 		"clusters: [{name: a, cluster: {server: 'https://10.0.0.1:6443'}}]\nusers: [{name: a, user: {" + user + "}}]\n")
 }
 
+func encode(text []byte) string { return base64.StdEncoding.EncodeToString(text) }
+
 func TestKubeconfigGoesWhereItBelongs(t *testing.T) {
+	pair, err := newCA(t).Client("system:node:a", "system:nodes")
+	if err != nil {
+		t.Fatal(err)
+	}
 	for _, tt := range []struct{ user, want string }{
 		{"token: " + secret, "kubernetes/bootstrap-kubelet.conf"},
 		{"token: eyJhbGciOi", "kubernetes/kubelet.conf"},
 		{"tokenFile: /etc/kubernetes/token", "kubernetes/kubelet.conf"},
 		{"exec: {command: /usr/libexec/x}", "kubernetes/kubelet.conf"},
-		{"client-certificate-data: eA==, client-key-data: eA==", "kubernetes/kubelet.conf"},
+		{"client-certificate-data: " + encode(pair.Cert) + ", client-key-data: " + encode(pair.Key), "kubernetes/kubelet.conf"},
+		{"client-certificate: /var/lib/me.pem, client-key: /var/lib/me.pem", "kubernetes/kubelet.conf"},
 	} {
 		text := kubeconfigText(tt.user)
 		files, err := Files(Options{Kubeconfig: text})
@@ -149,7 +156,10 @@ func TestMistakes(t *testing.T) {
 		{"no credentials", config(""), "has no credentials"},
 		{"file of this machine", config("tokenFile: /home/me/token"), "which a node does not have"},
 		{"relative file", config("client-certificate: me.crt, client-key: me.key"), "kubectl config view"},
-		{"certificate without key", config("client-certificate-data: eA=="), "no client-key"},
+		{"certificate without key", config("client-certificate-data: eA=="), "it takes both"},
+		{"key without certificate", config("client-key-data: eA=="), "it takes both"},
+		{"no certificate", config("client-certificate-data: eA==, client-key-data: eA=="), "the user's client certificate"},
+		{"no base64", config("client-certificate-data: '?', client-key-data: eA=="), "client-certificate-data"},
 	}
 	for _, tt := range tests {
 		_, err := Files(tt.o)

@@ -1,6 +1,8 @@
 package join
 
 import (
+	"crypto/tls"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"path"
@@ -82,7 +84,7 @@ func readyKubeconfig(text []byte) ([]File, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read the kubeconfig: %w", err)
 	}
-	if err := checkPaths(c, u); err != nil {
+	if err := errors.Join(checkPaths(c, u), checkPair(u)); err != nil {
 		return nil, fmt.Errorf("read the kubeconfig: %w", err)
 	}
 	if u.CertFile == "" && u.CertData == "" && token.MatchString(u.Token) {
@@ -135,8 +137,28 @@ func checkPaths(c cluster, u user) error {
 			return fmt.Errorf("%s is %s, which a node does not have: name a file below /etc or /var of the node, or put its text in with kubectl config view --raw --flatten --minify", p.field, p.path)
 		}
 	}
-	if u.CertFile+u.CertData != "" && u.KeyFile+u.KeyData == "" {
-		return errors.New("the user has a client certificate and no client-key")
+	return nil
+}
+
+// checkPair finds half a client certificate, and one that is not for its key.
+func checkPair(u user) error {
+	cert, key := u.CertFile+u.CertData != "", u.KeyFile+u.KeyData != ""
+	if cert != key {
+		return fmt.Errorf("the user has a client certificate: %t, and a key for it: %t; it takes both", cert, key)
+	}
+	if u.CertData == "" || u.KeyData == "" {
+		return nil
+	}
+	certPEM, err := base64.StdEncoding.DecodeString(u.CertData)
+	if err != nil {
+		return fmt.Errorf("client-certificate-data: %w", err)
+	}
+	keyPEM, err := base64.StdEncoding.DecodeString(u.KeyData)
+	if err != nil {
+		return fmt.Errorf("client-key-data: %w", err)
+	}
+	if _, err := tls.X509KeyPair(certPEM, keyPEM); err != nil {
+		return fmt.Errorf("the user's client certificate: %w", err)
 	}
 	return nil
 }

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math"
 	"net"
 	"os"
 	"os/exec"
@@ -113,6 +114,11 @@ func detach(ctx context.Context, dir string, args []string) (*Detached, error) {
 	cmd.ExtraFiles = []*os.File{monitor}
 	// A session of its own: Ctrl-C on our terminal is not for the machine.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	// Nor are descriptors that this process was given: a lock, a pipe that
+	// somebody reads to its end. Go's own are closed already.
+	if err := unix.CloseRange(3, math.MaxUint32, unix.CLOSE_RANGE_CLOEXEC); err != nil {
+		return nil, fmt.Errorf("start %s: %w", Binary, err)
+	}
 	if err := cmd.Start(); err != nil {
 		return nil, fmt.Errorf("start %s: %w", Binary, err)
 	}

@@ -66,10 +66,7 @@ func (c *Cluster) Up(ctx context.Context, p Products, o Observer) error {
 	if err := s.prepare(ctx); err != nil {
 		return err
 	}
-	if err := s.powerOn(ctx); err != nil {
-		return s.cause(ctx, err)
-	}
-	return s.cause(ctx, s.settle(ctx))
+	return s.cause(ctx, s.run(ctx))
 }
 
 // cause prefers what ended the start (a machine died) to what was going on then.
@@ -166,21 +163,42 @@ func (s *start) writeAccess() error {
 	return errors.Join(writeFile(s.Kubeconfig(), kubeconfig), s.save())
 }
 
-// powerOn boots the machines, the control plane first: while it boots there is
-// time for the others' disks.
-func (s *start) powerOn(ctx context.Context) error {
-	for _, n := range s.Nodes {
-		from := size(s.ConsoleLog(n.Name))
-		m, err := s.machineOf(ctx, n)
-		if err != nil {
-			return fmt.Errorf("node %s: %w", n.Name, err)
-		}
-		s.since[n.Name] = m.Since
-		s.watching.Go(func() {
-			Follow(ctx, s.ConsoleLog(n.Name), from, func(line string) { s.console(n.Name, line) })
-		})
-		s.watching.Go(func() { s.guard(ctx, n.Name, m) })
+// run boots the machines and waits until all is there. On an emulated machine
+// the control plane goes first: while others take the host's processors, its
+// API server may not come up within the minute that it allows itself.
+func (s *start) run(ctx context.Context) error {
+	defer s.api.Close()
+	if err := s.powerOn(ctx, s.Nodes[0]); err != nil {
+		return err
 	}
+	if s.accel == qemu.TCG {
+		for _, n := range s.Nodes[1:] {
+			s.observer.State(n.Name, "waits")
+		}
+		if err := s.awaitAPI(ctx); err != nil {
+			return err
+		}
+	}
+	for _, n := range s.Nodes[1:] {
+		if err := s.powerOn(ctx, n); err != nil {
+			return err
+		}
+	}
+	return s.settle(ctx)
+}
+
+// powerOn boots a node's machine, and watches it.
+func (s *start) powerOn(ctx context.Context, n Node) error {
+	from := size(s.ConsoleLog(n.Name))
+	m, err := s.machineOf(ctx, n)
+	if err != nil {
+		return fmt.Errorf("node %s: %w", n.Name, err)
+	}
+	s.since[n.Name] = m.Since
+	s.watching.Go(func() {
+		Follow(ctx, s.ConsoleLog(n.Name), from, func(line string) { s.console(n.Name, line) })
+	})
+	s.watching.Go(func() { s.guard(ctx, n.Name, m) })
 	return nil
 }
 
@@ -220,18 +238,27 @@ func (s *start) guard(ctx context.Context, node string, m *qemu.Detached) {
 	}
 }
 
-// settle waits for the API server, and then for all else.
-func (s *start) settle(ctx context.Context) error {
-	defer s.api.Close()
-	if err := s.poll(ctx, func(ctx context.Context) []string {
+// awaitAPI waits for the API server.
+func (s *start) awaitAPI(ctx context.Context) error {
+	err := s.poll(ctx, func(ctx context.Context) []string {
 		if err := s.api.Healthy(ctx); err != nil {
 			return []string{"the API server does not answer: " + oneLine(err.Error())}
 		}
 		return nil
-	}); err != nil {
-		return err
+	})
+	if err == nil {
+		s.observer.Note("the API server is ready")
 	}
-	s.observer.Note("the API server is ready")
+	return err
+}
+
+// settle waits for all that belongs to the cluster.
+func (s *start) settle(ctx context.Context) error {
+	if s.accel != qemu.TCG {
+		if err := s.awaitAPI(ctx); err != nil {
+			return err
+		}
+	}
 	if err := s.applyAddOns(ctx); err != nil {
 		return err
 	}

@@ -36,7 +36,7 @@ var shared = []struct {
 
 // Files of both workers, for tests that need them.
 var workerFiles = map[string]string{
-	"kubernetes/config.d/70-pids.yaml":   "podPidsLimit: 200\n",
+	"kubernetes/config.d/70-pids.yaml":   kubeletConfiguration + "podPidsLimit: 200\n",
 	"kubernetes/manifests/mirrored.yaml": mirroredPod,
 	"seccomp/tests/no-mkdir.json":        noMkdirProfile,
 }

@@ -40,7 +40,7 @@ func checkNode(t *testing.T, version string) {
 			// As the first kiOS took it: comments, and quotes that vanish.
 			"kubernetes/node-labels":            "# labels\nexample.com/zone: west\nexample.com/disk: \"fast\" # said so\n",
 			"kubernetes/node-ip":                "10.79.0.11\n",
-			"kubernetes/config.d/70-taint.yaml": "registerWithTaints: [{key: example.com/reserved, value: tests, effect: NoSchedule}]\n",
+			"kubernetes/config.d/70-taint.yaml": kubeletConfiguration + "registerWithTaints: [{key: example.com/reserved, value: tests, effect: NoSchedule}]\n",
 		},
 	})
 	l.addOns()
@@ -52,6 +52,9 @@ func checkNode(t *testing.T, version string) {
 	checkRunsPods(u, n)
 	checkDrain(u, n)
 }
+
+// kubeletConfiguration begins a file of config.d.
+const kubeletConfiguration = "apiVersion: kubelet.config.k8s.io/v1beta1\nkind: KubeletConfiguration\n"
 
 // checkRegistered demands that the node is known as its files say.
 func checkRegistered(u *user, n *node, version string) {

@@ -298,8 +298,8 @@ roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: system:n
 var garbage = map[string]string{
 	"machine-id":                           "not a machine's id\n",
 	"kubernetes/kubelet.conf":              "no-such-field: {\x01\n",
-	"kubernetes/config.yaml":               "apiVersion: kubelet.config.k8s.io/v1beta1\nkind: KubeletConfiguration\nmaxPods: many\n",
-	"kubernetes/config.d/80-unknown.yaml":  "noSuchField: true\n",
+	"kubernetes/config.yaml":               kubeletConfiguration + "maxPods: many\n",
+	"kubernetes/config.d/80-unknown.yaml":  kubeletConfiguration + "noSuchField: true\n",
 	"kubernetes/config.d/81-yaml.yaml":     "{\n",
 	"kubernetes/node-labels":               "this is no label\nexample.com/good: \"yes\"\n",
 	"kubernetes/node-ip":                   "somewhere\n",

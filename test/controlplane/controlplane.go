@@ -24,6 +24,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"kios/internal/cluster"
+	"kios/test/netlab"
 )
 
 // Bounds, for a machine that does other things, too.
@@ -49,8 +50,8 @@ type ControlPlane struct {
 type process struct {
 	cluster.Process
 	log  string
-	cmd  *exec.Cmd     // nil while it is stopped
-	done chan struct{} // closed when cmd has ended
+	cmd  *exec.Cmd       // nil while it is stopped
+	done <-chan struct{} // closed when cmd has ended
 }
 
 // Start starts the control plane of c in the namespace and waits until it is
@@ -194,14 +195,10 @@ func (p *process) start(namespace string) error {
 	// nsenter and not "ip netns exec", which would mount a /sys of its own.
 	cmd := exec.Command("nsenter", append([]string{"--net=/run/netns/" + namespace, "--"}, p.Argv...)...)
 	cmd.Stdout, cmd.Stderr = log, log
-	if err := cmd.Start(); err != nil {
+	done, err := netlab.StartBound(cmd)
+	if err != nil {
 		return fmt.Errorf("start %s: %w", p.Name, err)
 	}
-	done := make(chan struct{})
-	go func() {
-		_ = cmd.Wait()
-		close(done)
-	}()
 	p.cmd, p.done = cmd, done
 	return nil
 }

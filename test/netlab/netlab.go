@@ -26,6 +26,7 @@ func Run(t *testing.T, name string, args ...string) string {
 // Process is a program that runs in a namespace until the test ends.
 type Process struct {
 	cmd  *exec.Cmd
+	done <-chan struct{}
 	mu   sync.Mutex
 	out  bytes.Buffer
 	once sync.Once
@@ -45,7 +46,8 @@ func StartCommand(t *testing.T, cmd *exec.Cmd) *Process {
 	t.Helper()
 	p := &Process{cmd: cmd}
 	p.cmd.Stdout, p.cmd.Stderr = p, p
-	if err := p.cmd.Start(); err != nil {
+	var err error
+	if p.done, err = StartBound(p.cmd); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
@@ -76,6 +78,6 @@ func (p *Process) String() string {
 func (p *Process) Stop() {
 	p.once.Do(func() {
 		_ = p.cmd.Process.Signal(syscall.SIGTERM)
-		_ = p.cmd.Wait()
+		<-p.done
 	})
 }

@@ -17,9 +17,17 @@ const products = "../../_out/amd64/cluster/v1.37.2"
 // unpack unpacks the layers of an image's archive and returns the root directory.
 func unpack(t *testing.T, image string) string {
 	t.Helper()
-	archive, err := os.Open(filepath.Join(products, image+".tar"))
+	// The names have numbers, since a node imports them in that order.
+	found, err := filepath.Glob(filepath.Join(products, "[0-9]-"+image+".tar"))
 	if err != nil {
-		t.Skipf("%v: build it with kios cluster build", err)
+		t.Fatal(err)
+	}
+	if len(found) != 1 {
+		t.Skipf("%s has no archive of %s: build it with kios cluster build", products, image)
+	}
+	archive, err := os.Open(found[0])
+	if err != nil {
+		t.Fatal(err)
 	}
 	defer archive.Close()
 	root := t.TempDir()

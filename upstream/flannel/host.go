@@ -1,14 +1,41 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"net"
+	"os/exec"
+	"strings"
 
 	"github.com/flannel-io/flannel/pkg/backend"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 )
+
+// rules give packets from pods to the world the node's address. What kube-proxy
+// has marked gets one from it. In one transaction, in place of what was there.
+const rules = `
+add table ip flannel
+delete table ip flannel
+table ip flannel {
+	chain postrouting {
+		type nat hook postrouting priority srcnat
+		meta mark & 0x4000 == 0x4000 return
+		ip saddr %[1]s ip daddr != %[1]s ip daddr != 224.0.0.0/4 masquerade fully-random
+	}
+}
+`
+
+// masquerade sets the rules for the network of all pods.
+func masquerade(ctx context.Context, network string) error {
+	cmd := exec.CommandContext(ctx, "nft", "-f", "-")
+	cmd.Stdin = strings.NewReader(fmt.Sprintf(rules, network))
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("set the packet filter's rules: %w: %s", err, bytes.TrimSpace(out))
+	}
+	return nil
+}
 
 // refuse answers packets to pods of the subnet that are not there, which would
 // leave by the default route. Pods that are have routes of their own.

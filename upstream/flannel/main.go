@@ -1,14 +1,18 @@
 // Flanneld joins the pod networks of a cluster's nodes: it is flannel, with its
-// host-gw backend, its nftables rules and its leases kept in Node objects, and
-// with our own main around these packages, for four reasons. Upstream's links
-// every backend, etcd's client and clouds' SDKs, one of which is not to be had
-// from the module proxy. It ends when the node has no pod CIDR yet, which costs
-// a new node the kubelet's back-off. It leaves the CNI plugins and their
-// configuration to other containers, each of which costs a start. And it does not
-// see that the node's address changed.
+// host-gw backend and its leases kept in Node objects, and with our own main
+// around these packages. Upstream's
 //
-// Left out: IPv6, other backends, and the rules that accept forwarded packets: a
-// kiOS node drops none.
+//   - links every backend, etcd's client and clouds' SDKs, one of which is not to
+//     be had from the module proxy;
+//   - ends when the node has no pod CIDR yet, which costs a new node the kubelet's
+//     back-off;
+//   - calls nft nine times before pods can start, where once is enough;
+//   - leaves the CNI plugins and their configuration to other containers, each of
+//     which costs a start;
+//   - does not see that the node's address changed.
+//
+// Left out: IPv6, other backends, and rules that accept forwarded packets: a kiOS
+// node drops none.
 package main
 
 import (
@@ -24,11 +28,9 @@ import (
 
 	"github.com/flannel-io/flannel/pkg/backend"
 	"github.com/flannel-io/flannel/pkg/backend/hostgw"
-	"github.com/flannel-io/flannel/pkg/ip"
 	"github.com/flannel-io/flannel/pkg/ipmatch"
 	"github.com/flannel-io/flannel/pkg/subnet"
 	"github.com/flannel-io/flannel/pkg/subnet/kube"
-	"github.com/flannel-io/flannel/pkg/trafficmngr/nftables"
 	"github.com/flannel-io/flannel/pkg/version"
 	"k8s.io/klog/v2"
 
@@ -92,7 +94,14 @@ func run(ctx context.Context, o options) error {
 	if err != nil {
 		return err
 	}
-	leases, config, err := open(ctx, o)
+	config, err := readConfig(o.network)
+	if err != nil {
+		return err
+	}
+	if err := masquerade(ctx, config.Network.String()); err != nil {
+		return err
+	}
+	leases, err := open(ctx, o)
 	if err != nil {
 		return err
 	}
@@ -100,13 +109,18 @@ func run(ctx context.Context, o options) error {
 	if err != nil {
 		return err
 	}
-	if err := setUp(ctx, o, network, config); err != nil {
+	lease := network.Lease()
+	if err := refuse(lease.Subnet.ToIPNet()); err != nil {
 		return err
 	}
-	if err := leases.CompleteLease(ctx, network.Lease(), nil); err != nil {
+	// Now containerd may start pods.
+	if err := cni.Configure(o.cni, lease.Subnet.String(), network.MTU()); err != nil {
+		return fmt.Errorf("write the configuration of CNI: %w", err)
+	}
+	if err := leases.CompleteLease(ctx, lease, nil); err != nil {
 		return fmt.Errorf("tell the API server that the network is there: %w", err)
 	}
-	klog.Infof("pods of this node get addresses of %v", network.Lease().Subnet)
+	klog.Infof("pods of this node get addresses of %v", lease.Subnet)
 	go network.Run(ctx) // keeps the routes to the other nodes
 	select {
 	case <-ctx.Done():
@@ -116,23 +130,32 @@ func run(ctx context.Context, o options) error {
 	}
 }
 
-// open returns the store of leases, and what the network is to be.
-func open(ctx context.Context, o options) (subnet.Manager, *subnet.Config, error) {
+// readConfig reads what the network is to be.
+func readConfig(path string) (*subnet.Config, error) {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("read the network's configuration: %w", err)
+	}
+	config, err := subnet.ParseConfig(string(text))
+	if err != nil {
+		return nil, fmt.Errorf("read the network's configuration %s: %w", path, err)
+	}
+	if config.BackendType != "host-gw" || !config.EnableNFTables || config.EnableIPv6 || config.Network.Empty() {
+		return nil, fmt.Errorf(`%s: this flanneld takes a "Network" of IPv4, "EnableNFTables": true and "Backend": {"Type": "host-gw"}`, path)
+	}
+	return config, nil
+}
+
+// open returns the store of leases.
+func open(ctx context.Context, o options) (subnet.Manager, error) {
 	os.Setenv("NODE_NAME", o.node) // the only way to tell it
 	leases, err := kube.NewSubnetManager(ctx, "", o.kubeconfig, annotations, o.network, true)
 	if errors.Is(err, context.DeadlineExceeded) {
 		klog.Warning("the API server does not answer yet")
 	} else if err != nil {
-		return nil, nil, fmt.Errorf("read %s or %s: %w", o.network, o.kubeconfig, err)
+		return nil, fmt.Errorf("read %s: %w", o.kubeconfig, err)
 	}
-	config, err := leases.GetNetworkConfig(ctx)
-	if err != nil {
-		return nil, nil, err
-	}
-	if config.BackendType != "host-gw" || !config.EnableNFTables || config.EnableIPv6 || config.Network.Empty() {
-		return nil, nil, fmt.Errorf(`%s: this flanneld takes a Network of IPv4, "EnableNFTables": true and "Backend": {"Type": "host-gw"}`, o.network)
-	}
-	return leases, config, nil
+	return leases, nil
 }
 
 // register waits until this node has a pod CIDR, and makes it known together
@@ -158,24 +181,4 @@ func register(ctx context.Context, leases subnet.Manager, external *backend.Exte
 		case <-time.After(retry):
 		}
 	}
-}
-
-// setUp does what pods need on this node, and then lets containerd start them.
-func setUp(ctx context.Context, o options, network backend.Network, config *subnet.Config) error {
-	lease := network.Lease()
-	rules := nftables.NFTablesManager{}
-	if err := rules.Init(ctx); err != nil {
-		return err
-	}
-	none := ip.IP4Net{}
-	if err := rules.SetupAndEnsureMasqRules(ctx, config.Network, none, none, ip.IP6Net{}, ip.IP6Net{}, ip.IP6Net{}, lease, 0, false); err != nil {
-		return err
-	}
-	if err := refuse(lease.Subnet.ToIPNet()); err != nil {
-		return err
-	}
-	if err := cni.Configure(o.cni, lease.Subnet.String(), network.MTU()); err != nil {
-		return fmt.Errorf("write the configuration of CNI: %w", err)
-	}
-	return nil
 }

@@ -26,6 +26,7 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"crypto/sha256"
 	"flag"
 	"fmt"
 	"io"
@@ -35,6 +36,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"syscall"
@@ -237,7 +239,8 @@ func eat(args []string) error {
 }
 
 func burn() {
-	for {
+	for sum := sha256.Sum256(nil); ; sum = sha256.Sum256(sum[:]) {
+		runtime.KeepAlive(sum)
 	}
 }
 

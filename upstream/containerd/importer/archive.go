@@ -21,10 +21,16 @@ import (
 // maxIndex bounds the lists of contents that are read into memory.
 const maxIndex = 4 << 20
 
+// largeArchive is the size, in bytes, beyond which an archive is imported after
+// the images of the OS. Those are placed in a moment, and without them a node has
+// no network; a small archive takes no longer, and is what a node is for.
+const largeArchive = 16 << 20
+
 // archive is a file that brings images.
 type archive struct {
 	path       string
 	layout     bool // a directory, with the images of the OS
+	large      bool // its import takes long; see largeArchive
 	compressed bool
 	id         digest.Digest // empty for a compressed archive until identify
 	names      []string      // normalized; unknown for a compressed archive
@@ -39,7 +45,11 @@ func inspect(path string) (*archive, error) {
 		return nil, err
 	}
 	defer f.Close()
-	a := &archive{path: path}
+	info, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	a := &archive{path: path, large: info.Size() > largeArchive}
 	if a.compressed, err = isCompressed(f); err != nil || a.compressed {
 		return a, err
 	}

@@ -190,7 +190,7 @@ func (im *Importer) wake() {
 
 // scan lists the archives, with what is known about each at little cost.
 func (im *Importer) scan(ctx context.Context, dirs []string) {
-	var found, last []*archive
+	var found, system []*archive
 	for _, path := range list(dirs) {
 		var a, rest *archive
 		var err error
@@ -205,20 +205,32 @@ func (im *Importer) scan(ctx context.Context, dirs []string) {
 		}
 		found = append(found, a)
 		if rest != nil {
-			// The pods of the OS let others go first; so do their images.
-			last = append(last, rest)
+			system = append(system, rest)
 		}
 	}
-	for _, rest := range last {
+	for _, rest := range system {
 		rest.names = slices.DeleteFunc(rest.names, func(name string) bool {
 			return slices.ContainsFunc(found, func(a *archive) bool { return !a.layout && slices.Contains(a.names, name) })
 		})
 	}
-	found = append(found, last...)
 	im.mu.Lock()
 	defer im.mu.Unlock()
-	im.pending, im.scanned = found, true
+	im.pending, im.scanned = inOrder(found, system), true
 	im.wake()
+}
+
+// inOrder puts the images of the OS where they belong: the pods of the OS let
+// others go first, and so do their images, unless that would take long.
+func inOrder(found, system []*archive) []*archive {
+	var small, large []*archive
+	for _, a := range found {
+		if a.large {
+			large = append(large, a)
+		} else {
+			small = append(small, a)
+		}
+	}
+	return slices.Concat(small, system, large)
 }
 
 // list returns the archives in dirs, and the first of dirs itself if it is a

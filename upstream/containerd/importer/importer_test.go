@@ -510,3 +510,15 @@ func normal(t *testing.T, name string) string {
 	}
 	return ref
 }
+
+func TestLargeArchivesLetTheSystemGoFirst(t *testing.T) {
+	first, system := &archive{path: "first", layout: true}, &archive{path: "system", layout: true}
+	big, small := &archive{path: "big", large: true}, &archive{path: "small"}
+	var got []string
+	for _, a := range inOrder([]*archive{first, big, small}, []*archive{system}) {
+		got = append(got, a.path)
+	}
+	if want := []string{"first", "small", "system", "big"}; !slices.Equal(got, want) {
+		t.Errorf("inOrder = %v, want %v", got, want)
+	}
+}

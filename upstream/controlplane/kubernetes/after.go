@@ -2,6 +2,7 @@ package main
 
 import (
 	"crypto/tls"
+	"io"
 	"net/http"
 	"os"
 	"os/signal"
@@ -19,6 +20,8 @@ import (
 // the longest part of a start. Waiting here costs nothing, and ends at once.
 const afterFlag = "--after="
 
+// afterPoll is the shortest time between two questions. A server that is slow to
+// answer, because it has just started, is left alone for longer.
 const afterPoll = 200 * time.Millisecond
 
 // waitFirst takes the flag out of the arguments and waits for its URL. There is
@@ -33,15 +36,21 @@ func waitFirst() {
 	stop := make(chan os.Signal, 1)
 	signal.Notify(stop, os.Interrupt, syscall.SIGTERM)
 	defer signal.Stop(stop)
-	client := &http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{
-		DisableKeepAlives: true,
+	transport := &http.Transport{
 		// Nothing is sent and nothing is believed but that it is time to begin: the
 		// program itself checks whom it talks to.
-		TLSClientConfig: &tls.Config{InsecureSkipVerify: true},
-	}}
-	for !answers(client, url) {
+		TLSClientConfig:     &tls.Config{InsecureSkipVerify: true},
+		TLSHandshakeTimeout: time.Minute,
+	}
+	defer transport.CloseIdleConnections()
+	client := &http.Client{Timeout: time.Minute, Transport: transport}
+	for {
+		asked := time.Now()
+		if answers(client, url) {
+			return
+		}
 		select {
-		case <-time.After(afterPoll):
+		case <-time.After(max(afterPoll, 2*time.Since(asked))):
 		case <-stop:
 			os.Exit(0)
 		}
@@ -53,6 +62,7 @@ func answers(client *http.Client, url string) bool {
 	if err != nil {
 		return false
 	}
+	_, _ = io.Copy(io.Discard, response.Body) // so that the connection is used again
 	response.Body.Close()
 	return response.StatusCode == http.StatusOK
 }

@@ -91,7 +91,7 @@ func (f Files) read(node string, say Say) Membership {
 
 // join goes by a good kubelet.conf.
 func (f Files) join(m *Membership, own, boot kubeconfig, say Say) {
-	m.Server, m.ready = own.config.Host, own.config.CertFile != f.current()
+	m.Server, m.ready = own.config.Host, true
 	if own.leaf == nil {
 		// A token or a program. The kubelet that renews certificates would talk
 		// to the API server with nothing else, and with a bootstrap kubeconfig
@@ -105,6 +105,7 @@ func (f Files) join(m *Membership, own, boot kubeconfig, say Say) {
 	expired := time.Now().After(own.leaf.NotAfter)
 	m.Bootstrap = boot.good()
 	m.Waiting = m.Bootstrap && expired
+	m.ready = own.config.CertFile != f.current() && !expired
 	if boot.there && !boot.good() {
 		say("%s is not used: %v", boot.path, boot.err)
 	}

@@ -392,6 +392,26 @@ func TestWatch(t *testing.T) {
 	}
 }
 
+// A kubelet is started again for what is new only.
+func TestNothingNewDoesNotRestart(t *testing.T) {
+	oldCert, oldKey := newCert(t, "system:node:node-1", -time.Minute)
+	for name, kubelet := range map[string]string{
+		"no kubelet.conf": "",
+		"expired":         config(server, "", "client-certificate-data: "+encoded(oldCert)+", client-key-data: "+encoded(oldKey)),
+		"bad":             "x: [",
+	} {
+		n := newNode(t)
+		n.write(n.Bootstrap, bootstrapText())
+		if kubelet != "" {
+			n.write(n.Kubeconfig, kubelet)
+		}
+		m := n.Prepare("node-1", n.say)
+		if now := n.read("node-1", n.say); now.betters(m) || now.settled() {
+			t.Errorf("%s: %+v after %+v", name, now, m)
+		}
+	}
+}
+
 // A kubelet that is asking for a certificate writes kubelet.conf itself: that
 // is no reason to start it again.
 func TestOwnKubeconfigDoesNotRestart(t *testing.T) {

@@ -57,7 +57,7 @@ func (m Membership) betters(old Membership) bool {
 	switch {
 	case m.Server == "":
 		return false
-	case old.Server == "" || m.ready:
+	case old.Server == "", m.ready && !old.ready:
 		return true
 	}
 	return m.Waiting && m.secret != old.secret
