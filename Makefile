@@ -3,7 +3,7 @@ export CGO_ENABLED ?= 0
 KIOS := _out/kios
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
-.PHONY: run test check build upstreamtest vmtest e2e nodetest test-cluster reproduce bench skew deps kios
+.PHONY: run test check build upstreamtest vmtest cluster e2e clustertest test-cluster reproduce bench skew deps kios
 
 run: build ## build a node, boot it in a virtual machine, show its pod running
 	$(KIOS) run
@@ -12,7 +12,7 @@ run: build ## build a node, boot it in a virtual machine, show its pod running
 test: check build ## everything that checks the project
 	$(KIOS) inspect _out/amd64/kios.efi
 	$(KIOS) reproduce
-	$(MAKE) upstreamtest vmtest e2e nodetest
+	$(MAKE) upstreamtest vmtest e2e clustertest
 
 check: deps ## no root, no virtual machine: format, vet, staticcheck, unit tests
 	@test -z "$$(gofmt -l cmd internal test upstream)" || { gofmt -d cmd internal test upstream; exit 1; }
@@ -27,22 +27,28 @@ build: deps ## _out/amd64/kios.efi
 upstreamtest: ## tests of our mains and plugins around the upstream programs
 	cd upstream/containerd && go test -trimpath -tags urfave_cli_no_docs,no_tracing,grpcnotrace ./...
 	cd upstream/kubelet && go test -trimpath -tags selinux,notest,grpcnotrace ./...
+	cd upstream/controlplane && go test -trimpath -tags selinux,notest,grpcnotrace ./...
+	cd upstream/flannel && go test -trimpath ./...
+	cd upstream/cni && go test -trimpath ./nft
+
+clustertest: cluster ## a control plane and the pod network in network namespaces; a node joins, runs a pod and is drained
+	go test -count=1 -tags netns ./test/controlplane ./test/podnet
+	go test -count=1 -tags cluster -timeout 20m -v -run '^TestNode$$' ./test/cluster
+
+test-cluster: build cluster ## all that nodes do in clusters: an hour and a half
+	go test -count=1 -tags cluster -timeout 180m -parallel 4 -v ./test/cluster
+
+cluster: kios ## the control plane and the add-ons
+	$(KIOS) cluster build
 
 vmtest: ## unit tests that need root: in small machines, in network namespaces, on loop devices
 	go test -count=1 -tags vm -timeout 20m -v ./test/vm
-	go test -count=1 -tags vm -timeout 20m ./internal/datadisk
-	go test -count=1 -tags root ./internal/datadisk
+	go test -count=1 -tags vm -timeout 20m ./internal/datadisk ./internal/qemu
+	go test -count=1 -tags root ./internal/datadisk ./internal/systembus
 	go test -count=1 -tags netns ./internal/network ./internal/dhcp6 ./internal/ndisc ./internal/chrony
 
 e2e: ## boots of the real thing
 	go test -count=1 -tags e2e -timeout 60m -v ./test/e2e
-
-nodetest: kios ## a node joins a cluster, runs a pod and is drained
-	$(KIOS) cluster build
-	go test -count=1 -tags cluster -timeout 20m -v -run '^TestNode$$' ./test/cluster
-
-test-cluster: build ## all that nodes do in clusters: an hour and a half
-	go test -count=1 -tags cluster -timeout 180m -parallel 4 -v ./test/cluster
 
 reproduce: build ## build everything twice, in two directories, and compare
 	$(KIOS) reproduce --kernel

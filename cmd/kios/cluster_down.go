@@ -19,7 +19,7 @@ func newClusterDownCommand() *cobra.Command {
 		Short: "Stop a cluster; with --purge, remove it",
 		Long: `Presses the power buttons of the machines, first of the workers and then of the
 control plane, and waits for them to switch off; the pods get their grace. A
-machine that has not ended after three minutes is killed. Ctrl-C kills what still
+machine that has not ended after four minutes is killed. Ctrl-C kills what still
 runs.
 
 The disks stay for the next "kios cluster up", unless --purge is given: that

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"os/signal"
 	"syscall"
@@ -95,6 +96,9 @@ func runClusterUp(ctx context.Context, o upOptions) error {
 		if err := c.CheckMemory(); err != nil {
 			return err
 		}
+	}
+	if err := o.checkPort(c); err != nil {
+		return err
 	}
 	products, err := clusterProducts(ctx, b, c.Kubernetes)
 	if err != nil {
@@ -194,6 +198,19 @@ func (o upOptions) set(s *vmcluster.State, take func(flag string) bool) error {
 		s.Port = o.port
 	}
 	return nil
+}
+
+// checkPort finds a port taken that was asked for by hand; one that was only
+// chosen for the cluster is replaced.
+func (o upOptions) checkPort(c *vmcluster.Cluster) error {
+	if !o.given("port") || o.port == 0 || len(c.Running()) > 0 {
+		return nil
+	}
+	l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", o.port))
+	if err != nil {
+		return fmt.Errorf("--port %d: another program listens there (%w): choose another port, or leave the choice", o.port, err)
+	}
+	return l.Close()
 }
 
 // clusterProducts builds what is not there.

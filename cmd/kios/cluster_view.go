@@ -51,6 +51,9 @@ func (v *clusterView) Console(node string, e console.Event) {
 	defer v.mu.Unlock()
 	if row := v.row(node); row != nil {
 		row.text = strings.TrimSpace(who + " " + text)
+		if e.Kind == console.Ready {
+			row.state, row.text = e.Name+" ready", ""
+		}
 	}
 	if keeps(e) {
 		v.print(node, strings.TrimSpace(who+" "+text), colour)

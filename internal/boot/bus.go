@@ -120,6 +120,9 @@ func (n *Node) restartUnit(unit, cause string) error {
 	if d == nil {
 		return errors.New("it has not been started yet")
 	}
+	if n.isStopping() {
+		return errStopping // the kubelet has pods to stop
+	}
 	before := d.Pid()
 	n.Log.Notice("%s starts again, as %s asks", d.Name, cause)
 	d.Restart(daemonBound)

@@ -143,6 +143,10 @@ func TestRequestsWhileStopping(t *testing.T) {
 	if err := n.ask(func() error { return nil }); !errors.Is(err, errStopping) {
 		t.Errorf("ask = %v, want %v", err, errStopping)
 	}
+	n.daemons = append(n.daemons, &supervise.Daemon{Name: "kubelet"})
+	if err := n.restartUnit(systembus.Kubelet, "a test"); !errors.Is(err, errStopping) {
+		t.Errorf("restartUnit = %v, want %v", err, errStopping)
+	}
 	for range 100 { // nobody listens
 		n.wish(wish{})
 	}

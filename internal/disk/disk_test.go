@@ -235,6 +235,17 @@ func TestCreateQcow2(t *testing.T) {
 	output(t, "e2fsck", "-fn", partition(t, raw, 2))
 }
 
+// The size of the disk must not change what the firmware reads.
+func TestCreateLargeDisk(t *testing.T) {
+	o := exampleOptions(t)
+	o.Size = 64 << 30
+	image := create(t, o)
+	if out := output(t, "fsck.vfat", "-n", partition(t, image, 1)); strings.Contains(out, "FAT32") {
+		t.Errorf("fsck.vfat says\n%s", out)
+	}
+	output(t, "mdir", "-i", image+"@@1M", "::/EFI/BOOT/BOOTX64.EFI")
+}
+
 func TestCreateLeavesFilesAlone(t *testing.T) {
 	o := exampleOptions(t)
 	writeFile(t, filepath.Dir(o.Out), "disk.img", "precious", 0o600)

@@ -31,7 +31,9 @@ const mke2fsConf = `[defaults]
 // writeESP makes a FAT32 file system with the EFI file under the path that
 // firmware looks for on every disk (UEFI 2.10, 3.5.1.1).
 func writeESP(ctx context.Context, disk, efi string) error {
-	if _, err := hosttool.Run(ctx, "mkfs.vfat", "-F", "32", "-n", "KIOS-ESP", "-i", espVolumeID,
+	// Left to itself, mkfs.vfat chooses the size of clusters (-s) by the size of
+	// the whole disk: from 16 GiB on there are too few of them for FAT32.
+	if _, err := hosttool.Run(ctx, "mkfs.vfat", "-F", "32", "-s", "8", "-n", "KIOS-ESP", "-i", espVolumeID,
 		"--offset", strconv.Itoa(espStart/sectorSize), "-h", strconv.Itoa(espStart/sectorSize), disk, strconv.Itoa(espSize/1024)); err != nil {
 		return err
 	}

@@ -175,7 +175,7 @@ func TestLogin1(t *testing.T) {
 	b.must(err)
 	defer lock.Close()
 	signals := c.Subscribe("PrepareForShutdown")
-	if sessions, err := c.ListSessions(); err != nil || len(sessions) != 0 {
+	if sessions, err := c.ListSessionsContext(t.Context()); err != nil || len(sessions) != 0 {
 		t.Errorf("ListSessions = %v, %v", sessions, err)
 	}
 	c.Reboot(false)

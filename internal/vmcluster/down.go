@@ -13,7 +13,7 @@ import (
 )
 
 // stopBound leaves pods their grace, and an emulated machine its time.
-const stopBound = 3 * time.Minute
+const stopBound = 4 * time.Minute
 
 // Down stops the machines by their power buttons, the workers first, so that
 // they can say good-bye to the API server. What does not end within its bound,

@@ -168,37 +168,42 @@ func (s *start) writeAccess() error {
 // API server may not come up within the minute that it allows itself.
 func (s *start) run(ctx context.Context) error {
 	defer s.api.Close()
-	if err := s.powerOn(ctx, s.Nodes[0]); err != nil {
+	now, later := s.Nodes, []Node(nil)
+	if s.accel == qemu.TCG {
+		now, later = s.Nodes[:1], s.Nodes[1:]
+	}
+	for _, n := range later {
+		s.observer.State(n.Name, "waits")
+	}
+	if err := s.powerOn(ctx, now); err != nil {
 		return err
 	}
-	if s.accel == qemu.TCG {
-		for _, n := range s.Nodes[1:] {
-			s.observer.State(n.Name, "waits")
-		}
-		if err := s.awaitAPI(ctx); err != nil {
-			return err
-		}
+	if err := s.awaitAPI(ctx); err != nil {
+		return err
 	}
-	for _, n := range s.Nodes[1:] {
-		if err := s.powerOn(ctx, n); err != nil {
-			return err
-		}
+	if err := s.powerOn(ctx, later); err != nil {
+		return err
 	}
-	return s.settle(ctx)
+	if err := s.applyAddOns(ctx); err != nil {
+		return err
+	}
+	return s.awaitAll(ctx)
 }
 
-// powerOn boots a node's machine, and watches it.
-func (s *start) powerOn(ctx context.Context, n Node) error {
-	from := size(s.ConsoleLog(n.Name))
-	m, err := s.machineOf(ctx, n)
-	if err != nil {
-		return fmt.Errorf("node %s: %w", n.Name, err)
+// powerOn boots machines, and watches them.
+func (s *start) powerOn(ctx context.Context, nodes []Node) error {
+	for _, n := range nodes {
+		from := size(s.ConsoleLog(n.Name))
+		m, err := s.machineOf(ctx, n)
+		if err != nil {
+			return fmt.Errorf("node %s: %w", n.Name, err)
+		}
+		s.since[n.Name] = m.Since
+		s.watching.Go(func() {
+			Follow(ctx, s.ConsoleLog(n.Name), from, func(line string) { s.observer.Console(n.Name, console.Parse(line)) })
+		})
+		s.watching.Go(func() { s.guard(ctx, n.Name, m) })
 	}
-	s.since[n.Name] = m.Since
-	s.watching.Go(func() {
-		Follow(ctx, s.ConsoleLog(n.Name), from, func(line string) { s.console(n.Name, line) })
-	})
-	s.watching.Go(func() { s.guard(ctx, n.Name, m) })
 	return nil
 }
 
@@ -220,14 +225,6 @@ func (s *start) machineOf(ctx context.Context, n Node) (*qemu.Detached, error) {
 	return qemu.StartDetached(ctx, cfg)
 }
 
-func (s *start) console(node, line string) {
-	e := console.Parse(line)
-	if e.Kind == console.Ready {
-		s.observer.State(node, e.Name+" ready")
-	}
-	s.observer.Console(node, e)
-}
-
 // guard ends the start when a machine does.
 func (s *start) guard(ctx context.Context, node string, m *qemu.Detached) {
 	defer m.Close()
@@ -242,7 +239,7 @@ func (s *start) guard(ctx context.Context, node string, m *qemu.Detached) {
 func (s *start) awaitAPI(ctx context.Context) error {
 	err := s.poll(ctx, func(ctx context.Context) []string {
 		if err := s.api.Healthy(ctx); err != nil {
-			return []string{"the API server does not answer: " + oneLine(err.Error())}
+			return []string{"the API server is not ready: " + oneLine(err.Error())}
 		}
 		return nil
 	})
@@ -252,16 +249,8 @@ func (s *start) awaitAPI(ctx context.Context) error {
 	return err
 }
 
-// settle waits for all that belongs to the cluster.
-func (s *start) settle(ctx context.Context) error {
-	if s.accel != qemu.TCG {
-		if err := s.awaitAPI(ctx); err != nil {
-			return err
-		}
-	}
-	if err := s.applyAddOns(ctx); err != nil {
-		return err
-	}
+// awaitAll waits for the nodes and the pods of the system.
+func (s *start) awaitAll(ctx context.Context) error {
 	ready := map[string]bool{}
 	return s.poll(ctx, func(ctx context.Context) []string {
 		now, err := s.api.snapshot(ctx)
@@ -339,7 +328,8 @@ func (s *start) applyAddOns(ctx context.Context) error {
 		return fmt.Errorf("apply the add-ons: %w", err)
 	}
 	s.observer.Note("the add-ons are applied")
-	return nil
+	// Pods that the last stop of their nodes has ended: they were replaced.
+	return s.kubectl(ctx, "delete", "pods", "--namespace", system, "--field-selector", "status.phase=Failed", "--wait=false")
 }
 
 // tries is how often kubectl may fail at a server that has just become ready.

@@ -34,7 +34,7 @@ func binaries(t *testing.T) map[string]string {
 	for _, name := range []string{"kubernetes", "etcd", "kubectl"} {
 		bin[name] = filepath.Join(dir, name)
 		if _, err := os.Stat(bin[name]); err != nil {
-			t.Skipf("%v: build it with kios cluster build, or name its directory with KIOS_CLUSTER_BIN", err)
+			t.Fatalf("%v: build it with kios cluster build, or name its directory with KIOS_CLUSTER_BIN", err)
 		}
 	}
 	return bin

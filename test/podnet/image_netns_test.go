@@ -23,7 +23,7 @@ func unpack(t *testing.T, image string) string {
 		t.Fatal(err)
 	}
 	if len(found) != 1 {
-		t.Skipf("%s has no archive of %s: build it with kios cluster build", products, image)
+		t.Fatalf("%s has no archive of %s: build it with kios cluster build", products, image)
 	}
 	archive, err := os.Open(found[0])
 	if err != nil {

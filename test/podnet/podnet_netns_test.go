@@ -338,7 +338,11 @@ endpoints: [{addresses: [%s], conditions: {ready: true}}]
 			return netlab.Dial(client.namespace, network, dns+":53")
 		}}
 		eventually(t, "ask for far by "+network, func() error {
-			got, err := resolver.LookupHost(t.Context(), "far.default.svc.cluster.local.")
+			// Shorter than a resolver's own patience: until kube-proxy has heard of the
+			// pod it refuses, but the kernel says so to each caller only now and then.
+			ctx, stop := context.WithTimeout(t.Context(), 500*time.Millisecond)
+			defer stop()
+			got, err := resolver.LookupHost(ctx, "far.default.svc.cluster.local.")
 			if err == nil && strings.Join(got, " ") != service {
 				err = fmt.Errorf("the address of far is %s, want %s", got, service)
 			}

@@ -49,6 +49,7 @@ func join(list []string) []string {
 	if err != nil || files.Kubeconfig == "" || files.CertDir == "" {
 		return list // not as init starts it
 	}
+	say := joining.Say(say).Once()
 	member := files.Prepare(node, say)
 	if err := member.WriteDropIn(args.Value(list, "config-dir")); err != nil {
 		say("%v", err)

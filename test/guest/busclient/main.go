@@ -12,6 +12,7 @@
 //	busclient state UNIT    print ActiveState, SubState, MainPID and NRestarts
 //	busclient rename NAME   SetStaticHostname of hostname1
 //	busclient byte N...     write bytes to the old socket
+//	busclient try ARGS...   do that, print the error, if any, and succeed
 package main
 
 import (
@@ -36,8 +37,15 @@ func main() {
 	log.SetPrefix("busclient: ")
 	log.SetOutput(os.Stdout) // what the kubelet returns of a command
 	os.Setenv("DBUS_SYSTEM_BUS_ADDRESS", "unix:path=/run/dbus/system_bus_socket")
-	if err := run(os.Args[1:]); err != nil {
-		log.Fatal(err)
+	args, try := os.Args[1:], false
+	if len(args) > 0 && args[0] == "try" {
+		args, try = args[1:], true // the kubelet drops what a command that fails has printed
+	}
+	if err := run(args); err != nil {
+		log.Println(err)
+		if !try {
+			os.Exit(1)
+		}
 	}
 }
 

@@ -6,7 +6,7 @@
 //	probe sleep             be the pod's main process
 //	probe [show] [PART...]  print a JSON document about the node, or only parts of it
 //	probe kill NAME         SIGKILL the host's processes with that name
-//	probe halt NAME         SIGSTOP, after which they do nothing any more
+//	probe halt NAME...      SIGSTOP, after which they do nothing any more
 //	probe abort NAME        SIGABRT, on which a Go program ends as in a panic
 //	probe cat FILE          print a file
 //	probe write FILE TEXT   write a file and sync it
@@ -49,8 +49,10 @@ func main() {
 		check(show(args))
 	case command == "kill" && len(args) == 1:
 		check(kill(args[0], syscall.SIGKILL))
-	case command == "halt" && len(args) == 1:
-		check(kill(args[0], syscall.SIGSTOP))
+	case command == "halt":
+		for _, name := range args {
+			check(kill(name, syscall.SIGSTOP))
+		}
 	case command == "abort" && len(args) == 1:
 		check(kill(args[0], syscall.SIGABRT))
 	case command == "cat" && len(args) == 1:

@@ -325,7 +325,7 @@ func (n *node) watch(m Membership) chan bool {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan bool, 1)
 	go func() {
-		_, better := n.Watch(ctx, m, "node-1", n.say)
+		_, better := n.Watch(ctx, m, "node-1", Say(n.say).Once())
 		done <- better
 	}()
 	n.t.Cleanup(cancel)

@@ -30,7 +30,6 @@ func (f Files) Watch(ctx context.Context, m Membership, node string, say Say) (M
 		return m, false
 	}
 	defer w.Close()
-	say = say.once()
 	now := m
 	for {
 		f.watchAll(w, now, say)
@@ -63,8 +62,9 @@ func (m Membership) betters(old Membership) bool {
 	return m.Waiting && m.secret != old.secret
 }
 
-// once says each sentence one time.
-func (say Say) once() Say {
+// Once says each sentence one time: files are read again and again. It is for one
+// goroutine at a time.
+func (say Say) Once() Say {
 	said := map[string]bool{}
 	return func(format string, args ...any) {
 		if text := fmt.Sprintf(format, args...); !said[text] {
