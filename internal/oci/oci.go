@@ -67,11 +67,17 @@ func Write(path string, img Image) error {
 	if err != nil {
 		return fmt.Errorf("make image %s: %w", img.Name, err)
 	}
-	tmp := path + ".tmp"
-	if err := os.WriteFile(tmp, archive, 0o644); err != nil {
+	// A name of its own: others may write the same image at the same time.
+	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*")
+	if err != nil {
 		return fmt.Errorf("write image %s: %w", img.Name, err)
 	}
-	return os.Rename(tmp, path)
+	defer os.Remove(f.Name())
+	_, err = f.Write(archive)
+	if err := errors.Join(err, f.Chmod(0o644), f.Close()); err != nil {
+		return fmt.Errorf("write image %s: %w", img.Name, err)
+	}
+	return os.Rename(f.Name(), path)
 }
 
 func build(img Image) ([]byte, error) {
