@@ -117,9 +117,9 @@ func (o filesOptions) explain(out string) {
 
   kios cluster build --kubernetes %[5]s   # the images, in %[2]s
   kios image --etc %[1]s/control-plane %[3]scontrol-plane.img
-`, out, images, archives(images, "1-etcd", "2-kubernetes", "3-flannel", "4-kube-proxy", "5-coredns"), o.Endpoint, o.version())
+`, out, images, layouts(images, "control-plane-images", "node-images"), o.Endpoint, o.version())
 	if !o.alone {
-		fmt.Printf("  kios image --etc %s/worker %sworker.img\n", out, archives(images, "3-flannel", "4-kube-proxy", "5-coredns"))
+		fmt.Printf("  kios image --etc %s/worker %sworker.img\n", out, layouts(images, "node-images"))
 	}
 	fmt.Printf(`
 Boot the control plane's, with at least 2 GiB of memory, so that it is reached at
@@ -140,10 +140,10 @@ func (o filesOptions) version() string {
 	return o.Kubernetes
 }
 
-func archives(dir string, names ...string) string {
+func layouts(dir string, names ...string) string {
 	var text strings.Builder
 	for _, name := range names {
-		fmt.Fprintf(&text, "\\\n      --oci %s/%s.tar ", dir, name)
+		fmt.Fprintf(&text, "\\\n      --oci %s/%s ", dir, name)
 	}
 	return text.String() + "\\\n      "
 }

@@ -34,7 +34,8 @@ data partition, which holds what the node keeps and what you give it:
               Manifests of static pods belong in DIR/kubernetes/manifests, the
               host name in DIR/hostname.
 --oci ARCHIVE an OCI layout or the output of "docker save", as a tar file; the
-              node imports it at boot. May be given more than once.
+              node imports it at boot. May be given more than once. A layout
+              whose layers are EROFS images may be a directory.
 
 --join HOST:PORT --token TOKEN --ca FILE
               the node joins that cluster. "kubeadm token create

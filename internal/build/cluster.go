@@ -2,6 +2,7 @@ package build
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -17,8 +18,8 @@ type ClusterProducts struct {
 	Versions   map[string]string // of the programs, by name
 	Bin        map[string]string // their paths, by name: kubernetes, kube-proxy, kubectl, etcd, ...
 
-	// Archives of images: all that a node with the control plane needs, and
-	// what every other node needs.
+	// Layouts of images, which nodes use in place: all that a node with the
+	// control plane needs, and what every other node needs.
 	ControlPlane, Worker []string
 }
 
@@ -32,14 +33,12 @@ type clusterImage struct {
 	every   bool   // for every node, not only for the one with the control plane
 }
 
-// clusterImages are in the order in which a node needs them, and imports them:
-// the importer takes archives by their names, which begin with numbers.
 var clusterImages = []clusterImage{
 	{name: "etcd", program: "etcd"},
 	{name: "kubernetes", program: "kubernetes"},
-	{name: "flannel", program: "flanneld", cni: true, every: true},
 	{name: "kube-proxy", program: "kube-proxy", nft: true, every: true},
 	{name: "coredns", program: "coredns", every: true},
+	{name: "flannel", program: "flanneld", cni: true, every: true},
 }
 
 // NewestControlPlane is the version of Kubernetes that a cluster gets unless
@@ -68,41 +67,45 @@ func (b *Builder) Cluster(ctx context.Context, version string) (*ClusterProducts
 			return nil, err
 		}
 	}
-	nft, err := b.nftFiles(ctx)
+	nft, err := b.nftLayer(ctx)
 	if err != nil {
 		return nil, err
 	}
-	step := b.Log.Start("write the images of the cluster")
-	return p, step.End(b.writeClusterImages(p, nft))
+	return p, b.writeClusterImages(ctx, p, nft)
 }
 
-// nftFiles are the files of the program nft.
-func (b *Builder) nftFiles(ctx context.Context) ([]oci.File, error) {
+// nftLayer has the files of the program nft.
+func (b *Builder) nftLayer(ctx context.Context) (layer, error) {
 	debs, err := b.fetchDebian(ctx)
 	if err != nil {
-		return nil, err
+		return layer{}, err
 	}
-	layer, err := debianLayer("nft", debimage.Nft, debs)
-	if err != nil {
-		return nil, err
-	}
-	return layer.files, layer.check(ctx)
+	return debianLayer("nft", debimage.Nft, debs)
 }
 
-func (b *Builder) writeClusterImages(p *ClusterProducts, nft []oci.File) error {
+// writeClusterImages writes a layout with what every node needs, and one with
+// what the control plane needs besides.
+func (b *Builder) writeClusterImages(ctx context.Context, p *ClusterProducts, nft layer) error {
 	dir := b.Out("cluster/" + p.Kubernetes)
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
-	for i, image := range clusterImages {
-		archive := filepath.Join(dir, fmt.Sprintf("%d-%s.tar", i+1, image.name))
-		if err := oci.Write(archive, image.files(p, nft)); err != nil {
-			return err
+	var node, control []oci.LayoutImage
+	for _, i := range clusterImages {
+		image, err := b.clusterImage(ctx, i, p, nft)
+		switch {
+		case err != nil:
+			return fmt.Errorf("image %s: %w", i.name, err)
+		case i.every:
+			node = append(node, image)
+		default:
+			control = append(control, image)
 		}
-		p.ControlPlane = append(p.ControlPlane, archive)
-		if image.every {
-			p.Worker = append(p.Worker, archive)
-		}
+	}
+	p.Worker = []string{filepath.Join(dir, "node-images")}
+	p.ControlPlane = []string{filepath.Join(dir, "control-plane-images"), p.Worker[0]}
+	if err := errors.Join(replaceLayout(p.Worker[0], node), replaceLayout(p.ControlPlane[0], control)); err != nil {
+		return err
 	}
 	// For people: the programs beside the images.
 	for _, name := range []string{"kubectl", "kubernetes", "etcd"} {
@@ -113,21 +116,41 @@ func (b *Builder) writeClusterImages(p *ClusterProducts, nft []oci.File) error {
 	return nil
 }
 
-func (i clusterImage) files(p *ClusterProducts, nft []oci.File) oci.Image {
-	image := oci.Image{
+// replaceLayout writes a layout in place of the one that is there.
+func replaceLayout(dir string, images []oci.LayoutImage) error {
+	tmp := dir + ".tmp"
+	if err := errors.Join(os.RemoveAll(tmp), oci.WriteLayout(tmp, images), os.RemoveAll(dir)); err != nil {
+		return err
+	}
+	return os.Rename(tmp, dir)
+}
+
+func (b *Builder) clusterImage(ctx context.Context, i clusterImage, p *ClusterProducts, nft layer) (oci.LayoutImage, error) {
+	image := oci.LayoutImage{Image: oci.Image{
 		Name:       fmt.Sprintf("kios.local/%s:%s", i.name, p.Versions[i.program]),
-		Files:      []oci.File{{Path: "/" + i.program, Mode: 0o555, From: p.Bin[i.program]}},
 		Entrypoint: []string{"/" + i.program},
+	}}
+	l := layer{
+		title:  i.name,
+		origin: i.program + " " + p.Versions[i.program],
+		files:  []oci.File{{Path: "/" + i.program, Mode: 0o555, From: p.Bin[i.program]}},
+		// What all of these projects have.
+		licence: "Apache-2.0",
 	}
 	if i.nft {
 		image.Env = []string{"PATH=/usr/sbin"}
-		image.Files = append(image.Files, nft...)
+		l.files = append(l.files, nft.files...)
 	}
 	if i.cni {
 		image.Env = []string{"PATH=/cni"}
-		image.Files = append(image.Files, cniFiles(p, nft)...)
+		l.files = append(l.files, cniFiles(p, nft.files)...)
 	}
-	return image
+	if i.nft || i.cni {
+		l.check, l.origin, l.licence = nft.check, l.origin+", "+nft.origin, l.licence+" AND "+nft.licence
+	}
+	file, err := b.makeLayer(ctx, l)
+	image.Layers = []oci.Layer{{Title: l.title, Origin: l.origin, Licence: l.licence, From: file}}
+	return image, err
 }
 
 // cniFiles are what flannel's pod copies to a node's /opt/cni/bin: plugins, and

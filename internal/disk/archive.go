@@ -8,7 +8,9 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"sort"
+	"strings"
 )
 
 // The two annotations by which an OCI archive names an image; containerd
@@ -23,8 +25,12 @@ const maxIndex = 8 << 20
 
 // ImageNames reads the archive at path, an OCI layout or the output of "docker
 // save" as a tar file, and returns the names of the images in it. It is an
-// error if there are none: no pod could refer to them.
+// error if there are none: no pod could refer to them. A layout with layers that
+// are EROFS images, which a node uses in place, may be a directory.
 func ImageNames(path string) ([]string, error) {
+	if isLayout(path) {
+		return layoutNames(path)
+	}
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, fmt.Errorf("open image archive: %w", err)
@@ -38,6 +44,54 @@ func ImageNames(path string) ([]string, error) {
 		return nil, fmt.Errorf("image archive %s %w", path, err)
 	}
 	return names, nil
+}
+
+func isLayout(path string) bool {
+	_, err := os.Stat(filepath.Join(path, "oci-layout"))
+	return err == nil
+}
+
+// erofsLayer is containerd's media type of a layer that is an EROFS image.
+const erofsLayer = "application/vnd.erofs.layer.v1"
+
+func layoutNames(dir string) ([]string, error) {
+	data, err := os.ReadFile(filepath.Join(dir, "index.json"))
+	if err != nil {
+		return nil, fmt.Errorf("image layout: %w", err)
+	}
+	names, err := ociNames(data)
+	if err != nil {
+		return nil, fmt.Errorf("image layout %s has a damaged index.json: %w", dir, err)
+	}
+	if len(names) == 0 {
+		return nil, fmt.Errorf("image layout %s names no image", dir)
+	}
+	return names, checkLayers(dir, data)
+}
+
+// checkLayers demands layers that a node can use in place.
+func checkLayers(dir string, index []byte) error {
+	type descriptor struct{ MediaType, Digest string }
+	var list struct{ Manifests []descriptor }
+	if err := json.Unmarshal(index, &list); err != nil {
+		return fmt.Errorf("image layout %s has a damaged index.json: %w", dir, err)
+	}
+	for _, m := range list.Manifests {
+		data, err := os.ReadFile(filepath.Join(dir, "blobs", strings.Replace(m.Digest, ":", "/", 1)))
+		if err != nil {
+			return fmt.Errorf("image layout %s: %w", dir, err)
+		}
+		var manifest struct{ Layers []descriptor }
+		if err := json.Unmarshal(data, &manifest); err != nil {
+			return fmt.Errorf("image layout %s has a damaged manifest: %w", dir, err)
+		}
+		for _, l := range manifest.Layers {
+			if l.MediaType != erofsLayer {
+				return fmt.Errorf("image layout %s has layers to unpack (%s): pack it, with: cd %s && tar -cf ../FILE.tar *", dir, l.MediaType, dir)
+			}
+		}
+	}
+	return nil
 }
 
 // kinds are what people hand over instead of a tar file.
@@ -56,7 +110,7 @@ func checkKind(f *os.File) error {
 		return err
 	}
 	if info.IsDir() {
-		return errors.New("is a directory: pack an OCI layout first, with: cd DIR && tar -cf ../FILE *")
+		return errors.New("is a directory, and no OCI layout")
 	}
 	if !info.Mode().IsRegular() {
 		return errors.New("is not a regular file")

@@ -3,7 +3,9 @@ package disk
 import (
 	"archive/tar"
 	"bytes"
+	"errors"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -88,11 +90,39 @@ func TestImageNamesBadInput(t *testing.T) {
 	}
 }
 
+func TestLayout(t *testing.T) {
+	dir := t.TempDir()
+	write := func(name, text string) {
+		t.Helper()
+		path := filepath.Join(dir, name)
+		if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, []byte(text), 0o644)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("oci-layout", "{}")
+	write("index.json", `{"manifests":[{"digest":"sha256:a","annotations":{"io.containerd.image.name":"example.org/app:1"}}]}`)
+	write("blobs/sha256/a", `{"layers":[{"mediaType":"application/vnd.oci.image.layer.v1.tar"}]}`)
+	if _, err := ImageNames(dir); err == nil || !strings.Contains(err.Error(), "pack it, with") {
+		t.Errorf("layers to unpack: error = %v", err)
+	}
+	write("blobs/sha256/a", `{"layers":[{"mediaType":"`+erofsLayer+`"}]}`)
+	if names, err := ImageNames(dir); err != nil || len(names) != 1 || names[0] != "example.org/app:1" {
+		t.Errorf("ImageNames = %v, %v", names, err)
+	}
+	images := t.TempDir()
+	if err := (&Options{OCI: []string{dir}}).stageImages(images); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(filepath.Join(images, filepath.Base(dir), "blobs/sha256/a")); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestFreeName(t *testing.T) {
 	used := map[string]bool{}
 	var got []string
 	for _, path := range []string{"a/x.tar", "b/x.tar", "c/x.tar", "x-2.tar", "y"} {
-		got = append(got, freeName(path, used))
+		got = append(got, freeName(path, ".tar", used))
 	}
 	if diff := cmp.Diff([]string{"x.tar", "x-2.tar", "x-3.tar", "x-2-2.tar", "y.tar"}, got); diff != "" {
 		t.Errorf("(-want +got)\n%s", diff)

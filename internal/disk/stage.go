@@ -40,27 +40,40 @@ func (o *Options) stage(dir string) error {
 	return o.stageExtra(dir)
 }
 
-// stageImages copies the archives. Two with the same name get different ones.
+// stageImages copies the archives and layouts. Two with the same name get
+// different ones.
 func (o *Options) stageImages(dir string) error {
 	used := map[string]bool{}
 	for _, path := range o.OCI {
 		if _, err := ImageNames(path); err != nil {
 			return err
 		}
-		if err := copyFile(filepath.Join(dir, freeName(path, used)), path, 0o644); err != nil {
+		if err := stageImage(dir, path, used); err != nil {
 			return fmt.Errorf("copy %s: %w", path, err)
 		}
 	}
 	return nil
 }
 
-// freeName returns the last element of path, with a number if it is taken,
-// and with the suffix .tar by which the node knows archives.
-func freeName(path string, used map[string]bool) string {
-	stem := strings.TrimSuffix(filepath.Base(path), ".tar")
-	name := stem + ".tar"
+func stageImage(dir, path string, used map[string]bool) error {
+	if !isLayout(path) {
+		// The suffix is that by which the node knows archives.
+		return copyFile(filepath.Join(dir, freeName(path, ".tar", used)), path, 0o644)
+	}
+	to := filepath.Join(dir, freeName(path, "", used))
+	if err := mkdir(to, 0o755); err != nil {
+		return err
+	}
+	return copyTree(to, path)
+}
+
+// freeName returns the last element of path, with a number if it is taken, and
+// with the suffix.
+func freeName(path, suffix string, used map[string]bool) string {
+	stem := strings.TrimSuffix(filepath.Base(path), suffix)
+	name := stem + suffix
 	for i := 2; used[name]; i++ {
-		name = fmt.Sprintf("%s-%d.tar", stem, i)
+		name = fmt.Sprintf("%s-%d%s", stem, i, suffix)
 	}
 	used[name] = true
 	return name

@@ -3,80 +3,53 @@
 package podnet
 
 import (
-	"archive/tar"
-	"bytes"
-	"errors"
-	"io"
+	"encoding/json"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
+
+	"kios/internal/erofs"
 )
 
-const products = "../../_out/amd64/cluster/v1.37.2"
+const layout = "../../_out/amd64/cluster/v1.37.2/node-images"
 
-// unpack unpacks the layers of an image's archive and returns the root directory.
+// unpack extracts the layer of an image of the layout and returns the root
+// directory.
 func unpack(t *testing.T, image string) string {
 	t.Helper()
-	// The names have numbers, since a node imports them in that order.
-	found, err := filepath.Glob(filepath.Join(products, "[0-9]-"+image+".tar"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if len(found) != 1 {
-		t.Fatalf("%s has no archive of %s: build it with kios cluster build", products, image)
-	}
-	archive, err := os.Open(found[0])
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer archive.Close()
-	root := t.TempDir()
-	err = eachFile(archive, func(h *tar.Header, r io.Reader) error {
-		blob, err := io.ReadAll(r)
-		if err != nil || !isTar(blob) {
-			return err
+	var index struct {
+		Manifests []struct {
+			Digest      string
+			Annotations map[string]string
 		}
-		return eachFile(bytes.NewReader(blob), func(h *tar.Header, r io.Reader) error { return place(root, h, r) })
-	})
-	if err != nil {
-		t.Fatalf("unpack the image %s: %v", image, err)
 	}
-	return root
+	readJSON(t, "index.json", &index)
+	for _, m := range index.Manifests {
+		if !strings.Contains(m.Annotations["org.opencontainers.image.ref.name"], "/"+image+":") {
+			continue
+		}
+		var manifest struct{ Layers []struct{ Digest string } }
+		readJSON(t, blob(m.Digest), &manifest)
+		root := t.TempDir()
+		if err := erofs.Extract(t.Context(), filepath.Join(layout, blob(manifest.Layers[0].Digest)), root, erofs.Tools{}); err != nil {
+			t.Fatalf("unpack the image %s: %v", image, err)
+		}
+		return root
+	}
+	t.Fatalf("%s has no image %s", layout, image)
+	return ""
 }
 
-func eachFile(archive io.Reader, do func(*tar.Header, io.Reader) error) error {
-	r := tar.NewReader(archive)
-	for {
-		h, err := r.Next()
-		if errors.Is(err, io.EOF) {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-		if err := do(h, r); err != nil {
-			return err
-		}
-	}
-}
+func blob(digest string) string { return "blobs/" + strings.Replace(digest, ":", "/", 1) }
 
-func isTar(blob []byte) bool { return len(blob) > 262 && string(blob[257:262]) == "ustar" }
-
-func place(root string, h *tar.Header, r io.Reader) error {
-	path := filepath.Join(root, filepath.Clean("/"+h.Name))
-	if h.Typeflag == tar.TypeDir {
-		return os.MkdirAll(path, 0o755)
-	}
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		return err
-	}
-	if h.Typeflag == tar.TypeSymlink {
-		return os.Symlink(h.Linkname, path)
-	}
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY|os.O_EXCL, os.FileMode(h.Mode).Perm())
+func readJSON(t *testing.T, name string, v any) {
+	t.Helper()
+	data, err := os.ReadFile(filepath.Join(layout, name))
 	if err != nil {
-		return err
+		t.Fatalf("%v: build it with kios cluster build", err)
 	}
-	_, err = io.Copy(f, r)
-	return errors.Join(err, f.Close())
+	if err := json.Unmarshal(data, v); err != nil {
+		t.Fatalf("%s: %v", name, err)
+	}
 }

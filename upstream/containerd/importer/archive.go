@@ -29,7 +29,7 @@ const largeArchive = 16 << 20
 // archive is a file that brings images.
 type archive struct {
 	path       string
-	layout     bool // a directory, with the images of the OS
+	layout     bool // a directory whose images are used in place
 	large      bool // its import takes long; see largeArchive
 	compressed bool
 	id         digest.Digest // empty for a compressed archive until identify

@@ -115,9 +115,11 @@ type Store interface {
 	Has(ctx context.Context, id digest.Digest) (bool, error)
 	// Import imports the archive at path, and returns the names of its images.
 	Import(ctx context.Context, path string, id digest.Digest) (names []string, err error)
-	// Place makes images of the OS known, which stay in the directory dir, and
-	// tells whether any was not.
+	// Place makes images known that stay in their layout in the directory dir,
+	// and tells whether any was not.
 	Place(ctx context.Context, dir string, names []string) (changed bool, err error)
+	// Forget removes images that were placed from other layouts than dirs.
+	Forget(ctx context.Context, dirs []string) error
 }
 
 // Importer imports archives and knows which are still to come.
@@ -160,7 +162,9 @@ func (im *Importer) Run(ctx context.Context, dirs []string) {
 	if err := im.store.Prepare(ctx); err != nil {
 		log.G(ctx).WithError(err).Warn("remove the remains of an interrupted image import")
 	}
-	im.scan(ctx, dirs)
+	if err := im.store.Forget(ctx, im.scan(ctx, dirs)); err != nil {
+		log.G(ctx).WithError(err).Warn("forget images that are gone")
+	}
 	for {
 		im.mu.Lock()
 		if len(im.pending) == 0 || ctx.Err() != nil {
@@ -188,15 +192,21 @@ func (im *Importer) wake() {
 	im.changed = make(chan struct{})
 }
 
-// scan lists the archives, with what is known about each at little cost.
-func (im *Importer) scan(ctx context.Context, dirs []string) {
+// scan lists the archives, with what is known about each at little cost, and
+// returns which of them are layouts.
+func (im *Importer) scan(ctx context.Context, dirs []string) (layouts []string) {
 	var found, system []*archive
 	for _, path := range list(dirs) {
 		var a, rest *archive
 		var err error
-		if isLayout(path) {
+		switch {
+		case path == dirs[0]:
+			layouts = append(layouts, path)
 			a, rest, err = inspectLayout(path, im.sandbox)
-		} else {
+		case isLayout(path):
+			layouts = append(layouts, path)
+			_, a, err = inspectLayout(path, "")
+		default:
 			a, err = inspect(path)
 		}
 		if err != nil {
@@ -210,13 +220,14 @@ func (im *Importer) scan(ctx context.Context, dirs []string) {
 	}
 	for _, rest := range system {
 		rest.names = slices.DeleteFunc(rest.names, func(name string) bool {
-			return slices.ContainsFunc(found, func(a *archive) bool { return !a.layout && slices.Contains(a.names, name) })
+			return slices.ContainsFunc(found, func(a *archive) bool { return a.path != rest.path && slices.Contains(a.names, name) })
 		})
 	}
 	im.mu.Lock()
 	defer im.mu.Unlock()
 	im.pending, im.scanned = inOrder(found, system), true
 	im.wake()
+	return layouts
 }
 
 // inOrder puts the images of the OS where they belong: the pods of the OS let
@@ -233,8 +244,8 @@ func inOrder(found, system []*archive) []*archive {
 	return slices.Concat(small, system, large)
 }
 
-// list returns the archives in dirs, and the first of dirs itself if it is a
-// layout. Directories that are missing are empty.
+// list returns the archives and layouts in dirs, and the first of dirs itself if
+// it is a layout. Directories that are missing are empty.
 func list(dirs []string) []string {
 	var paths []string
 	for i, dir := range dirs {
@@ -244,8 +255,9 @@ func list(dirs []string) []string {
 		}
 		entries, _ := os.ReadDir(dir) // sorted by name
 		for _, e := range entries {
-			if isArchive(e.Name()) && !e.IsDir() {
-				paths = append(paths, filepath.Join(dir, e.Name()))
+			path := filepath.Join(dir, e.Name())
+			if isArchive(e.Name()) && !e.IsDir() || e.IsDir() && isLayout(path) {
+				paths = append(paths, path)
 			}
 		}
 	}
@@ -261,7 +273,7 @@ func isArchive(name string) bool {
 	return false
 }
 
-// place makes the images of the OS known.
+// place makes the images of a layout known.
 func (im *Importer) place(ctx context.Context, a *archive) {
 	begin := time.Now()
 	changed, err := im.store.Place(ctx, a.path, a.names)

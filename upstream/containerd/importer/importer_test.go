@@ -457,6 +457,7 @@ type slowStore struct {
 
 func (s slowStore) Prepare(context.Context) error                         { return nil }
 func (s slowStore) Place(context.Context, string, []string) (bool, error) { return false, nil }
+func (s slowStore) Forget(context.Context, []string) error                { return nil }
 
 func (s slowStore) Has(context.Context, digest.Digest) (bool, error) { return false, nil }
 func (s slowStore) Import(_ context.Context, path string, _ digest.Digest) ([]string, error) {

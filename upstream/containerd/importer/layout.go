@@ -25,22 +25,24 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// The images of the OS are an OCI image layout whose layers are EROFS images.
-// They are used where they are: each layer is mounted, and the snapshot that
+// The images of the OS are an OCI image layout whose layers are EROFS images, and
+// a user may bring such layouts, too. They are used where they are: each layer is mounted, and the snapshot that
 // stands for it is a symbolic link to there. Nothing is copied, hashed or
 // unpacked, neither at the first boot of a machine nor in the memory of one
 // without a disk, and pods that share a layer share its page cache.
 //
-// What vouches for the layers is what vouches for the kernel beside them.
+// What vouches for the layers is what vouches for the kernel beside them; of a
+// user's, what vouches for the data partition, as for images that are unpacked.
 
 // layersDir is where the layers are mounted on a node, each in a directory named
 // by its digest.
 const layersDir = "/run/kios/layers"
 
-// Labels of what belongs to the OS.
+// Labels of what is used in place.
 const (
-	// osLabel marks images, so that those of an earlier version can be found.
-	osLabel = "kios.local/os"
+	// placeLabel is the directory of an image's layout, so that images whose
+	// layout is gone can be found.
+	placeLabel = "kios.local/layout"
 	// linkLabel of a snapshot is the path of its symbolic link.
 	linkLabel = "kios.local/link"
 )
@@ -85,8 +87,7 @@ type bundled struct {
 }
 
 // Place makes those images of the layout in dir known that have one of the
-// names, and forgets those of another version of the OS. It reports whether
-// anything was new.
+// names. It reports whether anything was new.
 func (s *store) Place(ctx context.Context, dir string, names []string) (changed bool, err error) {
 	ctx = inK8s(ctx)
 	all, err := readLayout(dir)
@@ -105,20 +106,20 @@ func (s *store) Place(ctx context.Context, dir string, names []string) (changed 
 		if !slices.Contains(names, b.name) {
 			continue
 		}
-		ok, err := s.isPlaced(ctx, b)
+		ok, err := s.isPlaced(ctx, dir, b)
 		if err != nil {
 			errs = append(errs, fmt.Errorf("image %s: %w", b.name, err))
 		} else if !ok {
 			missing = append(missing, b)
 		}
 	}
-	errs = append(errs, s.place(ctx, missing), s.forget(ctx, all))
+	errs = append(errs, s.place(ctx, dir, missing))
 	return len(missing) > 0, errors.Join(errs...)
 }
 
 // place records images whose layers are mounted. A lease protects what they
 // consist of until their names do.
-func (s *store) place(ctx context.Context, all []*bundled) error {
+func (s *store) place(ctx context.Context, dir string, all []*bundled) error {
 	if len(all) == 0 {
 		return nil
 	}
@@ -129,7 +130,7 @@ func (s *store) place(ctx context.Context, all []*bundled) error {
 	defer release(context.WithoutCancel(ctx))
 	var errs []error
 	for _, b := range all {
-		if err := s.placeImage(ctx, b); err != nil {
+		if err := s.placeImage(ctx, dir, b); err != nil {
 			errs = append(errs, fmt.Errorf("image %s: %w", b.name, err))
 		}
 	}
@@ -215,7 +216,7 @@ func mountLayer(file, target string) error {
 	return nil
 }
 
-func (s *store) placeImage(ctx context.Context, b *bundled) error {
+func (s *store) placeImage(ctx context.Context, dir string, b *bundled) error {
 	if err := s.writeBlobs(ctx, b); err != nil {
 		return err
 	}
@@ -225,7 +226,7 @@ func (s *store) placeImage(ctx context.Context, b *bundled) error {
 		}
 	}
 	// One record is enough: nobody asks for these images by their digests.
-	return s.record(ctx, images.Image{Name: b.name, Target: b.target, Labels: map[string]string{osLabel: "1"}})
+	return s.record(ctx, images.Image{Name: b.name, Target: b.target, Labels: map[string]string{placeLabel: dir}})
 }
 
 func (s *store) mountLayers(dir string, b *bundled) error {
@@ -239,7 +240,7 @@ func (s *store) mountLayers(dir string, b *bundled) error {
 
 // isPlaced reports whether all that placeImage makes is there and right, from an
 // earlier boot.
-func (s *store) isPlaced(ctx context.Context, b *bundled) (bool, error) {
+func (s *store) isPlaced(ctx context.Context, dir string, b *bundled) (bool, error) {
 	i, err := s.client.ImageService().Get(ctx, b.name)
 	if errdefs.IsNotFound(err) {
 		return false, nil
@@ -247,7 +248,7 @@ func (s *store) isPlaced(ctx context.Context, b *bundled) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	if i.Target.Digest != b.target.Digest || i.Labels[osLabel] == "" {
+	if i.Target.Digest != b.target.Digest || i.Labels[placeLabel] != dir {
 		return false, nil
 	}
 	for _, d := range []digest.Digest{b.target.Digest, b.configDesc.Digest} {
@@ -370,16 +371,24 @@ func replaceByLink(path, target string) error {
 	return os.Symlink(target, path)
 }
 
-// forget removes the images of other versions of the OS: their layers are gone.
-func (s *store) forget(ctx context.Context, current []*bundled) error {
+// Forget removes the images whose layouts are not among dirs any more, or have
+// another version of them: their layers are gone.
+func (s *store) Forget(ctx context.Context, dirs []string) error {
+	ctx = inK8s(ctx)
 	is := s.client.ImageService()
-	old, err := is.List(ctx, fmt.Sprintf("labels.%q", osLabel))
-	if err != nil {
+	old, err := is.List(ctx, fmt.Sprintf("labels.%q", placeLabel))
+	if err != nil || len(old) == 0 {
 		return err
 	}
+	current := map[string][]*bundled{}
 	var errs []error
+	for _, dir := range dirs {
+		if current[dir], err = readLayout(dir); err != nil {
+			errs = append(errs, err)
+		}
+	}
 	for _, i := range old {
-		if slices.ContainsFunc(current, func(b *bundled) bool { return b.target.Digest == i.Target.Digest }) {
+		if slices.ContainsFunc(current[i.Labels[placeLabel]], func(b *bundled) bool { return b.target.Digest == i.Target.Digest }) {
 			continue
 		}
 		if err := is.Delete(ctx, i.Name); ignoreNotFound(err) != nil {

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/containerd/containerd/v2/core/images"
@@ -135,17 +136,54 @@ func TestPlace(t *testing.T) {
 	place(true)
 }
 
-func TestPlaceForgetsOtherVersions(t *testing.T) {
+func TestForget(t *testing.T) {
 	s := newLayoutStore(t)
+	const mine = "example.org/mine:1"
+	user := layoutOf(t, map[string][]string{mine: {"mine"}})
+	if _, err := s.Place(t.Context(), user, []string{mine}); err != nil {
+		t.Fatal(err)
+	}
 	for version := range 3 {
 		name := fmt.Sprintf("kios.local/system:%d", version)
 		dir := layoutOf(t, map[string][]string{name: {fmt.Sprint("system ", version)}, "kios.local/pause:1": {"pause"}})
 		if changed, err := s.Place(t.Context(), dir, []string{name, "kios.local/pause:1"}); err != nil || !changed {
 			t.Fatalf("Place of version %d = %v, %v", version, changed, err)
 		}
-		if diff := cmp.Diff([]string{"kios.local/pause:1", name}, imageNames(t, s)); diff != "" {
+		if err := s.Forget(t.Context(), []string{dir, user}); err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff([]string{mine, "kios.local/pause:1", name}, imageNames(t, s)); diff != "" {
 			t.Errorf("images (-want +got):\n%s", diff)
 		}
+	}
+	// A layout that was taken away takes its images along.
+	if err := s.Forget(t.Context(), []string{user}); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]string{mine}, imageNames(t, s)); diff != "" {
+		t.Errorf("images (-want +got):\n%s", diff)
+	}
+}
+
+func TestScanFindsLayoutsOfUsers(t *testing.T) {
+	system := layoutOf(t, map[string][]string{"kios.local/pause:1": {"p"}, "kios.local/a:1": {"a"}, "example.org/mine:1": {"old"}})
+	dir := t.TempDir()
+	mine := filepath.Join(dir, "mine")
+	if err := os.Rename(layoutOf(t, map[string][]string{"example.org/mine:1": {"mine"}}), mine); err != nil {
+		t.Fatal(err)
+	}
+	im := New(slowStore{}, "kios.local/pause:1")
+	if diff := cmp.Diff([]string{system, mine}, im.scan(t.Context(), []string{system, dir})); diff != "" {
+		t.Errorf("layouts (-want +got):\n%s", diff)
+	}
+	var got []string
+	for _, a := range im.pending {
+		got = append(got, strings.Join(append([]string{filepath.Base(a.path)}, a.names...), " "))
+	}
+	base := filepath.Base(system)
+	want := []string{base + " kios.local/pause:1", "mine example.org/mine:1", base + " kios.local/a:1"}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("pending (-want +got):\n%s", diff)
 	}
 }
 
