@@ -9,10 +9,15 @@ import (
 	"strings"
 	"testing"
 
+	"kios/internal/cluster"
 	"kios/internal/erofs"
 )
 
-const layout = "../../_out/amd64/cluster/v1.37.2/node-images"
+// What "kios cluster build" makes.
+const (
+	products = "../../_out/amd64/cluster/" + cluster.DefaultKubernetes
+	layout   = products + "/node-images"
+)
 
 // unpack extracts the layer of an image of the layout and returns the root
 // directory.
