@@ -32,13 +32,13 @@ var linked = []string{
 	"kios/internal/notify",
 	"kios/internal/ptp",
 	"kios/internal/reap",
-	"kios/internal/rootsocket",
 	"kios/internal/supervise",
 	"kios/internal/switchroot",
 	"kios/internal/sysctl",
 	"kios/internal/systembus",
 	"kios/internal/systemsock",
 	"kios/internal/timeline",
+	"kios/internal/unixsocket",
 }
 
 // heavy are parts of the standard library that would double the size.

@@ -8,7 +8,7 @@ import (
 	"strings"
 	"time"
 
-	"kios/internal/rootsocket"
+	"kios/internal/unixsocket"
 )
 
 // readBound is how long a client may take to say what it wants.
@@ -23,7 +23,7 @@ type Server struct {
 
 // Listen opens the socket, for root alone. handle carries a request out.
 func Listen(path string, handle func(Request) error) (*Server, error) {
-	l, err := rootsocket.Listen(path)
+	l, err := unixsocket.Listen(path, unixsocket.ForRoot)
 	if err != nil {
 		return nil, err
 	}

@@ -9,7 +9,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"kios/internal/rootsocket"
+	"kios/internal/unixsocket"
 )
 
 // Server gives a clock to whoever may connect to its socket: root.
@@ -21,7 +21,7 @@ type Server struct {
 
 // Listen opens the socket for the clock called name on device.
 func Listen(socket, device, name string) (*Server, error) {
-	l, err := rootsocket.Listen(socket)
+	l, err := unixsocket.Listen(socket, unixsocket.ForRoot)
 	if err != nil {
 		return nil, err
 	}

@@ -21,14 +21,13 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"os"
-	"path/filepath"
 	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"kios/internal/dbuswire"
+	"kios/internal/unixsocket"
 )
 
 // Path is where the socket is on a node. Programs that know it below /var/run
@@ -119,20 +118,10 @@ type Server struct {
 
 // Listen opens the socket, for everybody.
 func Listen(path string, host Host) (*Server, error) {
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		return nil, err
-	}
-	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return nil, err
-	}
-	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
-	if err != nil {
-		return nil, err
-	}
 	// Anybody may connect, as on every system: what a client may do depends on
 	// who it is.
-	if err := os.Chmod(path, 0o666); err != nil {
-		l.Close()
+	l, err := unixsocket.Listen(path, 0o666)
+	if err != nil {
 		return nil, err
 	}
 	s := newServer(host)

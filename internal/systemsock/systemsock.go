@@ -16,7 +16,7 @@ import (
 	"sync"
 	"time"
 
-	"kios/internal/rootsocket"
+	"kios/internal/unixsocket"
 )
 
 // Path is where the socket is on a node.
@@ -53,7 +53,7 @@ type Server struct {
 // Listen opens the socket, for root alone. receive is called with each byte; a
 // client's next byte waits until it returns, other clients' do not.
 func Listen(path string, receive func(Byte)) (*Server, error) {
-	l, err := rootsocket.Listen(path)
+	l, err := unixsocket.Listen(path, unixsocket.ForRoot)
 	if err != nil {
 		return nil, err
 	}
