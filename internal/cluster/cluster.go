@@ -23,6 +23,8 @@ import (
 	"slices"
 	"strconv"
 	"time"
+
+	"kios/internal/join"
 )
 
 // Versions of what has a version of its own, as upstream/*/go.mod have them.
@@ -224,12 +226,8 @@ func (c *Cluster) makeDirs() error {
 	return nil
 }
 
-// File is a file of a node.
-type File struct {
-	Path string // below /etc
-	Mode fs.FileMode
-	Data []byte
-}
+// File is a file of a node, below /etc.
+type File = join.File
 
 // Files are files of one node.
 type Files []File

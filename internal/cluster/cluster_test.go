@@ -15,6 +15,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"kios/internal/disk"
+	"kios/internal/kubeconfig"
 	"kios/internal/pki"
 )
 
@@ -230,7 +231,7 @@ func TestKubeconfig(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		var k kubeconfig
+		var k kubeconfig.Config
 		if err := yaml.UnmarshalStrict(text, &k); err != nil {
 			t.Fatal(err)
 		}

@@ -40,7 +40,7 @@ func (c *Cluster) keys() (Files, error) {
 		if strings.HasSuffix(name, ".crt") || strings.HasSuffix(name, ".pub") {
 			mode = 0o644
 		}
-		files = append(files, File{filepath.Join("kubernetes", name), mode, data})
+		files = append(files, File{Path: filepath.Join("kubernetes", name), Mode: mode, Data: data})
 	}
 	return files, nil
 }
@@ -59,7 +59,7 @@ func (c *Cluster) staticPods(n Node) (Files, error) {
 		if err != nil {
 			return nil, err
 		}
-		files = append(files, File{"kubernetes/manifests/" + p.name + ".yaml", 0o600, withUID(text)})
+		files = append(files, File{Path: "kubernetes/manifests/" + p.name + ".yaml", Mode: 0o600, Data: withUID(text)})
 	}
 	return files, nil
 }

@@ -8,67 +8,16 @@ import (
 	"os"
 	"strconv"
 
-	"sigs.k8s.io/yaml"
-
+	"kios/internal/kubeconfig"
 	"kios/internal/pki"
 )
 
-// kubeconfig is as much of clientcmd/v1.Config as clusters of one user take
-// (https://kubernetes.io/docs/reference/config-api/kubeconfig.v1/).
-type kubeconfig struct {
-	APIVersion     string         `json:"apiVersion"`
-	Kind           string         `json:"kind"`
-	Clusters       []namedCluster `json:"clusters"`
-	Users          []namedUser    `json:"users"`
-	Contexts       []namedContext `json:"contexts"`
-	CurrentContext string         `json:"current-context"`
-}
-
-type namedCluster struct {
-	Name    string `json:"name"`
-	Cluster struct {
-		Server string `json:"server"`
-		CA     []byte `json:"certificate-authority-data"`
-	} `json:"cluster"`
-}
-
-type namedUser struct {
-	Name string `json:"name"`
-	User struct {
-		Cert  []byte `json:"client-certificate-data,omitempty"`
-		Key   []byte `json:"client-key-data,omitempty"`
-		Token string `json:"token,omitempty"`
-	} `json:"user"`
-}
-
-type namedContext struct {
-	Name    string `json:"name"`
-	Context struct {
-		Cluster string `json:"cluster"`
-		User    string `json:"user"`
-	} `json:"context"`
-}
-
-// newKubeconfig makes one for a user that has yet to be given credentials.
-func (c *Cluster) newKubeconfig(server, user string) kubeconfig {
-	k := kubeconfig{APIVersion: "v1", Kind: "Config", CurrentContext: user + "@" + c.cfg.Name}
-	k.Clusters = make([]namedCluster, 1)
-	k.Clusters[0].Name = c.cfg.Name
-	k.Clusters[0].Cluster.Server = server
-	k.Clusters[0].Cluster.CA = c.CA()
-	k.Users = make([]namedUser, 1)
-	k.Users[0].Name = user
-	k.Contexts = make([]namedContext, 1)
-	k.Contexts[0].Name = k.CurrentContext
-	k.Contexts[0].Context.Cluster, k.Contexts[0].Context.User = c.cfg.Name, user
-	return k
-}
-
 // kubeconfig makes one for the user of a certificate.
 func (c *Cluster) kubeconfig(server, user string, p pki.Pair) ([]byte, error) {
-	k := c.newKubeconfig(server, user)
-	k.Users[0].User.Cert, k.Users[0].User.Key = p.Cert, p.Key
-	return yaml.Marshal(k)
+	return kubeconfig.New(user+"@"+c.cfg.Name,
+		kubeconfig.NamedCluster{Name: c.cfg.Name, Cluster: kubeconfig.Cluster{Server: server, CAData: kubeconfig.Data(c.CA())}},
+		kubeconfig.NamedUser{Name: user, User: kubeconfig.User{CertData: kubeconfig.Data(p.Cert), KeyData: kubeconfig.Data(p.Key)}},
+	).Marshal()
 }
 
 // The users of the control plane's kubeconfigs. The administrator's group may
@@ -123,13 +72,21 @@ func (c *Cluster) ensureKubeconfig(name, server string, l leaf) error {
 	return replace(c.path(name), text, 0o600)
 }
 
-// pairOf returns the certificate and key of a kubeconfig's first user.
+// pairOf returns the certificate and key of a kubeconfig, or nothing of one that
+// is spoilt.
 func pairOf(text []byte) (p pki.Pair) {
-	var k kubeconfig
-	if err := yaml.Unmarshal(text, &k); err != nil || len(k.Users) == 0 {
+	k, err := kubeconfig.Parse(text)
+	if err != nil {
 		return p
 	}
-	return pki.Pair{Cert: k.Users[0].User.Cert, Key: k.Users[0].User.Key}
+	_, u, err := k.Current()
+	if err != nil {
+		return p
+	}
+	if p.Cert, p.Key, err = u.Pair(); err != nil {
+		return pki.Pair{}
+	}
+	return p
 }
 
 // Kubeconfig returns the administrator's, with a server as the caller reaches

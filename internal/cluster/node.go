@@ -70,13 +70,9 @@ func (c *Cluster) joinFiles(n Node, o join.Options) (Files, error) {
 	for _, key := range slices.Sorted(maps.Keys(n.Labels)) {
 		o.Labels = append(o.Labels, key+"="+n.Labels[key])
 	}
-	made, err := join.Files(o)
+	files, err := join.Files(o)
 	if err != nil {
 		return nil, fmt.Errorf("node %s: %w", n.Name, err)
-	}
-	var files Files
-	for _, f := range made {
-		files = append(files, File(f))
 	}
 	return files, nil
 }

@@ -6,7 +6,6 @@ import (
 	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
-	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
 	"encoding/pem"
@@ -18,7 +17,7 @@ import (
 	"strings"
 	"time"
 
-	"sigs.k8s.io/yaml"
+	"kios/internal/kubeconfig"
 )
 
 // Bounds of asking an API server.
@@ -97,14 +96,14 @@ func offeredCA(text []byte) ([]byte, error) {
 	if err := json.Unmarshal(text, &info); err != nil {
 		return nil, err
 	}
-	var k kubeconfig
-	if err := yaml.Unmarshal([]byte(info.Data.Kubeconfig), &k); err != nil {
+	k, err := kubeconfig.Parse([]byte(info.Data.Kubeconfig))
+	if err != nil {
 		return nil, err
 	}
 	if len(k.Clusters) == 0 {
 		return nil, errors.New("its kubeconfig names no cluster")
 	}
-	return base64.StdEncoding.DecodeString(k.Clusters[0].Cluster.CAData)
+	return k.Clusters[0].Cluster.CA()
 }
 
 // pick returns the certificates that have one of the hashes. The hash is that of

@@ -107,7 +107,7 @@ func (o Options) access() ([]File, error) {
 	if err := checkCA(o.CA); err != nil {
 		return nil, err
 	}
-	text, err := yaml.Marshal(bootstrapConfig(server, o.Token))
+	text, err := bootstrapConfig(server, o.Token).Marshal()
 	if err != nil {
 		return nil, err
 	}

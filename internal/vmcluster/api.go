@@ -12,7 +12,7 @@ import (
 	"os"
 	"time"
 
-	"sigs.k8s.io/yaml"
+	"kios/internal/kubeconfig"
 )
 
 // API reads from an API server what a person is told about a cluster. It knows
@@ -26,37 +26,33 @@ type API struct {
 // connections in its place, and nobody answers.
 const attempt = 10 * time.Second
 
-// NewAPI returns a client for the first cluster and user of a kubeconfig.
-func NewAPI(kubeconfig []byte) (*API, error) {
-	var k struct {
-		Clusters []struct {
-			Cluster struct {
-				Server string `json:"server"`
-				CA     []byte `json:"certificate-authority-data"`
-			} `json:"cluster"`
-		} `json:"clusters"`
-		Users []struct {
-			User struct {
-				Cert []byte `json:"client-certificate-data"`
-				Key  []byte `json:"client-key-data"`
-			} `json:"user"`
-		} `json:"users"`
-	}
-	if err := yaml.Unmarshal(kubeconfig, &k); err != nil {
+// NewAPI returns a client for the cluster and user of a kubeconfig.
+func NewAPI(text []byte) (*API, error) {
+	k, err := kubeconfig.Parse(text)
+	if err != nil {
 		return nil, fmt.Errorf("parse kubeconfig: %w", err)
 	}
-	if len(k.Clusters) == 0 || len(k.Users) == 0 {
-		return nil, errors.New("the kubeconfig has no cluster or no user")
+	c, u, err := k.Current()
+	if err != nil {
+		return nil, fmt.Errorf("kubeconfig: %w", err)
 	}
-	pair, err := tls.X509KeyPair(k.Users[0].User.Cert, k.Users[0].User.Key)
+	cert, key, err := u.Pair()
+	if err != nil {
+		return nil, fmt.Errorf("kubeconfig: %w", err)
+	}
+	pair, err := tls.X509KeyPair(cert, key)
 	if err != nil {
 		return nil, fmt.Errorf("kubeconfig: client certificate: %w", err)
 	}
+	ca, err := c.CA()
+	if err != nil {
+		return nil, fmt.Errorf("kubeconfig: %w", err)
+	}
 	roots := x509.NewCertPool()
-	if !roots.AppendCertsFromPEM(k.Clusters[0].Cluster.CA) {
+	if !roots.AppendCertsFromPEM(ca) {
 		return nil, errors.New("the kubeconfig has no certificate of an authority")
 	}
-	return &API{server: k.Clusters[0].Cluster.Server, http: &http.Client{
+	return &API{server: c.Server, http: &http.Client{
 		Timeout:   attempt,
 		Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots, Certificates: []tls.Certificate{pair}}},
 	}}, nil
