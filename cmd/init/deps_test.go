@@ -39,6 +39,7 @@ var linked = []string{
 	"kios/internal/systemsock",
 	"kios/internal/timeline",
 	"kios/internal/unixsocket",
+	"kios/internal/wholefile",
 }
 
 // heavy are parts of the standard library that would double the size.

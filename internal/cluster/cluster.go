@@ -12,9 +12,7 @@
 package cluster
 
 import (
-	"errors"
 	"fmt"
-	"io/fs"
 	"net"
 	"net/netip"
 	"os"
@@ -25,6 +23,7 @@ import (
 	"time"
 
 	"kios/internal/join"
+	"kios/internal/wholefile"
 )
 
 // Versions of what has a version of its own, as upstream/*/go.mod have them.
@@ -248,24 +247,9 @@ func (f Files) Write(dir string) error {
 		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 			return err
 		}
-		if err := replace(path, file.Data, file.Mode); err != nil {
+		if err := wholefile.Write(path, file.Data, file.Mode); err != nil {
 			return err
 		}
 	}
 	return nil
-}
-
-// replace writes a file whole or not at all, even if power fails.
-func replace(path string, data []byte, mode fs.FileMode) error {
-	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*")
-	if err != nil {
-		return err
-	}
-	defer os.Remove(f.Name())
-	_, err = f.Write(data)
-	err = errors.Join(err, f.Chmod(mode), f.Sync(), f.Close())
-	if err != nil {
-		return fmt.Errorf("write %s: %w", path, err)
-	}
-	return os.Rename(f.Name(), path)
 }

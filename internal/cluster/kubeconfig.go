@@ -10,6 +10,7 @@ import (
 
 	"kios/internal/kubeconfig"
 	"kios/internal/pki"
+	"kios/internal/wholefile"
 )
 
 // kubeconfig makes one for the user of a certificate.
@@ -69,7 +70,7 @@ func (c *Cluster) ensureKubeconfig(name, server string, l leaf) error {
 	if err != nil || bytes.Equal(text, now) {
 		return err
 	}
-	return replace(c.path(name), text, 0o600)
+	return wholefile.Write(c.path(name), text, 0o600)
 }
 
 // pairOf returns the certificate and key of a kubeconfig, or nothing of one that

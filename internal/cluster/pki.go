@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"kios/internal/pki"
+	"kios/internal/wholefile"
 )
 
 const (
@@ -197,10 +198,10 @@ func (c *Cluster) readPair(path string) (p pki.Pair, err error) {
 // writePair puts the key in place first: a certificate that is there says that
 // the pair is complete.
 func (c *Cluster) writePair(path string, p pki.Pair) error {
-	if err := replace(c.path(path+".key"), p.Key, 0o600); err != nil {
+	if err := wholefile.Write(c.path(path+".key"), p.Key, 0o600); err != nil {
 		return err
 	}
-	return replace(c.path(path+".crt"), p.Cert, 0o600)
+	return wholefile.Write(c.path(path+".crt"), p.Cert, 0o600)
 }
 
 // openServiceAccountKey keeps the key that signs the tokens of service accounts.
@@ -209,7 +210,7 @@ func (c *Cluster) openServiceAccountKey() error {
 	key, err := os.ReadFile(c.path("pki/sa.key"))
 	if errors.Is(err, fs.ErrNotExist) {
 		if key, err = pki.NewKey(); err == nil {
-			err = replace(c.path("pki/sa.key"), key, 0o600)
+			err = wholefile.Write(c.path("pki/sa.key"), key, 0o600)
 		}
 	}
 	if err != nil {
@@ -222,5 +223,5 @@ func (c *Cluster) openServiceAccountKey() error {
 	if now, err := os.ReadFile(c.path("pki/sa.pub")); err == nil && bytes.Equal(now, public) {
 		return nil
 	}
-	return replace(c.path("pki/sa.pub"), public, 0o600)
+	return wholefile.Write(c.path("pki/sa.pub"), public, 0o600)
 }

@@ -5,6 +5,8 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+
+	"kios/internal/wholefile"
 )
 
 // Ports on the loopback interface of the control plane's machine.
@@ -235,7 +237,7 @@ anonymous:
 `
 
 func (c *Cluster) writeAuthentication() error {
-	return replace(c.path(authenticationFile), []byte(authentication), 0o600)
+	return wholefile.Write(c.path(authenticationFile), []byte(authentication), 0o600)
 }
 
 // Process is a program of the control plane as a process of this machine.

@@ -25,6 +25,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"kios/internal/wholefile"
 )
 
 // Pair names the files of a certificate and its key, in PEM.
@@ -228,22 +230,7 @@ func (p Pair) write(cert, key []byte) error {
 	return replace(p.Cert, "CERTIFICATE", cert, 0o644)
 }
 
-// replace writes a file whole or not at all, even if power fails.
+// replace writes one block of PEM to a file.
 func replace(file, typ string, der []byte, mode os.FileMode) error {
-	f, err := os.OpenFile(file+".tmp", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, mode)
-	if err != nil {
-		return err
-	}
-	defer os.Remove(f.Name())
-	err = pem.Encode(f, &pem.Block{Type: typ, Bytes: der})
-	if err == nil {
-		err = f.Sync()
-	}
-	if closeErr := f.Close(); err == nil {
-		err = closeErr
-	}
-	if err != nil {
-		return fmt.Errorf("write %s: %w", file, err)
-	}
-	return os.Rename(f.Name(), file)
+	return wholefile.Write(file, pem.EncodeToMemory(&pem.Block{Type: typ, Bytes: der}), mode)
 }

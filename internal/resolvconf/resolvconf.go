@@ -12,9 +12,10 @@ import (
 	"io/fs"
 	"net/netip"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
+
+	"kios/internal/wholefile"
 )
 
 // Marker is the first line of a file that this package may replace. The file
@@ -113,7 +114,7 @@ func Write(path string, content []byte) error {
 	if bytes.Equal(old, content) {
 		return nil
 	}
-	return replace(path, content)
+	return wholefile.Write(path, content, 0o644)
 }
 
 // ours returns the content of a file that may be replaced, nil if there is none.
@@ -136,19 +137,4 @@ func ours(path string) ([]byte, error) {
 		return nil, fmt.Errorf("%s is left as it is: %w", path, ErrForeign)
 	}
 	return content, nil
-}
-
-func replace(path string, content []byte) error {
-	f, err := os.CreateTemp(filepath.Dir(path), ".resolv.conf-")
-	if err != nil {
-		return err
-	}
-	defer os.Remove(f.Name()) // fails after the rename, as it should
-	_, err = f.Write(content)
-	// Synced, or a power cut could leave an empty file under the final name.
-	err = errors.Join(err, f.Chmod(0o644), f.Sync(), f.Close())
-	if err != nil {
-		return fmt.Errorf("write %s: %w", f.Name(), err)
-	}
-	return os.Rename(f.Name(), path)
 }
