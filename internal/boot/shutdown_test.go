@@ -5,7 +5,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -17,34 +16,17 @@ import (
 	"kios/internal/supervise"
 	"kios/internal/systembus"
 	"kios/internal/systemsock"
+	"kios/test/safebuf"
 )
 
-// lockedLog is written by several goroutines.
-type lockedLog struct {
-	mu   sync.Mutex
-	text strings.Builder
-}
-
-func (l *lockedLog) Write(b []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.Write(b)
-}
-
-func (l *lockedLog) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.String()
-}
-
 // busNode is a node with a bus, and a client of it. Only root's calls are taken.
-func busNode(t *testing.T) (*Node, *lockedLog, *dbus.Conn) {
+func busNode(t *testing.T) (*Node, *safebuf.Buffer, *dbus.Conn) {
 	t.Helper()
 	if os.Getuid() != 0 {
 		t.Skip("only root may take locks")
 	}
 	n, _ := node(t)
-	log := &lockedLog{}
+	log := &safebuf.Buffer{}
 	n.Log = kmsg.New(log)
 	path := filepath.Join(t.TempDir(), "bus")
 	server, err := systembus.Listen(path, systembus.Host{Log: n.Log, Stop: func(a systembus.Action, cause string) { n.wish(wish{action: a, cause: cause}) }})
@@ -72,7 +54,7 @@ func lock(t *testing.T, c *dbus.Conn, who string) int {
 	return int(fd)
 }
 
-func demand(t *testing.T, log *lockedLog, lines ...string) {
+func demand(t *testing.T, log *safebuf.Buffer, lines ...string) {
 	t.Helper()
 	for _, want := range lines {
 		if !strings.Contains(log.String(), want) {

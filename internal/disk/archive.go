@@ -11,6 +11,8 @@ import (
 	"path/filepath"
 	"sort"
 	"strings"
+
+	"kios/internal/oci"
 )
 
 // The two annotations by which an OCI archive names an image; containerd
@@ -51,9 +53,6 @@ func isLayout(path string) bool {
 	return err == nil
 }
 
-// erofsLayer is containerd's media type of a layer that is an EROFS image.
-const erofsLayer = "application/vnd.erofs.layer.v1"
-
 func layoutNames(dir string) ([]string, error) {
 	data, err := os.ReadFile(filepath.Join(dir, "index.json"))
 	if err != nil {
@@ -86,7 +85,7 @@ func checkLayers(dir string, index []byte) error {
 			return fmt.Errorf("image layout %s has a damaged manifest: %w", dir, err)
 		}
 		for _, l := range manifest.Layers {
-			if l.MediaType != erofsLayer {
+			if l.MediaType != string(oci.ErofsLayer) {
 				return fmt.Errorf("image layout %s has layers to unpack (%s): pack it, with: cd %s && tar -cf ../FILE.tar *", dir, l.MediaType, dir)
 			}
 		}

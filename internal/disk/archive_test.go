@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 
+	"kios/internal/oci"
+
 	"github.com/google/go-cmp/cmp"
 )
 
@@ -105,7 +107,7 @@ func TestLayout(t *testing.T) {
 	if _, err := ImageNames(dir); err == nil || !strings.Contains(err.Error(), "pack it, with") {
 		t.Errorf("layers to unpack: error = %v", err)
 	}
-	write("blobs/sha256/a", `{"layers":[{"mediaType":"`+erofsLayer+`"}]}`)
+	write("blobs/sha256/a", `{"layers":[{"mediaType":"`+string(oci.ErofsLayer)+`"}]}`)
 	if names, err := ImageNames(dir); err != nil || len(names) != 1 || names[0] != "example.org/app:1" {
 		t.Errorf("ImageNames = %v, %v", names, err)
 	}

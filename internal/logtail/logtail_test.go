@@ -1,7 +1,6 @@
 package logtail
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"os"
@@ -12,6 +11,7 @@ import (
 	"time"
 
 	"kios/internal/logfile"
+	"kios/test/safebuf"
 )
 
 const (
@@ -20,28 +20,7 @@ const (
 )
 
 // collector is what was printed.
-type collector struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (c *collector) Write(p []byte) (int, error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.text.Write(p)
-}
-
-func (c *collector) String() string {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.text.String()
-}
-
-func (c *collector) Len() int {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.text.Len()
-}
+type collector struct{ safebuf.Buffer }
 
 // wait waits until done is true of what was printed.
 func (c *collector) wait(t *testing.T, what string, done func() bool) {

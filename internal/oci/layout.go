@@ -14,8 +14,8 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/types"
 )
 
-// erofsLayer is containerd's media type for a layer that is an EROFS image.
-const erofsLayer types.MediaType = "application/vnd.erofs.layer.v1"
+// ErofsLayer is containerd's media type for a layer that is an EROFS image.
+const ErofsLayer types.MediaType = "application/vnd.erofs.layer.v1"
 
 // Annotations of a layer. The first is the specification's.
 const (
@@ -85,8 +85,8 @@ func layoutImage(img *LayoutImage) (v1.Image, error) {
 			return nil, err
 		}
 		layers = append(layers, mutate.Addendum{
-			Layer:       static.NewLayer(data, erofsLayer),
-			MediaType:   erofsLayer,
+			Layer:       static.NewLayer(data, ErofsLayer),
+			MediaType:   ErofsLayer,
 			History:     v1.History{CreatedBy: "kios"},
 			Annotations: map[string]string{TitleAnnotation: l.Title, OriginAnnotation: l.Origin, LicenceAnnotation: l.Licence},
 		})

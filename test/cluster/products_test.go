@@ -5,7 +5,6 @@ package cluster
 import (
 	"context"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"sync"
 	"testing"
@@ -13,6 +12,7 @@ import (
 	"kios/internal/build"
 	"kios/internal/oci"
 	"kios/internal/progress"
+	"kios/test/guest"
 )
 
 // out is where "kios build" puts its products.
@@ -93,11 +93,8 @@ var (
 // makeImage compiles a guest program and writes an archive of the image with
 // it, and with links to it in /bin.
 func makeImage(program, name string, links ...string) (string, error) {
-	bin := filepath.Join(scratch, program)
-	cmd := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w", "-o", bin, "../guest/"+program)
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
-	cmd.Stderr = os.Stderr
-	if err := cmd.Run(); err != nil {
+	bin, err := guest.Compile(scratch, program)
+	if err != nil {
 		return "", err
 	}
 	image := oci.Image{

@@ -18,10 +18,6 @@ import (
 // busPod returns the manifest of a pod that talks to the node's bus, as the
 // given user.
 func busPod(name string, uid int, more string, args ...string) string {
-	quoted := make([]string, len(args))
-	for i, a := range args {
-		quoted[i] = fmt.Sprintf("%q", a)
-	}
 	return fmt.Sprintf(`apiVersion: v1
 kind: Pod
 metadata:
@@ -53,7 +49,7 @@ spec:
     hostPath:
       path: /run/system.sock
       type: Socket
-`, name, more, strings.Join(quoted, ", "), uid)
+`, name, more, quoted(args), uid)
 }
 
 // timed returns the manifest of a pod with a priority, which takes some time to
@@ -65,7 +61,7 @@ func timed(name string, priority int, linger time.Duration, grace int) string {
 
 func busImage(t *testing.T) string {
 	t.Helper()
-	path, err := makeImage("busclient", "kios.local/busclient:1", "../guest/busclient")
+	path, err := makeImage("busclient", "kios.local/busclient:1", "busclient")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -4,12 +4,12 @@ package e2e
 
 import (
 	"os"
-	"os/exec"
 	"path/filepath"
 	"sync"
 	"testing"
 
 	"kios/internal/build"
+	"kios/test/guest"
 )
 
 var (
@@ -21,28 +21,22 @@ var (
 // probeImage builds the probe's image, once for all tests.
 func probeImage(t *testing.T) string {
 	t.Helper()
-	probeOnce.Do(func() { probePath, probeErr = makeImage("probe", "kios.local/probe:1", "../guest/probe") })
+	probeOnce.Do(func() { probePath, probeErr = makeImage("probe", "kios.local/probe:1", "probe") })
 	if probeErr != nil {
 		t.Fatal(probeErr)
 	}
 	return probePath
 }
 
-// makeImage compiles a program and writes an archive of the image with it.
-func makeImage(program, name, source string) (string, error) {
-	dir := filepath.Join(images, program)
-	if err := os.MkdirAll(dir, 0o755); err != nil {
+// makeImage compiles a guest program and writes an archive of the image with it,
+// title.tar.
+func makeImage(title, name, program string) (string, error) {
+	bin, err := guest.Compile(images, program)
+	if err != nil {
 		return "", err
 	}
-	bin := filepath.Join(dir, program)
-	cmd := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w", "-o", bin, source)
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
-	cmd.Stderr = os.Stderr
-	if err := cmd.Run(); err != nil {
-		return "", err
-	}
-	archive := filepath.Join(images, program+".tar")
-	return archive, build.WriteImage(archive, name, "/"+program, bin, "")
+	archive := filepath.Join(images, title+".tar")
+	return archive, build.WriteImage(archive, name, "/"+title, bin, "")
 }
 
 // images is a directory for all tests' archives.

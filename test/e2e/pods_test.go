@@ -33,13 +33,18 @@ spec:
       path: /
 `
 
+// quoted writes arguments as the elements of a YAML list.
+func quoted(args []string) string {
+	all := make([]string, len(args))
+	for i, a := range args {
+		all[i] = fmt.Sprintf("%q", a)
+	}
+	return strings.Join(all, ", ")
+}
+
 // pod returns the manifest of an ordinary pod of the hello image, with the
 // given arguments and a writable directory of the host at /data.
 func pod(name, hostPath string, args ...string) string {
-	quoted := make([]string, len(args))
-	for i, a := range args {
-		quoted[i] = fmt.Sprintf("%q", a)
-	}
 	return fmt.Sprintf(`apiVersion: v1
 kind: Pod
 metadata:
@@ -58,5 +63,5 @@ spec:
     hostPath:
       path: %s
       type: DirectoryOrCreate
-`, name, strings.Join(quoted, ", "), hostPath)
+`, name, quoted(args), hostPath)
 }

@@ -3,13 +3,14 @@
 package netlab
 
 import (
-	"bytes"
 	"os"
 	"os/exec"
 	"strings"
 	"sync"
 	"syscall"
 	"testing"
+
+	"kios/test/safebuf"
 )
 
 // Run runs a program to its end and returns what it printed. The test fails if
@@ -23,12 +24,12 @@ func Run(t *testing.T, name string, args ...string) string {
 	return string(out)
 }
 
-// Process is a program that runs in a namespace until the test ends.
+// Process is a program that runs in a namespace until the test ends. Its String
+// is what the program has printed so far.
 type Process struct {
+	safebuf.Buffer
 	cmd  *exec.Cmd
 	done <-chan struct{}
-	mu   sync.Mutex
-	out  bytes.Buffer
 	once sync.Once
 }
 
@@ -57,20 +58,6 @@ func StartCommand(t *testing.T, cmd *exec.Cmd) *Process {
 		}
 	})
 	return p
-}
-
-// Write takes in what the program prints.
-func (p *Process) Write(b []byte) (int, error) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.out.Write(b)
-}
-
-// String returns what the program has printed so far.
-func (p *Process) String() string {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.out.String()
 }
 
 // Stop ends the program with SIGTERM and waits for that. Only the first call
