@@ -55,6 +55,9 @@ func StartDetached(ctx context.Context, cfg Config) (*Detached, error) {
 	if err := cfg.check(); err != nil {
 		return nil, err
 	}
+	if err := checkNotRunning(cfg.Dir); err != nil {
+		return nil, err
+	}
 	if cfg.Accel == "" {
 		accel, err := Probe(ctx, cfg.Kernel)
 		if err != nil {
@@ -88,15 +91,11 @@ func markPowerOn(log string) error {
 }
 
 // detach starts QEMU with the listening socket of its monitor as descriptor 3,
-// which therefore can be connected to at once.
-func detach(ctx context.Context, dir string, args []string) (*Detached, error) {
+// and these others from 4 on, which therefore can be connected to at once.
+func detach(ctx context.Context, dir string, args []string, sockets ...*os.File) (*Detached, error) {
 	bin, err := lookPath()
 	if err != nil {
 		return nil, err
-	}
-	if d, err := Attach(dir); err == nil {
-		d.Close()
-		return nil, fmt.Errorf("the machine in %s runs already", dir)
 	}
 	monitor, err := listen(filepath.Join(dir, "qmp.sock"))
 	if err != nil {
@@ -111,7 +110,7 @@ func detach(ctx context.Context, dir string, args []string) (*Detached, error) {
 
 	cmd := exec.Command(bin, args...)
 	cmd.Stdout, cmd.Stderr = stderr, stderr
-	cmd.ExtraFiles = []*os.File{monitor}
+	cmd.ExtraFiles = append([]*os.File{monitor}, sockets...)
 	// A session of its own: Ctrl-C on our terminal is not for the machine.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	// Nor are descriptors that this process was given: a lock, a pipe that
@@ -136,6 +135,16 @@ func detach(ctx context.Context, dir string, args []string) (*Detached, error) {
 	return d, nil
 }
 
+// checkNotRunning is called before anything in the directory is replaced.
+func checkNotRunning(dir string) error {
+	d, err := Attach(dir)
+	if err != nil {
+		return nil
+	}
+	d.Close()
+	return fmt.Errorf("the machine in %s runs already", dir)
+}
+
 // listen returns a listening socket to inherit.
 func listen(path string) (*os.File, error) {
 	if err := checkSocketPath(path); err != nil {
@@ -146,7 +155,7 @@ func listen(path string) (*os.File, error) {
 	}
 	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
 	if err != nil {
-		return nil, fmt.Errorf("make the machine's monitor: %w", err)
+		return nil, fmt.Errorf("make a socket for %s: %w", Binary, err)
 	}
 	defer l.Close()
 	l.SetUnlinkOnClose(false)

@@ -68,7 +68,7 @@ func TestSwitchArgs(t *testing.T) {
 		"-chardev", "socket,id=qmp,server=on,wait=off,fd=3", "-mon", "chardev=qmp,mode=control",
 		"-netdev", "user,id=user,ipv6=off,net=10.77.0.0/24,hostfwd=tcp:127.0.0.1:16443-10.77.0.10:6443",
 		"-netdev", "hubport,id=hub-user,hubid=0,netdev=user",
-		"-netdev", "stream,id=port-a,server=on,addr.type=unix,addr.path=/d/a.sock",
+		"-netdev", "stream,id=port-a,server=on,addr.type=fd,addr.str=4",
 		"-netdev", "hubport,id=hub-a,hubid=0,netdev=port-a",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {

@@ -2,9 +2,9 @@ package qemu
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net/netip"
+	"os"
 	"path/filepath"
 )
 
@@ -39,14 +39,34 @@ type Switch struct{ *Detached }
 // StartSwitch starts a switch that runs until Kill. A forwarded port that is
 // taken is ErrPortTaken.
 func StartSwitch(ctx context.Context, cfg SwitchConfig) (*Switch, error) {
-	for _, name := range cfg.Ports {
-		if err := checkSocketPath(PortSocket(cfg.Dir, name)); err != nil {
-			return nil, err
-		}
+	if err := checkNotRunning(cfg.Dir); err != nil {
+		return nil, err
 	}
-	d, err := detach(ctx, cfg.Dir, cfg.args())
+	var ports []*os.File
+	defer func() {
+		for _, f := range ports {
+			f.Close()
+		}
+	}()
+	for _, name := range cfg.Ports {
+		f, err := listen(PortSocket(cfg.Dir, name))
+		if err != nil {
+			return nil, fmt.Errorf("network: %w", err)
+		}
+		ports = append(ports, f)
+	}
+	d, err := detach(ctx, cfg.Dir, cfg.args(), ports...)
 	if err != nil {
 		return nil, fmt.Errorf("network: %w", err)
+	}
+	// QEMU (seen in 7.2) takes the sockets over in threads of its own, and a
+	// frame for a port that is not taken over yet ends it, unless its link is
+	// down. A machine that connects sets it up.
+	for _, name := range cfg.Ports {
+		if err := d.SetLink(ctx, portID(name), false); err != nil {
+			d.Kill()
+			return nil, fmt.Errorf("network: %w", err)
+		}
 	}
 	return &Switch{d}, nil
 }
@@ -64,18 +84,6 @@ func AttachSwitch(dir string) (*Switch, error) {
 // PortSocket is the socket of a port of the switch in dir, for Config.Switch.
 func PortSocket(dir, port string) string { return filepath.Join(dir, port+".sock") }
 
-// SetPort cuts a port off (up is false), so that frames are lost in both
-// directions without the machine's card losing its carrier, or joins it again.
-// A machine that is started anew is joined again.
-func (s *Switch) SetPort(ctx context.Context, port string, up bool) error {
-	err := s.SetLink(ctx, portID(port), up)
-	var refused *CommandError
-	if errors.As(err, &refused) && refused.Class == "DeviceNotFound" {
-		return fmt.Errorf("the network has no port %q", port)
-	}
-	return err
-}
-
 func portID(port string) string { return "port-" + port }
 
 func (c SwitchConfig) args() []string {
@@ -91,9 +99,9 @@ func (c SwitchConfig) args() []string {
 		"-netdev", user,
 		"-netdev", "hubport,id=hub-user,hubid=0,netdev=user",
 	}
-	for _, name := range c.Ports {
+	for i, name := range c.Ports {
 		args = append(args,
-			"-netdev", fmt.Sprintf("stream,id=%s,server=on,addr.type=unix,addr.path=%s", portID(name), escape(PortSocket(c.Dir, name))),
+			"-netdev", fmt.Sprintf("stream,id=%s,server=on,addr.type=fd,addr.str=%d", portID(name), 4+i),
 			"-netdev", fmt.Sprintf("hubport,id=hub-%s,hubid=0,netdev=%s", name, portID(name)))
 	}
 	return args
