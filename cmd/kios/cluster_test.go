@@ -15,7 +15,7 @@ import (
 )
 
 func upDefaults() upOptions {
-	return upOptions{name: "a", workers: 2, memory: "1G", controlPlaneMemory: "2G", cpus: 2, kubernetes: "v1.37.2", firmware: "direct", given: func(string) bool { return false }}
+	return upOptions{name: "a", workers: 2, memory: "1G", controlPlaneMemory: "1536M", cpus: 2, kubernetes: "v1.37.2", firmware: "direct", given: func(string) bool { return false }}
 }
 
 func TestUpOptions(t *testing.T) {

@@ -65,7 +65,7 @@ Ctrl-C stops what was started. A second Ctrl-C cuts the power.`,
 	nameFlag(cmd, &o.name)
 	f.IntVar(&o.workers, "workers", 2, "how many workers")
 	f.StringVar(&o.memory, "memory", "1G", "the memory of each worker")
-	f.StringVar(&o.controlPlaneMemory, "control-plane-memory", "2G", "the memory of the node with the control plane")
+	f.StringVar(&o.controlPlaneMemory, "control-plane-memory", "1536M", "the memory of the node with the control plane")
 	f.IntVar(&o.cpus, "cpus", 2, "the processors of each node")
 	f.StringVar(&o.kubernetes, "kubernetes", "", "`version` of the control plane (default: the newest here)")
 	f.StringVar(&o.firmware, "firmware", "direct", "how to boot: direct, or uefi, as a real machine does, which takes longer")

@@ -45,7 +45,7 @@ func (a Accel) args(codeCache int64) []string {
 	if codeCache > 0 {
 		tcg += fmt.Sprintf(",tb-size=%d", codeCache>>20)
 	}
-	return []string{"-accel", tcg, "-cpu", "max"}
+	return []string{"-accel", tcg, "-cpu", "max,avx2=off"}
 }
 
 // probeBound is how long the probe's guest may take. Where KVM works it needs

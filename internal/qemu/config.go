@@ -193,22 +193,29 @@ func (c Config) networkArgs(ports map[int]int) []string {
 	if c.NoNetwork {
 		return nil
 	}
+	if c.Switch == "" {
+		return append([]string{"-netdev", c.userNetwork("net0", ports)}, c.card(0, c.MAC)...)
+	}
+	args := []string{"-netdev", "stream,id=net0,server=off,addr.type=unix,addr.path=" + escape(c.Switch)}
+	args = append(args, c.card(0, c.MAC)...)
+	args = append(args, "-netdev", c.userNetwork("net1", ports))
+	return append(args, c.card(1, UserMAC)...)
+}
+
+func (c Config) card(i int, mac string) []string {
 	model := c.Card
 	if model == "" {
 		model = "virtio-net-pci"
 	}
-	card := model + ",id=nic0,netdev=net0,romfile=" // no network boot
-	if c.MAC != "" {
-		card += ",mac=" + c.MAC
+	card := fmt.Sprintf("%s,id=nic%d,netdev=net%d,romfile=", model, i, i) // no network boot
+	if mac != "" {
+		card += ",mac=" + mac
 	}
-	return []string{"-netdev", c.network(ports), "-device", card}
+	return []string{"-device", card}
 }
 
-func (c Config) network(ports map[int]int) string {
-	if c.Switch != "" {
-		return "stream,id=net0,server=off,addr.type=unix,addr.path=" + escape(c.Switch)
-	}
-	net := "user,id=net0"
+func (c Config) userNetwork(id string, ports map[int]int) string {
+	net := "user,id=" + id
 	if c.Isolated {
 		net += ",restrict=on"
 	}

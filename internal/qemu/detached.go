@@ -31,6 +31,7 @@ type Detached struct {
 	Dir   string
 	Since time.Time // power-on
 
+	pid   int
 	pidfd int
 	done  chan struct{}
 }
@@ -48,8 +49,7 @@ type process struct {
 }
 
 // StartDetached boots a machine that runs until the guest or somebody with
-// access to its directory ends it. OnLine and Taps have no meaning for it, and
-// ports are forwarded by its Switch.
+// access to its directory ends it. OnLine and Taps have no meaning for it.
 func StartDetached(ctx context.Context, cfg Config) (*Detached, error) {
 	cfg = cfg.withDefaults()
 	if err := cfg.check(); err != nil {
@@ -70,14 +70,41 @@ func StartDetached(ctx context.Context, cfg Config) (*Detached, error) {
 			return nil, err
 		}
 	}
+	ports, err := choosePorts(cfg.Forward)
+	if err != nil {
+		return nil, err
+	}
 	log := filepath.Join(cfg.Dir, "console.log")
 	if err := markPowerOn(log); err != nil {
 		return nil, fmt.Errorf("make the machine's log: %w", err)
 	}
-	return detach(ctx, cfg.Dir, cfg.args([]string{
+	d, err := detach(ctx, cfg.Dir, cfg.args([]string{
 		"-chardev", "file,id=serial,append=on,path=" + escape(log), "-serial", "chardev:serial",
 		"-chardev", "socket,id=qmp,server=on,wait=off,fd=3", "-mon", "chardev=qmp,mode=control",
-	}, nil))
+	}, ports))
+	if err != nil {
+		return nil, err
+	}
+	d.setNice(cfg.Nice)
+	return d, nil
+}
+
+// setNice lowers the priority of all threads, and that of the session, which is
+// what counts between sessions where the host's kernel groups tasks by them
+// (sched(7), the autogroup feature). It is a wish: a host that refuses runs the
+// machine all the same.
+func (d *Detached) setNice(nice int) {
+	if nice == 0 {
+		return
+	}
+	proc := fmt.Sprintf("/proc/%d/", d.pid)
+	threads, _ := os.ReadDir(proc + "task")
+	for _, thread := range threads {
+		if id, err := strconv.Atoi(thread.Name()); err == nil {
+			_ = unix.Setpriority(unix.PRIO_PROCESS, id, nice)
+		}
+	}
+	_ = os.WriteFile(proc+"autogroup", []byte(strconv.Itoa(nice)), 0)
 }
 
 // markPowerOn writes a line between the boots, whose own clocks all begin at 0.
@@ -217,7 +244,7 @@ func (p process) attach(dir string) (*Detached, error) {
 		unix.Close(fd)
 		return nil, ErrNotRunning
 	}
-	d := &Detached{Dir: dir, Since: p.Since, pidfd: fd, done: make(chan struct{})}
+	d := &Detached{Dir: dir, Since: p.Since, pid: p.PID, pidfd: fd, done: make(chan struct{})}
 	go func() {
 		ended(fd, -1)
 		close(d.done)

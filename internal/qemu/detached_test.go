@@ -3,7 +3,6 @@ package qemu
 import (
 	"encoding/json"
 	"errors"
-	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -56,18 +55,14 @@ func TestSocketPath(t *testing.T) {
 
 func TestSwitchArgs(t *testing.T) {
 	got := SwitchConfig{
-		Dir:     "/d",
-		Subnet:  netip.MustParsePrefix("10.77.0.0/24"),
-		Ports:   []string{"a"},
-		Forward: []Forward{{Host: 16443, Guest: netip.MustParseAddrPort("10.77.0.10:6443")}},
+		Dir:   "/d",
+		Ports: []string{"a"},
 	}.args()
 	want := []string{
 		"-name", "kios-network",
 		"-nodefaults", "-no-user-config", "-display", "none",
 		"-machine", "none",
 		"-chardev", "socket,id=qmp,server=on,wait=off,fd=3", "-mon", "chardev=qmp,mode=control",
-		"-netdev", "user,id=user,ipv6=off,net=10.77.0.0/24,hostfwd=tcp:127.0.0.1:16443-10.77.0.10:6443",
-		"-netdev", "hubport,id=hub-user,hubid=0,netdev=user",
 		"-netdev", "stream,id=port-a,server=on,addr.type=fd,addr.str=4",
 		"-netdev", "hubport,id=hub-a,hubid=0,netdev=port-a",
 	}

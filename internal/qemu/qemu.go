@@ -52,8 +52,9 @@ type Config struct {
 	MAC       string // of the network card, or of the first tap's with NoNetwork; QEMU's default if empty
 	Forward   []Port
 
-	// Switch is the socket of a port (see PortSocket): the card is on that
-	// network then, instead of on one of its own.
+	// Switch is the socket of a port (see PortSocket): the first card is on
+	// that network then, and a second one, with the address UserMAC, is on a
+	// network of the machine's own.
 	Switch string
 
 	// Taps are open tap interfaces (/dev/net/tun), one network card for each
@@ -82,10 +83,18 @@ type Config struct {
 	// small host, if 0.
 	CodeCache int64
 
+	// Nice is how much of the host's processors a detached machine leaves to
+	// others: 0 to 19, as nice(1) has it.
+	Nice int
+
 	// Patience is how long Expect and Eventually wait on a machine with
 	// hardware virtualisation; see Machine.Scale. 20 s if 0.
 	Patience time.Duration
 }
+
+// UserMAC is the address of the second card of a machine on a switch. All have
+// the same: nobody else is on that network.
+const UserMAC = "52:54:00:4b:4d:01"
 
 // Disk is one drive of a machine.
 type Disk struct {

@@ -3,41 +3,31 @@ package qemu
 import (
 	"context"
 	"fmt"
-	"net/netip"
 	"os"
 	"path/filepath"
 )
 
 // SwitchConfig describes a network of machines of this host that takes no
-// root: a QEMU without a machine in it, whose ports are Unix sockets. A hub
-// joins them with QEMU's user-mode network, which is the way out, the DNS
-// server and what the host's forwarded ports lead through.
+// root: a QEMU without a machine in it, whose ports are Unix sockets that a hub
+// joins.
 //
 //	machine A -- A.sock --+
-//	                      +-- hub -- user-mode network -- host
+//	                      +-- hub
 //	machine B -- B.sock --+
 //
 // A hub copies each frame to all ports; the cards leave out what is not theirs.
-// Whoever may enter Dir may join the network.
+// QEMU's user-mode network is none of the ports: it takes every frame for its
+// own, whatever its address, and resets the connections of others. Whoever may
+// enter Dir may join the network.
 type SwitchConfig struct {
-	Dir     string       // as Config.Dir, with a socket NAME.sock for each port
-	Subnet  netip.Prefix // the user-mode network is at .2 (gateway) and .3 (DNS) of it
-	Ports   []string
-	Forward []Forward
-}
-
-// Forward leads from a TCP port of the host's loopback interface to one of a
-// machine on a switch.
-type Forward struct {
-	Host  int
-	Guest netip.AddrPort
+	Dir   string // as Config.Dir, with a socket NAME.sock for each port
+	Ports []string
 }
 
 // Switch is a running switch.
 type Switch struct{ *Detached }
 
-// StartSwitch starts a switch that runs until Kill. A forwarded port that is
-// taken is ErrPortTaken.
+// StartSwitch starts a switch that runs until Kill.
 func StartSwitch(ctx context.Context, cfg SwitchConfig) (*Switch, error) {
 	if err := checkNotRunning(cfg.Dir); err != nil {
 		return nil, err
@@ -87,17 +77,11 @@ func PortSocket(dir, port string) string { return filepath.Join(dir, port+".sock
 func portID(port string) string { return "port-" + port }
 
 func (c SwitchConfig) args() []string {
-	user := "user,id=user,ipv6=off,net=" + c.Subnet.Masked().String()
-	for _, f := range c.Forward {
-		user += fmt.Sprintf(",hostfwd=tcp:127.0.0.1:%d-%s", f.Host, f.Guest)
-	}
 	args := []string{
 		"-name", "kios-network",
 		"-nodefaults", "-no-user-config", "-display", "none",
 		"-machine", "none",
 		"-chardev", "socket,id=qmp,server=on,wait=off,fd=3", "-mon", "chardev=qmp,mode=control",
-		"-netdev", user,
-		"-netdev", "hubport,id=hub-user,hubid=0,netdev=user",
 	}
 	for i, name := range c.Ports {
 		args = append(args,

@@ -27,11 +27,20 @@ type Products struct {
 const (
 	diskSize = 16 << 30 // sparse
 
-	// overhead is what QEMU needs besides the guest's memory: what it has
-	// translated (see Config.CodeCache), and itself.
-	overhead  = codeCache + 96<<20
-	codeCache = 256 << 20
+	// overhead is what QEMU needs besides the guest's memory and what it has
+	// translated.
+	overhead = 96 << 20
 )
+
+// codeCache is room for what QEMU translates (see Config.CodeCache). A full one
+// is thrown away and all is translated anew: with 256 MiB a control plane did
+// that five times until its API server was ready.
+func (n Node) codeCache() int64 {
+	if n.controlPlane() {
+		return 1 << 30
+	}
+	return 512 << 20
+}
 
 // CheckMemory finds out whether the host can bear all machines, of which none
 // runs yet.
@@ -46,8 +55,18 @@ func (c *Cluster) CheckMemory() error {
 
 // need is what all machines of the cluster may take of the host's memory.
 func (c *Cluster) need() int64 {
-	workers := int64(len(c.Nodes) - 1)
-	return c.ControlPlaneMemory + workers*c.Memory + (workers+1)*overhead
+	var sum int64
+	for _, n := range c.Nodes {
+		sum += c.memory(n) + n.codeCache() + overhead
+	}
+	return sum
+}
+
+func (c *Cluster) memory(n Node) int64 {
+	if n.controlPlane() {
+		return c.ControlPlaneMemory
+	}
+	return c.Memory
 }
 
 // copyBoot keeps what the machines boot, so that a build meanwhile does not
@@ -110,33 +129,40 @@ func nodeFiles(n Node, keys *cluster.Cluster, p Products) (map[string]disk.File,
 	return files, images, nil
 }
 
-// network is the node's /etc/kios/network.yaml.
+// network is the node's /etc/kios/network.yaml. The addresses outside are those
+// of QEMU's user-mode network.
 func (n Node) network() []byte {
 	return fmt.Appendf(nil, `interfaces:
   cluster:
     mac: %s
     addresses: [%s]
-    routes: [{to: default, via: %s}]
-    dns: [%s]
     ra: false
-`, n.MAC, netip.PrefixFrom(n.Address, subnet.Bits()), gateway, dns)
+  outside:
+    mac: %s
+    addresses: [10.0.2.15/24]
+    routes: [{to: default, via: 10.0.2.2}]
+    dns: [10.0.2.3]
+    ra: false
+`, n.MAC, netip.PrefixFrom(n.Address, subnet.Bits()), qemu.UserMAC)
 }
 
 // machine describes a node's machine.
 func (c *Cluster) machine(n Node, accel qemu.Accel) (qemu.Config, error) {
 	dir := c.NodeDir(n.Name)
 	cfg := qemu.Config{
-		Memory:    c.Memory,
+		Memory:    c.memory(n),
 		CPUs:      c.CPUs,
 		MAC:       n.MAC,
 		Switch:    qemu.PortSocket(c.path("network"), n.Name),
 		Disks:     []qemu.Disk{{Path: filepath.Join(dir, "disk.img"), Format: "raw", Unsafe: true}}, // see docs/cluster.md
 		Dir:       dir,
 		Accel:     accel,
-		CodeCache: codeCache,
+		CodeCache: n.codeCache(),
 	}
 	if n.controlPlane() {
-		cfg.Memory = c.ControlPlaneMemory
+		cfg.Forward = []qemu.Port{{Host: c.Port, Guest: apiPort}}
+	} else {
+		cfg.Nice = 5 // on a busy host the workers wait, and not what they wait for
 	}
 	if c.Firmware != "direct" {
 		return cfg, nil

@@ -33,12 +33,8 @@ func (a *API) snapshot(ctx context.Context) (s snapshot, err error) {
 // missing says what keeps the cluster from being whole; nothing if it is. What
 // was reported before a machine's power-on, which since has, is of an earlier
 // boot and does not count.
-func (s snapshot) missing(since map[string]time.Time) (reasons []string) {
-	for _, name := range sortedNames(since) {
-		if why := s.node(name).notReady(since[name]); why != "" {
-			reasons = append(reasons, "node "+name+": "+why)
-		}
-	}
+func (s snapshot) missing(since map[string]time.Time) []string {
+	reasons := s.nodesMissing(since)
 	for _, w := range s.deployments {
 		if want := w.replicas(); w.Status.Observed < w.Metadata.Generation || w.Status.Ready < want {
 			reasons = append(reasons, fmt.Sprintf("deployment %s: %d of %d pods ready", w.Metadata, w.Status.Ready, want))
@@ -52,6 +48,16 @@ func (s snapshot) missing(since map[string]time.Time) (reasons []string) {
 	for _, p := range s.pods {
 		if why := p.notRunning(since[p.Spec.Node]); why != "" {
 			reasons = append(reasons, "pod "+p.Metadata.String()+": "+why)
+		}
+	}
+	return reasons
+}
+
+// nodesMissing says which of these nodes are not Ready, and why.
+func (s snapshot) nodesMissing(since map[string]time.Time) (reasons []string) {
+	for _, name := range sortedNames(since) {
+		if why := s.node(name).notReady(since[name]); why != "" {
+			reasons = append(reasons, "node "+name+": "+why)
 		}
 	}
 	return reasons

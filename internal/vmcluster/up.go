@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"net/netip"
 	"os"
 	"os/exec"
 	"strings"
@@ -42,6 +41,7 @@ type start struct {
 	api      *API
 
 	since    map[string]time.Time // when each machine was powered on
+	ready    map[string]bool      // nodes that were Ready when last seen
 	fail     context.CancelCauseFunc
 	watching sync.WaitGroup
 }
@@ -60,7 +60,7 @@ func (c *Cluster) Up(ctx context.Context, p Products, o Observer) error {
 	}
 	defer unlock()
 	ctx, cancel := context.WithCancelCause(ctx)
-	s := &start{Cluster: c, products: p, observer: o, since: map[string]time.Time{}, fail: cancel}
+	s := &start{Cluster: c, products: p, observer: o, since: map[string]time.Time{}, ready: map[string]bool{}, fail: cancel}
 	defer s.watching.Wait()
 	defer cancel(nil)
 	if err := s.prepare(ctx); err != nil {
@@ -91,7 +91,13 @@ func (s *start) prepare(ctx context.Context) (err error) {
 	if s.accel, err = qemu.Probe(ctx, s.products.Kernel); err != nil {
 		return err
 	}
-	return s.startSwitch(ctx)
+	if err := s.startSwitch(ctx); err != nil {
+		return err
+	}
+	if err := s.choosePort(); err != nil {
+		return err
+	}
+	return s.writeAccess()
 }
 
 // startSwitch starts the network unless it runs. Machines cannot join another
@@ -100,7 +106,7 @@ func (s *start) startSwitch(ctx context.Context) error {
 	network, err := s.Switch()
 	if err == nil {
 		network.Close()
-		return s.writeAccess()
+		return nil
 	}
 	if !errors.Is(err, qemu.ErrNotRunning) {
 		return err
@@ -108,42 +114,34 @@ func (s *start) startSwitch(ctx context.Context) error {
 	if running := s.Running(); len(running) > 0 {
 		return fmt.Errorf("the network of cluster %s has ended and %s still runs: stop that with kios cluster down, and try again (%s tells why)", s.Name, running[0], s.path("network/qemu.log"))
 	}
-	return s.newSwitch(ctx)
-}
-
-// newSwitch finds a port for the API server, and keeps it: people copy
-// kubeconfigs. Another program may have taken it since.
-func (s *start) newSwitch(ctx context.Context) error {
 	var ports []string
 	for _, n := range s.Nodes {
 		ports = append(ports, n.Name)
 	}
-	for _, port := range []int{s.Port, freePort()} {
-		if port == 0 {
-			continue
-		}
-		_, err := qemu.StartSwitch(ctx, qemu.SwitchConfig{
-			Dir:     s.path("network"),
-			Subnet:  subnet,
-			Ports:   ports,
-			Forward: []qemu.Forward{{Host: port, Guest: netip.AddrPortFrom(s.Nodes[0].Address, apiPort)}},
-		})
-		if errors.Is(err, qemu.ErrPortTaken) {
-			s.observer.Note("port %d of this host, where the API server was, is taken: it gets another one", port)
-			continue
-		}
-		if err != nil {
-			return err
-		}
-		s.Port = port
-		return s.writeAccess()
-	}
-	return fmt.Errorf("%w: no other one was found for the API server", qemu.ErrPortTaken)
+	_, err = qemu.StartSwitch(ctx, qemu.SwitchConfig{Dir: s.path("network"), Ports: ports})
+	return err
 }
 
-// freePort returns a port that nobody listens at, or 0.
-func freePort() int {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+// choosePort finds a port for the API server, and keeps it: people copy
+// kubeconfigs. Another program may have taken it since.
+func (s *start) choosePort() error {
+	if m, err := s.Machine(ControlPlane); err == nil {
+		m.Close()
+		return nil
+	}
+	if s.Port != 0 && freePort(s.Port) == 0 {
+		s.observer.Note("port %d of this host, where the API server was, is taken: it gets another one", s.Port)
+		s.Port = 0
+	}
+	if s.Port = freePort(s.Port); s.Port == 0 {
+		return fmt.Errorf("%w: no other one was found for the API server", qemu.ErrPortTaken)
+	}
+	return nil
+}
+
+// freePort returns a port, or any for 0, if nobody listens at it; otherwise 0.
+func freePort(port int) int {
+	l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
 	if err != nil {
 		return 0
 	}
@@ -165,7 +163,8 @@ func (s *start) writeAccess() error {
 
 // run boots the machines and waits until all is there. On an emulated machine
 // the control plane goes first: while others take the host's processors, its
-// API server may not come up within the minute that it allows itself.
+// API server may not come up within the minute that it allows itself, and the
+// first work of its controllers takes long enough.
 func (s *start) run(ctx context.Context) error {
 	defer s.api.Close()
 	now, later := s.Nodes, []Node(nil)
@@ -181,13 +180,18 @@ func (s *start) run(ctx context.Context) error {
 	if err := s.awaitAPI(ctx); err != nil {
 		return err
 	}
-	if err := s.powerOn(ctx, later); err != nil {
-		return err
-	}
 	if err := s.applyAddOns(ctx); err != nil {
 		return err
 	}
-	return s.awaitAll(ctx)
+	if len(later) > 0 {
+		if err := s.await(ctx, snapshot.nodesMissing); err != nil {
+			return err
+		}
+		if err := s.powerOn(ctx, later); err != nil {
+			return err
+		}
+	}
+	return s.await(ctx, snapshot.missing)
 }
 
 // powerOn boots machines, and watches them.
@@ -249,35 +253,39 @@ func (s *start) awaitAPI(ctx context.Context) error {
 	return err
 }
 
-// awaitAll waits for the nodes and the pods of the system.
-func (s *start) awaitAll(ctx context.Context) error {
-	ready := map[string]bool{}
+// await waits until nothing is missing on the machines that were powered on.
+func (s *start) await(ctx context.Context, missing func(snapshot, map[string]time.Time) []string) error {
 	return s.poll(ctx, func(ctx context.Context) []string {
 		now, err := s.api.snapshot(ctx)
 		if err != nil {
 			return []string{oneLine(err.Error())}
 		}
-		s.announce(now, ready)
-		return now.missing(s.since)
+		s.announce(now)
+		return missing(now, s.since)
 	})
 }
 
 // announce tells of nodes that have become ready.
-func (s *start) announce(now snapshot, ready map[string]bool) {
+func (s *start) announce(now snapshot) {
 	for _, n := range s.Nodes {
 		is := now.node(n.Name).notReady(s.since[n.Name]) == ""
-		if is && !ready[n.Name] {
+		if is && !s.ready[n.Name] {
 			s.observer.State(n.Name, "Ready")
 			s.observer.Note("node %s is Ready", n.Name)
 		}
-		ready[n.Name] = is
+		s.ready[n.Name] = is
 	}
 }
 
-// poll asks once a second until nothing is missing. What was missing last is
-// in its error.
+// poll asks until nothing is missing: once a second, and on an emulated machine
+// less often, because an answer is work there. What was missing last is in its
+// error.
 func (s *start) poll(ctx context.Context, ask func(context.Context) []string) error {
-	again := time.NewTicker(time.Second)
+	every := time.Second
+	if s.accel == qemu.TCG {
+		every = 3 * time.Second
+	}
+	again := time.NewTicker(every)
 	defer again.Stop()
 	missing := []string{"nothing is known of it yet"}
 	for {

@@ -35,10 +35,8 @@ import (
 
 // The network of a cluster. Each has one of its own, so that they can be alike.
 var (
-	subnet  = netip.MustParsePrefix("10.77.0.0/24")
-	gateway = netip.MustParseAddr("10.77.0.2") // of QEMU's user-mode network
-	dns     = netip.MustParseAddr("10.77.0.3")
-	first   = netip.MustParseAddr("10.77.0.10")
+	subnet = netip.MustParsePrefix("10.77.0.0/24")
+	first  = netip.MustParseAddr("10.77.0.10")
 )
 
 const (

@@ -11,6 +11,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"kios/internal/cluster"
+	"kios/internal/qemu"
 )
 
 func TestState(t *testing.T) {
@@ -153,11 +154,16 @@ func TestNetworkFile(t *testing.T) {
 	if err := yaml.UnmarshalStrict(newNode(1).network(), &got); err != nil {
 		t.Fatal(err)
 	}
-	want := map[string]any{"interfaces": map[string]any{"cluster": map[string]any{
-		"mac": "52:54:00:4b:4d:0b", "addresses": []any{"10.77.0.11/24"},
-		"routes": []any{map[string]any{"to": "default", "via": "10.77.0.2"}},
-		"dns":    []any{"10.77.0.3"}, "ra": false,
-	}}}
+	want := map[string]any{"interfaces": map[string]any{
+		"cluster": map[string]any{
+			"mac": "52:54:00:4b:4d:0b", "addresses": []any{"10.77.0.11/24"}, "ra": false,
+		},
+		"outside": map[string]any{
+			"mac": qemu.UserMAC, "addresses": []any{"10.0.2.15/24"},
+			"routes": []any{map[string]any{"to": "default", "via": "10.0.2.2"}},
+			"dns":    []any{"10.0.2.3"}, "ra": false,
+		},
+	}}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("network.yaml (-want +got):\n%s", diff)
 	}
@@ -165,7 +171,7 @@ func TestNetworkFile(t *testing.T) {
 
 func TestMemory(t *testing.T) {
 	t.Setenv("XDG_STATE_HOME", "/state")
-	c, err := New("a", State{Memory: 1 << 30, ControlPlaneMemory: 2 << 30}, 2)
+	c, err := New("a", State{Memory: 1 << 30, ControlPlaneMemory: 1536 << 20}, 2)
 	if err != nil {
 		t.Fatal(err)
 	}

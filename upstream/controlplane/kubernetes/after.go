@@ -20,9 +20,13 @@ import (
 // the longest part of a start. Waiting here costs nothing, and ends at once.
 const afterFlag = "--after="
 
-// afterPoll is the shortest time between two questions. A server that is slow to
-// answer, because it has just started, is left alone for longer.
-const afterPoll = 200 * time.Millisecond
+// Time between two questions: at first the shortest, and ever longer up to the
+// longest, because an answer is work for a server that has its start to do. One
+// that is slow to answer is left alone for longer still.
+const (
+	afterPollFirst = 100 * time.Millisecond
+	afterPollLast  = 2 * time.Second
+)
 
 // waitFirst takes the flag out of the arguments and waits for its URL. There is
 // no bound: who started this knows how long is too long.
@@ -44,13 +48,13 @@ func waitFirst() {
 	}
 	defer transport.CloseIdleConnections()
 	client := &http.Client{Timeout: time.Minute, Transport: transport}
-	for {
+	for pause := afterPollFirst; ; pause = min(pause*5/4, afterPollLast) {
 		asked := time.Now()
 		if answers(client, url) {
 			return
 		}
 		select {
-		case <-time.After(max(afterPoll, 2*time.Since(asked))):
+		case <-time.After(max(pause, 2*time.Since(asked))):
 		case <-stop:
 			os.Exit(0)
 		}
