@@ -191,7 +191,11 @@ func (s *start) run(ctx context.Context) error {
 			return err
 		}
 	}
-	return s.await(ctx, snapshot.missing)
+	if err := s.await(ctx, snapshot.missing); err != nil {
+		return err
+	}
+	// A node may not give itself a role, as kubectl get nodes shows it.
+	return s.kubectl(ctx, "label", "--overwrite", "node/"+ControlPlane, "node-role.kubernetes.io/control-plane=")
 }
 
 // powerOn boots machines, and watches them.
