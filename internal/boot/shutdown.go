@@ -8,6 +8,8 @@ import (
 	"syscall"
 	"time"
 
+	"kios/internal/cgroup"
+	"kios/internal/kubeletargs"
 	"kios/internal/systembus"
 )
 
@@ -22,6 +24,7 @@ type wish struct {
 const (
 	defaultGrace = 30 * time.Second // the kubelet's, until it has told its own: see kubelet.yaml
 	lockMargin   = 5 * time.Second  // on top of it, for the kubelet's own work
+	reportBound  = 5 * time.Second  // for the kubelet to report how pods ended
 	stepBound    = 20 * time.Second // for a step; daemonBound and killBound of supervise are within it
 	hurryBound   = time.Second      // for containers when somebody is in a hurry
 )
@@ -133,8 +136,41 @@ func (n *Node) announce(a systembus.Action) error {
 		return nil
 	}
 	n.bus.PrepareForShutdown(a)
-	n.awaitLocks(n.bus.Delays(), n.lockBound())
+	locks := n.bus.Delays()
+	if !n.awaitLocks(locks, n.lockBound()) {
+		return nil
+	}
+	kubelet := slices.ContainsFunc(locks, func(l *systembus.Lock) bool { return l.Who == "kubelet" })
+	if kubelet && !(kubeletargs.Files{Root: "/"}).Standalone() {
+		n.awaitReports(cgroupRoot, reportBound)
+	}
 	return nil
+}
+
+// awaitReports lets the kubelet tell the cluster how its pods ended. It lets go of
+// its lock earlier: when it has killed the last pod, or the last pod's time is up.
+// If it ended then, the cluster would wait for these pods for minutes before it
+// started others in their place.
+func (n *Node) awaitReports(cgroups string, bound time.Duration) {
+	start := time.Now()
+	late := time.After(bound)
+	look := time.NewTicker(20 * time.Millisecond) // cgroups tell nobody that they are removed
+	defer look.Stop()
+	for {
+		left := cgroup.Pods(cgroups)
+		if left == 0 {
+			n.Log.Notice("the kubelet was done with all pods after another %d ms", time.Since(start).Milliseconds())
+			return
+		}
+		select {
+		case <-look.C:
+		case <-n.hurry:
+			return
+		case <-late:
+			n.Log.Warn("the kubelet is not done with all pods within %v, %d are left: the cluster may not learn how they ended", bound, left)
+			return
+		}
+	}
 }
 
 // lockBound is for all locks together. The kubelet's own is what it was
@@ -144,8 +180,8 @@ func (n *Node) lockBound() time.Duration {
 }
 
 // awaitLocks waits until the locks are released, but no longer than the bound,
-// and names those that were not.
-func (n *Node) awaitLocks(locks []*systembus.Lock, bound time.Duration) {
+// and names those that were not. It tells whether all were.
+func (n *Node) awaitLocks(locks []*systembus.Lock, bound time.Duration) bool {
 	start := time.Now()
 	late := time.After(bound)
 	for _, l := range locks {
@@ -162,12 +198,13 @@ func (n *Node) awaitLocks(locks []*systembus.Lock, bound time.Duration) {
 		case <-l.Released():
 			n.Log.Notice("%s (process %d) let go after %d ms", l.Who, l.PID, l.Ended().Sub(start).Milliseconds())
 		case <-n.hurry:
-			return
+			return false
 		case <-late:
 			n.nameHolders(locks, bound)
-			return
+			return false
 		}
 	}
+	return true
 }
 
 // nameHolders tells who has kept the node waiting in vain.
@@ -204,7 +241,7 @@ func (n *Node) stopStep(s Step) {
 func (n *Node) patience(step string) time.Duration {
 	switch step {
 	case "announce":
-		return n.lockBound()
+		return n.lockBound() + reportBound
 	case "containers":
 		return n.options.StopAfter
 	case "mounts":

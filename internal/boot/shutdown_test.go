@@ -94,6 +94,24 @@ func TestHeldUp(t *testing.T) {
 	demand(t, log, "<4>kios: stubborn (process ", "did not let go within 10ms: the node stops without it")
 }
 
+// TestAwaitReports has a kubelet that is done with its pods in time, and one that
+// is not.
+func TestAwaitReports(t *testing.T) {
+	n, _ := node(t)
+	log := &safebuf.Buffer{}
+	n.Log = kmsg.New(log)
+	cgroups := t.TempDir()
+	pod := filepath.Join(cgroups, "kubepods/burstable/pod1")
+	if err := os.MkdirAll(pod, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	n.awaitReports(cgroups, 10*time.Millisecond)
+	demand(t, log, "<4>kios: the kubelet is not done with all pods within 10ms, 1 are left")
+	go os.Remove(pod)
+	n.awaitReports(cgroups, time.Minute)
+	demand(t, log, "the kubelet was done with all pods after another ")
+}
+
 func TestHurry(t *testing.T) {
 	n, log, c := busNode(t)
 	defer unix.Close(lock(t, c, "stubborn"))
@@ -143,7 +161,7 @@ func TestHangs(t *testing.T) {
 		t.Errorf("within = %v", err)
 	}
 	n, _ := node(t)
-	for step, want := range map[string]time.Duration{"announce": 35 * time.Second, "containers": 30 * time.Second, "kubelet": 0} {
+	for step, want := range map[string]time.Duration{"announce": 40 * time.Second, "containers": 30 * time.Second, "kubelet": 0} {
 		if got := n.patience(step); got != want {
 			t.Errorf("patience(%s) = %v, want %v", step, got, want)
 		}

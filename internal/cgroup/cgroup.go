@@ -88,6 +88,18 @@ func (g Group) reserve(root string) (warnings []error) {
 	return warnings
 }
 
+// Pods counts the pods that have a cgroup below root. The kubelet makes it first of
+// all, and removes it last: after the volumes, and after it has reported the end.
+func Pods(root string) int {
+	count := 0
+	// Pods of the class Guaranteed have no directory of their class.
+	for _, pattern := range []string{"kubepods/pod*", "kubepods/burstable/pod*", "kubepods/besteffort/pod*"} {
+		found, _ := filepath.Glob(filepath.Join(root, pattern)) // the pattern is good
+		count += len(found)
+	}
+	return count
+}
+
 func write(root, file, value string) error {
 	return os.WriteFile(filepath.Join(root, file), []byte(value), 0o644)
 }

@@ -56,3 +56,18 @@ func TestSetupWithoutControllers(t *testing.T) {
 		t.Errorf("Setup = %v", err)
 	}
 }
+
+func TestPods(t *testing.T) {
+	root := t.TempDir()
+	if got := Pods(root); got != 0 {
+		t.Errorf("without kubepods there are %d pods", got)
+	}
+	for _, dir := range []string{"kubepods/pod1/3f", "kubepods/burstable/pod2/a0", "kubepods/besteffort/pod3", "kubepods/besteffort/pod4", "kubelet"} {
+		if err := os.MkdirAll(filepath.Join(root, dir), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := Pods(root); got != 4 {
+		t.Errorf("there are %d pods, want 4", got)
+	}
+}

@@ -113,10 +113,10 @@ func testShutdown(u *user, n *node) {
 	}
 	ended := map[string]string{}
 	for pod, want := range map[string]string{"slow": "0", "quick-but-critical": "0", "beyond-its-grace": "137"} {
-		if phase := u.field("pod/"+pod, "{.status.phase} {.status.reason}"); phase != "Failed Terminated" && pod != "slow" && pod != "quick-but-critical" {
-			u.t.Errorf("pod %s is %s", pod, phase)
+		got := u.field("pod/"+pod, "{.status.phase} {.status.reason}: {.status.message}")
+		if want := "Failed Terminated: Pod was terminated in response to imminent node shutdown."; got != want {
+			u.t.Errorf("%s is %q, want %q: %s", pod, got, want, u.field("pod/"+pod, "{.status}"))
 		}
-		u.demand(u.field("pod/"+pod, "{.status.message}"), "Pod was terminated in response to imminent node shutdown")
 		state := "{.status.containerStatuses[0].state.terminated"
 		if got := u.field("pod/"+pod, state+".exitCode}"); got != want {
 			u.t.Errorf("%s ended with %q, want %s", pod, got, want)
