@@ -26,7 +26,11 @@ func newClusterStatusCommand() *cobra.Command {
 			if err != nil {
 				return withOthers(err)
 			}
-			return printStatus(cmd.Context(), c)
+			s, err := c.Status(cmd.Context())
+			if err != nil {
+				return err
+			}
+			return printStatus(c, s)
 		},
 	}
 	nameFlag(cmd, &name)
@@ -42,12 +46,8 @@ func withOthers(err error) error {
 	return fmt.Errorf("%w; there is %s", err, strings.Join(names, ", "))
 }
 
-func printStatus(ctx context.Context, c *vmcluster.Cluster) error {
-	s, err := c.Status(ctx)
-	if err != nil {
-		return err
-	}
-	_, err = io.WriteString(os.Stdout, statusText(c, s, time.Now()))
+func printStatus(c *vmcluster.Cluster, s vmcluster.Status) error {
+	_, err := io.WriteString(os.Stdout, statusText(c, s, time.Now()))
 	return err
 }
 

@@ -7,7 +7,6 @@ import (
 	"net"
 	"os"
 	"os/signal"
-	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -51,7 +50,8 @@ A cluster that was stopped with "kios cluster down" starts again with its disks
 and all that is in them. Memory, processors and the port may then be others, and
 workers may be added; what is not given stays as it was.
 
-Ctrl-C stops what was started. A second Ctrl-C cuts the power.`,
+Ctrl-C stops the cluster, unless a machine of it ran before. A second Ctrl-C cuts
+the power.`,
 		Example: `  kios cluster up
   kios cluster up --workers 1 --memory 768M
   kios cluster up --name old --kubernetes v1.35.4`,
@@ -76,7 +76,7 @@ Ctrl-C stops what was started. A second Ctrl-C cuts the power.`,
 
 func runClusterUp(ctx context.Context, o upOptions) error {
 	signals := make(chan os.Signal, 4)
-	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	signal.Notify(signals, interrupts()...)
 	defer signal.Stop(signals)
 
 	b, err := checkout("amd64")
@@ -89,8 +89,11 @@ func runClusterUp(ctx context.Context, o upOptions) error {
 	}
 	running := c.Running()
 	if len(running) == len(c.Nodes) {
-		fmt.Printf("cluster %s runs already\n\n", c.Name)
-		return printStatus(ctx, c)
+		s, err := c.Status(ctx)
+		if err != nil || s.Complete() {
+			fmt.Printf("cluster %s runs already\n\n", c.Name)
+			return errors.Join(err, printStatus(c, s))
+		}
 	}
 	if len(running) == 0 {
 		if err := c.CheckMemory(); err != nil {
@@ -100,7 +103,7 @@ func runClusterUp(ctx context.Context, o upOptions) error {
 	if err := o.checkPort(c); err != nil {
 		return err
 	}
-	products, err := clusterProducts(ctx, b, c.Kubernetes)
+	products, err := clusterProducts(ctx, b, c)
 	if err != nil {
 		return err
 	}
@@ -214,7 +217,7 @@ func (o upOptions) checkPort(c *vmcluster.Cluster) error {
 }
 
 // clusterProducts builds what is not there.
-func clusterProducts(ctx context.Context, b *build.Builder, version string) (p vmcluster.Products, err error) {
+func clusterProducts(ctx context.Context, b *build.Builder, c *vmcluster.Cluster) (p vmcluster.Products, err error) {
 	for _, name := range []string{"kios.efi", "vmlinuz", "initrd", "cmdline"} {
 		if missing(b.Out(name)) {
 			if err := b.Build(ctx); err != nil {
@@ -223,7 +226,14 @@ func clusterProducts(ctx context.Context, b *build.Builder, version string) (p v
 			break
 		}
 	}
-	c, err := b.Cluster(ctx, version)
+	version := c.Kubernetes
+	if c.HasDisks() && !b.HasControlPlane(version) {
+		// An older kios has made the cluster. All that is needed is a kubectl.
+		if version, err = b.NewestControlPlane(); err != nil {
+			return p, err
+		}
+	}
+	made, err := b.Cluster(ctx, version)
 	if err != nil {
 		return p, err
 	}
@@ -232,9 +242,9 @@ func clusterProducts(ctx context.Context, b *build.Builder, version string) (p v
 		Kernel:       b.Out("vmlinuz"),
 		Initrd:       b.Out("initrd"),
 		Cmdline:      b.Out("cmdline"),
-		Kubectl:      c.Bin["kubectl"],
-		ControlPlane: c.ControlPlane,
-		Worker:       c.Worker,
+		Kubectl:      made.Bin["kubectl"],
+		ControlPlane: made.ControlPlane,
+		Worker:       made.Worker,
 	}, nil
 }
 
@@ -253,8 +263,14 @@ func (o upOptions) up(ctx context.Context, c *vmcluster.Cluster, p vmcluster.Pro
 	case errors.Is(err, vmcluster.ErrNotReady):
 		v.end()
 		return fmt.Errorf("after %s, %w\nIt goes on running: see kios cluster status; kios cluster down stops it", o.timeout, err)
+	case errors.Is(err, vmcluster.ErrBusy):
+		v.end()
+		return err
 	case !all:
 		v.end()
+		if ctx.Err() != nil {
+			err = errors.New("interrupted")
+		}
 		return fmt.Errorf("%w\nWhat runs of cluster %s goes on: kios cluster down stops it", err, c.Name)
 	}
 	if ctx.Err() != nil {
@@ -290,7 +306,7 @@ cluster %s is up after %s: %d nodes, Kubernetes %s
   kubectl get pods -A
 
   kios cluster status%s
-  kios cluster logs%s worker-1
+  kios cluster logs%s %s
   kios cluster down%s
-`, c.Name, took.Round(time.Second), len(c.Nodes), c.Kubernetes, c.Kubeconfig(), p.Kubectl, name, name, name)
+`, c.Name, took.Round(time.Second), len(c.Nodes), c.Kubernetes, c.Kubeconfig(), p.Kubectl, name, name, c.Nodes[len(c.Nodes)-1].Name, name)
 }

@@ -15,12 +15,22 @@ import (
 func main() {
 	// What is built must not depend on who builds it.
 	syscall.Umask(0o022)
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
+	ctx, stop := signal.NotifyContext(context.Background(), interrupts()...)
 	defer stop()
 	if err := newRootCommand().ExecuteContext(ctx); err != nil {
 		fmt.Fprintln(os.Stderr, "kios:", err)
 		os.Exit(1)
 	}
+}
+
+// interrupts are the signals that end a command in order: what it has started
+// outlives neither it nor, unless nohup(1) says otherwise, its terminal.
+func interrupts() []os.Signal {
+	signals := []os.Signal{os.Interrupt, syscall.SIGTERM}
+	if !signal.Ignored(syscall.SIGHUP) {
+		signals = append(signals, syscall.SIGHUP)
+	}
+	return signals
 }
 
 func newRootCommand() *cobra.Command {

@@ -11,7 +11,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -108,7 +107,7 @@ func runNode(ctx context.Context, o runOptions) error {
 	// The signals are taken before the machine starts, so that none is lost
 	// between the end of the preparation, which ctx ends, and the watching.
 	signals := make(chan os.Signal, 4)
-	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	signal.Notify(signals, interrupts()...)
 	defer signal.Stop(signals)
 
 	err = r.run(ctx, signals)

@@ -1,12 +1,15 @@
 package build
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 
+	"kios/internal/cache"
 	"kios/internal/debimage"
 	"kios/internal/gobuild"
 	"kios/internal/oci"
@@ -51,6 +54,12 @@ func (b *Builder) NewestControlPlane() (string, error) {
 	return versions[0], nil
 }
 
+// HasControlPlane reports whether a version can be built.
+func (b *Builder) HasControlPlane(version string) bool {
+	versions, err := gobuild.ControlPlaneVersions(b.Root)
+	return err == nil && slices.Contains(versions, version)
+}
+
 // Cluster builds the control plane of a version of Kubernetes and the add-ons
 // of a cluster, and writes their images to _out/<arch>/cluster/VERSION.
 func (b *Builder) Cluster(ctx context.Context, version string) (*ClusterProducts, error) {
@@ -90,6 +99,11 @@ func (b *Builder) writeClusterImages(ctx context.Context, p *ClusterProducts, nf
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
+	unlock, err := cache.Lock(dir + ".lock") // every "kios cluster up" comes here
+	if err != nil {
+		return err
+	}
+	defer unlock()
 	var node, control []oci.LayoutImage
 	for _, i := range clusterImages {
 		image, err := b.clusterImage(ctx, i, p, nft)
@@ -116,13 +130,21 @@ func (b *Builder) writeClusterImages(ctx context.Context, p *ClusterProducts, nf
 	return nil
 }
 
-// replaceLayout writes a layout in place of the one that is there.
+// replaceLayout writes a layout in place of the one that is there, unless that is
+// the same: another process may make a disk with it.
 func replaceLayout(dir string, images []oci.LayoutImage) error {
 	tmp := dir + ".tmp"
-	if err := errors.Join(os.RemoveAll(tmp), oci.WriteLayout(tmp, images), os.RemoveAll(dir)); err != nil {
+	if err := errors.Join(os.RemoveAll(tmp), oci.WriteLayout(tmp, images)); err != nil {
 		return err
 	}
-	return os.Rename(tmp, dir)
+	index, err := os.ReadFile(filepath.Join(tmp, "index.json")) // has the digests of all
+	if err != nil {
+		return err
+	}
+	if old, err := os.ReadFile(filepath.Join(dir, "index.json")); err == nil && bytes.Equal(old, index) {
+		return os.RemoveAll(tmp)
+	}
+	return errors.Join(os.RemoveAll(dir), os.Rename(tmp, dir))
 }
 
 func (b *Builder) clusterImage(ctx context.Context, i clusterImage, p *ClusterProducts, nft layer) (oci.LayoutImage, error) {

@@ -24,7 +24,13 @@ func deps(t *testing.T, pkg string) map[string]bool {
 // neither may bring in what the other is made of.
 func TestNodeAndHostKeepApart(t *testing.T) {
 	hostOnly := []string{"kios/internal/build", "kios/internal/disk", "kios/internal/qemu", "kios/internal/uki", "kios/internal/kernel", "kios/internal/debimage", "github.com/spf13/cobra"}
-	nodeOnly := []string{"kios/internal/boot", "kios/internal/reap", "kios/internal/supervise", "kios/internal/mount", "kios/internal/network", "kios/internal/dhcp", "kios/internal/dhcp6", "kios/internal/ndisc", "kios/internal/chrony", "kios/internal/coldplug", "kios/internal/datadisk"}
+	nodeOnly := []string{
+		"kios/internal/boot", "kios/internal/bundle", "kios/internal/cgroup", "kios/internal/chrony",
+		"kios/internal/coldplug", "kios/internal/datadisk", "kios/internal/dbuswire", "kios/internal/dhcp",
+		"kios/internal/dhcp6", "kios/internal/mount", "kios/internal/ndisc", "kios/internal/network",
+		"kios/internal/reap", "kios/internal/supervise", "kios/internal/switchroot", "kios/internal/systembus",
+		"kios/internal/systemsock",
+	}
 	for _, c := range []struct {
 		pkg    string
 		banned []string

@@ -3,7 +3,7 @@ package cluster
 import (
 	"bytes"
 	"fmt"
-	"io/fs"
+	"slices"
 	"strings"
 	"time"
 )
@@ -22,10 +22,26 @@ type addOn struct {
 }
 
 // AddOns returns what a cluster has beside its control plane, as YAML for
-// "kubectl apply": the bootstrap token and who may do what with it, the roles of
-// the API server at kubelets and of kubelet-serving-approver, and the pods of
-// kube-proxy, flannel and CoreDNS. The token in it is good for a day from now.
+// "kubectl apply": that of Access, and the pods of kube-proxy, flannel and CoreDNS.
 func (c *Cluster) AddOns() ([]byte, error) {
+	pods, err := c.addOns("kube-proxy", "flannel", "coredns")
+	if err != nil {
+		return nil, err
+	}
+	access, err := c.Access()
+	return slices.Concat(access, []byte("---\n"), pods), err
+}
+
+// Access returns those add-ons that take no image: the bootstrap token and who may
+// do what with it, the roles of the API server at kubelets and of
+// kubelet-serving-approver. The token is good for a day from now.
+func (c *Cluster) Access() ([]byte, error) { return c.addOns("bootstrap", "approver") }
+
+// AddOnVersions tells the versions of the add-ons' images, but that of kube-proxy,
+// which is the control plane's.
+func AddOnVersions() string { return "coredns " + coreDNSVersion + ", flannel " + flannelVersion }
+
+func (c *Cluster) addOns(files ...string) ([]byte, error) {
 	id, secret, _ := strings.Cut(c.token, ".")
 	data := addOn{
 		PodCIDR: c.cfg.PodCIDR, ServiceCIDR: c.cfg.ServiceCIDR, ClusterDNS: c.dns.String(),
@@ -34,13 +50,9 @@ func (c *Cluster) AddOns() ([]byte, error) {
 		TokenID: id, TokenSecret: secret, Expiration: time.Now().Add(tokenLife).UTC().Format(time.RFC3339),
 		KubeletClient: kubeletClient,
 	}
-	names, err := fs.Glob(templates, "addons/*.yaml")
-	if err != nil {
-		return nil, err
-	}
 	var parts [][]byte
-	for _, name := range names {
-		text, err := render(name, data)
+	for _, file := range files {
+		text, err := render("addons/"+file+".yaml", data)
 		if err != nil {
 			return nil, fmt.Errorf("make the add-ons: %w", err)
 		}

@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"bytes"
+	"errors"
 	"io/fs"
 	"os"
 	"os/exec"
@@ -128,8 +129,9 @@ func TestOpenMends(t *testing.T) {
 		{"garbage for a kubeconfig", func(c *Cluster) error { return os.WriteFile(c.path("scheduler.conf"), []byte("\t"), 0o600) },
 			[]string{"scheduler.conf"}},
 		{"no token", func(c *Cluster) error { return os.Remove(c.path("token")) }, []string{"token"}},
-		{"no authority but its key", func(c *Cluster) error { return os.Remove(c.path("pki/front-proxy-ca.crt")) },
-			[]string{"pki/front-proxy-ca.crt", "pki/front-proxy-ca.key", "pki/front-proxy-client.crt", "pki/front-proxy-client.key"}},
+		{"no more than the first authority's key was written", func(c *Cluster) error {
+			return errors.Join(os.Remove(c.path("pki/front-proxy-ca.crt")), os.Remove(c.path("pki/sa.key")))
+		}, []string{"pki/front-proxy-ca.crt", "pki/front-proxy-ca.key", "pki/front-proxy-client.crt", "pki/front-proxy-client.key", "pki/sa.key", "pki/sa.pub"}},
 	} {
 		dir := t.TempDir()
 		c := open(t, dir, testConfig)
@@ -152,6 +154,7 @@ func TestOpenRefuses(t *testing.T) {
 		want   string
 	}{
 		{"no key", func(c *Cluster) error { return os.Remove(c.path("pki/ca.key")) }, "pki/ca.key: no such file or directory: put it back from your backup"},
+		{"no certificate", func(c *Cluster) error { return os.Remove(c.path("pki/ca.crt")) }, "pki/ca.crt: no such file or directory: put it back from your backup"},
 		{"an empty certificate", func(c *Cluster) error { return os.Truncate(c.path("pki/ca.crt"), 0) }, "pki/ca.crt"},
 		{"an expired one", func(c *Cluster) error {
 			ca, err := pki.NewCAFor("kubernetes", -time.Hour)

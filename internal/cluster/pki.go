@@ -159,7 +159,7 @@ func (c *Cluster) ensureLeaf(l leaf) error {
 
 func (c *Cluster) openCA(path, name string) (*pki.CA, error) {
 	pair, err := c.readPair(path)
-	if errors.Is(err, fs.ErrNotExist) && pair.Cert == nil {
+	if errors.Is(err, fs.ErrNotExist) && pair.Cert == nil && !c.complete() {
 		return c.makeCA(path, name)
 	}
 	if err != nil {
@@ -173,6 +173,13 @@ func (c *Cluster) openCA(path, name string) (*pki.CA, error) {
 		return nil, fmt.Errorf("%s expired on %s: make a new cluster in another directory", c.path(path+".crt"), end.Format(time.DateOnly))
 	}
 	return ca, nil
+}
+
+// complete reports whether all keys have been made once: this one is the last. What
+// is missing then was lost.
+func (c *Cluster) complete() bool {
+	_, err := os.Stat(c.path("pki/sa.key"))
+	return err == nil
 }
 
 func (c *Cluster) makeCA(path, name string) (*pki.CA, error) {

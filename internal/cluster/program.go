@@ -176,7 +176,7 @@ func (c *Cluster) controllerManager(at place) program {
 		{"secure-port", strconv.Itoa(managerPort)},
 		{"leader-elect", "false"}, // there is one; after a crash it need not wait for its own lease to end
 		{"profiling", "false"},
-		{"controllers", "*,bootstrapsigner,tokencleaner"},
+		{"controllers", "*,tokencleaner"},
 		{"use-service-account-credentials", "true"}, // each controller has its own role
 		{"service-account-private-key-file", at.file("pki/sa.key")},
 		{"root-ca-file", at.file("pki/ca.crt")},

@@ -84,9 +84,12 @@ func Probe(ctx context.Context, kernel string) (Accel, error) {
 	if said, err := os.ReadFile(verdict); err == nil {
 		return parseVerdict(said), nil
 	}
-	accel, reason := tryKVM(ctx, bin, kernel)
+	accel, reason, err := tryKVM(ctx, bin, kernel)
 	if ctx.Err() != nil {
 		return "", fmt.Errorf("probe KVM: %w", ctx.Err())
+	}
+	if err != nil {
+		return TCG, nil // QEMU did not start: memory may have been short
 	}
 	return accel, keepVerdict(verdict, accel, reason)
 }
@@ -140,7 +143,7 @@ func keepVerdict(file string, accel Accel, reason string) error {
 
 // tryKVM boots the kernel under KVM. QEMU ending well is not enough either: a
 // guest that crashes at its first instruction also resets the machine.
-func tryKVM(ctx context.Context, bin, kernel string) (Accel, string) {
+func tryKVM(ctx context.Context, bin, kernel string) (accel Accel, reason string, err error) {
 	ctx, cancel := context.WithTimeout(ctx, probeBound)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, bin, append([]string{
@@ -155,16 +158,16 @@ func tryKVM(ctx context.Context, bin, kernel string) (Accel, string) {
 	cmd.WaitDelay = time.Second
 	runtime.LockOSThread() // for Pdeathsig; see Machine.run
 	defer runtime.UnlockOSThread()
-	err := cmd.Run()
+	err = cmd.Run()
 	switch {
 	case ctx.Err() != nil:
-		return TCG, fmt.Sprintf("the guest hangs (no panic within %s)", probeBound)
+		return TCG, fmt.Sprintf("the guest hangs (no panic within %s)", probeBound), nil
 	case err != nil:
-		return TCG, fmt.Sprintf("%v: %s", err, lastLine(out.String()))
+		return TCG, "", fmt.Errorf("%w: %s", err, lastLine(out.String()))
 	case !strings.Contains(out.String(), "Kernel panic"):
-		return TCG, "the guest ends before its kernel prints a panic"
+		return TCG, "the guest ends before its kernel prints a panic", nil
 	}
-	return KVM, "the guest runs"
+	return KVM, "the guest runs", nil
 }
 
 func lastLine(text string) string {

@@ -18,6 +18,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"kios/internal/wholefile"
 )
 
 // Detached is a QEMU that outlives the process that started it. All that
@@ -204,11 +206,7 @@ func record(dir string, pid int) (*Detached, error) {
 	if err != nil {
 		return nil, err
 	}
-	file := filepath.Join(dir, "process.json")
-	if err := os.WriteFile(file+".new", data, 0o600); err != nil {
-		return nil, err
-	}
-	if err := os.Rename(file+".new", file); err != nil {
+	if err := wholefile.Write(filepath.Join(dir, "process.json"), data, 0o600); err != nil {
 		return nil, err
 	}
 	return p.attach(dir)
@@ -223,9 +221,10 @@ func Attach(dir string) (*Detached, error) {
 	if err != nil {
 		return nil, fmt.Errorf("find the machine of %s: %w", dir, err)
 	}
+	// A file that a power cut of the host has spoilt is of an earlier boot.
 	var p process
 	if err := json.Unmarshal(data, &p); err != nil {
-		return nil, fmt.Errorf("find the machine of %s: parse process.json: %w", dir, err)
+		return nil, ErrNotRunning
 	}
 	return p.attach(dir)
 }

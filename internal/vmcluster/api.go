@@ -213,4 +213,12 @@ type event struct {
 		Name      string `json:"name"`
 	} `json:"involvedObject"`
 	Last time.Time `json:"lastTimestamp"`
+	At   time.Time `json:"eventTime"` // of those who do not set the other
+}
+
+func (e event) time() time.Time {
+	if e.Last.IsZero() {
+		return e.At
+	}
+	return e.Last
 }

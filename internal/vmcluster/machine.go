@@ -69,6 +69,18 @@ func (c *Cluster) memory(n Node) int64 {
 	return c.Memory
 }
 
+func (c *Cluster) disk(n Node) string { return filepath.Join(c.NodeDir(n.Name), "disk.img") }
+
+// HasDisks reports whether all nodes have been made.
+func (c *Cluster) HasDisks() bool {
+	for _, n := range c.Nodes {
+		if _, err := os.Stat(c.disk(n)); err != nil {
+			return false
+		}
+	}
+	return true
+}
+
 // copyBoot keeps what the machines boot, so that a build meanwhile does not
 // change it under those that run.
 func (c *Cluster) copyBoot(p Products) error {
@@ -89,14 +101,15 @@ func (c *Cluster) copyBoot(p Products) error {
 
 // makeDisk makes a node's disk unless it is there.
 func (c *Cluster) makeDisk(ctx context.Context, n Node, keys *cluster.Cluster, p Products) error {
-	out := filepath.Join(c.NodeDir(n.Name), "disk.img")
+	out := c.disk(n)
 	if _, err := os.Stat(out); !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	if err := os.MkdirAll(c.NodeDir(n.Name), 0o700); err != nil {
+	// A start that was killed leaves half a disk.
+	if err := errors.Join(os.RemoveAll(c.NodeDir(n.Name)), os.MkdirAll(c.NodeDir(n.Name), 0o700)); err != nil {
 		return err
 	}
-	files, images, err := nodeFiles(n, keys, p)
+	files, images, err := nodeFiles(n, len(c.Nodes) == 1, keys, p)
 	if err != nil {
 		return err
 	}
@@ -109,18 +122,18 @@ func (c *Cluster) makeDisk(ctx context.Context, n Node, keys *cluster.Cluster, p
 	})
 }
 
-// nodeFiles are what makes a machine this node of the cluster.
-func nodeFiles(n Node, keys *cluster.Cluster, p Products) (map[string]disk.File, []string, error) {
+// nodeFiles are what makes a machine this node of the cluster. One that is alone
+// with the control plane runs all pods.
+func nodeFiles(n Node, alone bool, keys *cluster.Cluster, p Products) (map[string]disk.File, []string, error) {
 	make, images := keys.Worker, p.Worker
 	if n.controlPlane() {
 		make, images = keys.ControlPlane, p.ControlPlane
 	}
-	etc, err := make(cluster.Node{Name: n.Name, Address: n.Address.String()})
+	etc, err := make(cluster.Node{Name: n.Name, Address: n.Address.String(), Alone: alone})
 	if err != nil {
 		return nil, nil, fmt.Errorf("files of node %s: %w", n.Name, err)
 	}
 	files := map[string]disk.File{
-		"meta/etc/hostname":          {Mode: 0o644, Data: []byte(n.Name + "\n")},
 		"meta/etc/kios/network.yaml": {Mode: 0o644, Data: n.network()},
 	}
 	for _, f := range etc {
@@ -154,7 +167,7 @@ func (c *Cluster) machine(n Node, accel qemu.Accel) (qemu.Config, error) {
 		CPUs:      c.CPUs,
 		MAC:       n.MAC,
 		Switch:    qemu.PortSocket(c.path("network"), n.Name),
-		Disks:     []qemu.Disk{{Path: filepath.Join(dir, "disk.img"), Format: "raw", Unsafe: true}}, // see docs/cluster.md
+		Disks:     []qemu.Disk{{Path: c.disk(n), Format: "raw", Unsafe: true}}, // see docs/cluster.md
 		Dir:       dir,
 		Accel:     accel,
 		CodeCache: n.codeCache(),

@@ -135,7 +135,7 @@ func (a *API) warnings(ctx context.Context) []string {
 	if err != nil {
 		return nil
 	}
-	slices.SortFunc(events, func(a, b event) int { return a.Last.Compare(b.Last) })
+	slices.SortFunc(events, func(a, b event) int { return a.time().Compare(b.time()) })
 	var lines []string
 	for _, e := range events[max(0, len(events)-8):] {
 		lines = append(lines, oneLine(fmt.Sprintf("%s %s/%s: %s: %s", strings.ToLower(e.Object.Kind), e.Object.Namespace, e.Object.Name, e.Reason, e.Message)))

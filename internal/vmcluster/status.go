@@ -36,6 +36,11 @@ func (s Status) Stopped() bool {
 	return true
 }
 
+// Complete reports whether all that belongs to the cluster runs.
+func (s Status) Complete() bool {
+	return !s.Stopped() && s.Network == nil && s.API == nil && len(s.Missing) == 0
+}
+
 // Status looks at the machines, and asks the API server if they run.
 func (c *Cluster) Status(ctx context.Context) (s Status, err error) {
 	since := map[string]time.Time{}

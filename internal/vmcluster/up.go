@@ -59,6 +59,9 @@ func (c *Cluster) Up(ctx context.Context, p Products, o Observer) error {
 		return err
 	}
 	defer unlock()
+	if err := c.checkUnchanged(); err != nil {
+		return err
+	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	s := &start{Cluster: c, products: p, observer: o, since: map[string]time.Time{}, ready: map[string]bool{}, fail: cancel}
 	defer s.watching.Wait()
@@ -69,15 +72,20 @@ func (c *Cluster) Up(ctx context.Context, p Products, o Observer) error {
 	return s.cause(ctx, s.run(ctx))
 }
 
-// cause prefers what ended the start (a machine died) to what was going on then.
+// cause prefers what ended the start (a machine died, the time is up) to what was
+// going on then.
 func (s *start) cause(ctx context.Context, err error) error {
 	if err == nil || ctx.Err() == nil {
 		return err
 	}
-	if cause := context.Cause(ctx); !errors.Is(cause, context.DeadlineExceeded) && !errors.Is(cause, context.Canceled) {
+	switch cause := context.Cause(ctx); {
+	case errors.Is(cause, context.Canceled) || errors.Is(err, ErrNotReady):
+		return err
+	case errors.Is(cause, context.DeadlineExceeded):
+		return fmt.Errorf("%w: %w", ErrNotReady, err)
+	default:
 		return cause
 	}
-	return err
 }
 
 // prepare makes what the machines share.
@@ -91,6 +99,9 @@ func (s *start) prepare(ctx context.Context) (err error) {
 	if s.accel, err = qemu.Probe(ctx, s.products.Kernel); err != nil {
 		return err
 	}
+	if s.accel == qemu.TCG {
+		s.observer.Note("there is no usable KVM here: QEMU emulates the machines, some ten times slower")
+	}
 	if err := s.startSwitch(ctx); err != nil {
 		return err
 	}
@@ -100,9 +111,16 @@ func (s *start) prepare(ctx context.Context) (err error) {
 	return s.writeAccess()
 }
 
-// startSwitch starts the network unless it runs. Machines cannot join another
-// one than that which they were started with.
+// startSwitch starts the network, unless it runs and has machines. These cannot
+// join another one than that which they were started with; without any, it may
+// be one for fewer nodes.
 func (s *start) startSwitch(ctx context.Context) error {
+	running := s.Running()
+	if len(running) == 0 {
+		if err := s.stopSwitch(); err != nil {
+			return err
+		}
+	}
 	network, err := s.Switch()
 	if err == nil {
 		network.Close()
@@ -111,7 +129,7 @@ func (s *start) startSwitch(ctx context.Context) error {
 	if !errors.Is(err, qemu.ErrNotRunning) {
 		return err
 	}
-	if running := s.Running(); len(running) > 0 {
+	if len(running) > 0 {
 		return fmt.Errorf("the network of cluster %s has ended and %s still runs: stop that with kios cluster down, and try again (%s tells why)", s.Name, running[0], s.path("network/qemu.log"))
 	}
 	var ports []string
@@ -271,13 +289,13 @@ func (s *start) await(ctx context.Context, missing func(snapshot, map[string]tim
 
 // announce tells of nodes that have become ready.
 func (s *start) announce(now snapshot) {
-	for _, n := range s.Nodes {
-		is := now.node(n.Name).notReady(s.since[n.Name]) == ""
-		if is && !s.ready[n.Name] {
-			s.observer.State(n.Name, "Ready")
-			s.observer.Note("node %s is Ready", n.Name)
+	for name, since := range s.since {
+		is := now.node(name).notReady(since) == ""
+		if is && !s.ready[name] {
+			s.observer.State(name, "Ready")
+			s.observer.Note("node %s is Ready", name)
 		}
-		s.ready[n.Name] = is
+		s.ready[name] = is
 	}
 }
 
@@ -327,9 +345,14 @@ func (s *start) late(ctx context.Context, missing []string) error {
 }
 
 // applyAddOns puts the add-ons in place at every start: the bootstrap token in
-// them lives for a day only, and newer add-ons come with a newer kios.
+// them lives for a day only. A newer kios has newer ones; of those the nodes'
+// disks have no images.
 func (s *start) applyAddOns(ctx context.Context) error {
 	manifest, err := s.keys.AddOns()
+	if newer := cluster.AddOnVersions(); newer != s.AddOns {
+		s.observer.Note("the add-ons stay %s: a new cluster would have %s", s.AddOns, newer)
+		manifest, err = s.keys.Access()
+	}
 	if err != nil {
 		return err
 	}

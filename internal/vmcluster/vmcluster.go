@@ -18,6 +18,7 @@
 package vmcluster
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -31,6 +32,7 @@ import (
 
 	"kios/internal/cluster"
 	"kios/internal/qemu"
+	"kios/internal/wholefile"
 )
 
 // The network of a cluster. Each has one of its own, so that they can be alike.
@@ -54,6 +56,7 @@ type State struct {
 	ControlPlaneMemory int64  `json:"controlPlaneMemory"`
 	CPUs               int    `json:"cpus"`
 	Port               int    `json:"port"` // of the API server, on this host's loopback interface
+	AddOns             string `json:"addOns"` // versions of what the nodes' disks have images of
 	Nodes              []Node `json:"nodes"`
 }
 
@@ -86,10 +89,16 @@ type Cluster struct {
 	Name string
 	Dir  string
 	State
+	found []byte // cluster.json as it was when the cluster was opened
 }
 
-// ErrNone says that there is no cluster of a name.
-var ErrNone = errors.New("there is no such cluster")
+var (
+	// ErrNone says that there is no cluster of a name.
+	ErrNone = errors.New("there is no such cluster")
+	// ErrBusy says that another process starts or stops the cluster, or has done
+	// so since this one looked.
+	ErrBusy = errors.New("another kios starts or stops it: try again when that has ended")
+)
 
 var nameForm = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]{0,30}[a-z0-9])?$`)
 
@@ -121,6 +130,26 @@ func Open(name string) (*Cluster, error) {
 	if err := json.Unmarshal(data, &c.State); err != nil {
 		return nil, fmt.Errorf("read %s: %w (kios cluster down --purge removes the cluster)", c.path("cluster.json"), err)
 	}
+	c.found = data
+	return c, nil
+}
+
+// Remains returns what is left of a cluster that cannot be opened, or ErrNone: its
+// directory, with the machines that are in there, to be stopped and removed.
+func Remains(name string) (*Cluster, error) {
+	c, err := locate(name)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := os.Stat(c.Dir); err != nil {
+		return nil, fmt.Errorf("cluster %s: %w", name, ErrNone)
+	}
+	c.Nodes = []Node{newNode(0)}
+	for i := 1; i <= MaxWorkers; i++ {
+		if _, err := os.Stat(c.NodeDir(newNode(i).Name)); err == nil {
+			c.Nodes = append(c.Nodes, newNode(i))
+		}
+	}
 	return c, nil
 }
 
@@ -142,6 +171,7 @@ func New(name string, s State, workers int) (*Cluster, error) {
 		return nil, err
 	}
 	c.State = s
+	c.AddOns = cluster.AddOnVersions()
 	return c, c.AddWorkers(workers)
 }
 
@@ -221,11 +251,10 @@ func (c *Cluster) keys() (*cluster.Cluster, error) {
 		Name:       c.Name,
 		Kubernetes: c.Kubernetes,
 		Endpoint:   netip.AddrPortFrom(c.Nodes[0].Address, apiPort).String(),
-		Names:      []string{"127.0.0.1"},
 	})
 }
 
-// save writes the state, whole or not at all.
+// save writes the state.
 func (c *Cluster) save() error {
 	data, err := json.MarshalIndent(c.State, "", "  ")
 	if err != nil {
@@ -234,13 +263,8 @@ func (c *Cluster) save() error {
 	return writeFile(c.path("cluster.json"), append(data, '\n'))
 }
 
-// writeFile writes a file whole or not at all, for its owner.
-func writeFile(path string, data []byte) error {
-	if err := os.WriteFile(path+".new", data, 0o600); err != nil {
-		return err
-	}
-	return os.Rename(path+".new", path)
-}
+// writeFile writes a file for its owner.
+func writeFile(path string, data []byte) error { return wholefile.Write(path, data, 0o600) }
 
 // makeDirs makes the directories, of which the first keeps others out.
 func (c *Cluster) makeDirs() error {
@@ -261,9 +285,22 @@ func (c *Cluster) lock() (unlock func(), err error) {
 	}
 	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
 		f.Close()
-		return nil, fmt.Errorf("cluster %s is being started or stopped by another kios: wait for that", c.Name)
+		return nil, fmt.Errorf("cluster %s: %w", c.Name, ErrBusy)
 	}
 	return func() { f.Close() }, nil
+}
+
+// checkUnchanged is called with the lock. Another process may have made or
+// changed the cluster since this one opened it.
+func (c *Cluster) checkUnchanged() error {
+	data, err := os.ReadFile(c.path("cluster.json"))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if !bytes.Equal(data, c.found) {
+		return fmt.Errorf("cluster %s: %w", c.Name, ErrBusy)
+	}
+	return nil
 }
 
 // Names lists the clusters of this user.

@@ -30,7 +30,11 @@ func TestState(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff(c, again, cmp.Comparer(func(a, b Node) bool { return a == b })); diff != "" {
+	if again.found == nil {
+		t.Error("it is not known what cluster.json was")
+	}
+	c.found = again.found
+	if diff := cmp.Diff(c, again, cmp.AllowUnexported(Cluster{}), cmp.Comparer(func(a, b Node) bool { return a == b })); diff != "" {
 		t.Errorf("kept (-want +got):\n%s", diff)
 	}
 	if got, want := again.nodeNames(), "control-plane, worker-1, worker-2"; got != want {
@@ -95,6 +99,67 @@ func TestNames(t *testing.T) {
 	}
 }
 
+// TestChanged has a process that opened the cluster before another changed it, and
+// one that found none before another made it.
+func TestChanged(t *testing.T) {
+	t.Setenv("XDG_STATE_HOME", t.TempDir())
+	late, err := New("a", State{}, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	first, err := New("a", State{}, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(first.makeDirs(), first.checkUnchanged(), first.save()); err != nil {
+		t.Fatal(err)
+	}
+	second, err := Open("a")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := second.checkUnchanged(); err != nil {
+		t.Error(err)
+	}
+	first.Port = 1
+	if err := first.save(); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []*Cluster{late, second} {
+		if err := c.checkUnchanged(); !errors.Is(err, ErrBusy) {
+			t.Errorf("checkUnchanged = %v, want %v", err, ErrBusy)
+		}
+	}
+}
+
+// TestRemains purges a cluster that cannot be opened any more.
+func TestRemains(t *testing.T) {
+	t.Setenv("XDG_STATE_HOME", t.TempDir())
+	if _, err := Remains("a"); !errors.Is(err, ErrNone) {
+		t.Fatalf("Remains = %v, want %v", err, ErrNone)
+	}
+	c, err := New("a", State{}, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(c.makeDirs(), os.MkdirAll(c.NodeDir("worker-1"), 0o700), os.WriteFile(c.path("cluster.json"), nil, 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Open("a"); err == nil || errors.Is(err, ErrNone) {
+		t.Errorf("Open = %v, want that the file is spoilt", err)
+	}
+	left, err := Remains("a")
+	if err != nil || left.nodeNames() != "control-plane, worker-1" {
+		t.Fatalf("Remains = %+v, %v", left, err)
+	}
+	if err := left.Purge(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(c.Dir); err == nil {
+		t.Errorf("there is still %s", c.Dir)
+	}
+}
+
 func TestLock(t *testing.T) {
 	c := &Cluster{Name: "a", Dir: t.TempDir()}
 	unlock, err := c.lock()
@@ -130,7 +195,7 @@ func TestNodeFiles(t *testing.T) {
 		{c.Nodes[0], "meta/etc/kubernetes/manifests/etcd.yaml", "meta/etc/kubernetes/bootstrap-kubelet.conf", "etcd.tar"},
 		{c.Nodes[1], "meta/etc/kubernetes/bootstrap-kubelet.conf", "meta/etc/kubernetes/pki/ca.key", "coredns.tar"},
 	} {
-		files, images, err := nodeFiles(tt.node, keys, p)
+		files, images, err := nodeFiles(tt.node, false, keys, p)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -32,6 +32,7 @@ var shared = []struct {
 	{"UserNamespace", testUserNamespace},
 	{"SeccompLocalhost", testSeccompLocalhost},
 	{"MirrorPod", testMirrorPod},
+	{"SystemBus", testSystemBus},
 }
 
 // Files of both workers, for tests that need them.
@@ -46,14 +47,19 @@ var workerFiles = map[string]string{
 func TestCluster(t *testing.T) {
 	l := newLab(t, cluster.Config{})
 	var workers []*node
-	for _, name := range []string{"worker-1", "worker-2"} {
-		workers = append(workers, l.boot(setup{name: name, images: l.products.Worker, etc: workerFiles, memory: 1536}))
+	for _, s := range []setup{
+		{name: "worker-1", images: l.products.ControlPlane}, // for testApproverPod
+		{name: "worker-2", images: l.products.Worker},
+	} {
+		s.etc, s.memory = workerFiles, 1536
+		workers = append(workers, l.boot(s))
 	}
 	l.addOns()
 	waitForAddOns(l.admin(t), workers)
 	if !t.Run("Users", func(t *testing.T) { runShared(t, l) }) {
 		return
 	}
+	t.Run("ApproverPod", func(t *testing.T) { testApproverPod(l.user(t), workers[0]) })
 	t.Run("Drain", func(t *testing.T) { testDrain(l.user(t), workers[0]) })
 	// Graces are of real time: nothing else may keep the machine busy.
 	t.Run("Shutdown", func(t *testing.T) { testShutdown(l.user(t), workers[0]) })
@@ -62,9 +68,11 @@ func TestCluster(t *testing.T) {
 			t.Parallel()
 			testCutOff(l.user(t), workers[1])
 		})
-		t.Run("Reset", func(t *testing.T) {
+		t.Run("RebootAndReset", func(t *testing.T) {
 			t.Parallel()
-			testReset(l.user(t), workers[0])
+			u := l.user(t)
+			testReboot(u, workers[0])
+			testReset(u, workers[0])
 		})
 	})
 	for _, n := range workers {

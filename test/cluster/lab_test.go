@@ -125,28 +125,18 @@ func (l *lab) curl(args ...string) (string, error) {
 
 // addOns applies what the cluster runs on its nodes: the network of pods,
 // services and their names.
-func (l *lab) addOns() { l.applyAddOns(func(string) bool { return true }) }
+func (l *lab) addOns() { l.applyAddOns(l.cluster.AddOns) }
 
 // letJoin applies only what lets nodes join.
-func (l *lab) letJoin() {
-	l.applyAddOns(func(manifest string) bool {
-		return !strings.Contains(manifest, "\nkind: DaemonSet\n") && !strings.Contains(manifest, "\nkind: Deployment\n")
-	})
-}
+func (l *lab) letJoin() { l.applyAddOns(l.cluster.Access) }
 
-func (l *lab) applyAddOns(want func(manifest string) bool) {
+func (l *lab) applyAddOns(make func() ([]byte, error)) {
 	l.t.Helper()
-	text, err := l.cluster.AddOns()
+	manifest, err := make()
 	if err != nil {
 		l.t.Fatal(err)
 	}
-	var manifests []string
-	for _, manifest := range strings.Split(string(text), "\n---\n") {
-		if want("\n" + manifest) {
-			manifests = append(manifests, manifest)
-		}
-	}
-	l.admin(l.t).apply(strings.Join(manifests, "\n---\n"))
+	l.admin(l.t).apply(string(manifest))
 }
 
 func writeFile(t *testing.T, path, text string) {

@@ -158,6 +158,19 @@ func rebooted(u *user, n *node, bootID string) {
 	u.waitFor("node/"+n.name, "condition=Ready")
 }
 
+// testReboot has a pod ask for a reboot, as reboot agents do.
+func testReboot(u *user, n *node) {
+	u.apply(busPod("agent", n.name, ""))
+	u.ready("agent")
+	bootID := u.field("node/"+n.name, "{.status.nodeInfo.bootID}")
+	n.Mark()
+	_, _ = u.try("exec", "agent", "--", "/busclient", "reboot") // the pod may be gone before it answers
+	n.expect(u.t, `stopping, as process \d+ \(busclient\) of user 0 asks`)
+	n.expect(u.t, `the kubelet was done with all pods after another \d+ ms`)
+	n.expect(u.t, `stopped in \d+ ms, restarting`)
+	rebooted(u, n, bootID)
+}
+
 // testReset presses the reset button: nobody is told anything. The pods are
 // started again, the same ones.
 func testReset(u *user, n *node) {

@@ -282,6 +282,36 @@ func testUserNamespace(u *user) {
 	u.demand(u.exec("mapped", "list", "/disk"), "note -rw-r--r-- 0 0\n")
 }
 
+// busPod can reach its node's bus.
+func busPod(name, node, more string) string {
+	return pod(name, node, more+`
+  containers:
+  - name: main
+    image: kios.local/busclient:1
+    args: [sleep]
+    volumeMounts: [{name: bus, mountPath: /run/dbus}]
+  volumes: [{name: bus, hostPath: {path: /run/dbus, type: Directory}}]
+`)
+}
+
+// testSystemBus asks what a node of a cluster refuses: another name for it, and
+// anything at all for a pod whose root is not the node's.
+func testSystemBus(u *user) {
+	u.apply(busPod("agent", "worker-1", ""))
+	u.apply(busPod("mapped-agent", "worker-1", "\n  hostUsers: false"))
+	u.ready("agent", "mapped-agent")
+	ask := func(pod string, args ...string) string {
+		return u.kubectl(append([]string{"exec", pod, "--", "/busclient"}, args...)...)
+	}
+	if got := strings.TrimSpace(ask("agent", "locks")); got != "shutdown kubelet delay" {
+		u.t.Errorf("locks are held by %q, want the kubelet's", got)
+	}
+	u.demand(ask("agent", "try", "rename", "other"), "the node is known to its cluster as worker-1")
+	for _, args := range [][]string{{"reboot"}, {"rename", "other"}, {"restart", "kubelet.service"}} {
+		u.demand(ask("mapped-agent", append([]string{"try"}, args...)...), "org.freedesktop.DBus.Error.AccessDenied")
+	}
+}
+
 // noMkdirProfile is in /etc/seccomp of the nodes.
 const noMkdirProfile = `{
   "defaultAction": "SCMP_ACT_ALLOW",

@@ -83,11 +83,13 @@ func builder(t *testing.T) *build.Builder {
 const (
 	workloadImage = "kios.local/workload:1"
 	probeImage    = "kios.local/probe:1"
+	busImage      = "kios.local/busclient:1"
 )
 
 var (
 	workloadArchive = sync.OnceValues(func() (string, error) { return makeImage("workload", workloadImage, "tar", "test") })
 	probeArchive    = sync.OnceValues(func() (string, error) { return makeImage("probe", probeImage) })
+	busArchive      = sync.OnceValues(func() (string, error) { return makeImage("busclient", busImage) })
 )
 
 // makeImage compiles a guest program and writes an archive of the image with
@@ -113,7 +115,7 @@ func makeImage(program, name string, links ...string) (string, error) {
 func testImages(t *testing.T) []string {
 	t.Helper()
 	var all []string
-	for _, archive := range []func() (string, error){workloadArchive, probeArchive} {
+	for _, archive := range []func() (string, error){workloadArchive, probeArchive, busArchive} {
 		path, err := archive()
 		if err != nil {
 			t.Fatal(err)

@@ -122,6 +122,18 @@ func (n *node) pidOf(unit string) (pid, restarts int) {
 	return pid, restarts
 }
 
+// kubeletLocks waits until the kubelet has its lock, and nobody else one.
+func (n *node) kubeletLocks() {
+	n.t.Helper()
+	n.eventually("the kubelet's lock", func(context.Context) error {
+		text, err := n.client("agent", "locks")
+		if err == nil && text != "shutdown kubelet delay" {
+			err = fmt.Errorf("locks are held by %q", text)
+		}
+		return err
+	})
+}
+
 // TestSystemBus uses the bus from pods, and in the end has the node reboot.
 func TestSystemBus(t *testing.T) {
 	n := prepare(t, setup{images: []string{busImage(t)}, pods: map[string]string{
@@ -171,13 +183,7 @@ func TestSystemBus(t *testing.T) {
 			t.Error("the byte 0x04 was lost")
 		}
 	})
-	n.eventually("the kubelet's lock", func(context.Context) error {
-		text, err := n.client("agent", "locks")
-		if err == nil && text != "shutdown kubelet delay" {
-			err = fmt.Errorf("locks are held by %q", text)
-		}
-		return err
-	})
+	n.kubeletLocks()
 	after := n.running("steady").Containers[0]
 	if after.Restarts != before.Restarts || !after.Running.StartedAt.Equal(before.Running.StartedAt) {
 		t.Errorf("the container was restarted: %+v, was %+v", after, before)
@@ -264,5 +270,30 @@ func TestGoOn(t *testing.T) {
 	n.expect(`stopping, as a client of /run/system.sock asks`)
 	n.ends(qemu.PoweredOff)
 	n.order(`waiting for nobody any more, as a client of /run/system.sock asks`, `powering off`)
+	n.demandCleanDisk()
+}
+
+// TestRenameAndHalt has a pod name the node, and plan that it halts.
+func TestRenameAndHalt(t *testing.T) {
+	n := boot(t, setup{images: []string{busImage(t)}, pods: map[string]string{"agent": busPod("agent", 0, "", "sleep")}})
+	n.running("agent")
+	if got := n.talk("can"); got != "yes yes yes" {
+		t.Errorf("the node can power off, reboot and halt: %q, want yes thrice", got)
+	}
+	if text, _ := n.client("agent", "try", "rename", "-no-name-"); !strings.Contains(text, "org.freedesktop.DBus.Error.") {
+		t.Errorf("rename to -no-name-: %q, want an error", text)
+	}
+	n.Mark()
+	_, _ = n.client("agent", "rename", "another") // the kubelet carries the answer, and starts again
+	n.expect(`/etc/hostname names this node "another" now, as process \d+ \(busclient\) of user 0 asks; the kubelet starts again`)
+	n.name = "another" // static pods have it in theirs
+	n.running("agent")
+	n.kubeletLocks()
+	n.Mark()
+	n.talk("plan", "halt", "3s")
+	n.expect(`stopping, as .* asks`)
+	n.expect(`stopped in \d+ ms, halting`)
+	n.expect(`reboot: System halted`)
+	n.Kill() // it would stay halted for ever
 	n.demandCleanDisk()
 }

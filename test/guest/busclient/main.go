@@ -8,6 +8,9 @@
 //	busclient locks         print who holds locks: WHAT WHO MODE, a line each
 //	busclient reboot        Reboot of login1
 //	busclient poweroff      PowerOff of login1
+//	busclient halt          Halt of login1
+//	busclient plan TYPE D   ScheduleShutdown of login1, after the duration D
+//	busclient can           print what CanPowerOff, CanReboot and CanHalt answer
 //	busclient restart UNIT  restart a unit, and print how the job ended
 //	busclient state UNIT    print ActiveState, SubState, MainPID and NRestarts
 //	busclient rename NAME   SetStaticHostname of hostname1
@@ -67,8 +70,12 @@ func run(args []string) error {
 		return hold(args[0])
 	case command == "locks":
 		return locks()
-	case command == "reboot", command == "poweroff":
+	case command == "reboot", command == "poweroff", command == "halt":
 		return stop(command)
+	case command == "plan" && len(args) == 2:
+		return plan(args[0], args[1])
+	case command == "can":
+		return can()
 	case command == "restart" && len(args) == 1:
 		return restart(ctx, args[0])
 	case command == "state" && len(args) == 1:
@@ -137,8 +144,30 @@ func locks() error {
 
 // stop does not use login1.Conn's own methods, which drop the error.
 func stop(command string) error {
-	_, err := login(map[string]string{"reboot": "Reboot", "poweroff": "PowerOff"}[command], false)
+	_, err := login(map[string]string{"reboot": "Reboot", "poweroff": "PowerOff", "halt": "Halt"}[command], false)
 	return err
+}
+
+func plan(kind, after string) error {
+	d, err := time.ParseDuration(after)
+	if err != nil {
+		return err
+	}
+	_, err = login("ScheduleShutdown", kind, uint64(time.Now().Add(d).UnixMicro()))
+	return err
+}
+
+func can() error {
+	var answers []any
+	for _, method := range []string{"CanPowerOff", "CanReboot", "CanHalt"} {
+		results, err := login(method)
+		if err != nil {
+			return err
+		}
+		answers = append(answers, results...)
+	}
+	fmt.Println(answers...)
+	return nil
 }
 
 func restart(ctx context.Context, unit string) error {

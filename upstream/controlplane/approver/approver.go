@@ -67,7 +67,7 @@ func NewCommand() *cobra.Command {
 	f := cmd.Flags()
 	f.StringVar(&kubeconfig, "kubeconfig", "", "`file` with how to reach the API server (default: as a pod does)")
 	f.StringSliceVar(&allowed, "allowed-cidrs", nil, "approve no address outside of these `networks` (default: any address that the node says it has)")
-	f.StringSliceVar(&forbidden, "forbidden", nil, "`names`, addresses and networks that no node may have, beside those of services and of loopback")
+	f.StringSliceVar(&forbidden, "forbidden", nil, "`names`, addresses and networks that no node may have, such as those of services and pods; names of services and the loopback network are in any case")
 	return cmd
 }
 
