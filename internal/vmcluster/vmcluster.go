@@ -55,7 +55,7 @@ type State struct {
 	Memory             int64  `json:"memory"`     // bytes, of a worker
 	ControlPlaneMemory int64  `json:"controlPlaneMemory"`
 	CPUs               int    `json:"cpus"`
-	Port               int    `json:"port"` // of the API server, on this host's loopback interface
+	Port               int    `json:"port"`   // of the API server, on this host's loopback interface
 	AddOns             string `json:"addOns"` // versions of what the nodes' disks have images of
 	Nodes              []Node `json:"nodes"`
 }
