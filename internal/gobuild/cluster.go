@@ -45,6 +45,19 @@ var AddOns = []Program{
 	cniPlugin("cni-nft", "./nft"),
 }
 
+// Kubeadm makes clusters that are not ours, for the tests of joining.
+var Kubeadm = Program{
+	Name:    "kubeadm",
+	Dir:     "test/kubeadm",
+	Package: kubernetes + "/cmd/kubeadm",
+	Module:  kubernetes,
+	Tags:    kubernetesTags,
+	LDFlags: kubernetesVersion,
+}
+
+// kubernetesTags are those of Kubernetes' release scripts.
+const kubernetesTags = "selinux,notest,grpcnotrace"
+
 // cniPlugin is one of the programs that containerd runs for pods' networks, or
 // that these run.
 func cniPlugin(name, pkg string) Program {
@@ -79,7 +92,7 @@ func ControlPlane(root, version string) ([]Program, error) {
 			ModFile: modFile,
 			Package: "./" + name,
 			Module:  kubernetes,
-			Tags:    "selinux,notest,grpcnotrace", // as Kubernetes' release scripts have them
+			Tags:    kubernetesTags,
 			LDFlags: kubernetesVersion,
 		})
 	}

@@ -31,7 +31,7 @@ func TestJoiningSteps(t *testing.T) {
 	u.waitFor("node/"+n.name, "condition=Ready")
 
 	// Until somebody approves, the kubelet serves with what init made.
-	ca := u.file("ca.crt", string(l.cluster.CA()))
+	ca := u.file("ca.crt", l.ca)
 	address := "https://" + n.address + ":10250/healthz"
 	pending := pendingServing(u, n)
 	if _, err := l.curl("--cacert", ca, address); err == nil {
@@ -77,7 +77,7 @@ func (l *lab) shell(t *testing.T) func(commands string, n *node) {
 	if text, err := exec.Command("go", "build", "-trimpath", "-o", kios, "../../cmd/kios").CombinedOutput(); err != nil {
 		t.Fatalf("build kios: %v\n%s", err, text)
 	}
-	writeFile(t, filepath.Join(dir, "ca.crt"), string(l.cluster.CA()))
+	writeFile(t, filepath.Join(dir, "ca.crt"), l.ca)
 	return func(commands string, n *node) {
 		t.Helper()
 		// What the docs leave to the reader: addresses, and what the lab's nodes

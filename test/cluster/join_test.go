@@ -109,7 +109,7 @@ func checkCertificates(u *user, n *node) {
 		return err
 	})
 	// Whoever connects to the kubelet can tell that it is the node.
-	ca := u.file("ca.crt", string(n.lab.cluster.CA()))
+	ca := u.file("ca.crt", n.lab.ca)
 	u.eventually("a serving certificate", func() error {
 		_, err := n.lab.curl("--cacert", ca, "https://"+n.address+":10250/healthz")
 		return err

@@ -32,9 +32,25 @@ type lab struct {
 	dir      string     // stays if the test fails
 	accel    qemu.Accel
 	products *build.ClusterProducts
-	cluster  *cluster.Cluster
-	plane    *controlplane.ControlPlane
 	nodes    []*node
+	ca       string // the cluster's authority, in PEM
+
+	// Both are nil if kubeadm has made the cluster.
+	cluster *cluster.Cluster
+	plane   *controlplane.ControlPlane
+}
+
+// bareLab makes a network, and no cluster yet.
+func bareLab(t *testing.T, kubernetes string) *lab {
+	t.Helper()
+	l := &lab{t: t, products: products(t, kubernetes)}
+	l.dir = keptDir(t)
+	var err error
+	if l.accel, err = qemu.Probe(t.Context(), out+"vmlinuz"); err != nil {
+		t.Fatal(err)
+	}
+	l.makeNetwork()
+	return l
 }
 
 // newLab makes a network and starts a control plane in it.
@@ -44,16 +60,12 @@ func newLab(t *testing.T, cfg cluster.Config) *lab {
 		cfg.Kubernetes = newest(t)
 	}
 	cfg.Endpoint = endpoint
-	l := &lab{t: t, products: products(t, cfg.Kubernetes)}
-	l.dir = keptDir(t)
+	l := bareLab(t, cfg.Kubernetes)
 	var err error
-	if l.accel, err = qemu.Probe(t.Context(), out+"vmlinuz"); err != nil {
-		t.Fatal(err)
-	}
-	l.makeNetwork()
 	if l.cluster, err = cluster.Open(filepath.Join(l.dir, "cluster"), cfg); err != nil {
 		t.Fatal(err)
 	}
+	l.ca = string(l.cluster.CA())
 	l.plane = controlplane.Start(t, l.name, l.cluster, l.products.Bin)
 	kubeconfig, err := l.cluster.Kubeconfig("")
 	if err != nil {

@@ -111,7 +111,7 @@ func testAddressChange(u *user, n *node, o *offers) {
 		return err
 	})
 	u.within(3*time.Minute+u.patience, "a certificate for the new address", func() error {
-		if _, err := n.lab.curl("--cacert", u.file("ca.crt", string(n.lab.cluster.CA())), "https://"+n.address+":10250/healthz"); err != nil {
+		if _, err := n.lab.curl("--cacert", u.file("ca.crt", n.lab.ca), "https://"+n.address+":10250/healthz"); err != nil {
 			return err
 		}
 		_, err := u.try("logs", "ordinary", "--tail=1")

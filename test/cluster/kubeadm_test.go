@@ -1,0 +1,151 @@
+//go:build cluster
+
+package cluster
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"sigs.k8s.io/yaml"
+
+	"kios/internal/cluster"
+	"kios/internal/gobuild"
+	"kios/internal/progress"
+	"kios/test/netlab"
+)
+
+// TestKubeadm does what docs/joining.md shows for clusters of kubeadm. kubeadm has
+// made the keys, the flags of the control plane, and who may do what; the programs
+// run as processes, where kubeadm would have its kubelet run them as static pods.
+func TestKubeadm(t *testing.T) {
+	t.Parallel()
+	l := bareLab(t, newest(t))
+	k := newKubeadm(l)
+	u := l.admin(t)
+	k.startControlPlane(u)
+
+	n := l.prepare(setup{name: "node-1", files: cluster.Files{}, etc: noNetwork, memory: 768})
+	printed := k.run("token", "create", "--print-join-command", "--kubeconfig=/etc/kubernetes/admin.conf")
+	arguments, found := strings.CutPrefix(strings.TrimSpace(printed), "kubeadm join ")
+	if !found {
+		t.Fatalf("kubeadm token create prints %q, want kubeadm join and its arguments", printed)
+	}
+	l.shell(t)("kios image --join "+arguments+" node.img\n", n)
+	if got := u.field("service/kube-dns", "{.spec.clusterIP}"); got != "10.96.0.10" {
+		t.Errorf("the DNS service of kubeadm is %s, and the docs say that it is 10.96.0.10", got)
+	}
+	n.start(t)
+	u.waitFor("node/"+n.name, "create")
+	u.waitFor("node/"+n.name, "condition=Ready")
+
+	// Nobody approves its serving certificate, and the API server does not mind.
+	pending := pendingServing(u, n)
+	u.demand(n.probe(t, "cat", "/etc/hostname"), n.name)
+	u.kubectl("logs", "probe-"+n.name)
+	u.kubectl(append([]string{"certificate", "approve"}, pending...)...)
+	u.eventually("a certificate of the cluster's", func() error {
+		_, err := l.curl("--cacert", u.file("ca.crt", l.ca), "https://"+n.address+":10250/healthz")
+		return err
+	})
+	n.powerOff(t)
+}
+
+// kubeadm is a control plane's host as kubeadm sees it: a directory to which it,
+// and what it has configured, is confined.
+type kubeadm struct {
+	lab  *lab
+	root string
+}
+
+const kubeadmConfig = `apiVersion: kubeadm.k8s.io/v1beta4
+kind: InitConfiguration
+localAPIEndpoint: {advertiseAddress: ` + gateway + `, bindPort: 6443}
+nodeRegistration: {name: control-plane, criSocket: "unix:///run/containerd/containerd.sock"}
+---
+apiVersion: kubeadm.k8s.io/v1beta4
+kind: ClusterConfiguration
+networking: {podSubnet: 10.244.0.0/16}
+kubernetesVersion: `
+
+func newKubeadm(l *lab) *kubeadm {
+	t := l.t
+	t.Helper()
+	k := &kubeadm{lab: l, root: filepath.Join(l.dir, "control-plane")}
+	bin, err := gobuild.Build(t.Context(), progress.New(os.Stderr), absolute(t, "../.."), gobuild.Kubeadm)
+	if err != nil {
+		t.Fatal(err)
+	}
+	writeFile(t, filepath.Join(k.root, "kubeadm.yaml"), kubeadmConfig+l.products.Kubernetes+"\n")
+	for _, dir := range []string{"tmp", "proc"} {
+		if err := os.Mkdir(filepath.Join(k.root, dir), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	netlab.Run(t, "cp", bin, l.products.Bin["etcd"], l.products.Bin["kubernetes"], k.root)
+	for _, phase := range [][]string{{"certs", "all"}, {"kubeconfig", "all"}, {"etcd", "local"}, {"control-plane", "all"}} {
+		k.phase(phase...)
+	}
+	writeFile(t, l.kubeconfig(), k.read("admin.conf"))
+	l.ca = k.read("pki/ca.crt")
+	return k
+}
+
+// read returns a file that kubeadm has made.
+func (k *kubeadm) read(name string) string {
+	k.lab.t.Helper()
+	text, err := os.ReadFile(filepath.Join(k.root, "etc/kubernetes", name))
+	if err != nil {
+		k.lab.t.Fatal(err)
+	}
+	return string(text)
+}
+
+func (k *kubeadm) confined(argv ...string) []string {
+	return append([]string{"netns", "exec", k.lab.name, "chroot", k.root}, argv...)
+}
+
+func (k *kubeadm) run(args ...string) string {
+	k.lab.t.Helper()
+	return netlab.Run(k.lab.t, "ip", k.confined(append([]string{"/kubeadm"}, args...)...)...)
+}
+
+func (k *kubeadm) phase(phase ...string) {
+	k.lab.t.Helper()
+	k.run(slices.Concat([]string{"init", "phase"}, phase, []string{"--config=/kubeadm.yaml"})...)
+}
+
+// startControlPlane runs what kubeadm's manifests of static pods say, and then
+// has kubeadm put into the cluster what nodes need.
+func (k *kubeadm) startControlPlane(u *user) {
+	u.t.Helper()
+	u.namespace = "kube-system"
+	k.start("etcd")
+	k.start("kube-apiserver")
+	u.eventually("the API server", func() error { _, err := u.try("get", "--raw=/readyz"); return err })
+	k.start("kube-controller-manager")
+	k.start("kube-scheduler")
+	for _, phase := range [][]string{{"upload-config", "all"}, {"bootstrap-token"}, {"addon", "coredns"}} {
+		k.phase(phase...)
+	}
+}
+
+func (k *kubeadm) start(name string) {
+	t := k.lab.t
+	t.Helper()
+	text := k.read("manifests/" + name + ".yaml")
+	var pod struct {
+		Spec struct{ Containers []struct{ Command []string } }
+	}
+	if err := yaml.Unmarshal([]byte(text), &pod); err != nil || len(pod.Spec.Containers) != 1 {
+		t.Fatalf("the manifest of %s: %v\n%s", name, err, text)
+	}
+	command := pod.Spec.Containers[0].Command
+	program := []string{"/kubernetes", name}
+	if name == "etcd" {
+		program = []string{"/etcd"}
+	}
+	netlab.Start(t, k.lab.name, nil, slices.Concat([]string{"chroot", k.root}, program, command[1:])...)
+}
