@@ -4,10 +4,13 @@ package cluster
 
 import (
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
+
+	"kios/test/netlab"
 )
 
 // testLogsAndExec looks at a pod that runs and at one that has ended.
@@ -142,11 +145,19 @@ func testEphemeralContainers(u *user) {
 	if got := u.kubectl("logs", "server", "-c", "look"); got != "/workload\x00serve\x00" {
 		u.t.Errorf("process 1 of the target is %q", got)
 	}
-	// The network is the pod's, too.
-	out, err := u.run(u.t.Context(), "a question\n", "debug", "-i", "server", "--image="+workloadImage, "--container=talk", "--", "/workload", "echo")
-	if err != nil || !strings.Contains(out, "echo: a question\n") {
-		u.t.Errorf("kubectl debug -i: %q, %v", out, err)
+	// When the standard input ends, so does the output: that of an ephemeral
+	// container is not for one attachment only (stdinOnce), as testAttach's is.
+	cmd := u.command(u.t.Context(), "debug", "-i", "server", "--image="+workloadImage, "--container=talk", "--", "/workload", "echo")
+	stdin, err := cmd.StdinPipe()
+	if err != nil {
+		u.t.Fatal(err)
 	}
+	debug := netlab.StartCommand(u.t, cmd)
+	if _, err := io.WriteString(stdin, "a question\n"); err != nil {
+		u.t.Fatal(err)
+	}
+	u.eventually("an answer", func() error { return wants(debug.String(), "echo: a question\n") })
+	debug.Stop()
 	if got := u.field("pod/server", "{.status.containerStatuses[0].restartCount}"); got != "0" {
 		u.t.Errorf("the pod's own container was restarted %s times", got)
 	}
