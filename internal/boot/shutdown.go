@@ -24,7 +24,7 @@ type wish struct {
 const (
 	defaultGrace = 30 * time.Second // the kubelet's, until it has told its own: see kubelet.yaml
 	lockMargin   = 5 * time.Second  // on top of it, for the kubelet's own work
-	reportBound  = 5 * time.Second  // for the kubelet to report how pods ended
+	reportBound  = 5 * time.Second  // for the kubelet to report how pods ended, or what locks left of their time
 	stepBound    = 20 * time.Second // for a step; daemonBound and killBound of supervise are within it
 	hurryBound   = time.Second      // for containers when somebody is in a hurry
 )
@@ -136,13 +136,14 @@ func (n *Node) announce(a systembus.Action) error {
 		return nil
 	}
 	n.bus.PrepareForShutdown(a)
-	locks := n.bus.Delays()
-	if !n.awaitLocks(locks, n.lockBound()) {
+	locks, bound := n.bus.Delays(), n.lockBound()
+	late := time.Now().Add(bound)
+	if !n.awaitLocks(locks, bound) {
 		return nil
 	}
 	kubelet := slices.ContainsFunc(locks, func(l *systembus.Lock) bool { return l.Who == "kubelet" })
 	if kubelet && !(kubeletargs.Files{Root: "/"}).Standalone() {
-		n.awaitReports(cgroupRoot, reportBound)
+		n.awaitReports(cgroupRoot, max(reportBound, time.Until(late).Round(time.Second)))
 	}
 	return nil
 }

@@ -37,7 +37,9 @@ var shared = []struct {
 
 // Files of both workers, for tests that need them.
 var workerFiles = map[string]string{
-	"kubernetes/config.d/70-pids.yaml":   kubeletConfiguration + "podPidsLimit: 200\n",
+	"kubernetes/config.d/70-pids.yaml": kubeletConfiguration + "podPidsLimit: 200\n",
+	// Room for what takes a real machine a second and an emulated one half a minute.
+	"kubernetes/config.d/71-grace.yaml":  kubeletConfiguration + "shutdownGracePeriod: 240s\nshutdownGracePeriodCriticalPods: 120s\n",
 	"kubernetes/manifests/mirrored.yaml": mirroredPod,
 	"seccomp/tests/no-mkdir.json":        noMkdirProfile,
 }
@@ -56,9 +58,7 @@ func TestCluster(t *testing.T) {
 	}
 	l.addOns()
 	waitForAddOns(l.admin(t), workers)
-	if !t.Run("Users", func(t *testing.T) { runShared(t, l) }) {
-		return
-	}
+	t.Run("Users", func(t *testing.T) { runShared(t, l) })
 	t.Run("ApproverPod", func(t *testing.T) { testApproverPod(l.user(t), workers[0]) })
 	t.Run("Drain", func(t *testing.T) { testDrain(l.user(t), workers[0]) })
 	// Graces are of real time: nothing else may keep the machine busy.
