@@ -33,7 +33,7 @@ func TestKubeadm(t *testing.T) {
 	if !found {
 		t.Fatalf("kubeadm token create prints %q, want kubeadm join and its arguments", printed)
 	}
-	l.shell(t)("kios image --join "+arguments+" node.img\n", n)
+	l.shell(t)("kios image --join "+arguments+" --node-name "+n.name+" node.img\n", n)
 	if got := u.field("service/kube-dns", "{.spec.clusterIP}"); got != "10.96.0.10" {
 		t.Errorf("the DNS service of kubeadm is %s, and the docs say that it is 10.96.0.10", got)
 	}
