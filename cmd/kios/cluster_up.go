@@ -90,9 +90,12 @@ func runClusterUp(ctx context.Context, o upOptions) error {
 	running := c.Running()
 	if len(running) == len(c.Nodes) {
 		s, err := c.Status(ctx)
-		if err != nil || s.Complete() {
+		if err != nil {
+			return err
+		}
+		if s.Complete() {
 			fmt.Printf("cluster %s runs already\n\n", c.Name)
-			return errors.Join(err, printStatus(c, s))
+			return printStatus(c, s)
 		}
 	}
 	if len(running) == 0 {

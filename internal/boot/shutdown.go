@@ -168,7 +168,7 @@ func (n *Node) awaitReports(cgroups string, bound time.Duration) {
 		case <-n.hurry:
 			return
 		case <-late:
-			n.Log.Warn("the kubelet is not done with all pods within %v, %d are left: the cluster may not learn how they ended", bound, left)
+			n.Log.Warn("the kubelet is not done with all pods within %v (left: %d): the cluster may not learn how they ended", bound, left)
 			return
 		}
 	}

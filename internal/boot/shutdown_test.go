@@ -106,7 +106,7 @@ func TestAwaitReports(t *testing.T) {
 		t.Fatal(err)
 	}
 	n.awaitReports(cgroups, 10*time.Millisecond)
-	demand(t, log, "<4>kios: the kubelet is not done with all pods within 10ms, 1 are left")
+	demand(t, log, "<4>kios: the kubelet is not done with all pods within 10ms (left: 1)")
 	go os.Remove(pod)
 	n.awaitReports(cgroups, time.Minute)
 	demand(t, log, "the kubelet was done with all pods after another ")

@@ -129,7 +129,7 @@ func TestOpenMends(t *testing.T) {
 		{"garbage for a kubeconfig", func(c *Cluster) error { return os.WriteFile(c.path("scheduler.conf"), []byte("\t"), 0o600) },
 			[]string{"scheduler.conf"}},
 		{"no token", func(c *Cluster) error { return os.Remove(c.path("token")) }, []string{"token"}},
-		{"no more than the first authority's key was written", func(c *Cluster) error {
+		{"a first start that was killed between an authority's key and its certificate", func(c *Cluster) error {
 			return errors.Join(os.Remove(c.path("pki/front-proxy-ca.crt")), os.Remove(c.path("pki/sa.key")))
 		}, []string{"pki/front-proxy-ca.crt", "pki/front-proxy-ca.key", "pki/front-proxy-client.crt", "pki/front-proxy-client.key", "pki/sa.key", "pki/sa.pub"}},
 	} {

@@ -163,14 +163,9 @@ func tryKVM(ctx context.Context, bin, kernel string) (accel Accel, reason string
 	case ctx.Err() != nil:
 		return TCG, fmt.Sprintf("the guest hangs (no panic within %s)", probeBound), nil
 	case err != nil:
-		return TCG, "", fmt.Errorf("%w: %s", err, lastLine(out.String()))
+		return TCG, "", err
 	case !strings.Contains(out.String(), "Kernel panic"):
 		return TCG, "the guest ends before its kernel prints a panic", nil
 	}
 	return KVM, "the guest runs", nil
-}
-
-func lastLine(text string) string {
-	text = strings.TrimSpace(text)
-	return Clean(text[strings.LastIndexByte(text, '\n')+1:])
 }

@@ -109,7 +109,7 @@ func (c *Cluster) makeDisk(ctx context.Context, n Node, keys *cluster.Cluster, p
 	if err := errors.Join(os.RemoveAll(c.NodeDir(n.Name)), os.MkdirAll(c.NodeDir(n.Name), 0o700)); err != nil {
 		return err
 	}
-	files, images, err := nodeFiles(n, len(c.Nodes) == 1, keys, p)
+	files, images, err := c.nodeFiles(n, keys, p)
 	if err != nil {
 		return err
 	}
@@ -124,12 +124,12 @@ func (c *Cluster) makeDisk(ctx context.Context, n Node, keys *cluster.Cluster, p
 
 // nodeFiles are what makes a machine this node of the cluster. One that is alone
 // with the control plane runs all pods.
-func nodeFiles(n Node, alone bool, keys *cluster.Cluster, p Products) (map[string]disk.File, []string, error) {
+func (c *Cluster) nodeFiles(n Node, keys *cluster.Cluster, p Products) (map[string]disk.File, []string, error) {
 	make, images := keys.Worker, p.Worker
 	if n.controlPlane() {
 		make, images = keys.ControlPlane, p.ControlPlane
 	}
-	etc, err := make(cluster.Node{Name: n.Name, Address: n.Address.String(), Alone: alone})
+	etc, err := make(cluster.Node{Name: n.Name, Address: n.Address.String(), Alone: len(c.Nodes) == 1})
 	if err != nil {
 		return nil, nil, fmt.Errorf("files of node %s: %w", n.Name, err)
 	}

@@ -350,7 +350,7 @@ func (s *start) late(ctx context.Context, missing []string) error {
 func (s *start) applyAddOns(ctx context.Context) error {
 	manifest, err := s.keys.AddOns()
 	if newer := cluster.AddOnVersions(); newer != s.AddOns {
-		s.observer.Note("the add-ons stay %s: a new cluster would have %s", s.AddOns, newer)
+		s.observer.Note("the add-ons stay as they are: a new cluster would have %s", newer)
 		manifest, err = s.keys.Access()
 	}
 	if err != nil {

@@ -195,7 +195,7 @@ func TestNodeFiles(t *testing.T) {
 		{c.Nodes[0], "meta/etc/kubernetes/manifests/etcd.yaml", "meta/etc/kubernetes/bootstrap-kubelet.conf", "etcd.tar"},
 		{c.Nodes[1], "meta/etc/kubernetes/bootstrap-kubelet.conf", "meta/etc/kubernetes/pki/ca.key", "coredns.tar"},
 	} {
-		files, images, err := nodeFiles(tt.node, false, keys, p)
+		files, images, err := c.nodeFiles(tt.node, keys, p)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -3,17 +3,9 @@
 package cluster
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/base64"
-	"encoding/pem"
-	"fmt"
 	"net"
 	"os"
-	"testing"
 )
 
 // testApproverPod gives a cluster whose control plane has no approver that of
@@ -51,32 +43,10 @@ func testApproverPod(u *user, n *node) {
 // requestServing asks for a serving certificate as a node.
 func (u *user) requestServing(n *node, name, address string) {
 	u.t.Helper()
-	request := servingRequest(u.t, n.name, address)
-	manifest := fmt.Sprintf(`apiVersion: certificates.k8s.io/v1
-kind: CertificateSigningRequest
-metadata: {name: %s}
-spec:
-  request: %s
-  signerName: kubernetes.io/kubelet-serving
-  usages: [digital signature, server auth]
-`, name, base64.StdEncoding.EncodeToString(request))
+	manifest, _ := signingRequest(u.t, name, "kubelet-serving", "server auth", n.name, x509.CertificateRequest{
+		DNSNames:    []string{n.name},
+		IPAddresses: []net.IP{net.ParseIP(address)},
+	})
 	u.kubectl("create", "-f", u.file(name+".yaml", manifest),
 		"--as=system:node:"+n.name, "--as-group=system:nodes", "--as-group=system:authenticated")
-}
-
-func servingRequest(t *testing.T, node, address string) []byte {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	der, err := x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{
-		Subject:     pkix.Name{Organization: []string{"system:nodes"}, CommonName: "system:node:" + node},
-		DNSNames:    []string{node},
-		IPAddresses: []net.IP{net.ParseIP(address)},
-	}, key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE REQUEST", Bytes: der})
 }

@@ -233,34 +233,42 @@ users:
 // docs/joining.md shows.
 func clientCertificate(u *user, name string) string {
 	u.t.Helper()
+	manifest, key := signingRequest(u.t, name, "kube-apiserver-client-kubelet", "client auth", name, x509.CertificateRequest{})
+	u.apply(manifest)
+	u.kubectl("certificate", "approve", name)
+	object := "certificatesigningrequest/" + name
+	u.waitFor(object, "jsonpath={.status.certificate}")
+	return "client-certificate-data: " + u.field(object, "{.status.certificate}") + "\nclient-key-data: " + base64PEM("PRIVATE KEY", key)
+}
+
+// signingRequest returns the manifest with which a node asks a signer for a
+// certificate with the template's names, and the key to it in PKCS #8.
+func signingRequest(t *testing.T, name, signer, usage, node string, template x509.CertificateRequest) (manifest string, keyDER []byte) {
+	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
-		u.t.Fatal(err)
+		t.Fatal(err)
 	}
-	template := &x509.CertificateRequest{Subject: pkix.Name{CommonName: "system:node:" + name, Organization: []string{"system:nodes"}}}
-	der, err := x509.CreateCertificateRequest(rand.Reader, template, key)
+	template.Subject = pkix.Name{CommonName: "system:node:" + node, Organization: []string{"system:nodes"}}
+	der, err := x509.CreateCertificateRequest(rand.Reader, &template, key)
 	if err != nil {
-		u.t.Fatal(err)
+		t.Fatal(err)
 	}
-	keyDER, err := x509.MarshalPKCS8PrivateKey(key)
-	if err != nil {
-		u.t.Fatal(err)
+	if keyDER, err = x509.MarshalPKCS8PrivateKey(key); err != nil {
+		t.Fatal(err)
 	}
-	base64PEM := func(kind string, der []byte) string {
-		return base64.StdEncoding.EncodeToString(pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}))
-	}
-	u.apply(fmt.Sprintf(`apiVersion: certificates.k8s.io/v1
+	return fmt.Sprintf(`apiVersion: certificates.k8s.io/v1
 kind: CertificateSigningRequest
 metadata: {name: %s}
 spec:
   request: %s
-  signerName: kubernetes.io/kube-apiserver-client-kubelet
-  usages: [digital signature, client auth]
-`, name, base64PEM("CERTIFICATE REQUEST", der)))
-	u.kubectl("certificate", "approve", name)
-	object := "certificatesigningrequest/" + name
-	u.waitFor(object, "jsonpath={.status.certificate}")
-	return "client-certificate-data: " + u.field(object, "{.status.certificate}") + "\nclient-key-data: " + base64PEM("PRIVATE KEY", keyDER)
+  signerName: kubernetes.io/%s
+  usages: [digital signature, %s]
+`, name, base64PEM("CERTIFICATE REQUEST", der), signer, usage), keyDER
+}
+
+func base64PEM(kind string, der []byte) string {
+	return base64.StdEncoding.EncodeToString(pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}))
 }
 
 // testTokenFile gives a node tokens of a service account. The first one is

@@ -25,6 +25,7 @@ func TestKubeadm(t *testing.T) {
 	l := bareLab(t, newest(t))
 	k := newKubeadm(l)
 	u := l.admin(t)
+	u.namespace = "kube-system" // of what kubeadm puts into the cluster, and of the probe
 	k.startControlPlane(u)
 
 	n := l.prepare(setup{name: "node-1", files: cluster.Files{}, etc: noNetwork, memory: 768})
@@ -79,10 +80,8 @@ func newKubeadm(l *lab) *kubeadm {
 		t.Fatal(err)
 	}
 	writeFile(t, filepath.Join(k.root, "kubeadm.yaml"), kubeadmConfig+l.products.Kubernetes+"\n")
-	for _, dir := range []string{"tmp", "proc"} {
-		if err := os.Mkdir(filepath.Join(k.root, dir), 0o755); err != nil {
-			t.Fatal(err)
-		}
+	if err := os.Mkdir(filepath.Join(k.root, "tmp"), 0o755); err != nil {
+		t.Fatal(err)
 	}
 	netlab.Run(t, "cp", bin, l.products.Bin["etcd"], l.products.Bin["kubernetes"], k.root)
 	for _, phase := range [][]string{{"certs", "all"}, {"kubeconfig", "all"}, {"etcd", "local"}, {"control-plane", "all"}} {
@@ -103,13 +102,9 @@ func (k *kubeadm) read(name string) string {
 	return string(text)
 }
 
-func (k *kubeadm) confined(argv ...string) []string {
-	return append([]string{"netns", "exec", k.lab.name, "chroot", k.root}, argv...)
-}
-
 func (k *kubeadm) run(args ...string) string {
 	k.lab.t.Helper()
-	return netlab.Run(k.lab.t, "ip", k.confined(append([]string{"/kubeadm"}, args...)...)...)
+	return netlab.Run(k.lab.t, "ip", append([]string{"netns", "exec", k.lab.name, "chroot", k.root, "/kubeadm"}, args...)...)
 }
 
 func (k *kubeadm) phase(phase ...string) {
@@ -121,7 +116,6 @@ func (k *kubeadm) phase(phase ...string) {
 // has kubeadm put into the cluster what nodes need.
 func (k *kubeadm) startControlPlane(u *user) {
 	u.t.Helper()
-	u.namespace = "kube-system"
 	k.start("etcd")
 	k.start("kube-apiserver")
 	u.eventually("the API server", func() error { _, err := u.try("get", "--raw=/readyz"); return err })

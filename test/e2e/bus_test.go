@@ -149,7 +149,7 @@ func TestSystemBus(t *testing.T) {
 	}
 
 	t.Run("strangers", func(t *testing.T) {
-		for _, args := range [][]string{{"reboot"}, {"poweroff"}, {"restart", "kubelet.service"}, {"rename", "other"}} {
+		for _, args := range [][]string{{"reboot"}, {"poweroff"}, {"halt"}, {"restart", "kubelet.service"}, {"rename", "other"}} {
 			if text, _ := n.client("other", append([]string{"try"}, args...)...); !strings.Contains(text, "org.freedesktop.DBus.Error.AccessDenied") {
 				t.Errorf("%v, as user 1000: %q, want AccessDenied", args, text)
 			}
