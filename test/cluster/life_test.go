@@ -111,15 +111,18 @@ func testShutdown(u *user, n *node) {
 	if status, why := readiness(u, n); status != "False" || !strings.Contains(why, "shutting down") {
 		u.t.Errorf("Ready is %s: %s, want False, because the node is shutting down", status, why)
 	}
+	// The condition is every pod's. The kubelet keeps reason and message beside the
+	// phase only where that is Failed (generateAPIPodStatus).
+	const because = "Pod was terminated in response to imminent node shutdown."
+	const ended0, ended137 = "Succeeded : 0", "Failed Terminated:" + because + " 137"
 	ended := map[string]string{}
-	for pod, want := range map[string]string{"slow": "0", "quick-but-critical": "0", "beyond-its-grace": "137"} {
-		got := u.field("pod/"+pod, "{.status.phase} {.status.reason}: {.status.message}")
-		if want := "Failed Terminated: Pod was terminated in response to imminent node shutdown."; got != want {
+	for pod, want := range map[string]string{"slow": ended0, "quick-but-critical": ended0, "beyond-its-grace": ended137} {
+		state := "{.status.containerStatuses[0].state.terminated"
+		if got := u.field("pod/"+pod, "{.status.phase} {.status.reason}:{.status.message} "+state+".exitCode}"); got != want {
 			u.t.Errorf("%s is %q, want %q: %s", pod, got, want, u.field("pod/"+pod, "{.status}"))
 		}
-		state := "{.status.containerStatuses[0].state.terminated"
-		if got := u.field("pod/"+pod, state+".exitCode}"); got != want {
-			u.t.Errorf("%s ended with %q, want %s", pod, got, want)
+		if got := u.field("pod/"+pod, `{.status.conditions[?(@.type=="DisruptionTarget")].message}`); got != because {
+			u.t.Errorf("%s was disrupted because %q, want %q", pod, got, because)
 		}
 		ended[pod] = u.field("pod/"+pod, state+".finishedAt}")
 	}
