@@ -63,15 +63,22 @@ func (c *console) read() {
 }
 
 func (c *console) add(line Line) {
-	fmt.Fprintf(c.log, "%10.3f  %s\n", line.At.Seconds(), line.Text)
-	c.mu.Lock()
-	c.lines = append(c.lines, line)
-	close(c.changed)
-	c.changed = make(chan struct{})
-	c.mu.Unlock()
+	c.keep(line)
 	if c.onLine != nil {
 		c.onLine(line)
 	}
+}
+
+// note adds a line of our own.
+func (c *console) note(text string) { c.keep(Line{At: time.Since(c.started), Text: text}) }
+
+func (c *console) keep(line Line) {
+	fmt.Fprintf(c.log, "%10.3f  %s\n", line.At.Seconds(), line.Text)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.lines = append(c.lines, line)
+	close(c.changed)
+	c.changed = make(chan struct{})
 }
 
 // controlSequence is what firmware and boot loaders draw with: ECMA-48 control

@@ -1,0 +1,135 @@
+package qemu
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+)
+
+// BootWatch is told every line of an emulated machine's console, and finds kernels
+// that TCG has stopped on their way to init.
+//
+// While it boots, Linux changes its own code under the eyes of its other
+// processors, with a breakpoint over the instruction as long as that lasts. The
+// translator of QEMU 7.2, with a thread for each processor, may execute that
+// breakpoint when it is gone ("Oops: int3"), or the guest stops without a word.
+// Both were seen in a few of hundreds of boots, on a host whose processors are
+// shared. The remedy is the reset button.
+type BootWatch struct {
+	// Stuck is called for a kernel that will not get to init, to reset the
+	// machine; a few times only, since one that never does has another reason.
+	Stuck func()
+
+	silence time.Duration // so long without a line is too long; bootSilence if 0
+
+	mu    sync.Mutex
+	timer *time.Timer // runs while the kernel boots
+	found int
+}
+
+const (
+	bootSilence = 60 * time.Second // far more than any step of a kernel takes before init
+	maxStuck    = 3
+)
+
+// kernelBegins is in the kernel's first line.
+const kernelBegins = "] Linux version "
+
+// staleBreakpoint is what the kernel says of a breakpoint that it has not set.
+const staleBreakpoint = "] Oops: int3"
+
+// kernelLine is one that the kernel itself has written to the console, with its time
+// before it, of which the console loses a character now and then.
+var kernelLine = regexp.MustCompile(`^\[? *\d+\.?\d*\]?( |$)`)
+
+// Line takes in the console's next line.
+func (w *BootWatch) Line(text string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	switch {
+	case strings.Contains(text, kernelBegins):
+		w.disarm()
+		w.timer = time.AfterFunc(cmp.Or(w.silence, bootSilence), w.stuck)
+	case w.timer == nil:
+	case !kernelLine.MatchString(text), strings.Contains(text, "] kios: "):
+		w.disarm() // init runs
+	case strings.Contains(text, staleBreakpoint):
+		w.timer.Reset(0)
+	default:
+		w.timer.Reset(cmp.Or(w.silence, bootSilence))
+	}
+}
+
+// stuck is what the timer calls.
+func (w *BootWatch) stuck() {
+	w.mu.Lock()
+	w.disarm()
+	w.found++
+	again := w.found <= maxStuck
+	w.mu.Unlock()
+	if again {
+		w.Stuck()
+	}
+}
+
+func (w *BootWatch) disarm() {
+	if w.timer != nil {
+		w.timer.Stop()
+		w.timer = nil
+	}
+}
+
+// StuckNote is what to tell of a reset for a BootWatch.
+const StuckNote = "QEMU's translator has stopped the kernel before init: resetting the machine"
+
+// unstick presses the reset button of a guest that TCG has stopped.
+func (m *Machine) unstick() {
+	if !m.running() {
+		return
+	}
+	m.console.note("qemu: " + StuckNote)
+	ctx, cancel := context.WithTimeout(context.Background(), m.Scale(20*time.Second))
+	defer cancel()
+	if err := m.resetToKernel(ctx); err != nil && m.running() {
+		m.console.note("qemu: " + err.Error())
+	}
+}
+
+// resetToKernel resets the machine also if it is to end when the guest does
+// that: SeaBIOS resets it once more by itself.
+func (m *Machine) resetToKernel(ctx context.Context) error {
+	if !m.cfg.NoReboot {
+		return m.Reset(ctx)
+	}
+	if err := m.onGuestReset(ctx, "reset"); err != nil {
+		return err
+	}
+	next := len(m.Lines())
+	if err := m.Reset(ctx); err != nil {
+		return err
+	}
+	for {
+		lines, changed := m.console.since(next)
+		if slices.ContainsFunc(lines, func(l Line) bool { return strings.Contains(l.Text, kernelBegins) }) {
+			return m.onGuestReset(ctx, "shutdown")
+		}
+		next += len(lines)
+		select {
+		case <-changed:
+		case <-m.exited:
+			return nil
+		case <-ctx.Done():
+			return fmt.Errorf("wait for the kernel after a reset: %w", ctx.Err())
+		}
+	}
+}
+
+func (m *Machine) onGuestReset(ctx context.Context, action string) error {
+	_, err := m.Execute(ctx, "set-action", map[string]string{"reboot": action})
+	return err
+}
