@@ -13,6 +13,7 @@ import (
 
 	"kios/internal/build"
 	"kios/internal/disk"
+	"kios/internal/qemu"
 	"kios/internal/vmcluster"
 )
 
@@ -70,7 +71,7 @@ the power.`,
 	f.StringVar(&o.kubernetes, "kubernetes", "", "`version` of the control plane (default: the newest here)")
 	f.StringVar(&o.firmware, "firmware", "direct", "how to boot: direct, or uefi, as a real machine does, which takes longer")
 	f.IntVar(&o.port, "port", 0, "the port of the API server on 127.0.0.1 (default: a free one, and the same one later)")
-	f.DurationVar(&o.timeout, "timeout", 15*time.Minute, "how long the machines may take until all is ready")
+	f.DurationVar(&o.timeout, "timeout", 0, "how long the machines may take until all is ready (default: 15m, and 45m where QEMU emulates them)")
 	return cmd
 }
 
@@ -254,6 +255,13 @@ func clusterProducts(ctx context.Context, b *build.Builder, c *vmcluster.Cluster
 // up starts the cluster, and stops it again if that does not work. Machines
 // that ran before are not stopped.
 func (o upOptions) up(ctx context.Context, c *vmcluster.Cluster, p vmcluster.Products, signals <-chan os.Signal, all bool) error {
+	if o.timeout == 0 {
+		accel, err := qemu.Probe(ctx, p.Kernel)
+		if err != nil {
+			return err
+		}
+		o.timeout = map[qemu.Accel]time.Duration{qemu.KVM: 15 * time.Minute, qemu.TCG: 45 * time.Minute}[accel]
+	}
 	v := newClusterView(os.Stdout, c)
 	bounded, cancel := context.WithTimeout(ctx, o.timeout)
 	defer cancel()

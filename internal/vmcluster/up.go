@@ -180,9 +180,9 @@ func (s *start) writeAccess() error {
 }
 
 // run boots the machines and waits until all is there. On an emulated machine
-// the control plane goes first: while others take the host's processors, its
-// API server may not come up within the minute that it allows itself, and the
-// first work of its controllers takes long enough.
+// the control plane goes first, and then one worker after the other: while
+// others take the host's processors, its API server may not come up within the
+// minute that it allows itself, or not answer in time once it is up.
 func (s *start) run(ctx context.Context) error {
 	defer s.api.Close()
 	now, later := s.Nodes, []Node(nil)
@@ -201,11 +201,11 @@ func (s *start) run(ctx context.Context) error {
 	if err := s.applyAddOns(ctx); err != nil {
 		return err
 	}
-	if len(later) > 0 {
+	for _, n := range later {
 		if err := s.await(ctx, snapshot.nodesMissing); err != nil {
 			return err
 		}
-		if err := s.powerOn(ctx, later); err != nil {
+		if err := s.powerOn(ctx, []Node{n}); err != nil {
 			return err
 		}
 	}
