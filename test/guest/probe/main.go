@@ -31,6 +31,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 const host = "/host"
@@ -80,6 +82,20 @@ func check(err error) {
 
 func onHost(path string) string { return filepath.Join(host, path) }
 
+// open opens a file of the host, to whose root its symbolic links lead.
+func open(path string) (*os.File, error) {
+	root, err := unix.Open(host, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, fmt.Errorf("open %s: %w", host, err)
+	}
+	defer unix.Close(root)
+	fd, err := unix.Openat2(root, path, &unix.OpenHow{Flags: unix.O_RDONLY | unix.O_CLOEXEC, Resolve: unix.RESOLVE_IN_ROOT})
+	if err != nil {
+		return nil, fmt.Errorf("open %s: %w", path, err)
+	}
+	return os.NewFile(uintptr(fd), path), nil
+}
+
 func sleep() {
 	stop := make(chan os.Signal, 1)
 	signal.Notify(stop, syscall.SIGTERM, syscall.SIGINT)
@@ -110,7 +126,7 @@ func kill(name string, signal syscall.Signal) error {
 }
 
 func cat(path string) error {
-	f, err := os.Open(onHost(path))
+	f, err := open(path)
 	if err != nil {
 		return err
 	}
@@ -165,7 +181,7 @@ func fill(dir string) error {
 }
 
 func digest(path string) error {
-	f, err := os.Open(onHost(path))
+	f, err := open(path)
 	if err != nil {
 		return err
 	}
