@@ -149,7 +149,7 @@ func (k *kios) run(command string, args ...string) string {
 }
 
 func (k *kios) try(ctx context.Context, command string, args ...string) (string, error) {
-	ctx, cancel := context.WithTimeout(ctx, 20*time.Minute)
+	ctx, cancel := context.WithTimeout(ctx, 50*time.Minute)
 	defer cancel()
 	text, err := exec.CommandContext(ctx, "../../_out/kios", append([]string{"cluster", command, "--name", k.name}, args...)...).CombinedOutput()
 	if err != nil {
