@@ -18,8 +18,9 @@ import (
 // processors, with a breakpoint over the instruction as long as that lasts. The
 // translator of QEMU 7.2, with a thread for each processor, may execute that
 // breakpoint when it is gone ("Oops: int3"), or the guest stops without a word.
-// Both were seen in a few of hundreds of boots, on a host whose processors are
-// shared. The remedy is the reset button.
+// Each was seen once in some thirty boots, on a busy host. The remedy is the reset
+// button. The breakpoint may also show up after init, when the kernel changes its
+// code again; nothing here helps then, and the kernel's panic takes its course.
 type BootWatch struct {
 	// Stuck is called for a kernel that will not get to init, to reset the
 	// machine; a few times only, since one that never does has another reason.
