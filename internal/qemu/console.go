@@ -145,10 +145,15 @@ func (m *Machine) patient(ctx context.Context) (context.Context, context.CancelF
 // the machine's speed; a machine that ends also ends the waiting. The error
 // shows the console's last lines.
 func (m *Machine) Expect(ctx context.Context, re *regexp.Regexp) ([]string, error) {
-	begin := time.Now()
 	ctx, cancel := m.patient(ctx)
 	defer cancel()
-	for next := m.console.getMark(); ; {
+	return m.expectFrom(ctx, m.console.getMark(), re)
+}
+
+// expectFrom waits for a match from the console's line with the index next on.
+func (m *Machine) expectFrom(ctx context.Context, next int, re *regexp.Regexp) ([]string, error) {
+	begin := time.Now()
+	for {
 		ended := !m.running()
 		lines, changed := m.console.since(next)
 		for _, line := range lines {

@@ -3,9 +3,7 @@ package qemu
 import (
 	"cmp"
 	"context"
-	"fmt"
 	"regexp"
-	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -39,7 +37,7 @@ const (
 )
 
 // kernelBegins is in the kernel's first line.
-const kernelBegins = "] Linux version "
+var kernelBegins = regexp.MustCompile(`\] Linux version `)
 
 // staleBreakpoint is what the kernel says of a breakpoint that it has not set.
 const staleBreakpoint = "] Oops: int3"
@@ -53,7 +51,7 @@ func (w *BootWatch) Line(text string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	switch {
-	case strings.Contains(text, kernelBegins):
+	case kernelBegins.MatchString(text):
 		w.disarm()
 		w.timer = time.AfterFunc(cmp.Or(w.silence, bootSilence), w.stuck)
 	case w.timer == nil:
@@ -114,20 +112,10 @@ func (m *Machine) resetToKernel(ctx context.Context) error {
 	if err := m.Reset(ctx); err != nil {
 		return err
 	}
-	for {
-		lines, changed := m.console.since(next)
-		if slices.ContainsFunc(lines, func(l Line) bool { return strings.Contains(l.Text, kernelBegins) }) {
-			return m.onGuestReset(ctx, "shutdown")
-		}
-		next += len(lines)
-		select {
-		case <-changed:
-		case <-m.exited:
-			return nil
-		case <-ctx.Done():
-			return fmt.Errorf("wait for the kernel after a reset: %w", ctx.Err())
-		}
+	if _, err := m.expectFrom(ctx, next, kernelBegins); err != nil {
+		return err
 	}
+	return m.onGuestReset(ctx, "shutdown")
 }
 
 func (m *Machine) onGuestReset(ctx context.Context, action string) error {
