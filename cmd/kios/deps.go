@@ -9,6 +9,8 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+
+	"kios/internal/qemu"
 )
 
 func newDepsCommand() *cobra.Command {
@@ -16,18 +18,22 @@ func newDepsCommand() *cobra.Command {
 		Use:   "deps",
 		Short: "Install the Debian packages that building and testing needs",
 		Long: `Installs those of the Debian packages listed under "host" in versions.json that
-are missing on this machine, with apt-get. Needs root if any is missing.`,
+are missing on this machine, with apt-get. Needs root if any is missing.
+
+A QEMU that is older than 8.1 gets a newer one beside it, in the cache: see
+HACKING.md.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			b, err := checkout("amd64")
 			if err != nil {
 				return err
 			}
-			missing := missingPackages(cmd.Context(), b.Versions.Host)
-			if len(missing) == 0 {
-				return nil
+			if missing := missingPackages(cmd.Context(), b.Versions.Host); len(missing) > 0 {
+				if err := install(cmd.Context(), missing); err != nil {
+					return err
+				}
 			}
-			return install(cmd.Context(), missing)
+			return qemu.Ensure(cmd.Context(), b.Log, b.Versions.Debian.Suites)
 		},
 	}
 }

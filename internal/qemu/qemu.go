@@ -32,7 +32,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Binary is the program that is looked up in PATH.
+// Binary is the program that is looked up in PATH, unless Ensure has got another.
 const Binary = "qemu-system-x86_64"
 
 // Config describes a machine. Kernel chooses the way it boots: with a Kernel,
@@ -188,6 +188,9 @@ func (c Config) withDefaults() Config {
 }
 
 func lookPath() (string, error) {
+	if own, err := ownPath(); err == nil && exists(own) {
+		return own, nil
+	}
 	bin, err := exec.LookPath(Binary)
 	if err != nil {
 		return "", fmt.Errorf("%s is not installed (apt-get install qemu-system-x86)", Binary)
