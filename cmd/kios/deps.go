@@ -33,7 +33,10 @@ HACKING.md.`,
 					return err
 				}
 			}
-			return qemu.Ensure(cmd.Context(), b.Log, b.Versions.Debian.Suites)
+			if err := qemu.Ensure(cmd.Context(), b.Log, b.Versions.Debian.Suites); err != nil && cmd.Context().Err() == nil {
+				fmt.Fprintf(os.Stderr, "kios: this machine's QEMU is older than 8.1 and now and then crashes what it emulates; getting a newer one failed: %v\n", err)
+			}
+			return cmd.Context().Err()
 		},
 	}
 }
