@@ -63,22 +63,15 @@ func (c *console) read() {
 }
 
 func (c *console) add(line Line) {
-	c.keep(line)
-	if c.onLine != nil {
-		c.onLine(line)
-	}
-}
-
-// note adds a line of our own.
-func (c *console) note(text string) { c.keep(Line{At: time.Since(c.started), Text: text}) }
-
-func (c *console) keep(line Line) {
 	fmt.Fprintf(c.log, "%10.3f  %s\n", line.At.Seconds(), line.Text)
 	c.mu.Lock()
-	defer c.mu.Unlock()
 	c.lines = append(c.lines, line)
 	close(c.changed)
 	c.changed = make(chan struct{})
+	c.mu.Unlock()
+	if c.onLine != nil {
+		c.onLine(line)
+	}
 }
 
 // controlSequence is what firmware and boot loaders draw with: ECMA-48 control
@@ -145,15 +138,10 @@ func (m *Machine) patient(ctx context.Context) (context.Context, context.CancelF
 // the machine's speed; a machine that ends also ends the waiting. The error
 // shows the console's last lines.
 func (m *Machine) Expect(ctx context.Context, re *regexp.Regexp) ([]string, error) {
+	begin := time.Now()
 	ctx, cancel := m.patient(ctx)
 	defer cancel()
-	return m.expectFrom(ctx, m.console.getMark(), re)
-}
-
-// expectFrom waits for a match from the console's line with the index next on.
-func (m *Machine) expectFrom(ctx context.Context, next int, re *regexp.Regexp) ([]string, error) {
-	begin := time.Now()
-	for {
+	for next := m.console.getMark(); ; {
 		ended := !m.running()
 		lines, changed := m.console.since(next)
 		for _, line := range lines {

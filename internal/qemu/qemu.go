@@ -90,8 +90,6 @@ type Config struct {
 	// Patience is how long Expect and Eventually wait on a machine with
 	// hardware virtualisation; see Machine.Scale. 20 s if 0.
 	Patience time.Duration
-
-	silence time.Duration // see BootWatch
 }
 
 // UserMAC is the address of the second card of a machine on a switch. All have
@@ -229,8 +227,8 @@ func launch(ctx context.Context, bin string, cfg Config) (*Machine, error) {
 	// File descriptors 3, 4 and from firstTap on.
 	m.cmd.ExtraFiles = append([]*os.File{serialEnd, controlEnd}, cfg.Taps...)
 	m.started = time.Now()
+	m.console = newConsole(serial, m.started, log, cfg.OnLine)
 	m.qmp = newMonitor(control, m.event)
-	m.console = newConsole(serial, m.started, log, m.onLine())
 	err = m.run()
 	// QEMU's ends must not stay open here, or ours would never see their end.
 	serialEnd.Close()
@@ -243,20 +241,6 @@ func launch(ctx context.Context, bin string, cfg Config) (*Machine, error) {
 		return nil, m.startError(err)
 	}
 	return m, nil
-}
-
-// onLine is what is done with each line of the console.
-func (m *Machine) onLine() func(Line) {
-	if m.Accel != TCG {
-		return m.cfg.OnLine
-	}
-	watch := &BootWatch{Stuck: m.unstick, silence: m.cfg.silence}
-	return func(line Line) {
-		watch.Line(line.Text)
-		if m.cfg.OnLine != nil {
-			m.cfg.OnLine(line)
-		}
-	}
 }
 
 // run starts the process and sees to its end. The kernel sends Pdeathsig when

@@ -225,19 +225,8 @@ func (s *start) powerOn(ctx context.Context, nodes []Node) error {
 			return fmt.Errorf("node %s: %w", n.Name, err)
 		}
 		s.since[n.Name] = m.Since
-		stuck := &qemu.BootWatch{Stuck: func() {
-			s.observer.Note("node %s: %s", n.Name, qemu.StuckNote)
-			if _, err := m.Execute(ctx, "system_reset", nil); err != nil {
-				s.observer.Note("node %s: %v", n.Name, err)
-			}
-		}}
 		s.watching.Go(func() {
-			Follow(ctx, s.ConsoleLog(n.Name), from, func(line string) {
-				if s.accel == qemu.TCG {
-					stuck.Line(line)
-				}
-				s.observer.Console(n.Name, console.Parse(line))
-			})
+			Follow(ctx, s.ConsoleLog(n.Name), from, func(line string) { s.observer.Console(n.Name, console.Parse(line)) })
 		})
 		s.watching.Go(func() { s.guard(ctx, n.Name, m) })
 	}
