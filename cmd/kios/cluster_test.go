@@ -15,7 +15,7 @@ import (
 )
 
 func upDefaults() upOptions {
-	return upOptions{name: "a", workers: 2, memory: "1G", controlPlaneMemory: "1536M", cpus: 2, kubernetes: "v1.37.2", firmware: "direct", given: func(string) bool { return false }}
+	return upOptions{name: "a", workers: 2, memory: "1G", controlPlaneMemory: "1536M", kubernetes: "v1.37.2", firmware: "direct", given: func(string) bool { return false }}
 }
 
 func TestUpOptions(t *testing.T) {
@@ -32,7 +32,7 @@ func TestUpOptions(t *testing.T) {
 		{"memory is no size", func(o *upOptions) { o.memory = "abc" }, "--memory"},
 		{"memory", func(o *upOptions) { o.memory = "64M" }, "--memory 64M is too small"},
 		{"control plane", func(o *upOptions) { o.controlPlaneMemory = "512M" }, "--control-plane-memory"},
-		{"processors", func(o *upOptions) { o.cpus = 0 }, "--cpus 0"},
+		{"processors", func(o *upOptions) { o.cpus = -1 }, "--cpus -1"},
 		{"firmware", func(o *upOptions) { o.firmware = "bios" }, "direct or uefi"},
 		{"port", func(o *upOptions) { o.port = 70000 }, "--port 70000"},
 	} {

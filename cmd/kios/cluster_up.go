@@ -67,7 +67,7 @@ the power.`,
 	f.IntVar(&o.workers, "workers", 2, "how many workers")
 	f.StringVar(&o.memory, "memory", "1G", "the memory of each worker")
 	f.StringVar(&o.controlPlaneMemory, "control-plane-memory", "1536M", "the memory of the node with the control plane")
-	f.IntVar(&o.cpus, "cpus", 2, "the processors of each node")
+	f.IntVar(&o.cpus, "cpus", 0, "the processors of each node (default: 2, and 1 for a worker where QEMU emulates more processors than there are)")
 	f.StringVar(&o.kubernetes, "kubernetes", "", "`version` of the control plane (default: the newest here)")
 	f.StringVar(&o.firmware, "firmware", "direct", "how to boot: direct, or uefi, as a real machine does, which takes longer")
 	f.IntVar(&o.port, "port", 0, "the port of the API server on 127.0.0.1 (default: a free one, and the same one later)")
@@ -192,7 +192,7 @@ func (o upOptions) set(s *vmcluster.State, take func(flag string) bool) error {
 		}
 		*m.to = size
 	}
-	if o.cpus < 1 || o.cpus > 64 {
+	if o.cpus < 0 || o.cpus > 64 {
 		return fmt.Errorf("--cpus %d: it must be from 1 to 64", o.cpus)
 	}
 	if o.port < 0 || o.port > 65535 {

@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 
 	"kios/internal/cluster"
@@ -67,6 +68,20 @@ func (c *Cluster) memory(n Node) int64 {
 		return c.ControlPlaneMemory
 	}
 	return c.Memory
+}
+
+// cpus is how many processors a node gets on a host with so many. If there are
+// fewer than the emulated ones, these wait for each other: a lock's owner does not
+// run while its other processor spins for the lock. So workers then have but one.
+func (c *Cluster) cpus(n Node, accel qemu.Accel, host int) int {
+	const usual = 2
+	switch {
+	case c.CPUs != 0:
+		return c.CPUs
+	case accel == qemu.TCG && !n.controlPlane() && host < usual*len(c.Nodes):
+		return 1
+	}
+	return usual
 }
 
 func (c *Cluster) disk(n Node) string { return filepath.Join(c.NodeDir(n.Name), "disk.img") }
@@ -164,7 +179,7 @@ func (c *Cluster) machine(n Node, accel qemu.Accel) (qemu.Config, error) {
 	dir := c.NodeDir(n.Name)
 	cfg := qemu.Config{
 		Memory:    c.memory(n),
-		CPUs:      c.CPUs,
+		CPUs:      c.cpus(n, accel, runtime.NumCPU()),
 		MAC:       n.MAC,
 		Switch:    qemu.PortSocket(c.path("network"), n.Name),
 		Disks:     []qemu.Disk{{Path: c.disk(n), Format: "raw", Unsafe: true}}, // see docs/cluster.md

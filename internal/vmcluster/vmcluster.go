@@ -54,7 +54,7 @@ type State struct {
 	Firmware           string `json:"firmware"`   // "direct" or "uefi"
 	Memory             int64  `json:"memory"`     // bytes, of a worker
 	ControlPlaneMemory int64  `json:"controlPlaneMemory"`
-	CPUs               int    `json:"cpus"`
+	CPUs               int    `json:"cpus"`   // of each node; 0: see Cluster.cpus
 	Port               int    `json:"port"`   // of the API server, on this host's loopback interface
 	AddOns             string `json:"addOns"` // versions of what the nodes' disks have images of
 	Nodes              []Node `json:"nodes"`

@@ -262,6 +262,24 @@ func TestMachine(t *testing.T) {
 	if err != nil || m.Memory != 2 || m.Append != "a b loglevel=7" || m.Switch != filepath.Join(c.Dir, "network/control-plane.sock") {
 		t.Errorf("machine = %+v, %v", m, err)
 	}
+	for _, tt := range []struct {
+		cpus  int
+		node  Node
+		accel qemu.Accel
+		host  int
+		want  int
+	}{
+		{3, c.Nodes[1], qemu.TCG, 2, 3},
+		{0, c.Nodes[0], qemu.TCG, 2, 2},
+		{0, c.Nodes[1], qemu.TCG, 2, 1},
+		{0, c.Nodes[1], qemu.TCG, 4, 2},
+		{0, c.Nodes[1], qemu.KVM, 2, 2},
+	} {
+		c.CPUs = tt.cpus
+		if got := c.cpus(tt.node, tt.accel, tt.host); got != tt.want {
+			t.Errorf("--cpus %d: %s has %d processors with %s on a host with %d, want %d", tt.cpus, tt.node.Name, got, tt.accel, tt.host, tt.want)
+		}
+	}
 	c.Firmware = "uefi"
 	if m, err = c.machine(c.Nodes[1], "tcg"); err != nil || m.Memory != 1 || m.Kernel != "" {
 		t.Errorf("machine = %+v, %v", m, err)
