@@ -21,12 +21,17 @@ type snapshot struct {
 	daemonSets  []workload
 }
 
+// fromMemory asks for what the API server has in its memory, which is seconds old
+// at most. Without it the answer waits for etcd, and makes etcd tell each watcher
+// how far it is: work for a control plane that has its start to do.
+const fromMemory = "?resourceVersion=0"
+
 func (a *API) snapshot(ctx context.Context) (s snapshot, err error) {
 	var errs [4]error
-	s.nodes, errs[0] = list[apiNode](ctx, a, "/api/v1/nodes")
-	s.pods, errs[1] = list[apiPod](ctx, a, "/api/v1/namespaces/"+system+"/pods")
-	s.deployments, errs[2] = list[workload](ctx, a, "/apis/apps/v1/namespaces/"+system+"/deployments")
-	s.daemonSets, errs[3] = list[workload](ctx, a, "/apis/apps/v1/namespaces/"+system+"/daemonsets")
+	s.nodes, errs[0] = list[apiNode](ctx, a, "/api/v1/nodes"+fromMemory)
+	s.pods, errs[1] = list[apiPod](ctx, a, "/api/v1/namespaces/"+system+"/pods"+fromMemory)
+	s.deployments, errs[2] = list[workload](ctx, a, "/apis/apps/v1/namespaces/"+system+"/deployments"+fromMemory)
+	s.daemonSets, errs[3] = list[workload](ctx, a, "/apis/apps/v1/namespaces/"+system+"/daemonsets"+fromMemory)
 	return s, errors.Join(errs[:]...)
 }
 
