@@ -36,7 +36,7 @@ clustertest: cluster ## a control plane and the pod network in network namespace
 	go test -count=1 -tags cluster -timeout 20m -v -run '^TestNode$$' ./test/cluster
 
 test-cluster: build cluster ## all that nodes do in clusters: an hour and a half
-	go test -count=1 -tags cluster -timeout 180m -parallel 4 -v ./test/cluster
+	go test -count=1 -tags cluster -timeout 180m -v ./test/cluster
 
 cluster: kios ## the control plane and the add-ons
 	$(KIOS) cluster build

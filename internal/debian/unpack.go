@@ -10,16 +10,17 @@ import (
 	"kios/internal/progress"
 )
 
-// Unpack fetches a package and all that it depends on, libc included, in their
-// newest versions, and unpacks them into dir. No scripts of theirs are run. It is
-// for programs that run on the build machine, with their own libraries; what
-// goes onto a node is pinned, see Fetch.
+// Unpack fetches a package and all that it depends on, libc included, in the
+// newest versions that the last of the suites has, or one before it, and unpacks
+// them into dir. No scripts of theirs are run. It is for programs that run on the
+// build machine, with their own libraries; what goes onto a node is pinned, see
+// Fetch.
 func Unpack(ctx context.Context, log *progress.Log, suites []string, name, dir string) error {
 	root, err := cache.Dir()
 	if err != nil {
 		return err
 	}
-	a := archive{root: filepath.Join(root, "apt"), debs: filepath.Join(root, "debs"), suites: suites}
+	a := archive{root: filepath.Join(root, "apt-tools"), debs: filepath.Join(root, "debs"), suites: suites}
 	if err := a.prepare(ctx, log); err != nil {
 		return fmt.Errorf("fetch Debian package %s: %w", name, err)
 	}
@@ -32,7 +33,9 @@ func Unpack(ctx context.Context, log *progress.Log, suites []string, name, dir s
 		return err
 	}
 	step := log.Start("download " + name + " and what it depends on")
-	_, err = run(a.apt(ctx, "apt-get", "-o", "Dir::Cache::Archives="+tmp, "-y", "--no-install-recommends", "--download-only", "install", name))
+	_, err = run(a.apt(ctx, "apt-get", "-o", "Dir::Cache::Archives="+tmp, "-y", "--no-install-recommends", "--download-only",
+		// Backports are there to be asked for.
+		"--target-release", suites[len(suites)-1], "install", name))
 	if step.End(err) != nil {
 		return fmt.Errorf("fetch Debian package %s: %w (is the network up?)", name, err)
 	}

@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 
 	"kios/internal/cache"
@@ -14,15 +15,12 @@ import (
 	"kios/internal/progress"
 )
 
-// Before 8.1, QEMU's translator does not lock a page of code while it reads it.
-// When one processor changes the code that another one is about to run, as
-// Linux does for its static keys, the translation of a breakpoint may outlive
-// the breakpoint, and the guest panics some time later ("Oops: int3") or hangs.
-// So does one of some dozen boots.
-const fixedMajor, fixedMinor = 8, 1
+// Older translators have two races between a guest's processors, each of which
+// ends one of some dozen boots; see docs/decisions/0017.
+const fixedMajor, fixedMinor = 11, 1
 
 // Ensure gets a QEMU of a newer Debian release, with libraries of its own, if
-// that of this machine is too old to translate correctly. Machines run in it
+// that of this machine may end a guest that it emulates. Machines run in it
 // from then on; nothing is installed.
 func Ensure(ctx context.Context, log *progress.Log, suites []string) error {
 	if own, err := ownPath(); err != nil || exists(own) {
@@ -40,7 +38,7 @@ func Ensure(ctx context.Context, log *progress.Log, suites []string) error {
 		return nil
 	}
 	_, err = cache.Product(ownName, ownKey(), func(dir string) error {
-		if err := debian.Unpack(ctx, log, suites, "qemu-system-x86", dir); err != nil {
+		if err := debian.Unpack(ctx, log, append(slices.Clone(suites), suites[0]+"-backports"), "qemu-system-x86", dir); err != nil {
 			return err
 		}
 		final, err := ownPath()
@@ -75,7 +73,7 @@ exec '%s/ld-linux-x86-64.so.2' --argv0 %s --library-path '%s' '%s/usr/bin/%s' -L
 
 const ownName = "qemu"
 
-func ownKey() *cache.Key { return cache.NewKey(ownName, "1") }
+func ownKey() *cache.Key { return cache.NewKey(ownName, "2") }
 
 // ownPath is where Ensure puts the program.
 func ownPath() (string, error) {

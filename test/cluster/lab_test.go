@@ -76,9 +76,12 @@ func newLab(t *testing.T, cfg cluster.Config) *lab {
 	return l
 }
 
+// fileName is the test's name as part of that of a file, also in a subtest.
+func fileName(t *testing.T) string { return strings.ReplaceAll(t.Name(), "/", "-") }
+
 // keptDir is a directory that goes away only if the test passes.
 func keptDir(t *testing.T) string {
-	dir, err := os.MkdirTemp("", "kios-"+t.Name()+"-")
+	dir, err := os.MkdirTemp("", "kios-"+fileName(t)+"-")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -94,7 +97,7 @@ func keptDir(t *testing.T) string {
 
 func (l *lab) makeNetwork() {
 	l.t.Helper()
-	l.name = fmt.Sprintf("kios-%d-%s", os.Getpid(), strings.ToLower(l.t.Name()))
+	l.name = fmt.Sprintf("kios-%d-%s", os.Getpid(), strings.ToLower(fileName(l.t)))
 	netlab.Run(l.t, "ip", "netns", "add", l.name)
 	l.t.Cleanup(func() { netlab.Run(l.t, "ip", "netns", "del", l.name) })
 	l.ip("link", "add", "lan", "type", "bridge")

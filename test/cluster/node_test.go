@@ -87,7 +87,9 @@ func (n *node) config(s setup, mac string) qemu.Config {
 	t.Cleanup(func() { tap.Close() })
 	return qemu.Config{
 		Kernel: out + "vmlinuz", Initrd: out + "initrd",
-		Append:    strings.TrimSpace(string(cmdline) + " " + s.append),
+		// PID 1 tells its console of pods during the first minute only, and after
+		// that the kernel's log, at this level. Some tests wait for them longer.
+		Append:    strings.TrimSpace(string(cmdline)) + " loglevel=7 " + s.append,
 		Disks:     []qemu.Disk{{Path: n.disk, Unsafe: true}},
 		Memory:    cmp.Or(s.memory, 1024) << 20,
 		NoNetwork: true,

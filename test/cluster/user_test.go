@@ -49,7 +49,7 @@ func (l *lab) user(t *testing.T) *user {
 	t.Helper()
 	u := l.admin(t)
 	_, last, _ := strings.Cut(t.Name(), "/")
-	name := strings.ToLower(strings.NewReplacer("/", "-", "_", "-").Replace(last))
+	name := strings.ToLower(strings.NewReplacer("/", "-", "_", "-", ".", "-").Replace(last))
 	if name == "" {
 		name = "test"
 	}
