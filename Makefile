@@ -44,8 +44,8 @@ cluster: kios ## the control plane and the add-ons
 vmtest: ## unit tests that need root: in small machines, in network namespaces, on loop devices
 	go test -count=1 -tags vm -timeout 20m -v ./test/vm
 	go test -count=1 -tags vm -timeout 20m ./internal/datadisk ./internal/qemu
-	go test -count=1 -tags root ./internal/datadisk ./internal/systembus
-	go test -count=1 -tags netns ./internal/network ./internal/dhcp6 ./internal/ndisc ./internal/chrony
+	# They wait more than they work, so four at a time. Without cgo, since all threads drop privileges.
+	CGO_ENABLED=0 go test -count=1 -p 4 -tags root,netns ./internal/datadisk ./internal/systembus ./internal/network ./internal/dhcp6 ./internal/ndisc ./internal/chrony
 
 e2e: ## boots of the real thing
 	go test -count=1 -tags e2e -timeout 60m -v ./test/e2e
