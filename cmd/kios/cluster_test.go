@@ -32,7 +32,7 @@ func TestUpOptions(t *testing.T) {
 		{"memory is no size", func(o *upOptions) { o.memory = "abc" }, "--memory"},
 		{"memory", func(o *upOptions) { o.memory = "64M" }, "--memory 64M is too small"},
 		{"control plane", func(o *upOptions) { o.controlPlaneMemory = "512M" }, "--control-plane-memory"},
-		{"processors", func(o *upOptions) { o.cpus = -1 }, "--cpus -1"},
+		{"processors", func(o *upOptions) { o.cpus, o.given = 0, func(flag string) bool { return flag == "cpus" } }, "--cpus 0"},
 		{"firmware", func(o *upOptions) { o.firmware = "bios" }, "direct or uefi"},
 		{"port", func(o *upOptions) { o.port = 70000 }, "--port 70000"},
 	} {

@@ -192,7 +192,7 @@ func (o upOptions) set(s *vmcluster.State, take func(flag string) bool) error {
 		}
 		*m.to = size
 	}
-	if o.cpus < 0 || o.cpus > 64 {
+	if o.given("cpus") && (o.cpus < 1 || o.cpus > 64) {
 		return fmt.Errorf("--cpus %d: it must be from 1 to 64", o.cpus)
 	}
 	if o.port < 0 || o.port > 65535 {
