@@ -41,10 +41,11 @@ test-cluster: build cluster ## all that nodes do in clusters: an hour and a half
 cluster: kios ## the control plane and the add-ons
 	$(KIOS) cluster build
 
+# The last ones wait more than they work, so four at a time; and without cgo, since all
+# threads of some drop privileges.
 vmtest: ## unit tests that need root: in small machines, in network namespaces, on loop devices
 	go test -count=1 -tags vm -timeout 20m -v ./test/vm
 	go test -count=1 -tags vm -timeout 20m ./internal/datadisk ./internal/qemu
-	# They wait more than they work, so four at a time. Without cgo, since all threads drop privileges.
 	CGO_ENABLED=0 go test -count=1 -p 4 -tags root,netns ./internal/datadisk ./internal/systembus ./internal/network ./internal/dhcp6 ./internal/ndisc ./internal/chrony
 
 e2e: ## boots of the real thing

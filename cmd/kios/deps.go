@@ -20,8 +20,8 @@ func newDepsCommand() *cobra.Command {
 		Long: `Installs those of the Debian packages listed under "host" in versions.json that
 are missing on this machine, with apt-get. Needs root if any is missing.
 
-A QEMU that is older than 11.1 gets a newer one beside it, in the cache: see
-HACKING.md.`,
+A QEMU that ends what it emulates now and then gets a newer one beside it, in the
+cache: see HACKING.md.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			b, err := checkout("amd64")
@@ -34,7 +34,7 @@ HACKING.md.`,
 				}
 			}
 			if err := qemu.Ensure(cmd.Context(), b.Log, b.Versions.Debian.Suites); err != nil && cmd.Context().Err() == nil {
-				fmt.Fprintf(os.Stderr, "kios: this machine's QEMU is older than 11.1 and now and then crashes what it emulates; getting a newer one failed: %v\n", err)
+				fmt.Fprintf(os.Stderr, "kios: %v\n", err)
 			}
 			return cmd.Context().Err()
 		},

@@ -4,8 +4,8 @@
 // against the host's debian-archive-keyring.
 //
 // Where the archive is, the host's apt already knows: the mirror that serves
-// its own release serves the others too. Dependencies are not resolved and
-// nothing is installed. See apt-get(8), sources.list(5) and apt.conf(5).
+// its own release serves the others too. Nothing is installed, and only
+// Unpack resolves dependencies. See apt-get(8), sources.list(5) and apt.conf(5).
 package debian
 
 import (
@@ -46,11 +46,10 @@ type Deb struct {
 // security update, is replaced by the newest one of the same package, and the
 // Deb's Notice says so.
 func Fetch(ctx context.Context, log *progress.Log, suites []string, pkgs []Package) ([]Deb, error) {
-	root, err := cache.Dir()
+	a, err := newArchive("apt", suites)
 	if err != nil {
 		return nil, err
 	}
-	a := archive{root: filepath.Join(root, "apt"), debs: filepath.Join(root, "debs"), suites: suites}
 	debs := make([]Deb, len(pkgs))
 	for i, p := range pkgs {
 		if debs[i], err = a.get(ctx, log, p); err != nil {
@@ -72,6 +71,17 @@ type archive struct {
 	debs   string // the packages fetched so far
 	suites []string
 	ready  bool // lists are there
+}
+
+// newArchive returns that with the private directory of this name in the cache.
+// Each set of suites has a directory of its own: its lists are fetched anew when
+// the suites change.
+func newArchive(name string, suites []string) (*archive, error) {
+	root, err := cache.Dir()
+	if err != nil {
+		return nil, err
+	}
+	return &archive{root: filepath.Join(root, name), debs: filepath.Join(root, "debs"), suites: suites}, nil
 }
 
 func (a *archive) get(ctx context.Context, log *progress.Log, p Package) (Deb, error) {

@@ -6,7 +6,6 @@ import (
 	"os"
 	"path/filepath"
 
-	"kios/internal/cache"
 	"kios/internal/progress"
 )
 
@@ -16,11 +15,10 @@ import (
 // build machine, with their own libraries; what goes onto a node is pinned, see
 // Fetch.
 func Unpack(ctx context.Context, log *progress.Log, suites []string, name, dir string) error {
-	root, err := cache.Dir()
+	a, err := newArchive("apt-tools", suites)
 	if err != nil {
 		return err
 	}
-	a := archive{root: filepath.Join(root, "apt-tools"), debs: filepath.Join(root, "debs"), suites: suites}
 	if err := a.prepare(ctx, log); err != nil {
 		return fmt.Errorf("fetch Debian package %s: %w", name, err)
 	}

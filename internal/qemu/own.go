@@ -47,7 +47,10 @@ func Ensure(ctx context.Context, log *progress.Log, suites []string) error {
 		}
 		return os.WriteFile(filepath.Join(dir, Binary), []byte(starter(filepath.Dir(final))), 0o755)
 	})
-	return err
+	if err != nil {
+		return fmt.Errorf("this machine's QEMU is older than %d.%d and now and then ends what it emulates; getting a newer one failed: %w", fixedMajor, fixedMinor, err)
+	}
+	return nil
 }
 
 var versionLine = regexp.MustCompile(`^QEMU emulator version (\d+)\.(\d+)`)
