@@ -256,9 +256,14 @@ func (d *Daemon) Last() {
 }
 
 // Restart ends the process, with SIGKILL if it takes longer than the bound, and
-// leaves it to Run to start it again. That is no failure and not reported.
+// leaves it to Run to start it again. That is no failure and not reported. The
+// last process is left alone.
 func (d *Daemon) Restart(bound time.Duration) {
 	d.mu.Lock()
+	if d.isStopping() {
+		d.mu.Unlock()
+		return
+	}
 	p := d.process
 	d.asked = true
 	d.mu.Unlock()

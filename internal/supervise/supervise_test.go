@@ -14,6 +14,7 @@ import (
 	"kios/internal/reap"
 
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
 )
 
 // The test binary is the daemon too: a VM for tests has no shell.
@@ -197,8 +198,15 @@ func TestStopKills(t *testing.T) {
 func TestLast(t *testing.T) {
 	d, log, output := start(t, "idle")
 	eventually(t, "the daemon up", func() bool { return strings.Contains(output.String(), "up\n") })
+	p := d.current()
 	d.Last()
 	d.Restart(10 * time.Second)
+	select {
+	case <-p.Done():
+		t.Error("Restart ended the last process")
+	default:
+	}
+	d.signal(unix.SIGTERM)
 	<-d.stopped
 	if d.Pid() != 0 || d.Restarts() != 0 || log.String() != "" {
 		t.Errorf("after the end of the last process: pid %d, %d restarts, log %q", d.Pid(), d.Restarts(), log)
