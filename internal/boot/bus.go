@@ -181,7 +181,7 @@ func (n *Node) setStaticHostname(name, cause string) error {
 		if name == staticHostname() {
 			return nil
 		}
-		if !(kubeletargs.Files{Root: "/"}).Standalone() {
+		if (kubeletargs.Files{Root: "/"}).Known() {
 			return fmt.Errorf("the node is known to its cluster as %s, and another name would make another node of it: "+
 				"drain and delete the node, remove /etc/kubernetes/kubelet.conf, then name it", n.name())
 		}

@@ -70,8 +70,7 @@ func (n *Node) takeHostname(offer string) error {
 	if name == n.name() {
 		return nil
 	}
-	files := kubeletargs.Files{Root: "/"}
-	if !files.Standalone() {
+	if (kubeletargs.Files{Root: "/"}).Known() {
 		return fmt.Errorf("the node is known to its cluster as %s and keeps that name; write the name into /etc/hostname to change it", n.name())
 	}
 	if err := replaceFile(offeredHostname, name+"\n", 0o644); err != nil {

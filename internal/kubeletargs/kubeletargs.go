@@ -27,6 +27,7 @@ const (
 	config      = "/usr/share/kios/kubelet.yaml"
 	DropInDir   = "/run/kios/kubelet.d"
 	certDir     = "/var/lib/kubelet/pki"
+	clientCert  = certDir + "/kubelet-client-current.pem"
 	providerDir = "/usr/libexec/kubernetes/kubelet-plugins/credential-provider/exec"
 )
 
@@ -55,6 +56,17 @@ func (f Files) read(name string) (string, error) {
 // good only the kubelet can tell.
 func (f Files) Standalone() bool {
 	return !f.joined() && !f.Exists(bootstrap)
+}
+
+// Known reports whether a cluster may know the node by its name: the kubelet has
+// credentials that are for that name. Before it asks for a certificate it writes a
+// kubeconfig that names it.
+func (f Files) Known() bool {
+	text, err := f.read(kubeconfig)
+	if err != nil || !strings.Contains(text, "server") {
+		return false
+	}
+	return !strings.Contains(text, clientCert) || f.Exists(clientCert)
 }
 
 // Args returns the kubelet's command line, and a sentence for each thing that

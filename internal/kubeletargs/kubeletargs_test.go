@@ -104,6 +104,31 @@ func TestStandalone(t *testing.T) {
 	}
 }
 
+func TestKnown(t *testing.T) {
+	const (
+		conf = "/etc/kubernetes/kubelet.conf"
+		cert = "/var/lib/kubelet/pki/kubelet-client-current.pem"
+		own  = "server: https://x\nclient-certificate: " + cert // as the kubelet writes it
+	)
+	tests := []struct {
+		files map[string]string
+		want  bool
+	}{
+		{nil, false},
+		{map[string]string{conf: ""}, false},
+		{map[string]string{"/etc/kubernetes/bootstrap-kubelet.conf": "server: https://x"}, false},
+		{map[string]string{conf: own}, false}, // it is asking for the certificate
+		{map[string]string{cert: "x"}, false}, // kubelet.conf was removed
+		{map[string]string{conf: own, cert: "x"}, true},
+		{map[string]string{conf: "server: https://x"}, true},
+	}
+	for _, tt := range tests {
+		if got := node(t, tt.files).Known(); got != tt.want {
+			t.Errorf("Known with %v = %v, want %v", tt.files, got, tt.want)
+		}
+	}
+}
+
 func TestCheckTaint(t *testing.T) {
 	for _, tt := range []struct {
 		key, value string
