@@ -17,6 +17,8 @@
 package joining
 
 import (
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -47,7 +49,7 @@ type Membership struct {
 	rotate   bool   // the kubelet is to renew its client certificate
 
 	ready  bool     // kubelet.conf has credentials that the kubelet did not get itself
-	secret string   // text of the bootstrap kubeconfig
+	secret string   // text of the bootstrap kubeconfig, and of the authority that it names
 	refs   []string // files that the kubeconfigs name
 	aside  []string // files that are in the kubelet's way
 }
@@ -71,13 +73,13 @@ func (f Files) Prepare(node string, say Say) Membership {
 // read changes nothing: the kubelet may be running.
 func (f Files) read(node string, say Say) Membership {
 	own, boot := f.load(f.Kubeconfig), f.load(f.Bootstrap)
-	m := Membership{rotate: true, refs: append(own.refs, boot.refs...), secret: boot.text}
-	f.checkName(&m, &own, boot, node, say)
+	m := Membership{rotate: true, refs: append(own.refs, boot.refs...), secret: boot.text + boot.authority}
+	f.checkName(&own, boot, node, say)
 	switch {
 	case own.good():
 		f.join(&m, own, boot, say)
 	case boot.good():
-		f.bootstrap(&m, own, boot, say)
+		f.bootstrap(&m, own, boot, node, say)
 	default:
 		for _, k := range []kubeconfig{own, boot} {
 			if k.there {
@@ -102,7 +104,9 @@ func (f Files) join(m *Membership, own, boot kubeconfig, say Say) {
 		}
 		return
 	}
-	expired := time.Now().After(own.leaf.NotAfter)
+	// Of a certificate in the file and one that it has got since, the kubelet
+	// takes the latter (getCurrentCertificateOrBootstrap, client-go/util/certificate).
+	expired := time.Now().After(own.leaf.NotAfter) && !f.renewed()
 	m.Bootstrap = boot.good()
 	m.Waiting = m.Bootstrap && expired
 	m.ready = own.config.CertFile != f.current() && !expired
@@ -117,9 +121,13 @@ func (f Files) join(m *Membership, own, boot kubeconfig, say Say) {
 
 // bootstrap goes by bootstrap-kubelet.conf. The kubelet writes a kubelet.conf
 // of its own, before it has the certificate that this one names.
-func (f Files) bootstrap(m *Membership, own, boot kubeconfig, say Say) {
+func (f Files) bootstrap(m *Membership, own, boot kubeconfig, node string, say Say) {
 	m.Server, m.Bootstrap, m.Waiting = boot.config.Host, true, true
 	if !own.there || own.waits {
+		if leaf := f.stored(); leaf != nil && isOther(leaf, node) {
+			say("the certificate %s is for a node of the name %s, and this one is called %s: it joins again", f.current(), nodeName(leaf), node)
+			m.aside = append(m.aside, f.current()) // the kubelet would not ask while it has one
+		}
 		return
 	}
 	say("%s is not used and kept as %s.bad: %v: the node asks for a certificate with %s",
@@ -127,8 +135,23 @@ func (f Files) bootstrap(m *Membership, own, boot kubeconfig, say Say) {
 	m.aside = append(m.aside, own.path)
 }
 
-// current is the certificate that the kubelet has got.
+// current is the file with the certificate that the kubelet has got.
 func (f Files) current() string { return filepath.Join(f.CertDir, "kubelet-client-current.pem") }
+
+// stored returns that certificate, nil if there is none.
+func (f Files) stored() *x509.Certificate {
+	pair, err := tls.LoadX509KeyPair(f.current(), f.current())
+	if err != nil {
+		return nil
+	}
+	return pair.Leaf
+}
+
+// renewed reports whether the kubelet has got a certificate that is good now.
+func (f Files) renewed() bool {
+	leaf := f.stored()
+	return leaf != nil && time.Now().Before(leaf.NotAfter)
+}
 
 // findClientCA decides whose clients may use the kubelet's port. Like kubeadm
 // join, it takes the authority of the kubeconfig for the cluster's, if

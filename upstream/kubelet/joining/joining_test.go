@@ -144,10 +144,14 @@ func TestPrepare(t *testing.T) {
 		{"bootstrapped", "OWN", bootstrapText(), "system:node:node-1", result{true, true, false, true}, "", ""},
 		{"bootstrapped, file gone", "OWN", "", "system:node:node-1", joined, "", ""},
 		{"bootstrapped under another name", "OWN", bootstrapText(), "system:node:node-2", bootstrapping, "for a node of the name node-2", "pki/kubelet-client-current.pem"},
+		{"a certificate of another name, kubeconfig gone", "", bootstrapText(), "system:node:node-2", bootstrapping, "for a node of the name node-2", "pki/kubelet-client-current.pem"},
+		{"a certificate of this name, kubeconfig gone", "", bootstrapText(), "system:node:node-1", bootstrapping, "", ""},
 		{"of another name for good", "OWN", "", "system:node:node-2", joined, "write node-2 into /etc/hostname", ""},
 		{"certificate lost", "OWN", "", "", standalone, "has not been issued yet", ""},
 		{"token and bootstrap", config(server, "", "token: secret"), bootstrapText(), "", result{Joined: true}, "bootstrap-kubelet.conf is not used", ""},
 		{"expired", embedded(oldCert, oldKey), "", "", joined, "ended at", ""},
+		{"expired and renewed", embedded(oldCert, oldKey), "", "system:node:node-1", joined, "", ""},
+		{"expired and renewed, bootstrap", embedded(oldCert, oldKey), bootstrapText(), "system:node:node-1", result{true, true, false, true}, "", ""},
 		{"expired, bootstrap", embedded(oldCert, oldKey), bootstrapText(), "", bootstrapping, "", ""},
 		{"bad bootstrap beside a good one", embedded(cert, key), "x: [", "", joined, "bootstrap-kubelet.conf is not used", ""},
 		{"bad one beside a good bootstrap", "x: [", bootstrapText(), "", bootstrapping, "kept as kubelet.conf.bad", "etc/kubelet.conf"},
@@ -346,6 +350,7 @@ func expect(t *testing.T, done chan bool, want bool) {
 
 func TestWatch(t *testing.T) {
 	cert, key := newCert(t, "system:node:node-1", time.Hour)
+	otherCert, _ := newCert(t, "system:node:node-1", time.Hour)
 	ready := config(server, "", "client-certificate-data: "+encoded(cert)+", client-key-data: "+encoded(key))
 	tests := []struct {
 		name   string
@@ -373,6 +378,10 @@ func TestWatch(t *testing.T) {
 			func(n *node) {
 				n.write(n.Bootstrap, strings.Replace(bootstrapText(), "abcdef.", "fedcba.", 1))
 			}, true},
+		{"the authority is mended", func(n *node) {
+			n.write(n.ClientCA, otherCert)
+			n.write(n.Bootstrap, config(server, ", certificate-authority: '"+n.ClientCA+"'", "token: abcdef.0123456789abcdef"))
+		}, func(n *node) { n.write(n.ClientCA, cert) }, true},
 		{"certificate arrives", func(n *node) { n.write(n.Bootstrap, bootstrapText()); n.write(n.Kubeconfig, n.own()) },
 			func(n *node) { n.issue("system:node:node-1", time.Hour) }, false},
 		{"kubeconfig in place of a bootstrap", func(n *node) { n.write(n.Bootstrap, bootstrapText()) }, func(n *node) { n.write(n.Kubeconfig, ready) }, true},

@@ -27,6 +27,8 @@ type kubeconfig struct {
 	leaf   *x509.Certificate // the client certificate, nil for other credentials
 	refs   []string          // files that it names
 	waits  bool              // for a certificate that the kubelet is to get
+
+	authority string // certificates in PEM of who may sign the API server's
 }
 
 // errNotIssued is no mistake: the kubelet names the certificate before it has it.
@@ -133,6 +135,7 @@ func (k *kubeconfig) credentials() error {
 	if _, err := transport.TLSConfigFor(tc); err != nil { // loads the files, too
 		return err
 	}
+	k.authority = string(tc.TLS.CAData)
 	if tc.HasCertAuth() {
 		pair, err := tls.X509KeyPair(tc.TLS.CertData, tc.TLS.KeyData)
 		if err != nil {
@@ -188,19 +191,29 @@ func checkStored(name, dir string) error {
 // checkName finds a certificate for another node: this one has got another name
 // since. The cluster would refuse all that it says. With a bootstrap kubeconfig
 // the node joins again, under the new name.
-func (f Files) checkName(m *Membership, own *kubeconfig, boot kubeconfig, node string, say Say) {
+func (f Files) checkName(own *kubeconfig, boot kubeconfig, node string, say Say) {
 	if !own.good() || own.leaf == nil {
 		return
 	}
-	name, isNode := strings.CutPrefix(own.leaf.Subject.CommonName, "system:node:")
 	switch {
-	case !isNode || name == node:
+	case !isOther(own.leaf, node):
 	case boot.good() && own.config.CertFile == f.current():
-		say("the certificate %s is for a node of the name %s, and this one is called %s: it joins again", f.current(), name, node)
-		m.aside = append(m.aside, f.current())
-		own.err, own.waits = errNotIssued, true
+		own.err, own.waits = errNotIssued, true // of its name: see bootstrap
 	default:
-		say("the client certificate of %s is for a node of the name %s, and this one is called %s: the cluster will refuse it; write %s into /etc/hostname, or give the node a kubeconfig of its own",
-			own.path, name, node, name)
+		say("the client certificate of %s is for a node of the name %[2]s, and this one is called %[3]s: the cluster will refuse it; write %[2]s into /etc/hostname, or give the node a kubeconfig of its own",
+			own.path, nodeName(own.leaf), node)
 	}
+}
+
+const userPrefix = "system:node:"
+
+// nodeName returns the name of the node that a certificate is for.
+func nodeName(leaf *x509.Certificate) string {
+	return strings.TrimPrefix(leaf.Subject.CommonName, userPrefix)
+}
+
+// isOther reports whether a certificate is for another node than the one of that
+// name.
+func isOther(leaf *x509.Certificate, node string) bool {
+	return strings.HasPrefix(leaf.Subject.CommonName, userPrefix) && nodeName(leaf) != node
 }

@@ -2,6 +2,8 @@ package userconfig
 
 import (
 	"encoding/json"
+	"fmt"
+	"io"
 
 	kubeletv1beta1 "k8s.io/kubelet/config/v1beta1"
 	"k8s.io/kubernetes/pkg/kubelet/apis/config"
@@ -9,12 +11,12 @@ import (
 
 // writeLast writes the drop-in that is read after the user's, if there is need
 // for one.
-func (c *checker) writeLast(path string, joined bool) error {
+func (c *checker) writeLast(path string, joined bool, log io.Writer) error {
 	kc, err := parse(c.merged)
 	if err != nil {
 		return err
 	}
-	fields := c.corrections(kc, joined)
+	fields := c.corrections(kc, joined, log)
 	if len(fields) == 0 {
 		return nil
 	}
@@ -28,8 +30,9 @@ func (c *checker) writeLast(path string, joined bool) error {
 }
 
 // corrections returns fields that must be otherwise than the files together
-// have them. None of it is a user's mistake.
-func (c *checker) corrections(kc *config.KubeletConfiguration, joined bool) map[string]any {
+// have them. None of it is a user's mistake: a file that was good before the node
+// joined must not let the cluster's other nodes into its pods.
+func (c *checker) corrections(kc *config.KubeletConfiguration, joined bool, log io.Writer) map[string]any {
 	fields := map[string]any{}
 	if !joined && (kc.Authentication.Webhook.Enabled || kc.Authorization.Mode == config.KubeletAuthorizationModeWebhook) {
 		// There is no API server to ask yet, and a kubelet that is to ask one
@@ -37,6 +40,10 @@ func (c *checker) corrections(kc *config.KubeletConfiguration, joined bool) map[
 		fields["authentication"] = map[string]any{"webhook": map[string]any{"enabled": false}}
 		fields["authorization"] = map[string]any{"mode": config.KubeletAuthorizationModeAlwaysAllow}
 		fields["enableServer"] = false
+	}
+	if joined && kc.Authorization.Mode == config.KubeletAuthorizationModeAlwaysAllow {
+		fmt.Fprintln(log, "kios: authorization.mode is Webhook and not AlwaysAllow, now that there is an API server to ask who may use the kubelet's port")
+		fields["authorization"] = map[string]any{"mode": config.KubeletAuthorizationModeWebhook}
 	}
 	switch {
 	case !kc.ServerTLSBootstrap:

@@ -73,7 +73,7 @@ func Check(etc string, list []string, log io.Writer) {
 			fmt.Fprintf(log, "kios: %s: %s\n", file, note)
 		}
 	}
-	if err := c.writeLast(filepath.Join(dropins, last), args.Value(list, "kubeconfig") != ""); err != nil {
+	if err := c.writeLast(filepath.Join(dropins, last), args.Value(list, "kubeconfig") != "", log); err != nil {
 		fmt.Fprintf(log, "kios: write %s: %s\n", last, oneLine(err))
 	}
 }

@@ -168,12 +168,15 @@ func TestLastWord(t *testing.T) {
 		name, content string
 		joined        bool
 		want          string // in 90-node.conf, "" for no such file
+		log           string // what is said, "" for nothing
 	}{
-		{"nothing of it", head + "maxPods: 3\n", false, ""},
-		{"webhook, standalone", webhook, false, `{"authentication":{"webhook":{"enabled":false}},"authorization":{"mode":"AlwaysAllow"},"enableServer":false}`},
-		{"webhook, joined", webhook, true, ""},
-		{"signed certificate, standalone", head + "serverTLSBootstrap: true\n", false, `{"serverTLSBootstrap":false}`},
-		{"signed certificate, joined", head + "serverTLSBootstrap: true\n", true, `{"tlsCertFile":"","tlsPrivateKeyFile":""}`},
+		{"nothing of it", head + "maxPods: 3\n", false, "", ""},
+		{"webhook, standalone", webhook, false, `{"authentication":{"webhook":{"enabled":false}},"authorization":{"mode":"AlwaysAllow"},"enableServer":false}`, ""},
+		{"webhook, joined", webhook, true, "", ""},
+		{"no webhook, standalone", head + "authorization: {mode: AlwaysAllow}\n", false, "", ""},
+		{"no webhook, joined", head + "authorization: {mode: AlwaysAllow}\n", true, `{"authorization":{"mode":"Webhook"}}`, "authorization.mode is Webhook and not AlwaysAllow"},
+		{"signed certificate, standalone", head + "serverTLSBootstrap: true\n", false, `{"serverTLSBootstrap":false}`, ""},
+		{"signed certificate, joined", webhook + "serverTLSBootstrap: true\n", true, `{"tlsCertFile":"","tlsPrivateKeyFile":""}`, ""},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -199,7 +202,7 @@ func TestLastWord(t *testing.T) {
 				t.Fatal(err)
 			}
 			want["apiVersion"], want["kind"] = "kubelet.config.k8s.io/v1beta1", "KubeletConfiguration"
-			if diff := cmp.Diff(want, got); diff != "" || log.Len() > 0 {
+			if diff := cmp.Diff(want, got); diff != "" || (log.Len() > 0) != (tt.log != "") || !strings.Contains(log.String(), tt.log) {
 				t.Errorf("%s (-want +got):\n%s\nlog %q", last, diff, log.String())
 			}
 		})
