@@ -169,6 +169,15 @@ func (c *Cluster) checkCIDRs() error {
 			return err
 		}
 	}
+	// What the pod network can do (flannel's addresses are IPv4), and
+	// kube-controller-manager: it gives each node 256 addresses, and wants no more
+	// than 2^16 nodes.
+	if !pods.Addr().Is4() || pods.Bits() < 8 || pods.Bits() > 24 {
+		return fmt.Errorf("the network of pods, %s, must be of IPv4 and between /8 and /24 in size: each node gets a /24 of it", pods)
+	}
+	if !services.Addr().Is4() {
+		return fmt.Errorf("the network of services, %s, must be of IPv4, as that of pods is", services)
+	}
 	if pods.Overlaps(services) {
 		return fmt.Errorf("the networks of pods, %s, and of services, %s, overlap", pods, services)
 	}

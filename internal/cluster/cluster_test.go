@@ -215,6 +215,9 @@ func TestConfig(t *testing.T) {
 		{func(c *Config) { c.PodCIDR = "10.244.0.1/16" }, "no network for pods"},
 		{func(c *Config) { c.ServiceCIDR = "x" }, "no network for services"},
 		{func(c *Config) { c.ServiceCIDR = "10.244.128.0/24" }, "overlap"},
+		{func(c *Config) { c.PodCIDR = "fd00::/48" }, "must be of IPv4"},
+		{func(c *Config) { c.PodCIDR = "10.244.0.0/25" }, "between /8 and /24"},
+		{func(c *Config) { c.ServiceCIDR = "fd00::/112" }, "must be of IPv4"},
 		{func(c *Config) { c.ServiceCIDR = "10.96.0.0/29" }, "too small"},
 		{func(c *Config) { c.NodeCertificates = time.Second }, "1s only"},
 		{func(c *Config) { c.NodeCIDRs = []string{"10.77.0.1"} }, "no network for nodes"},
@@ -295,15 +298,24 @@ func TestWorker(t *testing.T) {
 	}
 	got := snapshot(t, dir)
 	for name, want := range map[string]string{
-		"hostname":                          "worker-1\n",
-		"kubernetes/node-ip":                "10.77.0.11\n",
-		"kubernetes/node-labels":            "example.com/a: b\n",
-		"kubernetes/pki/ca.crt":             string(c.CA()),
-		"kubernetes/bootstrap-kubelet.conf": got["kubernetes/bootstrap-kubelet.conf"],
-		"kubernetes/config.d/10-join.yaml":  got["kubernetes/config.d/10-join.yaml"],
+		"hostname":               "worker-1\n",
+		"kubernetes/node-ip":     "10.77.0.11\n",
+		"kubernetes/node-labels": "example.com/a: b\n",
+		"kubernetes/pki/ca.crt":  string(c.CA()),
 	} {
 		if got[name] != want {
 			t.Errorf("%s is %q, want %q", name, got[name], want)
+		}
+		delete(got, name)
+	}
+	for name, want := range map[string][]string{
+		"kubernetes/bootstrap-kubelet.conf": {"https://10.77.0.10:6443", c.Token()},
+		"kubernetes/config.d/10-join.yaml":  {"10.96.0.10", "gpu", "NoSchedule"},
+	} {
+		for _, part := range want {
+			if !strings.Contains(got[name], part) {
+				t.Errorf("%s is %q, want it to have %s", name, got[name], part)
+			}
 		}
 		delete(got, name)
 	}
@@ -380,7 +392,7 @@ func TestControlPlane(t *testing.T) {
 			t.Errorf("the node has %s, which nothing there uses", name)
 		}
 	}
-	for _, p := range c.programs(onNode("10.77.0.10")) {
+	for _, p := range c.programs(onNode(Node{Name: "control-plane", Address: "10.77.0.10"})) {
 		checkStaticPod(t, p, etc["kubernetes/manifests/"+p.name+".yaml"], etc)
 	}
 }
@@ -446,7 +458,7 @@ func checkStaticPod(t *testing.T, p program, manifest string, etc map[string]str
 			t.Errorf("%s: the node does not have %s", p.name, m.MountPath)
 		}
 	}
-	if diff := cmp.Diff(p.files(onNode("")), mounted); diff != "" {
+	if diff := cmp.Diff(p.files(onNode(Node{})), mounted); diff != "" {
 		t.Errorf("%s: files (-want +got):\n%s", p.name, diff)
 	}
 }
@@ -470,6 +482,18 @@ func TestProcesses(t *testing.T) {
 				t.Errorf("%s %s: %v", p.Name, arg, err)
 			}
 		}
+	}
+}
+
+// No node gets a certificate for a name of the API server, but the one that runs it
+// for its own.
+func TestForbidden(t *testing.T) {
+	cfg := testConfig
+	cfg.Endpoint, cfg.Names = "k8s.example:6443", []string{"control-plane", "10.77.0.10", "api.example"}
+	c := open(t, t.TempDir(), cfg)
+	want := "--forbidden=10.96.0.0/16,10.244.0.0/16,k8s.example,api.example"
+	if got := c.approver(onNode(Node{Name: "control-plane"})).args(); !slices.Contains(got, want) {
+		t.Errorf("arguments of the approver are %q, want %s among them", got, want)
 	}
 }
 

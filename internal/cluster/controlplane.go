@@ -47,7 +47,7 @@ func (c *Cluster) keys() (Files, error) {
 
 // staticPods renders control-plane/NAME.yaml for each program.
 func (c *Cluster) staticPods(n Node) (Files, error) {
-	at := onNode(n.Address)
+	at := onNode(n)
 	var files Files
 	for _, p := range c.programs(at) {
 		data := struct {

@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"fmt"
+	"net/netip"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -24,13 +25,13 @@ type place struct {
 	config    string // the directory with pki and the kubeconfigs
 	data      string // that of etcd
 	advertise string // the address of the API server; "" for that of the default route
-	node      bool
+	node      string // its name, "" for the host
 }
 
 // onNode is the same on each node: a static pod's volumes are mounted where they
 // are on the node.
-func onNode(advertise string) place {
-	return place{config: "/etc/kubernetes", data: "/var/lib/etcd/data", advertise: advertise, node: true}
+func onNode(n Node) place {
+	return place{config: "/etc/kubernetes", data: "/var/lib/etcd/data", advertise: n.Address, node: n.Name}
 }
 
 func (p place) file(name string) string { return filepath.Join(p.config, name) }
@@ -110,7 +111,7 @@ func (c *Cluster) etcd(at place) program {
 		{"watch-progress-notify-interval", "5s"},      // the API server reads from its cache by it
 		{"feature-gates", "InitialCorruptCheck=true"}, // a damaged disk is noticed at the start
 	}
-	if !at.node {
+	if at.node == "" {
 		// A test's data need not outlive the machine's power.
 		flags = append(flags, flag{"unsafe-no-fsync", "true"})
 	}
@@ -210,11 +211,19 @@ func (c *Cluster) scheduler(at place) program {
 }
 
 // approver listens nowhere. Should it lose the API server it connects again. No
-// node is let pass for a service or a pod, whatever address it says it has.
+// node is let pass for a service, a pod, or the API server by a name of that,
+// whatever it says it is. An address of the API server is that of its node, which
+// the approver sees.
 func (c *Cluster) approver(at place) program {
+	forbidden := []string{c.cfg.ServiceCIDR, c.cfg.PodCIDR}
+	for _, name := range append([]string{c.host}, c.cfg.Names...) {
+		if _, err := netip.ParseAddr(name); err != nil && name != at.node {
+			forbidden = append(forbidden, name)
+		}
+	}
 	flags := []flag{
 		{"kubeconfig", at.file("approver.conf")},
-		{"forbidden", strings.Join([]string{c.cfg.ServiceCIDR, c.cfg.PodCIDR}, ",")},
+		{"forbidden", strings.Join(forbidden, ",")},
 	}
 	if len(c.cfg.NodeCIDRs) > 0 {
 		flags = append(flags, flag{"allowed-cidrs", strings.Join(c.cfg.NodeCIDRs, ",")})

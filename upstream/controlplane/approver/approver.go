@@ -7,14 +7,13 @@
 // name and addresses, those that are in its status; see check.go. Everything
 // else is left alone, with the reason in the log: a person may know better. What
 // fails for want of the node, or of an address of it, is looked at again when the
-// node changes.
+// node changes, and all when one goes that had a name or address before others.
 //
 // It keeps no state. Two of them do no harm, so there is no leader election.
 package approver
 
 import (
 	"context"
-	"fmt"
 	"os/signal"
 	"slices"
 	"syscall"
@@ -152,6 +151,7 @@ func (a *approver) listen(requests, nodes cache.SharedIndexInformer) error {
 		UpdateFunc: func(old, now any) {
 			a.nodeChanged(old.(*core.Node), now.(*core.Node))
 		},
+		DeleteFunc: func(any) { a.lookAgain(func(string) bool { return true }) },
 	})
 	return err
 }
@@ -162,12 +162,17 @@ func (a *approver) nodeChanged(old, now *core.Node) {
 	if old != nil && slices.Equal(old.Status.Addresses, now.Status.Addresses) {
 		return
 	}
+	a.lookAgain(func(name string) bool { return name == now.Name })
+}
+
+// lookAgain takes the requests of some nodes that nobody has decided about.
+func (a *approver) lookAgain(of func(node string) bool) {
 	all, err := a.requests.List(labels.Everything())
 	if err != nil {
 		klog.ErrorS(err, "List requests")
 	}
 	for _, csr := range all {
-		if name, err := nodeName(csr); err == nil && name == now.Name && pending(csr) {
+		if name, err := nodeName(csr); err == nil && of(name) && pending(csr) {
 			a.queue.Add(csr.Name)
 		}
 	}
@@ -204,11 +209,11 @@ func (a *approver) decide(ctx context.Context, name string) error {
 	if err != nil {
 		return err
 	}
-	node, err := a.nodeOf(csr)
+	nodes, err := a.nodes.List(labels.Everything())
 	if err != nil {
 		return err
 	}
-	if reason := a.rules.check(csr, node); reason != nil {
+	if reason := a.rules.check(csr, nodes); reason != nil {
 		klog.InfoS("Left alone", "request", name, "user", csr.Spec.Username, "reason", reason.Error())
 		return nil
 	}
@@ -217,27 +222,14 @@ func (a *approver) decide(ctx context.Context, name string) error {
 		Type:    certificates.CertificateApproved,
 		Status:  core.ConditionTrue,
 		Reason:  "KubeletServing",
-		Message: fmt.Sprintf("kubelet-serving-approver: the names and addresses are those of the node %s", node.Name),
+		Message: "kubelet-serving-approver: the names and addresses are those of the node",
 	})
 	_, err = a.client.CertificatesV1().CertificateSigningRequests().UpdateApproval(ctx, name, csr, meta.UpdateOptions{})
 	if errors.IsNotFound(err) {
 		return nil
 	}
 	if err == nil {
-		klog.InfoS("Approved", "request", name, "node", node.Name)
+		klog.InfoS("Approved", "request", name, "user", csr.Spec.Username)
 	}
 	return err
-}
-
-// nodeOf returns the node from which a request came, nil if there is none.
-func (a *approver) nodeOf(csr *certificates.CertificateSigningRequest) (*core.Node, error) {
-	name, err := nodeName(csr)
-	if err != nil {
-		return nil, nil // the check says so, too
-	}
-	node, err := a.nodes.Get(name)
-	if errors.IsNotFound(err) {
-		return nil, nil
-	}
-	return node, err
 }

@@ -61,9 +61,8 @@ func nodeName(csr *certificates.CertificateSigningRequest) (string, error) {
 }
 
 // check returns nil if the node of the request may have what it asks for, and
-// else the reason why it may not, or not yet. The node is nil if it does not
-// exist.
-func (r rules) check(csr *certificates.CertificateSigningRequest, node *core.Node) error {
+// else the reason why it may not, or not yet. Nodes are all that there are.
+func (r rules) check(csr *certificates.CertificateSigningRequest, nodes []*core.Node) error {
 	if csr.Spec.SignerName != certificates.KubeletServingSignerName {
 		return fmt.Errorf("the signer is %s", csr.Spec.SignerName)
 	}
@@ -81,10 +80,14 @@ func (r rules) check(csr *certificates.CertificateSigningRequest, node *core.Nod
 	if err := checkUsages(csr.Spec.Usages); err != nil {
 		return err
 	}
-	if node == nil {
+	i := slices.IndexFunc(nodes, func(n *core.Node) bool { return n.Name == name })
+	if i < 0 {
 		return fmt.Errorf("there is no node %s", name)
 	}
-	return r.checkNames(request, node)
+	if err := r.checkNames(request, nodes[i]); err != nil {
+		return err
+	}
+	return checkOthers(request, nodes[i], nodes)
 }
 
 func parseRequest(text []byte) (*x509.CertificateRequest, error) {
@@ -167,12 +170,37 @@ func (r rules) checkName(name string, node *core.Node) error {
 	return nil
 }
 
+// checkOthers wants no name of another node, and neither a name nor an address
+// that a node had before this one came: the API server's above all, which are
+// those of the node that it runs on.
+func checkOthers(request *x509.CertificateRequest, node *core.Node, all []*core.Node) error {
+	claims := request.DNSNames
+	for _, ip := range request.IPAddresses {
+		claims = append(claims, ip.String())
+	}
+	for _, other := range all {
+		if other.Name == node.Name {
+			continue
+		}
+		for _, claim := range claims {
+			if strings.EqualFold(claim, other.Name) || !node.CreationTimestamp.Before(&other.CreationTimestamp) && hasAddress(other, claim, addressTypes...) {
+				return fmt.Errorf("%s is the node %s", claim, other.Name)
+			}
+		}
+	}
+	return nil
+}
+
+var addressTypes = []core.NodeAddressType{
+	core.NodeHostName, core.NodeInternalDNS, core.NodeExternalDNS, core.NodeInternalIP, core.NodeExternalIP,
+}
+
 // serviceName reports whether pods take a name for that of a service, the API
 // server's above all: the same authority signs its certificate.
 func serviceName(name string) bool {
 	name = strings.TrimSuffix(name, ".")
 	return name == "localhost" || name == "kubernetes" || name == "kubernetes.default" ||
-		strings.HasSuffix(name, ".svc") || strings.HasSuffix(name, ".cluster.local") || strings.Contains(name, "*")
+		strings.HasSuffix(name, ".svc") || strings.Contains(name, ".svc.") || strings.HasSuffix(name, ".cluster.local") || strings.Contains(name, "*")
 }
 
 func (r rules) checkIP(ip net.IP, node *core.Node) error {

@@ -22,6 +22,7 @@ type request struct {
 	template x509.CertificateRequest
 	csr      certificates.CertificateSigningRequest
 	node     *core.Node
+	others   []*core.Node
 	rules    rules
 }
 
@@ -39,7 +40,7 @@ func goodRequest() *request {
 			Usages:     []certificates.KeyUsage{certificates.UsageDigitalSignature, certificates.UsageServerAuth},
 		}},
 		node: &core.Node{
-			ObjectMeta: meta.ObjectMeta{Name: "worker-1"},
+			ObjectMeta: meta.ObjectMeta{Name: "worker-1", CreationTimestamp: meta.Unix(200, 0)},
 			Status: core.NodeStatus{Addresses: []core.NodeAddress{
 				{Type: core.NodeInternalIP, Address: "10.77.0.11"},
 				{Type: core.NodeInternalIP, Address: "fd00:0::11"},
@@ -63,7 +64,15 @@ func (r *request) check(t *testing.T) error {
 		}
 		r.csr.Spec.Request = pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE REQUEST", Bytes: der})
 	}
-	return r.rules.check(&r.csr, r.node)
+	return r.rules.check(&r.csr, append(r.others, r.node))
+}
+
+// addOther adds a node of another name, made at that second.
+func (r *request) addOther(name, address string, made int64) {
+	r.others = append(r.others, &core.Node{
+		ObjectMeta: meta.ObjectMeta{Name: name, CreationTimestamp: meta.Unix(made, 0)},
+		Status:     core.NodeStatus{Addresses: []core.NodeAddress{{Type: core.NodeInternalIP, Address: address}}},
+	})
 }
 
 func TestCheck(t *testing.T) {
@@ -82,6 +91,8 @@ func TestCheck(t *testing.T) {
 		{"as the kubelet makes it", func(*request) {}, ""},
 		{"an RSA key", func(r *request) { r.csr.Spec.Usages = append(r.csr.Spec.Usages, certificates.UsageKeyEncipherment) }, ""},
 		{"another of its names", func(r *request) { r.template.DNSNames = []string{"worker-1.example"} }, ""},
+		{"an address that a later node claims", func(r *request) { r.addOther("worker-2", "10.77.0.11", 201) }, ""},
+		{"another address than an earlier node's", func(r *request) { r.addOther("control-plane", "10.77.0.10", 100) }, ""},
 		{"within the networks", func(r *request) { r.rules = rule("10.77.0.0/24 fd00::/64", "10.96.0.0/16") }, ""},
 
 		{"another signer", func(r *request) { r.csr.Spec.SignerName = certificates.KubeAPIServerClientKubeletSignerName }, "signer"},
@@ -98,7 +109,7 @@ func TestCheck(t *testing.T) {
 		}, "usages"},
 		{"a client's usage, too", func(r *request) { r.csr.Spec.Usages = append(r.csr.Spec.Usages, certificates.UsageClientAuth) }, "usages"},
 		{"no usage", func(r *request) { r.csr.Spec.Usages = nil }, "usages"},
-		{"no such node", func(r *request) { r.node = nil }, "there is no node worker-1"},
+		{"no such node", func(r *request) { r.node.Name = "worker-2" }, "there is no node worker-1"},
 		{"no addresses yet", func(r *request) { r.node.Status.Addresses = nil }, "10.77.0.11 is no address of the node"},
 		{"for nothing", func(r *request) { r.template.DNSNames, r.template.IPAddresses = nil, nil }, "no name and no address"},
 		{"another node's address", func(r *request) { r.template.IPAddresses[0] = net.ParseIP("10.77.0.12") }, "10.77.0.12 is no address"},
@@ -113,6 +124,16 @@ func TestCheck(t *testing.T) {
 		{"the API server's name, claimed in the status", func(r *request) {
 			r.template.DNSNames = []string{"kubernetes.default.svc"}
 			r.node.Status.Addresses = append(r.node.Status.Addresses, core.NodeAddress{Type: core.NodeHostName, Address: "kubernetes.default.svc"})
+		}, "no node may have"},
+		{"an earlier node's address, claimed in the status", func(r *request) { r.addOther("control-plane", "fd00:0:0::11", 100) }, "fd00::11 is the node control-plane"},
+		{"another node's address, of the same second", func(r *request) { r.addOther("control-plane", "10.77.0.11", 200) }, "10.77.0.11 is the node control-plane"},
+		{"a later node's name, claimed in the status", func(r *request) {
+			r.template.DNSNames = []string{"worker-1.example"}
+			r.addOther("Worker-1.example", "10.77.0.12", 201)
+		}, "worker-1.example is the node Worker-1.example"},
+		{"a service's name in another domain", func(r *request) {
+			r.template.DNSNames = []string{"kubernetes.default.svc.example.org"}
+			r.node.Status.Addresses = append(r.node.Status.Addresses, core.NodeAddress{Type: core.NodeHostName, Address: "kubernetes.default.svc.example.org"})
 		}, "no node may have"},
 		{"a node that is called like a service", func(r *request) {
 			r.template.Subject.CommonName, r.csr.Spec.Username = "system:node:kubernetes", "system:node:kubernetes"
