@@ -100,7 +100,8 @@ func runClusterUp(ctx context.Context, o upOptions) error {
 		}
 	}
 	if len(running) == 0 {
-		if err := c.CheckMemory(); err != nil {
+		// The least. A kernel is needed to tell whether QEMU has to translate.
+		if err := c.CheckMemory(qemu.KVM); err != nil {
 			return err
 		}
 	}
@@ -255,17 +256,22 @@ func clusterProducts(ctx context.Context, b *build.Builder, c *vmcluster.Cluster
 // up starts the cluster, and stops it again if that does not work. Machines
 // that ran before are not stopped.
 func (o upOptions) up(ctx context.Context, c *vmcluster.Cluster, p vmcluster.Products, signals <-chan os.Signal, all bool) error {
-	if o.timeout == 0 {
-		accel, err := qemu.Probe(ctx, p.Kernel)
-		if err != nil {
+	accel, err := qemu.Probe(ctx, p.Kernel)
+	if err != nil {
+		return err
+	}
+	if all {
+		if err := c.CheckMemory(accel); err != nil {
 			return err
 		}
+	}
+	if o.timeout == 0 {
 		o.timeout = map[qemu.Accel]time.Duration{qemu.KVM: 15 * time.Minute, qemu.TCG: 45 * time.Minute}[accel]
 	}
 	v := newClusterView(os.Stdout, c)
 	bounded, cancel := context.WithTimeout(ctx, o.timeout)
 	defer cancel()
-	err := c.Up(bounded, p, v)
+	err = c.Up(bounded, p, v)
 	switch {
 	case err == nil:
 		v.end()

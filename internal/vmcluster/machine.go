@@ -45,9 +45,9 @@ func (n Node) codeCache() int64 {
 
 // CheckMemory finds out whether the host can bear all machines, of which none
 // runs yet.
-func (c *Cluster) CheckMemory() error {
+func (c *Cluster) CheckMemory(accel qemu.Accel) error {
 	free := qemu.MemAvailable()
-	if want := c.need(); free > 0 && want > free {
+	if want := c.need(accel); free > 0 && want > free {
 		return fmt.Errorf("cluster %s needs %s of memory and the host has %s available: stop other programs, or ask for less with --memory, --control-plane-memory and --workers",
 			c.Name, disk.FormatSize(want), disk.FormatSize(free))
 	}
@@ -55,10 +55,13 @@ func (c *Cluster) CheckMemory() error {
 }
 
 // need is what all machines of the cluster may take of the host's memory.
-func (c *Cluster) need() int64 {
+func (c *Cluster) need(accel qemu.Accel) int64 {
 	var sum int64
 	for _, n := range c.Nodes {
-		sum += c.memory(n) + n.codeCache() + overhead
+		sum += c.memory(n) + overhead
+		if accel == qemu.TCG {
+			sum += n.codeCache()
+		}
 	}
 	return sum
 }

@@ -240,11 +240,13 @@ func TestMemory(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got, limit := c.need(), int64(6<<30); got > limit {
-		t.Errorf("the cluster of the defaults needs %d MiB, more than %d", got>>20, limit>>20)
+	for accel, limit := range map[qemu.Accel]int64{qemu.TCG: 6 << 30, qemu.KVM: 4 << 30} {
+		if got := c.need(accel); got > limit {
+			t.Errorf("with %s the cluster of the defaults needs %d MiB, more than %d", accel, got>>20, limit>>20)
+		}
 	}
 	c.Memory = 1 << 50
-	if err := c.CheckMemory(); err == nil || !strings.Contains(err.Error(), "--memory") {
+	if err := c.CheckMemory(qemu.KVM); err == nil || !strings.Contains(err.Error(), "--memory") {
 		t.Errorf("CheckMemory = %v, want an error that says how to ask for less", err)
 	}
 }
