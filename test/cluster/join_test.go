@@ -38,7 +38,9 @@ func checkNode(t *testing.T, version string) {
 		images: l.products.Worker,
 		etc: map[string]string{
 			// As the first kiOS took it: comments, and quotes that vanish.
-			"kubernetes/node-labels":            "# labels\nexample.com/zone: west\nexample.com/disk: \"fast\" # said so\n",
+			"kubernetes/node-labels": "# labels\nexample.com/zone: west\nexample.com/disk: \"fast\" # said so\n",
+			// Of two addresses a kubelet without node-ip takes the first.
+			"kios/network.yaml":                 strings.Replace(networkFile("10.79.0.11"), "[", "[10.79.0.111/24, ", 1),
 			"kubernetes/node-ip":                "10.79.0.11\n",
 			"kubernetes/config.d/70-taint.yaml": kubeletConfiguration + "registerWithTaints: [{key: example.com/reserved, value: tests, effect: NoSchedule}]\n",
 		},

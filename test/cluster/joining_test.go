@@ -13,12 +13,14 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"kios/internal/cluster"
+	"kios/test/netlab"
 )
 
 // noNetwork is a CNI configuration for nodes whose pods are all in the node's
@@ -174,6 +176,37 @@ func TestJoinLater(t *testing.T) {
 	// The API server decides now who may use the kubelet's port.
 	if text, err := l.curl("--insecure", "https://"+n.address+":10250/pods"); err != nil || !strings.Contains(text, "Unauthorized") {
 		t.Errorf("a stranger asks for the kubelet's pods: %q, %v", text, err)
+	}
+	n.powerOff(t)
+}
+
+// TestNameFromDHCP boots a node that has a token to join with and no name. It joins
+// under the one that the network gives it, and keeps that.
+func TestNameFromDHCP(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, cluster.Config{})
+	n := l.prepare(setup{name: "from-dhcp", memory: 768, etc: noNetwork, without: []string{"hostname", "kios/network.yaml"}})
+	netlab.Start(t, l.name, nil, "dnsmasq", "--keep-in-foreground", "--log-facility=-", "--conf-file=/dev/null",
+		"--user=root", "--pid-file=", "--port=0", "--interface=lan", "--bind-interfaces", "--no-ping",
+		"--dhcp-leasefile="+filepath.Join(t.TempDir(), "leases"), "--dhcp-range=10.79.0.10,10.79.0.99,255.255.255.0,10m",
+		"--dhcp-host="+n.cfg.MAC+","+n.address+","+n.name, "--dhcp-option=option:dns-server,"+gateway)
+	n.start(t)
+	n.expect(t, `the network calls this node from-dhcp, not kios-[0-9a-f]+ any more`)
+	u := l.admin(t)
+	u.waitFor("node/"+n.name, "create")
+	u.waitFor("node/"+n.name, "condition=Ready")
+	if text := u.kubectl("get", "nodes", "-o", "name"); text != "node/"+n.name+"\n" {
+		t.Errorf("the cluster's nodes are %q, want %s alone", text, n.name)
+	}
+	n.powerOff(t)
+	n.start(t)
+	if got := n.probe(t, "cat", "/proc/sys/kernel/hostname"); got != n.name+"\n" {
+		t.Errorf("after a reboot the node is called %q, want %s", got, n.name)
+	}
+	for _, line := range n.Lines() {
+		if strings.Contains(line.Text, "the network calls this node") {
+			t.Errorf("the next boot did not start with the name: %s", line.Text)
+		}
 	}
 	n.powerOff(t)
 }

@@ -15,18 +15,21 @@
 //	workload write FILE TEXT    write a file
 //	workload list DIR           print names, modes and owners
 //	workload mkdir DIR          make a directory
+//	workload install FILE       copy itself
 //	workload env                print the environment
 //	workload eat MIB            use memory, and keep it
 //	workload burn               use a processor, for ever
 //	workload fork N             see whether N processes can run at once
 //
-// Called tar or test, it is as much of these as kubectl cp needs.
+// Called tar or test, it is as much of these as kubectl cp needs. Called provide, it is
+// a credential provider for the kubelet, with the arguments REGISTRY USER PASSWORD.
 package main
 
 import (
 	"bufio"
 	"bytes"
 	"crypto/sha256"
+	"encoding/json"
 	"flag"
 	"fmt"
 	"io"
@@ -59,6 +62,8 @@ var commands = map[string]func([]string) error{
 	"write":    write,
 	"list":     list,
 	"mkdir":    func(args []string) error { return os.Mkdir(args[0], 0o755) },
+	"install":  install,
+	"provide":  provide,
 	"env":      func([]string) error { fmt.Println(strings.Join(os.Environ(), "\n")); return nil },
 	"eat":      eat,
 	"burn":     func([]string) error { burn(); return nil },
@@ -68,7 +73,7 @@ var commands = map[string]func([]string) error{
 }
 
 // fewest says how many arguments a command needs, if any.
-var fewest = map[string]int{"linger": 1, "exit": 1, "get": 1, "follow": 2, "lookup": 1, "cat": 1, "write": 2, "list": 1, "mkdir": 1, "eat": 1, "fork": 1}
+var fewest = map[string]int{"linger": 1, "exit": 1, "get": 1, "follow": 2, "lookup": 1, "cat": 1, "write": 2, "list": 1, "mkdir": 1, "install": 1, "provide": 3, "eat": 1, "fork": 1}
 
 func main() {
 	log.SetFlags(0)
@@ -135,6 +140,33 @@ func echo() error {
 		fmt.Println("echo:", lines.Text())
 	}
 	return lines.Err()
+}
+
+func install(args []string) error {
+	self, err := os.ReadFile("/proc/self/exe")
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(args[0], self, 0o755)
+}
+
+// provide answers the kubelet's question for credentials (CredentialProviderRequest,
+// k8s.io/kubelet/pkg/apis/credentialprovider/v1).
+func provide(args []string) error {
+	var request struct{ Image string }
+	if err := json.NewDecoder(os.Stdin).Decode(&request); err != nil {
+		return err
+	}
+	if !strings.HasPrefix(request.Image, args[0]+"/") {
+		return fmt.Errorf("asked for %q, which is not in %s", request.Image, args[0])
+	}
+	return json.NewEncoder(os.Stdout).Encode(map[string]any{
+		"apiVersion":    "credentialprovider.kubelet.k8s.io/v1",
+		"kind":          "CredentialProviderResponse",
+		"cacheKeyType":  "Registry",
+		"cacheDuration": "1m",
+		"auth":          map[string]any{args[0]: map[string]string{"username": args[1], "password": args[2]}},
+	})
 }
 
 func get(args []string) error {

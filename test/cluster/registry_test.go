@@ -1,0 +1,200 @@
+//go:build cluster
+
+package cluster
+
+import (
+	"archive/tar"
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"log"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/google/go-containerregistry/pkg/registry"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/empty"
+	"github.com/google/go-containerregistry/pkg/v1/mutate"
+	"github.com/google/go-containerregistry/pkg/v1/tarball"
+
+	"kios/internal/cluster"
+)
+
+// What the registry wants, and the program "provide" of the image workload gives.
+const (
+	registryUser     = "kios"
+	registryPassword = "a-password"
+)
+
+const registryPort = 5000
+
+// TestCredentialProvider runs a pod of an image that only a credential provider
+// gets at. As docs/joining.md has it, a pod brings the provider, and then the
+// kubelet starts again.
+func TestCredentialProvider(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, cluster.Config{})
+	host := fmt.Sprintf("%s:%d", gateway, registryPort)
+	image := host + "/private/workload:1"
+	l.registry("private/workload", "1")
+	n := l.boot(setup{
+		name: "worker-1", memory: 768,
+		etc: with(noNetwork, map[string]string{
+			"containerd/certs.d/" + host + "/hosts.toml": fmt.Sprintf("[host.\"http://%s\"]\n", host),
+			"kubernetes/credential-providers.yaml": fmt.Sprintf(`apiVersion: kubelet.config.k8s.io/v1
+kind: CredentialProviderConfig
+providers:
+- name: provide
+  apiVersion: credentialprovider.kubelet.k8s.io/v1
+  matchImages: ["%s"]
+  defaultCacheDuration: 1m
+  args: ["%s", "%s", "%s"]
+`, host, host, registryUser, registryPassword),
+		}),
+	})
+	u := l.admin(t)
+	u.waitFor("node/"+n.name, "create")
+	u.waitFor("node/"+n.name, "condition=Ready")
+	u.apply(`apiVersion: v1
+kind: Pod
+metadata: {name: private}
+spec:
+  hostNetwork: true
+  terminationGracePeriodSeconds: 1
+  containers: [{name: main, image: "` + image + `", imagePullPolicy: Always, command: [/workload, sleep]}]
+`)
+	u.eventually("the registry refuses the node", func() error {
+		text, err := u.try("get", "events", "--field-selector=involvedObject.name=private,reason=Failed", "-o", "jsonpath={.items[*].message}")
+		if err != nil {
+			return err
+		}
+		return wants(text, image, "401 Unauthorized")
+	})
+	u.apply(`apiVersion: v1
+kind: Pod
+metadata: {name: bring}
+spec:
+  hostNetwork: true
+  restartPolicy: Never
+  containers:
+  - name: main
+    image: kios.local/workload:1
+    args: [install, /exec/provide]
+    volumeMounts: [{name: exec, mountPath: /exec}]
+  volumes: [{name: exec, hostPath: {path: /usr/libexec/kubernetes/kubelet-plugins/credential-provider/exec}}]
+`)
+	u.succeeded("bring")
+	n.probe(t, "kill", "kubelet")
+	u.ready("private")
+	n.powerOff(t)
+}
+
+// registry serves an image to those who have the password.
+func (l *lab) registry(repository, tag string) {
+	l.t.Helper()
+	handler := registry.New(registry.Logger(log.New(io.Discard, "", 0)))
+	l.serve(registryPort, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if user, password, ok := r.BasicAuth(); !ok || user != registryUser || password != registryPassword {
+			w.Header().Set("WWW-Authenticate", `Basic realm="tests"`)
+			http.Error(w, "who are you?", http.StatusUnauthorized)
+			return
+		}
+		handler.ServeHTTP(w, r)
+	}))
+	push(l.t, handler, repository, tag, workload(l.t))
+}
+
+// push puts an image into a registry (distribution-spec v1.1). Package remote could,
+// and needs modules that nothing else here does.
+func push(t *testing.T, registry http.Handler, repository, tag string, image v1.Image) {
+	t.Helper()
+	send := func(method, path, kind string, body []byte) {
+		t.Helper()
+		r := httptest.NewRequest(method, "/v2/"+repository+path, bytes.NewReader(body))
+		r.Header.Set("Content-Type", kind)
+		w := httptest.NewRecorder()
+		registry.ServeHTTP(w, r)
+		if w.Code != http.StatusCreated {
+			t.Fatalf("%s %s: %d %s", method, path, w.Code, w.Body)
+		}
+	}
+	blob := func(digest v1.Hash, content []byte) {
+		t.Helper()
+		send(http.MethodPost, "/blobs/uploads/?digest="+digest.String(), "application/octet-stream", content)
+	}
+	manifest, err := image.Manifest()
+	if err != nil {
+		t.Fatal(err)
+	}
+	config, err := image.RawConfigFile()
+	if err != nil {
+		t.Fatal(err)
+	}
+	blob(manifest.Config.Digest, config)
+	layers, err := image.Layers()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, layer := range layers {
+		content, err := layer.Compressed()
+		if err != nil {
+			t.Fatal(err)
+		}
+		data, err := io.ReadAll(content)
+		if err := errors.Join(err, content.Close()); err != nil {
+			t.Fatal(err)
+		}
+		blob(manifest.Layers[i].Digest, data)
+	}
+	text, err := image.RawManifest()
+	if err != nil {
+		t.Fatal(err)
+	}
+	send(http.MethodPut, "/manifests/"+tag, string(manifest.MediaType), text)
+}
+
+// workload is an image with the program workload, which nodes do not have under
+// this name.
+func workload(t *testing.T) v1.Image {
+	t.Helper()
+	if _, err := workloadArchive(); err != nil { // compiles it
+		t.Fatal(err)
+	}
+	program, err := os.ReadFile(filepath.Join(scratch, "workload"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var files bytes.Buffer
+	w := tar.NewWriter(&files)
+	if err := w.WriteHeader(&tar.Header{Name: "workload", Mode: 0o555, Size: int64(len(program)), ModTime: time.Unix(0, 0)}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.Write(program); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	layer, err := tarball.LayerFromOpener(func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(files.Bytes())), nil })
+	if err != nil {
+		t.Fatal(err)
+	}
+	image, err := mutate.AppendLayers(empty.Image, layer)
+	if err != nil {
+		t.Fatal(err)
+	}
+	config, err := image.ConfigFile()
+	if err != nil {
+		t.Fatal(err)
+	}
+	config.OS, config.Architecture = "linux", "amd64"
+	if image, err = mutate.ConfigFile(image, config); err != nil {
+		t.Fatal(err)
+	}
+	return image
+}
