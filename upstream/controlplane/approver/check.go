@@ -174,7 +174,7 @@ func (r rules) checkName(name string, node *core.Node) error {
 // that a node had before this one came: the API server's above all, which are
 // those of the node that it runs on.
 func checkOthers(request *x509.CertificateRequest, node *core.Node, all []*core.Node) error {
-	claims := request.DNSNames
+	claims := slices.Clone(request.DNSNames)
 	for _, ip := range request.IPAddresses {
 		claims = append(claims, ip.String())
 	}
