@@ -1,6 +1,8 @@
 # Two targets matter: "make run" and "make test". HACKING.md explains the rest.
 export CGO_ENABLED ?= 0
 KIOS := _out/kios
+# The tags of all tests that need more than a compiler.
+TESTS := cluster,e2e,netns,root,vm,vmtest
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
 .PHONY: run test check build upstreamtest vmtest cluster e2e clustertest test-cluster reproduce bench skew deps kios
@@ -16,8 +18,8 @@ test: check build ## everything that checks the project
 
 check: deps ## no root, no virtual machine: format, vet, staticcheck, unit tests
 	@test -z "$$(gofmt -l cmd internal test upstream)" || { gofmt -d cmd internal test upstream; exit 1; }
-	go vet ./... && go vet -tags e2e ./test/e2e && go vet -tags cluster ./test/cluster && go vet -tags vm ./... && go vet -tags vmtest ./... && go vet -tags netns ./... && go vet -tags root ./...
-	go run $(STATICCHECK) ./...
+	go vet -tags $(TESTS) ./...
+	go run $(STATICCHECK) -tags $(TESTS) ./...
 	CGO_ENABLED=1 go test -race ./...
 
 build: deps ## _out/amd64/kios.efi
