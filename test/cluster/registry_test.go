@@ -73,7 +73,7 @@ spec:
 		if err != nil {
 			return err
 		}
-		return wants(text, image, "401 Unauthorized")
+		return wants(text, image, "may require authorization")
 	})
 	u.apply(`apiVersion: v1
 kind: Pod
