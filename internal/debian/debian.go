@@ -14,6 +14,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -50,11 +51,9 @@ func Fetch(ctx context.Context, log *progress.Log, suites []string, pkgs []Packa
 	if err != nil {
 		return nil, err
 	}
-	debs := make([]Deb, len(pkgs))
-	for i, p := range pkgs {
-		if debs[i], err = a.get(ctx, log, p); err != nil {
-			return nil, fmt.Errorf("fetch Debian package %s: %w", p.Name, err)
-		}
+	debs, err := a.get(ctx, log, pkgs)
+	if err != nil {
+		return nil, fmt.Errorf("fetch packages of Debian: %w", err)
 	}
 	return debs, nil
 }
@@ -84,32 +83,65 @@ func newArchive(name string, suites []string) (*archive, error) {
 	return &archive{root: filepath.Join(root, name), debs: filepath.Join(root, "debs"), suites: suites}, nil
 }
 
-func (a *archive) get(ctx context.Context, log *progress.Log, p Package) (Deb, error) {
-	if path := a.cached(p.Name, p.Version); path != "" {
-		return Deb{Name: p.Name, Version: p.Version, Path: path}, nil
+// get asks apt once for all packages that are not there: each call of apt takes a
+// second or two, for whatever it does.
+func (a *archive) get(ctx context.Context, log *progress.Log, pkgs []Package) ([]Deb, error) {
+	debs := make([]Deb, len(pkgs))
+	var absent []string
+	for i, p := range pkgs {
+		debs[i] = Deb{Name: p.Name, Version: p.Version, Path: a.cached(p.Name, p.Version)}
+		if debs[i].Path == "" {
+			absent = append(absent, p.Name)
+		}
+	}
+	if len(absent) == 0 {
+		return debs, nil
 	}
 	if err := a.prepare(ctx, log); err != nil {
-		return Deb{}, err
+		return nil, err
 	}
-	version, err := a.choose(ctx, p)
+	offered, err := run(a.apt(ctx, "apt-cache", append([]string{"madison"}, absent...)...))
 	if err != nil {
-		return Deb{}, err
+		return nil, err
 	}
-	d := Deb{Name: p.Name, Version: version, Path: a.cached(p.Name, version)}
-	if version != p.Version {
-		d.Notice = fmt.Sprintf("%s %s is no longer in the archive; using %s (update versions.json)", p.Name, p.Version, version)
+	var fetch []Package
+	for i := range debs {
+		d := &debs[i]
+		if d.Path != "" {
+			continue
+		}
+		version, err := a.choose(offered, pkgs[i])
+		if err != nil {
+			return nil, err
+		}
+		if version != d.Version {
+			d.Notice = fmt.Sprintf("%s %s is no longer in the archive; using %s (update versions.json)", d.Name, d.Version, version)
+			d.Version = version
+		}
+		if d.Path = a.cached(d.Name, version); d.Path == "" {
+			fetch = append(fetch, Package{d.Name, version})
+		}
 	}
-	if d.Path == "" {
-		d.Path, err = a.download(ctx, log, p.Name, version)
+	if err := a.download(ctx, log, fetch); err != nil {
+		return nil, err
 	}
-	return d, err
+	for i := range debs {
+		d := &debs[i]
+		if d.Path == "" {
+			d.Path = a.cached(d.Name, d.Version)
+		}
+	}
+	return debs, nil
 }
 
 // cached returns the path of a package fetched before, or "".
-func (a *archive) cached(name, version string) string {
+func (a *archive) cached(name, version string) string { return find(a.debs, name, version) }
+
+// find returns the path of a package in dir, or "".
+func find(dir, name, version string) string {
 	// apt writes the colon of an epoch as %3a.
 	pattern := name + "_" + strings.ReplaceAll(version, ":", "%3a") + "_*.deb"
-	found, err := filepath.Glob(filepath.Join(a.debs, pattern))
+	found, err := filepath.Glob(filepath.Join(dir, pattern))
 	if err != nil || len(found) == 0 {
 		return ""
 	}
@@ -204,20 +236,15 @@ func (a *archive) update(ctx context.Context, sources string) error {
 	return nil
 }
 
-// choose returns p.Version if the archive has it, else the newest version.
-func (a *archive) choose(ctx context.Context, p Package) (string, error) {
-	out, err := run(a.apt(ctx, "apt-cache", "madison", p.Name))
-	if err != nil {
-		return "", err
-	}
-	have := parseMadison(out, p.Name)
+// choose returns p.Version if it is among what `apt-cache madison` says is offered,
+// else the newest version.
+func (a *archive) choose(offered string, p Package) (string, error) {
+	have := parseMadison(offered, p.Name)
 	if len(have) == 0 {
-		return "", fmt.Errorf("not found in %s", strings.Join(a.suites, ", "))
+		return "", fmt.Errorf("%s not found in %s", p.Name, strings.Join(a.suites, ", "))
 	}
-	for _, v := range have {
-		if v == p.Version {
-			return v, nil
-		}
+	if slices.Contains(have, p.Version) {
+		return p.Version, nil
 	}
 	return have[0], nil
 }
@@ -236,27 +263,42 @@ func parseMadison(out, name string) []string {
 	return versions
 }
 
-// download lets apt-get fetch and check one package, and then moves it to its
+// download lets apt-get fetch and check packages, and then moves them to their
 // place, so that a half-written file is never taken for a package.
-func (a *archive) download(ctx context.Context, log *progress.Log, name, version string) (string, error) {
+func (a *archive) download(ctx context.Context, log *progress.Log, pkgs []Package) error {
+	if len(pkgs) == 0 {
+		return nil
+	}
 	tmp, err := os.MkdirTemp(a.debs, ".download-")
 	if err != nil {
-		return "", err
+		return err
 	}
 	defer os.RemoveAll(tmp)
-	cmd := a.apt(ctx, "apt-get", "download", name+"="+version)
+	args := []string{"download"}
+	for _, p := range pkgs {
+		args = append(args, p.Name+"="+p.Version)
+	}
+	cmd := a.apt(ctx, "apt-get", args...)
 	cmd.Dir = tmp
-	step := log.Start("download " + name + " " + version)
+	what := pkgs[0].Name + " " + pkgs[0].Version
+	if len(pkgs) > 1 {
+		what = fmt.Sprintf("%d packages of Debian", len(pkgs))
+	}
+	step := log.Start("download " + what)
 	_, err = run(cmd)
 	if step.End(err) != nil {
-		return "", fmt.Errorf("%w (is the network up?)", err)
+		return fmt.Errorf("%w (is the network up?)", err)
 	}
-	got, _ := filepath.Glob(filepath.Join(tmp, "*.deb"))
-	if len(got) != 1 {
-		return "", fmt.Errorf("apt-get download %s=%s left %d packages, not one", name, version, len(got))
+	for _, p := range pkgs {
+		got := find(tmp, p.Name, p.Version)
+		if got == "" {
+			return fmt.Errorf("apt-get download left no %s=%s", p.Name, p.Version)
+		}
+		if err := os.Rename(got, filepath.Join(a.debs, filepath.Base(got))); err != nil {
+			return err
+		}
 	}
-	path := filepath.Join(a.debs, filepath.Base(got[0]))
-	return path, os.Rename(got[0], path)
+	return nil
 }
 
 // apt returns a command of apt that sees only our directories. The host's
