@@ -2,6 +2,7 @@ package approver
 
 import (
 	"context"
+	"net"
 	"testing"
 	"time"
 
@@ -51,6 +52,71 @@ func TestApproveLater(t *testing.T) {
 	if err := <-done; err != nil {
 		t.Errorf("run() = %v", err)
 	}
+}
+
+// A machine may have the address of one that is gone, once that one's node is.
+func TestApproveWhenAnotherNodeGoes(t *testing.T) {
+	r := goodRequest()
+	r.addOther("gone", "10.77.0.11", 100)
+	r.csr.Name = "csr-1"
+	if err := r.check(t); err == nil {
+		t.Fatal("approved, want it to wait for the other node's end")
+	}
+	next := goodRequest()
+	next.template.Subject.CommonName, next.csr.Spec.Username = "system:node:worker-2", "system:node:worker-2"
+	next.template.DNSNames, next.template.IPAddresses = nil, []net.IP{net.ParseIP("10.77.0.12")}
+	next.node.Name = "worker-2"
+	next.node.Status.Addresses = []core.NodeAddress{{Type: core.NodeInternalIP, Address: "10.77.0.12"}}
+	next.csr.Name = "csr-2"
+	if err := next.check(t); err != nil {
+		t.Fatal(err)
+	}
+
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	client := fake.NewClientset(r.node, r.others[0], next.node, &r.csr)
+	api := client.CertificatesV1().CertificateSigningRequests()
+	changes, err := api.Watch(ctx, meta.ListOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan error, 1)
+	go func() { done <- run(ctx, client, rules{}) }()
+
+	// Requests are looked at one by one: that of the second node comes last.
+	for !watches(client) {
+		if ctx.Err() != nil {
+			t.Fatal("nobody watches requests")
+		}
+		time.Sleep(time.Millisecond)
+	}
+	if _, err := api.Create(ctx, &next.csr, meta.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if csr := firstDecided(ctx, changes.ResultChan()); csr == nil || csr.Name != "csr-2" {
+		t.Fatalf("first decision = %+v, want csr-2", csr)
+	}
+	if err := client.CoreV1().Nodes().Delete(ctx, "gone", meta.DeleteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if csr := firstDecided(ctx, changes.ResultChan()); csr == nil || csr.Name != "csr-1" {
+		t.Errorf("second decision = %+v, want csr-1", csr)
+	}
+	cancel()
+	if err := <-done; err != nil {
+		t.Errorf("run() = %v", err)
+	}
+}
+
+// watches reports whether the approver has listed requests and watches them.
+func watches(client *fake.Clientset) bool {
+	n := 0
+	for _, a := range client.Actions() {
+		if a.Matches("watch", "certificatesigningrequests") {
+			n++
+		}
+	}
+	return n > 1 // the test is the first
 }
 
 func firstDecided(ctx context.Context, events <-chan watch.Event) *certificates.CertificateSigningRequest {
