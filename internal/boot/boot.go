@@ -123,6 +123,8 @@ type Node struct {
 	bus        *systembus.Server
 	sock       *systemsock.Server
 
+	workBound time.Duration
+
 	started atomic.Bool  // a container of a pod has run
 	watched atomic.Bool  // for the end of the boot
 	grace   atomic.Int64 // what the kubelet gives pods when the node stops, a time.Duration
@@ -159,6 +161,7 @@ func New() *Node {
 		said:      map[string]bool{},
 		ready:     map[string]int{},
 		readyNews: make(chan struct{}),
+		workBound: workBound,
 	}
 	n.grace.Store(int64(defaultGrace))
 	return n
@@ -172,25 +175,61 @@ func (n *Node) Run() (outcome Outcome) {
 			outcome = n.failed(panicError("main", v), "")
 		}
 	}()
-	if err := n.forward(0); err != nil {
-		return n.failed(err, n.remedy())
-	}
+	work := n.begin(func() error { return n.forward(0) })
 	for {
+		requests := n.requests
+		if work != nil {
+			requests = nil // one thing at a time
+		}
 		select {
 		case err := <-n.crashed:
 			return n.failed(err, "")
 		case sig := <-n.signals:
-			return n.stop(wish{action: systembus.PowerOff, cause: signalCause(sig)})
+			return n.end(work, wish{action: systembus.PowerOff, cause: signalCause(sig)})
 		case w := <-n.wishes:
-			return n.stop(w)
-		case r := <-n.requests:
-			refusal, failure := r.do()
-			r.answer <- refusal
-			if failure != nil {
-				return n.failed(failure, n.remedy())
+			return n.end(work, w)
+		case err := <-work:
+			if err != nil {
+				return n.failed(err, n.remedy())
 			}
+			work = nil
+		case r := <-requests:
+			work = n.begin(func() error {
+				refusal, failure := r.do()
+				r.answer <- refusal
+				return failure
+			})
 		}
 	}
+}
+
+// begin lets another goroutine do something and returns where its end is told: a
+// disk that hangs must not keep this one from hearing that the node is to stop.
+func (n *Node) begin(do func() error) <-chan error {
+	done := make(chan error, 1)
+	n.spawn("main", func() { done <- do() })
+	return done
+}
+
+// workBound is how long the node waits for the end of what it does before it stops.
+// That may be to stop all daemons and start them again.
+const workBound = 2 * time.Minute
+
+// end stops the node, after the end of what it does.
+func (n *Node) end(work <-chan error, w wish) Outcome {
+	if work != nil {
+		select {
+		case err := <-work:
+			if err != nil {
+				return n.failed(err, n.remedy())
+			}
+		case err := <-n.crashed:
+			return n.failed(err, "")
+		case <-time.After(n.workBound):
+			n.Log.Error("what the node was doing has not ended within %v: it stops all the same", n.workBound)
+		}
+	}
+	return n.stop(w)
 }
 
 // forward does the steps from the index first on.

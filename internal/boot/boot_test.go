@@ -112,6 +112,37 @@ func TestRun(t *testing.T) {
 	}
 }
 
+// A disk that hangs does not keep the node from stopping.
+func TestStopWhileSomethingHangs(t *testing.T) {
+	hangs := make(chan struct{})
+	defer close(hangs)
+	for name, boots := range map[string]bool{"the boot": true, "a request": false} {
+		t.Run(name, func(t *testing.T) {
+			n, log := node(t)
+			n.workBound = 50 * time.Millisecond
+			began, stopped := make(chan struct{}), false
+			hang := func() error { close(began); <-hangs; return nil }
+			n.steps = []Step{{Name: "a", Stop: func(*Node) error { stopped = true; return nil }}}
+			if boots {
+				n.steps = append(n.steps, Step{Name: "b", Run: func(*Node) error { return hang() }})
+			} else {
+				go n.ask(hang)
+			}
+			go func() {
+				<-began
+				n.signals <- powerButton
+			}()
+			o := n.Run()
+			if o.Failure != nil || !stopped {
+				t.Errorf("outcome = %+v, stopped %v, want a power-off", o, stopped)
+			}
+			if want := "what the node was doing has not ended within 50ms"; !strings.Contains(log.String(), want) {
+				t.Errorf("log lacks %q:\n%s", want, log)
+			}
+		})
+	}
+}
+
 func TestSpawnReportsPanic(t *testing.T) {
 	n, _ := node(t)
 	n.spawn("test", func() { panic("ouch") })

@@ -75,10 +75,14 @@ func TestAwaitLocks(t *testing.T) {
 	}
 	go func() {
 		for s := range signals {
-			if s.Name == "org.freedesktop.login1.Manager.PrepareForShutdown" {
-				unix.Close(kubelet)
-				return
+			if s.Name != "org.freedesktop.login1.Manager.PrepareForShutdown" {
+				continue
 			}
+			for !strings.Contains(log.String(), "waiting for kubelet") { // the signal is sent before that
+				time.Sleep(time.Millisecond)
+			}
+			unix.Close(kubelet)
+			return
 		}
 	}()
 	if o := n.stop(wish{action: systembus.Halt, cause: "a test"}); o.Action != systembus.Halt {
