@@ -109,7 +109,7 @@ type Node struct {
 	ran      []Step // in order
 	signals  chan os.Signal
 	crashed  chan error    // panics of goroutines
-	requests chan request  // of pods, for the main goroutine
+	requests chan request  // of pods, one at a time
 	wishes   chan wish     // to stop the machine
 	stopping chan struct{} // closed when that begins
 	hurry    chan struct{} // closed when nobody is to be waited for any more
@@ -203,30 +203,46 @@ func (n *Node) Run() (outcome Outcome) {
 	}
 }
 
-// begin lets another goroutine do something and returns where its end is told: a
-// disk that hangs must not keep this one from hearing that the node is to stop.
+// begin runs do in another goroutine; the channel gets its error when it ends. A disk
+// that hangs must not keep this one from hearing that the node is to stop.
 func (n *Node) begin(do func() error) <-chan error {
 	done := make(chan error, 1)
-	n.spawn("main", func() { done <- do() })
+	n.spawn("work", func() { done <- do() })
 	return done
 }
 
 // workBound is how long the node waits for the end of what it does before it stops.
-// That may be to stop all daemons and start them again.
+// That may be to stop all daemons and start them again, for which containers have
+// their time on top of it.
 const workBound = 2 * time.Minute
 
-// end stops the node, after the end of what it does.
+// end stops the node, after the end of what it does. That gives up by itself what
+// it has not got to when the bound has passed; see isStopping.
 func (n *Node) end(work <-chan error, w wish) Outcome {
+	bound := n.workBound + n.options.StopAfter
+	if w.hurry {
+		bound = hurryBound
+	}
 	if work != nil {
+		n.Log.Notice("%s asks the node to stop: it first ends what it is doing, within %v", w.cause, bound)
+	}
+	late := time.After(bound)
+	for work != nil {
 		select {
 		case err := <-work:
 			if err != nil {
 				return n.failed(err, n.remedy())
 			}
+			work = nil
 		case err := <-n.crashed:
 			return n.failed(err, "")
-		case <-time.After(n.workBound):
-			n.Log.Error("what the node was doing has not ended within %v: it stops all the same", n.workBound)
+		case later := <-n.wishes:
+			if later.hurry && !w.hurry {
+				w.hurry, late = true, time.After(hurryBound)
+			}
+		case <-late:
+			n.Log.Error("what the node was doing has not ended: it stops all the same")
+			work = nil
 		}
 	}
 	return n.stop(w)
@@ -235,6 +251,9 @@ func (n *Node) end(work <-chan error, w wish) Outcome {
 // forward does the steps from the index first on.
 func (n *Node) forward(first int) error {
 	for _, s := range n.steps[first:] {
+		if n.isStopping() {
+			return errStopping
+		}
 		if err := n.step(s); err != nil && s.Required {
 			return fmt.Errorf("step %s: %w", s.Name, err)
 		}

@@ -86,7 +86,7 @@ func TestRun(t *testing.T) {
 		{"power button", Step{Name: "a", Required: true, Run: ok}, ""},
 		{"optional step fails", Step{Name: "a", Run: broken}, ""},
 		{"required step fails", Step{Name: "a", Required: true, Run: broken, Remedy: "mend it"}, "step a: broken"},
-		{"step panics", Step{Name: "a", Run: func(*Node) error { panic("ouch") }}, "panic in main: ouch"},
+		{"step panics", Step{Name: "a", Run: func(*Node) error { panic("ouch") }}, "panic in work: ouch"},
 		{"goroutine panics", Step{Name: "a", Run: func(n *Node) error {
 			n.spawn("b", func() { panic("ouch") })
 			n.crashed <- <-n.crashed // wait for it
@@ -112,21 +112,40 @@ func TestRun(t *testing.T) {
 	}
 }
 
-// A disk that hangs does not keep the node from stopping.
-func TestStopWhileSomethingHangs(t *testing.T) {
+// Who is in a hurry does not wait for what the node is doing.
+func TestHurryWhileSomethingHangs(t *testing.T) {
+	n, log := node(t)
 	hangs := make(chan struct{})
 	defer close(hangs)
+	n.steps = []Step{{Name: "a", Run: func(*Node) error {
+		n.wish(wish{cause: "somebody"})
+		n.wish(wish{cause: "somebody else", hurry: true})
+		<-hangs
+		return nil
+	}}}
+	start := time.Now()
+	if o := n.Run(); o.Failure != nil || !n.inHurry() || time.Since(start) > n.workBound/2 {
+		t.Errorf("outcome = %+v after %v, in a hurry %v: %s", o, time.Since(start), n.inHurry(), log)
+	}
+}
+
+// A disk that hangs does not keep the node from stopping.
+func TestStopWhileSomethingHangs(t *testing.T) {
 	for name, boots := range map[string]bool{"the boot": true, "a request": false} {
 		t.Run(name, func(t *testing.T) {
 			n, log := node(t)
-			n.workBound = 50 * time.Millisecond
-			began, stopped := make(chan struct{}), false
-			hang := func() error { close(began); <-hangs; return nil }
+			n.workBound, n.options.StopAfter = 50*time.Millisecond, 0
+			began, hangs, later, stopped := make(chan struct{}), make(chan struct{}), make(chan struct{}), false
+			hang := func(*Node) error { close(began); <-hangs; return nil }
 			n.steps = []Step{{Name: "a", Stop: func(*Node) error { stopped = true; return nil }}}
+			more := []Step{{Name: "b", Run: hang}, {Name: "c", Run: func(*Node) error { close(later); return nil }}}
 			if boots {
-				n.steps = append(n.steps, Step{Name: "b", Run: func(*Node) error { return hang() }})
+				n.steps = append(n.steps, more...)
 			} else {
-				go n.ask(hang)
+				go n.request(func() (refusal, failure error) {
+					n.steps = more
+					return nil, n.forward(0)
+				})
 			}
 			go func() {
 				<-began
@@ -136,8 +155,16 @@ func TestStopWhileSomethingHangs(t *testing.T) {
 			if o.Failure != nil || !stopped {
 				t.Errorf("outcome = %+v, stopped %v, want a power-off", o, stopped)
 			}
-			if want := "what the node was doing has not ended within 50ms"; !strings.Contains(log.String(), want) {
-				t.Errorf("log lacks %q:\n%s", want, log)
+			for _, want := range []string{"the power button asks the node to stop: it first ends what it is doing", "what the node was doing has not ended"} {
+				if !strings.Contains(log.String(), want) {
+					t.Errorf("log lacks %q:\n%s", want, log)
+				}
+			}
+			close(hangs)
+			select {
+			case <-later:
+				t.Error("what was left to do was done while the node stopped")
+			case <-time.After(20 * time.Millisecond):
 			}
 		})
 	}

@@ -18,15 +18,15 @@ import (
 // partition, so that the next boot starts with it.
 const offeredHostname = "/var/meta/hostname"
 
-// request is what is asked of the main goroutine, and where the answer goes. A
+// request is what is asked of PID 1, and where the answer goes. A
 // failure ends the boot.
 type request struct {
 	do     func() (refusal, failure error)
 	answer chan error
 }
 
-// listenControl lets pods ask for what only PID 1 can do. The main goroutine
-// does it: while it stops and starts daemons, nothing else may.
+// listenControl lets pods ask for what only PID 1 can do, one thing at a time:
+// while it stops and starts daemons, nothing else may.
 func (n *Node) listenControl() error {
 	server, err := control.Listen(control.Path, func(r control.Request) error {
 		return n.request(func() (refusal, failure error) { return n.fulfil(r) })
@@ -123,6 +123,9 @@ func (n *Node) takeData(device string) (refusal, failure error) {
 		n.Log.Error("not everything that was written since the boot is on %s: %v", device, err)
 	}
 	first := n.rewind("mounts")
+	if n.isStopping() {
+		return errStopping, nil
+	}
 	n.forgetContainers()
 	n.options.DataPart = device
 	return nil, n.forward(first)
@@ -169,7 +172,7 @@ func mountData(device string) (readOnly bool, err error) {
 // rewind stops what the steps after the named one have started, and that one's,
 // the last first, and returns their first index.
 func (n *Node) rewind(name string) (first int) {
-	for first = len(n.ran); first > 0; {
+	for first = len(n.ran); first > 0 && !n.isStopping(); {
 		first--
 		s := n.ran[first]
 		if s.Stop != nil {
@@ -195,8 +198,8 @@ func (n *Node) seedData(device string) error {
 	}
 	defer unmountData()
 	copies := map[string]string{etcDir: "meta/etc", pki: "data/lib/kubelet/pki"}
-	if (kubeletargs.Files{Root: filepath.Join(dataDir, "meta")}).Standalone() {
-		// A node that its cluster knows keeps the name that it has there.
+	if !(kubeletargs.Files{Root: filepath.Join(dataDir, "meta")}).Exists("/etc/kubernetes/kubelet.conf") {
+		// A node that its cluster may know keeps the name that it has there.
 		copies[offeredHostname] = "meta/hostname"
 	}
 	var errs []error

@@ -43,8 +43,8 @@ func (n *Node) wish(w wish) {
 	}
 }
 
-// ask lets the main goroutine do something: while it stops and starts daemons,
-// nobody else may.
+// ask has something done as a request: while that stops and starts daemons, nobody
+// else may.
 func (n *Node) ask(do func() error) error {
 	return n.request(func() (refusal, failure error) { return do(), nil })
 }
