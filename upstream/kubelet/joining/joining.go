@@ -77,7 +77,7 @@ func (f Files) read(node string, say Say) Membership {
 	f.checkName(&own, boot, node, say)
 	switch {
 	case own.good():
-		f.join(&m, own, boot, say)
+		f.join(&m, own, boot, node, say)
 	case boot.good():
 		f.bootstrap(&m, own, boot, node, say)
 	default:
@@ -92,7 +92,7 @@ func (f Files) read(node string, say Say) Membership {
 }
 
 // join goes by a good kubelet.conf.
-func (f Files) join(m *Membership, own, boot kubeconfig, say Say) {
+func (f Files) join(m *Membership, own, boot kubeconfig, node string, say Say) {
 	m.Server, m.ready = own.config.Host, true
 	if own.leaf == nil {
 		// A token or a program. The kubelet that renews certificates would talk
@@ -106,7 +106,10 @@ func (f Files) join(m *Membership, own, boot kubeconfig, say Say) {
 	}
 	// Of a certificate in the file and one that it has got since, the kubelet
 	// takes the latter (getCurrentCertificateOrBootstrap, client-go/util/certificate).
-	expired := time.Now().After(own.leaf.NotAfter) && !f.renewed()
+	if own.config.CertFile != f.current() && !isOther(own.leaf, node) {
+		f.dropOther(m, node, say)
+	}
+	expired := time.Now().After(own.leaf.NotAfter) && !f.renewed(node)
 	m.Bootstrap = boot.good()
 	m.Waiting = m.Bootstrap && expired
 	m.ready = own.config.CertFile != f.current() && !expired
@@ -123,11 +126,8 @@ func (f Files) join(m *Membership, own, boot kubeconfig, say Say) {
 // of its own, before it has the certificate that this one names.
 func (f Files) bootstrap(m *Membership, own, boot kubeconfig, node string, say Say) {
 	m.Server, m.Bootstrap, m.Waiting = boot.config.Host, true, true
+	f.dropOther(m, node, say) // the kubelet would not ask while it has one
 	if !own.there || own.waits {
-		if leaf := f.stored(); leaf != nil && isOther(leaf, node) {
-			say("the certificate %s is for a node of the name %s, and this one is called %s: it joins again", f.current(), nodeName(leaf), node)
-			m.aside = append(m.aside, f.current()) // the kubelet would not ask while it has one
-		}
 		return
 	}
 	say("%s is not used and kept as %s.bad: %v: the node asks for a certificate with %s",
@@ -148,9 +148,18 @@ func (f Files) stored() *x509.Certificate {
 }
 
 // renewed reports whether the kubelet has got a certificate that is good now.
-func (f Files) renewed() bool {
+func (f Files) renewed(node string) bool {
 	leaf := f.stored()
-	return leaf != nil && time.Now().Before(leaf.NotAfter)
+	return leaf != nil && !isOther(leaf, node) && time.Now().Before(leaf.NotAfter)
+}
+
+// dropOther puts the certificate aside that the kubelet has got, if it is for a node
+// of another name.
+func (f Files) dropOther(m *Membership, node string, say Say) {
+	if leaf := f.stored(); leaf != nil && isOther(leaf, node) {
+		say("the certificate %s is for a node of the name %s, and this one is called %s: it is not used", f.current(), nodeName(leaf), node)
+		m.aside = append(m.aside, f.current())
+	}
 }
 
 // findClientCA decides whose clients may use the kubelet's port. Like kubeadm

@@ -145,6 +145,8 @@ func TestPrepare(t *testing.T) {
 		{"bootstrapped, file gone", "OWN", "", "system:node:node-1", joined, "", ""},
 		{"bootstrapped under another name", "OWN", bootstrapText(), "system:node:node-2", bootstrapping, "for a node of the name node-2", "pki/kubelet-client-current.pem"},
 		{"a certificate of another name, kubeconfig gone", "", bootstrapText(), "system:node:node-2", bootstrapping, "for a node of the name node-2", "pki/kubelet-client-current.pem"},
+		{"another name, and a kubeconfig for it", embedded(cert, key), "", "system:node:node-2", joined, "for a node of the name node-2", "pki/kubelet-client-current.pem"},
+		{"expired, and a certificate of another name", embedded(oldCert, oldKey), bootstrapText(), "system:node:node-2", bootstrapping, "for a node of the name node-2", "pki/kubelet-client-current.pem"},
 		{"a certificate of this name, kubeconfig gone", "", bootstrapText(), "system:node:node-1", bootstrapping, "", ""},
 		{"of another name for good", "OWN", "", "system:node:node-2", joined, "write node-2 into /etc/hostname", ""},
 		{"certificate lost", "OWN", "", "", standalone, "has not been issued yet", ""},

@@ -30,8 +30,7 @@ func (c *checker) writeLast(path string, joined bool, log io.Writer) error {
 }
 
 // corrections returns fields that must be otherwise than the files together
-// have them. None of it is a user's mistake: a file that was good before the node
-// joined must not let the cluster's other nodes into its pods.
+// have them. None of it is a user's mistake.
 func (c *checker) corrections(kc *config.KubeletConfiguration, joined bool, log io.Writer) map[string]any {
 	fields := map[string]any{}
 	if !joined && (kc.Authentication.Webhook.Enabled || kc.Authorization.Mode == config.KubeletAuthorizationModeWebhook) {
@@ -41,6 +40,8 @@ func (c *checker) corrections(kc *config.KubeletConfiguration, joined bool, log 
 		fields["authorization"] = map[string]any{"mode": config.KubeletAuthorizationModeAlwaysAllow}
 		fields["enableServer"] = false
 	}
+	// A file that was good before the node joined must not let the cluster's other
+	// nodes into its pods.
 	if joined && kc.Authorization.Mode == config.KubeletAuthorizationModeAlwaysAllow {
 		fmt.Fprintln(log, "kios: authorization.mode is Webhook and not AlwaysAllow, now that there is an API server to ask who may use the kubelet's port")
 		fields["authorization"] = map[string]any{"mode": config.KubeletAuthorizationModeWebhook}
