@@ -489,11 +489,20 @@ func TestProcesses(t *testing.T) {
 // for its own.
 func TestForbidden(t *testing.T) {
 	cfg := testConfig
-	cfg.Endpoint, cfg.Names = "k8s.example:6443", []string{"control-plane", "10.77.0.10", "api.example"}
+	cfg.Endpoint, cfg.Names = "k8s.example:6443", []string{"control-plane", "10.77.0.10", "127.0.0.1", "192.0.2.1", "api.example"}
 	c := open(t, t.TempDir(), cfg)
-	want := "--forbidden=10.96.0.0/16,10.244.0.0/16,k8s.example,api.example"
-	if got := c.approver(onNode(Node{Name: "control-plane"})).args(); !slices.Contains(got, want) {
-		t.Errorf("arguments of the approver are %q, want %s among them", got, want)
+	for _, tt := range []struct {
+		at   place
+		want string
+	}{
+		{onNode(Node{Name: "control-plane", Address: "10.77.0.10,fd00::10"}), "k8s.example,192.0.2.1,api.example"},
+		{onNode(Node{Name: "control-plane"}), "k8s.example,api.example"},
+		{place{config: "/x"}, "k8s.example,control-plane,10.77.0.10,192.0.2.1,api.example"},
+	} {
+		want := "--forbidden=10.96.0.0/16,10.244.0.0/16," + tt.want
+		if got := c.approver(tt.at).args(); !slices.Contains(got, want) {
+			t.Errorf("arguments of the approver at %+v are %q, want %s among them", tt.at, got, want)
+		}
 	}
 }
 

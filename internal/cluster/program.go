@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -211,13 +212,18 @@ func (c *Cluster) scheduler(at place) program {
 }
 
 // approver listens nowhere. Should it lose the API server it connects again. No
-// node is let pass for a service, a pod, or the API server by a name of that,
-// whatever it says it is. An address of the API server is that of its node, which
-// the approver sees.
+// node is let pass for a service, a pod, or the API server, whatever it says it is:
+// but the one that runs it, under its own name and addresses.
 func (c *Cluster) approver(at place) program {
 	forbidden := []string{c.cfg.ServiceCIDR, c.cfg.PodCIDR}
 	for _, name := range append([]string{c.host}, c.cfg.Names...) {
-		if _, err := netip.ParseAddr(name); err != nil && name != at.node {
+		address, err := netip.ParseAddr(name)
+		isAddress := err == nil
+		switch {
+		case isAddress && address.IsLoopback(): // no node's in any case
+		case isAddress && at.node != "" && at.advertise == "": // it may be the node's
+		case at.node != "" && slices.Contains(append(strings.Split(at.advertise, ","), at.node), name):
+		default:
 			forbidden = append(forbidden, name)
 		}
 	}

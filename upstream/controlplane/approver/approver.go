@@ -6,8 +6,8 @@
 // A request is approved when it comes from a node, and asks for that node's own
 // name and addresses, those that are in its status; see check.go. Everything
 // else is left alone, with the reason in the log: a person may know better. What
-// fails for want of the node, or of an address of it, is looked at again when the
-// node changes, and all when one goes that had a name or address before others.
+// fails for want of the node, or of an address of it, or because another node has that,
+// is looked at again when nodes change.
 //
 // It keeps no state. Two of them do no harm, so there is no leader election.
 package approver
@@ -147,32 +147,25 @@ func (a *approver) listen(requests, nodes cache.SharedIndexInformer) error {
 		return err
 	}
 	_, err := nodes.AddEventHandler(cache.ResourceEventHandlerFuncs{
-		AddFunc: func(o any) { a.nodeChanged(nil, o.(*core.Node)) },
+		AddFunc: func(any) { a.lookAgain() },
 		UpdateFunc: func(old, now any) {
-			a.nodeChanged(old.(*core.Node), now.(*core.Node))
+			if !slices.Equal(old.(*core.Node).Status.Addresses, now.(*core.Node).Status.Addresses) {
+				a.lookAgain()
+			}
 		},
-		DeleteFunc: func(any) { a.lookAgain(func(string) bool { return true }) },
+		DeleteFunc: func(any) { a.lookAgain() },
 	})
 	return err
 }
 
-// nodeChanged looks again at the requests of a node that came or that has
-// other addresses now.
-func (a *approver) nodeChanged(old, now *core.Node) {
-	if old != nil && slices.Equal(old.Status.Addresses, now.Status.Addresses) {
-		return
-	}
-	a.lookAgain(func(name string) bool { return name == now.Name })
-}
-
-// lookAgain takes the requests of some nodes that nobody has decided about.
-func (a *approver) lookAgain(of func(node string) bool) {
+// lookAgain takes all requests that nobody has decided about.
+func (a *approver) lookAgain() {
 	all, err := a.requests.List(labels.Everything())
 	if err != nil {
 		klog.ErrorS(err, "List requests")
 	}
 	for _, csr := range all {
-		if name, err := nodeName(csr); err == nil && of(name) && pending(csr) {
+		if pending(csr) {
 			a.queue.Add(csr.Name)
 		}
 	}
@@ -225,8 +218,8 @@ func (a *approver) decide(ctx context.Context, name string) error {
 		Message: "kubelet-serving-approver: the names and addresses are those of the node",
 	})
 	_, err = a.client.CertificatesV1().CertificateSigningRequests().UpdateApproval(ctx, name, csr, meta.UpdateOptions{})
-	if errors.IsNotFound(err) {
-		return nil
+	if errors.IsNotFound(err) || errors.IsConflict(err) {
+		return nil // what has changed since comes by itself
 	}
 	if err == nil {
 		klog.InfoS("Approved", "request", name, "user", csr.Spec.Username)

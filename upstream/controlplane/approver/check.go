@@ -170,9 +170,10 @@ func (r rules) checkName(name string, node *core.Node) error {
 	return nil
 }
 
-// checkOthers wants no name of another node, and neither a name nor an address
-// that a node had before this one came: the API server's above all, which are
-// those of the node that it runs on.
+// checkOthers wants no name of another node, and neither a name nor an address in
+// the status of a node that was there before this one: the API server's above all,
+// which are those of the node that it runs on. The node's own name nobody disputes:
+// the API server has authenticated it.
 func checkOthers(request *x509.CertificateRequest, node *core.Node, all []*core.Node) error {
 	claims := slices.Clone(request.DNSNames)
 	for _, ip := range request.IPAddresses {
@@ -183,7 +184,8 @@ func checkOthers(request *x509.CertificateRequest, node *core.Node, all []*core.
 			continue
 		}
 		for _, claim := range claims {
-			if strings.EqualFold(claim, other.Name) || !node.CreationTimestamp.Before(&other.CreationTimestamp) && hasAddress(other, claim, addressTypes...) {
+			earlier := !node.CreationTimestamp.Before(&other.CreationTimestamp)
+			if strings.EqualFold(claim, other.Name) || earlier && claim != node.Name && hasAddress(other, claim, addressTypes...) {
 				return fmt.Errorf("%s is the node %s", claim, other.Name)
 			}
 		}

@@ -93,6 +93,7 @@ func TestCheck(t *testing.T) {
 		{"another of its names", func(r *request) { r.template.DNSNames = []string{"worker-1.example"} }, ""},
 		{"an address that a later node claims", func(r *request) { r.addOther("worker-2", "10.77.0.11", 201) }, ""},
 		{"another address than an earlier node's", func(r *request) { r.addOther("control-plane", "10.77.0.10", 100) }, ""},
+		{"its own name, which an earlier node claims", func(r *request) { r.addOther("control-plane", "worker-1", 100) }, ""},
 		{"within the networks", func(r *request) { r.rules = rule("10.77.0.0/24 fd00::/64", "10.96.0.0/16") }, ""},
 
 		{"another signer", func(r *request) { r.csr.Spec.SignerName = certificates.KubeAPIServerClientKubeletSignerName }, "signer"},
