@@ -84,7 +84,7 @@ func newArchive(name string, suites []string) (*archive, error) {
 }
 
 // get asks apt once for all packages that are not there: each call of apt takes a
-// second or two, for whatever it does.
+// second or two, whatever it does.
 func (a *archive) get(ctx context.Context, log *progress.Log, pkgs []Package) ([]Deb, error) {
 	debs := make([]Deb, len(pkgs))
 	var absent []string
