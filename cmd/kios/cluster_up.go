@@ -100,8 +100,12 @@ func runClusterUp(ctx context.Context, o upOptions) error {
 		}
 	}
 	if len(running) == 0 {
-		// The least. A kernel is needed to tell whether QEMU has to translate.
-		if err := c.CheckMemory(qemu.KVM); err != nil {
+		// At least, if a kernel is needed to tell whether KVM works.
+		accel := qemu.TCG
+		if qemu.MayUseKVM() {
+			accel = qemu.KVM
+		}
+		if err := c.CheckMemory(accel); err != nil {
 			return err
 		}
 	}

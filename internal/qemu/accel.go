@@ -94,6 +94,12 @@ func Probe(ctx context.Context, kernel string) (Accel, error) {
 	return accel, keepVerdict(verdict, accel, reason)
 }
 
+// MayUseKVM reports whether Probe can find that KVM works.
+func MayUseKVM() bool {
+	forced := Accel(os.Getenv("KIOS_ACCEL"))
+	return forced == KVM || forced != TCG && deviceOpens()
+}
+
 func deviceOpens() bool {
 	f, err := os.OpenFile("/dev/kvm", os.O_RDWR, 0)
 	if err != nil {
