@@ -136,7 +136,7 @@ func (n *node) kubeletLocks() {
 
 // TestSystemBus uses the bus from pods, and in the end has the node reboot.
 func TestSystemBus(t *testing.T) {
-	n := prepare(t, setup{images: []string{busImage(t)}, pods: map[string]string{
+	n := prepare(t, setup{few: true, images: []string{busImage(t)}, pods: map[string]string{
 		"agent": busPod("agent", 0, "", "sleep"), "other": busPod("other", 1000, "", "sleep"), "steady": pod("steady", "/var/lib/steady"),
 	}})
 	n.cfg.NoReboot = true
@@ -237,6 +237,7 @@ func TestShutdownOrder(t *testing.T) {
 // that does not stop.
 func TestShutdownAlwaysEnds(t *testing.T) {
 	n := boot(t, setup{
+		few:    true,
 		images: []string{busImage(t)},
 		pods: map[string]string{
 			"holder": strings.Replace(busPod("holder", 0, "", "hold", "somebody"), "terminationGracePeriodSeconds: 1\n", "terminationGracePeriodSeconds: 3600\n", 1),
@@ -259,7 +260,7 @@ func TestShutdownAlwaysEnds(t *testing.T) {
 
 // TestGoOn is a pod of the first kiOS that does not want to wait.
 func TestGoOn(t *testing.T) {
-	n := boot(t, setup{images: []string{busImage(t)}, pods: map[string]string{
+	n := boot(t, setup{few: true, images: []string{busImage(t)}, pods: map[string]string{
 		"agent":  busPod("agent", 0, "", "sleep"),
 		"holder": busPod("holder", 0, "", "hold", "somebody"),
 	}})
@@ -275,7 +276,7 @@ func TestGoOn(t *testing.T) {
 
 // TestRenameAndHalt has a pod name the node, and plan that it halts.
 func TestRenameAndHalt(t *testing.T) {
-	n := boot(t, setup{images: []string{busImage(t)}, pods: map[string]string{"agent": busPod("agent", 0, "", "sleep")}})
+	n := boot(t, setup{few: true, images: []string{busImage(t)}, pods: map[string]string{"agent": busPod("agent", 0, "", "sleep")}})
 	n.running("agent")
 	if got := n.talk("can"); got != "yes yes yes" {
 		t.Errorf("the node can power off, reboot and halt: %q, want yes thrice", got)

@@ -25,6 +25,7 @@ import (
 // a pod writes.
 func TestDataPartitionGrows(t *testing.T) {
 	n := prepare(t, setup{
+		few:    true,
 		diskMB: 4 << 10,
 		pods:   map[string]string{"writer": pod("writer", "/var/lib/writer", "-every", "20ms", "-write", "/data/records")},
 	})

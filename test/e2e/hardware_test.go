@@ -73,7 +73,7 @@ func textLines(t *testing.T, file string) int {
 }
 
 func TestTwoDataPartitions(t *testing.T) {
-	n, second := prepare(t, setup{}), prepare(t, setup{})
+	n, second := prepare(t, setup{few: true}), prepare(t, setup{few: true})
 	n.cfg.Disks = append(n.cfg.Disks, qemu.Disk{Path: second.disk})
 	n.start()
 	n.expect(`/dev/vda2 is used as data partition, not /dev/vdb2; choose with datapart=`)
@@ -89,7 +89,7 @@ func TestTwoDataPartitions(t *testing.T) {
 
 // The disk that is named on the command line comes after the boot has begun.
 func TestLateDisk(t *testing.T) {
-	n := prepare(t, setup{append: "datapart=/dev/vda2"})
+	n := prepare(t, setup{few: true, append: "datapart=/dev/vda2"})
 	n.cfg.Disks, n.cfg.HotplugPorts = nil, 1
 	n.start()
 	n.expect(`step tmpfs`)
@@ -118,7 +118,7 @@ func TestDiskThatNeverComes(t *testing.T) {
 
 // A PID 1 that dies takes the kernel along, which starts the machine again.
 func TestMachineComesBackWhenInitDies(t *testing.T) {
-	n := boot(t, setup{})
+	n := boot(t, setup{few: true})
 	n.running("probe")
 	n.Mark()
 	ctx, cancel := context.WithTimeout(t.Context(), n.Scale(2*time.Second))

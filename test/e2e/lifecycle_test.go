@@ -19,7 +19,7 @@ import (
 )
 
 func TestPowerButtonGivesContainersTime(t *testing.T) {
-	n := boot(t, setup{pods: map[string]string{
+	n := boot(t, setup{few: true, pods: map[string]string{
 		"polite": pod("polite", "/var/lib/polite", "-on-term", "/data/stopped", "-linger", "2s"),
 	}})
 	n.running("polite")
@@ -37,7 +37,7 @@ func TestPowerButtonGivesContainersTime(t *testing.T) {
 }
 
 func TestStateSurvivesReboot(t *testing.T) {
-	n := boot(t, setup{pods: map[string]string{"app": pod("app", "/var/lib/app")}})
+	n := boot(t, setup{few: true, pods: map[string]string{"app": pod("app", "/var/lib/app")}})
 	n.running("probe")
 	n.running("app")
 	n.probe("write", "/var/lib/app/file", "kept")
@@ -64,7 +64,7 @@ func TestStateSurvivesReboot(t *testing.T) {
 }
 
 func TestKilledDaemonsComeBack(t *testing.T) {
-	n := boot(t, setup{pods: map[string]string{"steady": pod("steady", "/var/lib/steady")}})
+	n := boot(t, setup{few: true, pods: map[string]string{"steady": pod("steady", "/var/lib/steady")}})
 	before := n.running("steady").Containers[0]
 	n.running("probe")
 	for _, name := range []string{"containerd", "kubelet"} {
@@ -84,7 +84,7 @@ func TestKilledDaemonsComeBack(t *testing.T) {
 }
 
 func TestPowerCutLosesNothingSynced(t *testing.T) {
-	n := boot(t, setup{pods: map[string]string{
+	n := boot(t, setup{few: true, pods: map[string]string{
 		"writer": pod("writer", "/var/lib/writer", "-write", "/data/records", "-every", "100ms"),
 	}})
 	n.running("writer")

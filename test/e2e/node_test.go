@@ -29,10 +29,14 @@ const nodeName = "node"
 // systemPods are the pods that the OS brings, of which disk ends soon.
 var systemPods = []string{"disk", "modules", "network", "node", "time"}
 
+// spared are those of them that do nothing for most tests.
+var spared = []string{"modules", "node", "time"}
+
 // setup describes a node before its first boot.
 type setup struct {
 	uefi   bool              // else direct kernel boot
 	noName bool              // leave out /etc/hostname
+	few    bool              // leave out the spared pods: emulated, each costs every boot seconds
 	memory int64             // MiB; 512 if 0
 	pods   map[string]string // manifests by name; the probe is added
 	etc    map[string]string // other files below /etc
@@ -115,6 +119,11 @@ func (n *node) makeDisk(s setup) {
 	}
 	if s.noName {
 		delete(files, "hostname")
+	}
+	if s.few {
+		for _, name := range spared {
+			files["kubernetes/manifests/"+name+".yaml"] = "" // removes it
+		}
 	}
 	for name, text := range s.pods {
 		files["kubernetes/manifests/"+name+".yaml"] = text

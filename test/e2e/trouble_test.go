@@ -54,7 +54,7 @@ func TestGarbageIsNamedAndSurvived(t *testing.T) {
 }
 
 func TestCorruptDataPartitionIsLeftAlone(t *testing.T) {
-	n := boot(t, setup{})
+	n := boot(t, setup{few: true})
 	n.Kill()
 	f, err := os.OpenFile(n.disk, os.O_RDWR, 0)
 	n.must(err)
@@ -79,7 +79,7 @@ func TestCorruptDataPartitionIsLeftAlone(t *testing.T) {
 }
 
 func TestFullDataPartition(t *testing.T) {
-	n := boot(t, setup{diskMB: 1024, pods: map[string]string{"full": pod("full", "/var/lib/full")}})
+	n := boot(t, setup{few: true, diskMB: 1024, pods: map[string]string{"full": pod("full", "/var/lib/full")}})
 	n.running("full")
 	n.running("probe")
 	n.probe("fill", "/var/lib/full")
