@@ -18,8 +18,8 @@ import (
 // partition, so that the next boot starts with it.
 const offeredHostname = "/var/meta/hostname"
 
-// request is what is asked of PID 1, and where the answer goes. A
-// failure ends the boot.
+// request is what is asked of PID 1, and where the answer goes. A failure ends the
+// boot.
 type request struct {
 	do     func() (refusal, failure error)
 	answer chan error
