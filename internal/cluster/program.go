@@ -216,13 +216,17 @@ func (c *Cluster) scheduler(at place) program {
 // but the one that runs it, under its own name and addresses.
 func (c *Cluster) approver(at place) program {
 	forbidden := []string{c.cfg.ServiceCIDR, c.cfg.PodCIDR}
+	var own []string // names and addresses of the API server's node
+	if at.node != "" {
+		own = append(strings.Split(at.advertise, ","), at.node)
+	}
 	for _, name := range append([]string{c.host}, c.cfg.Names...) {
 		address, err := netip.ParseAddr(name)
 		isAddress := err == nil
 		switch {
 		case isAddress && address.IsLoopback(): // no node's in any case
 		case isAddress && at.node != "" && at.advertise == "": // it may be the node's
-		case at.node != "" && slices.Contains(append(strings.Split(at.advertise, ","), at.node), name):
+		case slices.Contains(own, name):
 		default:
 			forbidden = append(forbidden, name)
 		}

@@ -55,18 +55,15 @@ func (f Files) read(name string) (string, error) {
 // a kubeconfig nor one to get a kubeconfig with. Whether one that is there is
 // good only the kubelet can tell.
 func (f Files) Standalone() bool {
-	return !f.joined() && !f.Exists(bootstrap)
+	return f.kubeconfig() == "" && !f.Exists(bootstrap)
 }
 
 // Known reports whether a cluster may know the node by its name: the kubelet has
 // credentials that are for that name. Before it asks for a certificate it writes a
 // kubeconfig that names it.
 func (f Files) Known() bool {
-	text, err := f.read(kubeconfig)
-	if err != nil || !strings.Contains(text, "server") {
-		return false
-	}
-	return !strings.Contains(text, clientCert) || f.Exists(clientCert)
+	text := f.kubeconfig()
+	return text != "" && (!strings.Contains(text, clientCert) || f.Exists(clientCert))
 }
 
 // Args returns the kubelet's command line, and a sentence for each thing that
@@ -94,11 +91,14 @@ func (f Files) Args() (args []string, warnings []string) {
 	return args, warnings
 }
 
-// joined reports whether there is a kubeconfig that may work: an empty file,
+// kubeconfig returns the text of a kubeconfig that may work, or "": an empty file,
 // as a power cut leaves it, does not.
-func (f Files) joined() bool {
+func (f Files) kubeconfig() string {
 	text, err := f.read(kubeconfig)
-	return err == nil && strings.Contains(text, "server")
+	if err != nil || !strings.Contains(text, "server") {
+		return ""
+	}
+	return text
 }
 
 // NodeIP returns the node's address, or two of them with a comma, from the

@@ -111,14 +111,14 @@ func (l *lab) registry(repository, tag string) {
 
 // push puts an image into a registry (distribution-spec v1.1). Package remote could,
 // and needs modules that nothing else here does.
-func push(t *testing.T, registry http.Handler, repository, tag string, image v1.Image) {
+func push(t *testing.T, handler http.Handler, repository, tag string, image v1.Image) {
 	t.Helper()
 	send := func(method, path, kind string, body []byte) {
 		t.Helper()
 		r := httptest.NewRequest(method, "/v2/"+repository+path, bytes.NewReader(body))
 		r.Header.Set("Content-Type", kind)
 		w := httptest.NewRecorder()
-		registry.ServeHTTP(w, r)
+		handler.ServeHTTP(w, r)
 		if w.Code != http.StatusCreated {
 			t.Fatalf("%s %s: %d %s", method, path, w.Code, w.Body)
 		}

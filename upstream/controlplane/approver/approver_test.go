@@ -9,6 +9,7 @@ import (
 	certificates "k8s.io/api/certificates/v1"
 	core "k8s.io/api/core/v1"
 	meta "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/kubernetes/fake"
 )
@@ -25,32 +26,19 @@ func TestApproveLater(t *testing.T) {
 	other := r.csr.DeepCopy()
 	other.Name, other.Spec.Username = "csr-2", "system:node:worker-2"
 
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
-	defer cancel()
-	client := fake.NewClientset(r.node, &r.csr, other)
-	api := client.CertificatesV1().CertificateSigningRequests()
-	changes, err := api.Watch(ctx, meta.ListOptions{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	done := make(chan error, 1)
-	go func() { done <- run(ctx, client, rules{}) }()
+	ctx, client, changes := startApprover(t, r.node, &r.csr, other)
 
 	r.node = r.node.DeepCopy()
 	r.node.Status.Addresses = addresses
 	if _, err := client.CoreV1().Nodes().UpdateStatus(ctx, r.node, meta.UpdateOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	csr := firstDecided(ctx, changes.ResultChan())
+	csr := firstDecided(ctx, changes)
 	if csr == nil {
 		t.Fatal("nothing was approved")
 	}
 	if c := csr.Status.Conditions[0]; csr.Name != "csr-1" || c.Type != certificates.CertificateApproved || c.Status != core.ConditionTrue {
 		t.Errorf("first decision = %s %+v, want csr-1 approved", csr.Name, c)
-	}
-	cancel()
-	if err := <-done; err != nil {
-		t.Errorf("run() = %v", err)
 	}
 }
 
@@ -72,16 +60,7 @@ func TestApproveWhenAnotherNodeGoes(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
-	defer cancel()
-	client := fake.NewClientset(r.node, r.others[0], next.node, &r.csr)
-	api := client.CertificatesV1().CertificateSigningRequests()
-	changes, err := api.Watch(ctx, meta.ListOptions{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	done := make(chan error, 1)
-	go func() { done <- run(ctx, client, rules{}) }()
+	ctx, client, changes := startApprover(t, r.node, r.others[0], next.node, &r.csr)
 
 	// Requests are looked at one by one: that of the second node comes last.
 	for !watches(client) {
@@ -90,17 +69,17 @@ func TestApproveWhenAnotherNodeGoes(t *testing.T) {
 		}
 		time.Sleep(time.Millisecond)
 	}
-	if _, err := api.Create(ctx, &next.csr, meta.CreateOptions{}); err != nil {
+	if _, err := client.CertificatesV1().CertificateSigningRequests().Create(ctx, &next.csr, meta.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	if csr := firstDecided(ctx, changes.ResultChan()); csr == nil || csr.Name != "csr-2" {
+	if csr := firstDecided(ctx, changes); csr == nil || csr.Name != "csr-2" {
 		t.Fatalf("first decision = %+v, want csr-2", csr)
 	}
 	if err := client.CoreV1().Nodes().Delete(ctx, "gone", meta.DeleteOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	for {
-		csr := firstDecided(ctx, changes.ResultChan())
+		csr := firstDecided(ctx, changes)
 		if csr == nil {
 			t.Fatal("csr-1 was not approved")
 		}
@@ -108,10 +87,27 @@ func TestApproveWhenAnotherNodeGoes(t *testing.T) {
 			break
 		}
 	}
-	cancel()
-	if err := <-done; err != nil {
-		t.Errorf("run() = %v", err)
+}
+
+// startApprover starts it in a cluster of these objects, whose requests it returns as
+// they change. It must end without an error when the test does.
+func startApprover(t *testing.T, objects ...runtime.Object) (context.Context, *fake.Clientset, <-chan watch.Event) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), 30*time.Second)
+	client := fake.NewClientset(objects...)
+	changes, err := client.CertificatesV1().CertificateSigningRequests().Watch(ctx, meta.ListOptions{})
+	if err != nil {
+		t.Fatal(err)
 	}
+	done := make(chan error, 1)
+	go func() { done <- run(ctx, client, rules{}) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Errorf("run() = %v", err)
+		}
+	})
+	return ctx, client, changes.ResultChan()
 }
 
 // watches reports whether the approver has listed requests and watches them.
