@@ -223,7 +223,7 @@ func request(t *testing.T, p *ControlPlane, kubeconfig string, c csr) (key, cert
 const serving = "kubernetes.io/kubelet-serving"
 
 // testServing asks for serving certificates as the node: one before the node
-// has an address, which is approved later, and one for somebody else's.
+// has an address, which is approved later, and two for addresses of others.
 func testServing(t *testing.T, p *ControlPlane, node string) {
 	t.Helper()
 	early := csr{name: "early", signer: serving, usage: "server auth", addresses: []string{"10.79.0.11"}}
@@ -244,11 +244,16 @@ func testServing(t *testing.T, p *ControlPlane, node string) {
 		return nil
 	})
 
-	bad := csr{name: "bad", signer: serving, usage: "server auth", addresses: []string{"10.79.0.11", address}}
-	bad.create(t, p, node)
-	waitLog(t, p, `request="bad"`, address+" is no address of the node")
-	if got := p.Kubectl("get", "csr", "bad", "-o", "jsonpath={.status}"); got != "{}" && got != "" {
-		t.Errorf("the status of a bad request is %s, want none: it is for a person", got)
+	for name, bad := range map[string]struct{ address, reason string }{
+		"others": {"10.79.0.12", " is no address of the node"},
+		"api":    {address, " is an address that no node may have"}, // the API server's
+	} {
+		request := csr{name: name, signer: serving, usage: "server auth", addresses: []string{"10.79.0.11", bad.address}}
+		request.create(t, p, node)
+		waitLog(t, p, `request="`+name+`"`, bad.address+bad.reason)
+		if got := p.Kubectl("get", "csr", name, "-o", "jsonpath={.status}"); got != "{}" && got != "" {
+			t.Errorf("the status of the bad request %s is %s, want none: it is for a person", name, got)
+		}
 	}
 }
 
