@@ -54,7 +54,7 @@ e2e: ## boots of the real thing
 	go test -count=1 -tags e2e -timeout 60m -v ./test/e2e
 
 reproduce: build ## build everything twice, in two directories, and compare
-	$(KIOS) reproduce --kernel
+	$(KIOS) reproduce --from-scratch
 
 skew: kios ## is the kubelet two minor versions behind the newest Kubernetes?
 	$(KIOS) skew

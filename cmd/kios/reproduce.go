@@ -22,29 +22,30 @@ import (
 var products = []string{"vmlinuz", "rootfs.erofs", "initrd", "cmdline", "hello.tar", "kios.efi"}
 
 func newReproduceCommand() *cobra.Command {
-	var kernel bool
+	var fromScratch bool
 	cmd := &cobra.Command{
 		Use:   "reproduce",
 		Short: "Build a second time, in another directory, and compare",
-		Long: `Copies the checkout to another directory, builds it there with caches of its own,
+		Long: `Copies the checkout to another directory, builds it there with a cache of its own,
 and compares the products with those in _out/<arch>, byte for byte.
 
-The second build takes the kernel from the first, unless --kernel is given. Its
-own products are cached too, so that unchanged sources are built twice only once.`,
+The second build takes the kernel and compiled Go packages from the first, unless
+--from-scratch is given. Its own products are cached too, so that unchanged sources
+are built twice only once.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			b, err := checkout("amd64")
 			if err != nil {
 				return err
 			}
-			return reproduce(cmd.Context(), b, kernel)
+			return reproduce(cmd.Context(), b, fromScratch)
 		},
 	}
-	cmd.Flags().BoolVar(&kernel, "kernel", false, "build the kernel a second time too")
+	cmd.Flags().BoolVar(&fromScratch, "from-scratch", false, "share nothing: build the kernel and every package a second time")
 	return cmd
 }
 
-func reproduce(ctx context.Context, b *build.Builder, kernel bool) error {
+func reproduce(ctx context.Context, b *build.Builder, fromScratch bool) error {
 	dir, err := os.MkdirTemp("", "kios-second-build-")
 	if err != nil {
 		return err
@@ -53,14 +54,17 @@ func reproduce(ctx context.Context, b *build.Builder, kernel bool) error {
 	if err := copyCheckout(ctx, b.Root, dir); err != nil {
 		return fmt.Errorf("copy the checkout: %w", err)
 	}
-	home, err := secondCache(kernel)
+	home, err := secondCache(fromScratch)
+	if err != nil {
+		return err
+	}
+	goCache, err := secondGoCache(ctx, home, fromScratch)
 	if err != nil {
 		return err
 	}
 	cmd := exec.CommandContext(ctx, "go", "run", "./cmd/kios", "build")
 	cmd.Dir = dir
-	// Go's own build cache is below XDG_CACHE_HOME too, unless told otherwise.
-	cmd.Env = append(os.Environ(), "XDG_CACHE_HOME="+home, "GOCACHE="+filepath.Join(home, "go-build"))
+	cmd.Env = append(os.Environ(), "XDG_CACHE_HOME="+home, "GOCACHE="+goCache)
 	cmd.Stdout, cmd.Stderr = os.Stderr, os.Stderr
 	if err := cmd.Run(); err != nil {
 		return fmt.Errorf("build the second time: %w", err)
@@ -100,15 +104,15 @@ func copyFile(dst, src string) error {
 
 // secondCache returns a cache home for the second build. The Debian packages
 // are shared, since they are inputs; the kernel is too, unless it is to be built.
-func secondCache(kernel bool) (string, error) {
+func secondCache(fromScratch bool) (string, error) {
 	first, err := cache.Dir()
 	if err != nil {
 		return "", err
 	}
 	home := filepath.Join(first, "second")
 	shared := []string{"debs", "apt"}
-	if kernel {
-		home = filepath.Join(first, "second-kernel")
+	if fromScratch {
+		home = filepath.Join(first, "second-from-scratch")
 	} else {
 		kernels, err := filepath.Glob(filepath.Join(first, "kernel-*"))
 		if err != nil {
@@ -128,6 +132,21 @@ func secondCache(kernel bool) (string, error) {
 		}
 	}
 	return home, nil
+}
+
+// secondGoCache returns Go's build cache for the second build. Packages in the first
+// build's are used again if their directory has no part in what they become: Go
+// makes it part of the key without -trimpath. That spares a fresh machine ten minutes
+// of compiling the same once more.
+func secondGoCache(ctx context.Context, home string, fromScratch bool) (string, error) {
+	if fromScratch {
+		return filepath.Join(home, "go-build"), nil
+	}
+	out, err := exec.CommandContext(ctx, "go", "env", "GOCACHE").Output()
+	if err != nil {
+		return "", fmt.Errorf("go env GOCACHE: %w", err)
+	}
+	return strings.TrimSpace(string(out)), nil
 }
 
 // compare compares the products of two builds, all of them before it fails.
