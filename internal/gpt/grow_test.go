@@ -20,7 +20,7 @@ import (
 func grown(t testing.TB, sectorSize int64) memory {
 	t.Helper()
 	disk, _ := writeExample(t, sectorSize)
-	return append(disk, make(memory, 20001*sectorSize)...)
+	return append(disk, make(memory, 5001*sectorSize)...)
 }
 
 func (m memory) sectors(size int64) uint64 { return uint64(int64(len(m)) / size) }
@@ -180,7 +180,7 @@ func TestGrowRefuses(t *testing.T) {
 	if g, err := Grow(bytes.NewReader(disk), 512, 8192, 1); err != nil || len(g.Patches) > 0 {
 		t.Errorf("a partition that is not last, on a disk without free space: %v, %v", g, err)
 	}
-	if _, err := Grow(bytes.NewReader(grown(t, 512)), 512, 28193, 1); !errors.Is(err, ErrNotLast) {
+	if _, err := Grow(bytes.NewReader(grown(t, 512)), 512, 13193, 1); !errors.Is(err, ErrNotLast) {
 		t.Errorf("error = %v, want ErrNotLast", err)
 	}
 }
@@ -247,7 +247,7 @@ func FuzzGrow(f *testing.F) {
 		if len(b) >= 1024 {
 			rehash(b)
 		}
-		const sectors = 28193
+		const sectors = 13193
 		g, err := Grow(bytes.NewReader(b), 512, sectors, number)
 		if err != nil {
 			return
