@@ -54,8 +54,8 @@ and the token with which workers join. That is good for a day.`,
 	f.StringVar(&o.nodeAddress, "node-address", "", "that node's own `address` (default: the endpoint's, if that is an address)")
 	f.StringArrayVar(&o.addresses, "address", nil, "another `address` or name at which the API server is reached; may be repeated")
 	f.BoolVar(&o.alone, "alone", false, "there are no workers: the control plane's node takes all pods")
-	f.StringVar(&o.PodCIDR, "pod-cidr", "", "`network` of the pods (default 10.244.0.0/16)")
-	f.StringVar(&o.ServiceCIDR, "service-cidr", "", "`network` of the services (default 10.96.0.0/16)")
+	f.StringVar(&o.PodCIDR, "pod-cidr", "", "`network` of the pods: IPv4, /8 to /24 (default 10.244.0.0/16)")
+	f.StringVar(&o.ServiceCIDR, "service-cidr", "", "`network` of the services: IPv4 (default 10.96.0.0/16)")
 	f.StringArrayVar(&o.NodeCIDRs, "node-cidr", nil, "`network` of the nodes; none gets a serving certificate for an address outside. May be repeated")
 	return cmd
 }

@@ -89,8 +89,7 @@ func TestRun(t *testing.T) {
 		{"step panics", Step{Name: "a", Run: func(*Node) error { panic("ouch") }}, "panic in work: ouch"},
 		{"goroutine panics", Step{Name: "a", Run: func(n *Node) error {
 			n.spawn("b", func() { panic("ouch") })
-			n.crashed <- <-n.crashed // wait for it
-			return nil
+			select {}
 		}}, "panic in b: ouch"},
 	}
 	for _, tt := range tests {
@@ -109,6 +108,36 @@ func TestRun(t *testing.T) {
 				t.Errorf("outcome = %+v, want %q and a remedy", o, tt.failure)
 			}
 		})
+	}
+}
+
+// A boot that fails does not undo the wish of before to stop.
+func TestStopWhileTheBootFails(t *testing.T) {
+	n, log := node(t)
+	stopped := false
+	n.steps = []Step{
+		{Name: "a", Stop: func(*Node) error { stopped = true; return nil }},
+		{Name: "b", Required: true, Run: func(n *Node) error {
+			n.wish(wish{cause: "somebody"})
+			for len(n.wishes) > 0 { // until it has been heard
+				time.Sleep(time.Millisecond)
+			}
+			return errors.New("broken")
+		}},
+	}
+	if o := n.Run(); o.Failure != nil || !stopped || !strings.Contains(log.String(), "step b: broken; the node stops all the same") {
+		t.Errorf("outcome = %+v, stopped %v: %s", o, stopped, log)
+	}
+}
+
+// Who moves the node leaves it to those who stop it what is left to stop.
+func TestRewindWhileStopping(t *testing.T) {
+	n, _ := node(t)
+	rewound := false
+	n.ran = []Step{{Name: "a"}, {Name: "b", Stop: func(n *Node) error { close(n.stopping); return nil }}, {Name: "c", Stop: func(*Node) error { rewound = true; return nil }}}
+	n.data.device = "/dev/vda2"
+	if first := n.rewind("a"); first != 1 || !rewound || len(n.ran) != 3 || n.data.device == "" {
+		t.Errorf("rewound to step %d, of %d; data on %q", first, len(n.ran), n.data.device)
 	}
 }
 

@@ -183,7 +183,7 @@ func (n *Node) startKubelet() error {
 	}
 	d.Prepare = n.prepareKubelet
 	n.mu.Lock()
-	n.kubelet = d // the clock's goroutine looks
+	n.kubelet = d // the goroutines of the clock and of stopping look
 	n.mu.Unlock()
 	n.Log.Notice("node %s, %d MB of memory, %d CPUs", n.hostname, n.memory>>20, n.cpus)
 	if err := d.Start(); err != nil {

@@ -119,6 +119,9 @@ func (n *Node) takeData(device string) (refusal, failure error) {
 	n.tried[device] = true // once: or a node would stop everything over and over
 	// Nobody writes to /etc any more when what is in it is copied.
 	n.rewind("logs")
+	if n.isStopping() {
+		return errStopping, nil
+	}
 	if err := n.seedData(device); err != nil {
 		n.Log.Error("not everything that was written since the boot is on %s: %v", device, err)
 	}
@@ -181,6 +184,9 @@ func (n *Node) rewind(name string) (first int) {
 		if s.Name == name {
 			break
 		}
+	}
+	if n.isStopping() {
+		return first // what is left is for that to stop
 	}
 	n.ran = n.ran[:first]
 	n.mu.Lock()

@@ -126,8 +126,11 @@ func (n *Node) inHurry() bool {
 // their priorities, each with its grace. A kubelet that ends now is not started
 // again, as it would start pods.
 func (n *Node) announce(a systembus.Action) error {
-	if n.kubelet != nil {
-		n.kubelet.Last()
+	n.mu.Lock()
+	kubelet := n.kubelet
+	n.mu.Unlock()
+	if kubelet != nil {
+		kubelet.Last()
 	}
 	if n.sock != nil {
 		n.sock.Announce()
@@ -141,8 +144,8 @@ func (n *Node) announce(a systembus.Action) error {
 	if !n.awaitLocks(locks, bound) {
 		return nil
 	}
-	kubelet := slices.ContainsFunc(locks, func(l *systembus.Lock) bool { return l.Who == "kubelet" })
-	if kubelet && !(kubeletargs.Files{Root: "/"}).Standalone() {
+	held := slices.ContainsFunc(locks, func(l *systembus.Lock) bool { return l.Who == "kubelet" })
+	if held && !(kubeletargs.Files{Root: "/"}).Standalone() {
 		n.awaitReports(cgroupRoot, max(reportBound, time.Until(late).Round(time.Second)))
 	}
 	return nil

@@ -213,27 +213,22 @@ func (c *Cluster) scheduler(at place) program {
 
 // approver listens nowhere. Should it lose the API server it connects again. No
 // node is let pass for a service, a pod, or the API server, whatever it says it is:
-// but the one that runs it, under its own name and addresses.
+// but the one that the API server runs on.
 func (c *Cluster) approver(at place) program {
 	forbidden := []string{c.cfg.ServiceCIDR, c.cfg.PodCIDR}
-	var own []string // names and addresses of the API server's node
-	if at.node != "" {
-		own = append(strings.Split(at.advertise, ","), at.node)
-	}
-	for _, name := range append([]string{c.host}, c.cfg.Names...) {
+	for _, name := range append([]string{c.host, at.node, at.advertise}, c.cfg.Names...) {
 		address, err := netip.ParseAddr(name)
-		isAddress := err == nil
-		switch {
-		case isAddress && address.IsLoopback(): // no node's in any case
-		case isAddress && at.node != "" && at.advertise == "": // it may be the node's
-		case slices.Contains(own, name):
-		default:
+		loopback := err == nil && address.IsLoopback() // no node's in any case
+		if name != "" && !loopback && !slices.Contains(forbidden, name) {
 			forbidden = append(forbidden, name)
 		}
 	}
 	flags := []flag{
 		{"kubeconfig", at.file("approver.conf")},
 		{"forbidden", strings.Join(forbidden, ",")},
+	}
+	if at.node != "" {
+		flags = append(flags, flag{"api-server-nodes", at.node})
 	}
 	if len(c.cfg.NodeCIDRs) > 0 {
 		flags = append(flags, flag{"allowed-cidrs", strings.Join(c.cfg.NodeCIDRs, ",")})

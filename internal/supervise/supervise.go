@@ -76,7 +76,12 @@ type Daemon struct {
 // Start starts the daemon for the first time. After it has succeeded a
 // goroutine must call Run.
 func (d *Daemon) Start() error {
-	d.stopping, d.stopped = make(chan struct{}), make(chan struct{})
+	d.mu.Lock()
+	d.stopped = make(chan struct{})
+	if d.stopping == nil {
+		d.stopping = make(chan struct{})
+	}
+	d.mu.Unlock()
 	return d.start()
 }
 
@@ -230,8 +235,11 @@ const killBound = 5 * time.Second
 // Stop ends the daemon for good: with SIGTERM, and with SIGKILL if that took
 // longer than the bound, which makes an error. Calling it again has no effect.
 func (d *Daemon) Stop(bound time.Duration) error {
-	if d.stopping == nil {
-		return nil // was never started
+	d.mu.Lock()
+	started := d.stopped != nil
+	d.mu.Unlock()
+	if !started {
+		return nil
 	}
 	d.Last()
 	d.signal(unix.SIGTERM)
@@ -246,10 +254,13 @@ func (d *Daemon) Stop(bound time.Duration) error {
 }
 
 // Last makes the process that runs now the last one: when it ends, no other is
-// started. Start must have been called.
+// started. Before Start, there will be none.
 func (d *Daemon) Last() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	if d.stopping == nil {
+		d.stopping = make(chan struct{})
+	}
 	if !d.isStopping() {
 		close(d.stopping)
 	}

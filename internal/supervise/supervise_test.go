@@ -216,6 +216,19 @@ func TestLast(t *testing.T) {
 	}
 }
 
+// A daemon that is to be the last before it is started is not started.
+func TestLastBeforeStart(t *testing.T) {
+	d := &Daemon{Prepare: func() (argv, env []string) { return nil, nil }, Output: new(Output)}
+	d.Last()
+	if err := d.Start(); err != nil || d.Pid() != 0 {
+		t.Fatalf("Start() = %v, pid %d", err, d.Pid())
+	}
+	d.Run()
+	if err := d.Stop(0); err != nil {
+		t.Errorf("Stop() = %v", err)
+	}
+}
+
 // TestDrains would hang with a pipe that nobody empties.
 func TestDrains(t *testing.T) {
 	_, _, output := start(t, "flood")

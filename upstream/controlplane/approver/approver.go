@@ -39,13 +39,13 @@ import (
 // NewCommand returns the program.
 func NewCommand() *cobra.Command {
 	var kubeconfig string
-	var allowed, forbidden []string
+	var allowed, forbidden, servers []string
 	cmd := &cobra.Command{
 		Use:   "kubelet-serving-approver",
 		Short: "Approve the serving certificates of kubelets",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			r, err := parseRules(allowed, forbidden)
+			r, err := parseRules(allowed, forbidden, servers)
 			if err != nil {
 				return err
 			}
@@ -67,6 +67,7 @@ func NewCommand() *cobra.Command {
 	f.StringVar(&kubeconfig, "kubeconfig", "", "`file` with how to reach the API server (default: as a pod does)")
 	f.StringSliceVar(&allowed, "allowed-cidrs", nil, "approve no address outside of these `networks` (default: any address that the node says it has)")
 	f.StringSliceVar(&forbidden, "forbidden", nil, "`names`, addresses and networks that no node may have, such as those of services and pods; names of services and the loopback network are in any case")
+	f.StringSliceVar(&servers, "api-server-nodes", nil, "`names` of the nodes that the API server runs on: they may have the names and addresses, but not the networks, of --forbidden")
 	return cmd
 }
 
@@ -149,7 +150,8 @@ func (a *approver) listen(requests, nodes cache.SharedIndexInformer) error {
 	_, err := nodes.AddEventHandler(cache.ResourceEventHandlerFuncs{
 		AddFunc: func(any) { a.lookAgain() },
 		UpdateFunc: func(old, now any) {
-			if !slices.Equal(old.(*core.Node).Status.Addresses, now.(*core.Node).Status.Addresses) {
+			was, is := old.(*core.Node), now.(*core.Node)
+			if was.UID != is.UID || !slices.Equal(was.Status.Addresses, is.Status.Addresses) {
 				a.lookAgain()
 			}
 		},

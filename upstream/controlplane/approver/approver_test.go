@@ -27,6 +27,7 @@ func TestApproveLater(t *testing.T) {
 	other.Name, other.Spec.Username = "csr-2", "system:node:worker-2"
 
 	ctx, client, changes := startApprover(t, r.node, &r.csr, other)
+	awaitWatches(ctx, t, client)
 
 	r.node = r.node.DeepCopy()
 	r.node.Status.Addresses = addresses
@@ -62,13 +63,8 @@ func TestApproveWhenAnotherNodeGoes(t *testing.T) {
 
 	ctx, client, changes := startApprover(t, r.node, r.others[0], next.node, &r.csr)
 
+	awaitWatches(ctx, t, client)
 	// Requests are looked at one by one: that of the second node comes last.
-	for !watches(client) {
-		if ctx.Err() != nil {
-			t.Fatal("nobody watches requests")
-		}
-		time.Sleep(time.Millisecond)
-	}
 	if _, err := client.CertificatesV1().CertificateSigningRequests().Create(ctx, &next.csr, meta.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
@@ -110,15 +106,28 @@ func startApprover(t *testing.T, objects ...runtime.Object) (context.Context, *f
 	return ctx, client, changes.ResultChan()
 }
 
-// watches reports whether the approver has listed requests and watches them.
-func watches(client *fake.Clientset) bool {
-	n := 0
-	for _, a := range client.Actions() {
-		if a.Matches("watch", "certificatesigningrequests") {
-			n++
+// awaitWatches waits until the approver has listed requests and nodes and watches
+// them: the client tells it of nothing that changes in between.
+func awaitWatches(ctx context.Context, t *testing.T, client *fake.Clientset) {
+	t.Helper()
+	for {
+		requests, nodes := 0, 0
+		for _, a := range client.Actions() {
+			if a.Matches("watch", "certificatesigningrequests") {
+				requests++
+			}
+			if a.Matches("watch", "nodes") {
+				nodes++
+			}
 		}
+		if requests > 1 && nodes > 0 { // the test's own watch is the first
+			return
+		}
+		if ctx.Err() != nil {
+			t.Fatal("nobody watches requests and nodes")
+		}
+		time.Sleep(time.Millisecond)
 	}
-	return n > 1 // the test is the first
 }
 
 func firstDecided(ctx context.Context, events <-chan watch.Event) *certificates.CertificateSigningRequest {

@@ -24,11 +24,14 @@ const (
 type rules struct {
 	allowed   []netip.Prefix // each address is in one of these, if there are any
 	forbidden []netip.Prefix // and in none of these
-	names     []string       // names that no node has
+	names     []string       // in lower case, and
+	addresses []netip.Addr   // that no node has
+	servers   []string       // but for these nodes, on which the API server runs
 }
 
-// parseRules reads the values of the flags. Forbidden are networks and names.
-func parseRules(allowed, forbidden []string) (r rules, err error) {
+// parseRules reads the values of the flags.
+func parseRules(allowed, forbidden, servers []string) (r rules, err error) {
+	r.servers = servers
 	for _, text := range allowed {
 		p, err := netip.ParsePrefix(text)
 		if err != nil {
@@ -40,7 +43,7 @@ func parseRules(allowed, forbidden []string) (r rules, err error) {
 		if p, err := netip.ParsePrefix(text); err == nil {
 			r.forbidden = append(r.forbidden, p)
 		} else if a, err := netip.ParseAddr(text); err == nil {
-			r.forbidden = append(r.forbidden, netip.PrefixFrom(a, a.BitLen()))
+			r.addresses = append(r.addresses, a.Unmap())
 		} else if strings.Contains(text, "/") {
 			return r, fmt.Errorf("--forbidden: %q is no network", text)
 		} else {
@@ -157,8 +160,13 @@ func (r rules) checkNames(request *x509.CertificateRequest, node *core.Node) err
 }
 
 func (r rules) checkName(name string, node *core.Node) error {
+	// Kubelets ask for addresses as such, and for names without the root's dot: other
+	// spellings would pass by what is compared below.
+	if _, err := netip.ParseAddr(name); err == nil || strings.HasSuffix(name, ".") {
+		return fmt.Errorf("%s is no name as kubelets have them", name)
+	}
 	lower := strings.ToLower(name)
-	if serviceName(lower) || slices.Contains(r.names, lower) {
+	if serviceName(lower) || slices.Contains(r.names, lower) && !slices.Contains(r.servers, node.Name) {
 		return fmt.Errorf("%s is a name that no node may have", name)
 	}
 	if name == node.Name {
@@ -171,9 +179,8 @@ func (r rules) checkName(name string, node *core.Node) error {
 }
 
 // checkOthers wants no name of another node, and neither a name nor an address in
-// the status of a node that was there before this one: the API server's above all,
-// which are those of the node that it runs on. The node's own name nobody disputes:
-// the API server has authenticated it.
+// the status of a node that was there before this one. The node's own name nobody
+// disputes: the API server has authenticated it.
 func checkOthers(request *x509.CertificateRequest, node *core.Node, all []*core.Node) error {
 	claims := slices.Clone(request.DNSNames)
 	for _, ip := range request.IPAddresses {
@@ -200,7 +207,6 @@ var addressTypes = []core.NodeAddressType{
 // serviceName reports whether pods take a name for that of a service, the API
 // server's above all: the same authority signs its certificate.
 func serviceName(name string) bool {
-	name = strings.TrimSuffix(name, ".")
 	return name == "localhost" || name == "kubernetes" || name == "kubernetes.default" ||
 		strings.HasSuffix(name, ".svc") || strings.Contains(name, ".svc.") || strings.HasSuffix(name, ".cluster.local") || strings.Contains(name, "*")
 }
@@ -208,7 +214,8 @@ func serviceName(name string) bool {
 func (r rules) checkIP(ip net.IP, node *core.Node) error {
 	address, ok := netip.AddrFromSlice(ip)
 	address = address.Unmap()
-	if !ok || !address.IsGlobalUnicast() || within(r.forbidden, address) {
+	if !ok || !address.IsGlobalUnicast() || within(r.forbidden, address) ||
+		slices.Contains(r.addresses, address) && !slices.Contains(r.servers, node.Name) {
 		return fmt.Errorf("%s is an address that no node may have", ip)
 	}
 	if len(r.allowed) > 0 && !within(r.allowed, address) {

@@ -76,8 +76,8 @@ func (r *request) addOther(name, address string, made int64) {
 }
 
 func TestCheck(t *testing.T) {
-	rule := func(allowed, forbidden string) rules {
-		r, err := parseRules(strings.Fields(allowed), strings.Fields(forbidden))
+	rule := func(allowed, forbidden string, servers ...string) rules {
+		r, err := parseRules(strings.Fields(allowed), strings.Fields(forbidden), servers)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -95,6 +95,7 @@ func TestCheck(t *testing.T) {
 		{"another address than an earlier node's", func(r *request) { r.addOther("control-plane", "10.77.0.10", 100) }, ""},
 		{"its own name, which an earlier node claims", func(r *request) { r.addOther("control-plane", "worker-1", 100) }, ""},
 		{"within the networks", func(r *request) { r.rules = rule("10.77.0.0/24 fd00::/64", "10.96.0.0/16") }, ""},
+		{"the API server's name and address, on its node", func(r *request) { r.rules = rule("", "worker-1 10.77.0.11", "other", "worker-1") }, ""},
 
 		{"another signer", func(r *request) { r.csr.Spec.SignerName = certificates.KubeAPIServerClientKubeletSignerName }, "signer"},
 		{"a person", func(r *request) { r.csr.Spec.Username = "alice" }, "alice is no node"},
@@ -116,6 +117,16 @@ func TestCheck(t *testing.T) {
 		{"another node's address", func(r *request) { r.template.IPAddresses[0] = net.ParseIP("10.77.0.12") }, "10.77.0.12 is no address"},
 		{"another name", func(r *request) { r.template.DNSNames = []string{"worker-1", "worker-2"} }, "worker-2 is no name"},
 		{"an address as a name", func(r *request) { r.template.DNSNames = []string{"10.77.0.11"} }, "is no name"},
+		{"a forbidden address as a name", func(r *request) {
+			r.rules = rule("", "10.96.0.0/16")
+			r.template.DNSNames = []string{"10.96.0.1"}
+			r.node.Status.Addresses[2].Address = "10.96.0.1"
+		}, "is no name"},
+		{"a forbidden name with a dot", func(r *request) {
+			r.rules = rule("", "k8s.example")
+			r.template.DNSNames = []string{"k8s.example."}
+			r.node.Status.Addresses[2].Address = "k8s.example."
+		}, "is no name"},
 		{"a mail address", func(r *request) { r.template.EmailAddresses = []string{"a@b.example"} }, "mail addresses"},
 		{"a URI", func(r *request) { r.template.URIs = []*url.URL{{Scheme: "spiffe", Host: "x"}} }, "URIs"},
 		{"not PEM", func(r *request) { r.csr.Spec.Request = []byte("x") }, "PEM"},
@@ -146,6 +157,9 @@ func TestCheck(t *testing.T) {
 		}, "no node may have"},
 		{"a forbidden address", func(r *request) { r.rules = rule("", "10.77.0.11") }, "no node may have"},
 		{"a forbidden network", func(r *request) { r.rules = rule("", "fd00::/64") }, "no node may have"},
+		{"a forbidden network, on the API server's node", func(r *request) { r.rules = rule("", "10.77.0.11/32", "worker-1") }, "no node may have"},
+		{"the API server's address, on another node", func(r *request) { r.rules = rule("", "10.77.0.11", "control-plane") }, "no node may have"},
+		{"the API server's name, on another node", func(r *request) { r.rules = rule("", "worker-1", "control-plane") }, "no node may have"},
 		{"a forbidden name", func(r *request) { r.rules = rule("", "Worker-1") }, "no node may have"},
 		{"outside of the networks", func(r *request) { r.rules = rule("10.77.0.0/24", "") }, "fd00::11 is in none"},
 	} {
@@ -178,7 +192,7 @@ func TestCheckSignature(t *testing.T) {
 
 func TestParseRules(t *testing.T) {
 	for _, tt := range []struct{ allowed, forbidden string }{{"10.0.0.0", ""}, {"worker", ""}, {"", "10.0.0.0/40"}} {
-		if _, err := parseRules(strings.Fields(tt.allowed), strings.Fields(tt.forbidden)); err == nil {
+		if _, err := parseRules(strings.Fields(tt.allowed), strings.Fields(tt.forbidden), nil); err == nil {
 			t.Errorf("parseRules(%q, %q) succeeded", tt.allowed, tt.forbidden)
 		}
 	}

@@ -40,7 +40,7 @@ import (
 // 10-node.conf and 20-cluster.conf, so that the user has the last word.
 const prefix = "50-"
 
-// last is read after the user's files: it takes out what this node cannot do.
+// last is read after the user's files: it takes out what this node cannot or must not do.
 const last = "90-node.conf"
 
 // Check looks for the user's files below etc (config.yaml and config.d) and
@@ -74,7 +74,9 @@ func Check(etc string, list []string, log io.Writer) {
 		}
 	}
 	if err := c.writeLast(filepath.Join(dropins, last), args.Value(list, "kubeconfig") != "", log); err != nil {
-		fmt.Fprintf(log, "kios: write %s: %s\n", last, oneLine(err))
+		// It may be what keeps others out: without it the files are not safe to use.
+		removeOld(dropins)
+		fmt.Fprintf(log, "kios: ignoring %s: write %s: %s: using defaults\n", strings.Join(files, ", "), last, oneLine(err))
 	}
 }
 

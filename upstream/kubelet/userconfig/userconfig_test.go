@@ -211,6 +211,19 @@ func TestLastWord(t *testing.T) {
 
 // The node's own configuration must pass its own check: a fault in it would
 // make every user's file look bad.
+// Without the last word what the files say may let others in: then none of them counts.
+func TestLastWordCannotBeWritten(t *testing.T) {
+	d := newNode(t, map[string]string{"config.yaml": head + "serverTLSBootstrap: true\n"})
+	write(t, filepath.Join(d.dropins, last+".tmp", "in-the-way"), "")
+	log, dropins := d.check(t)
+	if diff := cmp.Diff([]string{"10-node.conf", last + ".tmp"}, dropins); diff != "" {
+		t.Errorf("drop-ins (-want +got):\n%s", diff)
+	}
+	if !strings.Contains(log, "ignoring "+filepath.Join(d.etc, "config.yaml")) || !strings.Contains(log, last) {
+		t.Errorf("log = %q, want what is ignored and why", log)
+	}
+}
+
 func TestNodeDefaultsAreValid(t *testing.T) {
 	d := newNode(t, map[string]string{"config.yaml": head})
 	d.config = "../../../rootfs/usr/share/kios/kubelet.yaml"
