@@ -136,7 +136,6 @@ func (n *node) kubeletLocks() {
 
 // TestSystemBus uses the bus from pods, and in the end has the node reboot.
 func TestSystemBus(t *testing.T) {
-	t.Parallel()
 	n := prepare(t, setup{few: true, images: []string{busImage(t)}, pods: map[string]string{
 		"agent": busPod("agent", 0, "", "sleep"), "other": busPod("other", 1000, "", "sleep"), "steady": pod("steady", "/var/lib/steady"),
 	}})
@@ -203,7 +202,6 @@ func TestSystemBus(t *testing.T) {
 // TestShutdownOrder has pods of two priorities end in order, each with its
 // grace, and the node wait as long as it was told to.
 func TestShutdownOrder(t *testing.T) {
-	t.Parallel()
 	const critical = 2000001000
 	deaf := busPod("deaf", 0, "", "deaf")
 	deaf = strings.Replace(deaf, "terminationGracePeriodSeconds: 1\n", "terminationGracePeriodSeconds: 3\n", 1)
@@ -238,7 +236,6 @@ func TestShutdownOrder(t *testing.T) {
 // containerd that do nothing any more, a lock that nobody lets go of, and a pod
 // that does not stop.
 func TestShutdownAlwaysEnds(t *testing.T) {
-	t.Parallel()
 	n := boot(t, setup{
 		few:    true,
 		images: []string{busImage(t)},
@@ -263,7 +260,6 @@ func TestShutdownAlwaysEnds(t *testing.T) {
 
 // TestGoOn is a pod of the first kiOS that does not want to wait.
 func TestGoOn(t *testing.T) {
-	t.Parallel()
 	n := boot(t, setup{few: true, images: []string{busImage(t)}, pods: map[string]string{
 		"agent":  busPod("agent", 0, "", "sleep"),
 		"holder": busPod("holder", 0, "", "hold", "somebody"),
@@ -280,7 +276,6 @@ func TestGoOn(t *testing.T) {
 
 // TestRenameAndHalt has a pod name the node, and plan that it halts.
 func TestRenameAndHalt(t *testing.T) {
-	t.Parallel()
 	n := boot(t, setup{few: true, images: []string{busImage(t)}, pods: map[string]string{"agent": busPod("agent", 0, "", "sleep")}})
 	n.running("agent")
 	if got := n.talk("can"); got != "yes yes yes" {

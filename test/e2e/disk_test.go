@@ -24,7 +24,6 @@ import (
 // The partition and its file system take the space that the disk has got, while
 // a pod writes.
 func TestDataPartitionGrows(t *testing.T) {
-	t.Parallel()
 	n := prepare(t, setup{
 		few:    true,
 		diskMB: 4 << 10,
@@ -102,7 +101,6 @@ func sparse(t *testing.T, size int64) string {
 // A node without a data partition makes one on the blank disk, and moves there.
 // The next boot finds it.
 func TestBlankDiskIsTaken(t *testing.T) {
-	t.Parallel()
 	disk := sparse(t, 2<<30)
 	n := prepareBare(t, "kios.disk=auto", qemu.Disk{Path: disk})
 	n.start()
@@ -130,7 +128,6 @@ func TestBlankDiskIsTaken(t *testing.T) {
 
 // Disks with anything on them are left alone, and named.
 func TestDisksInUseAreRefused(t *testing.T) {
-	t.Parallel()
 	const size = 512 << 20
 	disks := map[string]string{"NTFS": sparse(t, size), "LVM": sparse(t, size), "GPT": sparse(t, size)}
 	writeLVM(t, disks["LVM"])
@@ -211,7 +208,6 @@ func sum(t *testing.T, path string) string {
 
 // An ext4 that notes errors in itself is repaired before it is used.
 func TestDataPartitionIsRepaired(t *testing.T) {
-	t.Parallel()
 	n := prepare(t, setup{memory: 1024})
 	f, err := os.OpenFile(n.disk, os.O_RDWR, 0)
 	n.must(err)

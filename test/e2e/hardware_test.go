@@ -17,7 +17,6 @@ import (
 // Disks and network cards other than virtio, as far as QEMU has them: the data
 // partition is found, and the node gets an address over the card.
 func TestHardware(t *testing.T) {
-	t.Parallel()
 	for _, tt := range []struct{ bus, card string }{
 		{"nvme", "e1000e"},
 		{"ahci", "e1000"},
@@ -37,7 +36,6 @@ func TestHardware(t *testing.T) {
 
 // Where there is a screen, the boot is told on it, too.
 func TestScreen(t *testing.T) {
-	t.Parallel()
 	n := prepare(t, setup{uefi: true})
 	n.cfg.Args = []string{"-device", "VGA"}
 	n.start()
@@ -75,7 +73,6 @@ func textLines(t *testing.T, file string) int {
 }
 
 func TestTwoDataPartitions(t *testing.T) {
-	t.Parallel()
 	n, second := prepare(t, setup{few: true}), prepare(t, setup{few: true})
 	n.cfg.Disks = append(n.cfg.Disks, qemu.Disk{Path: second.disk})
 	n.start()
@@ -92,7 +89,6 @@ func TestTwoDataPartitions(t *testing.T) {
 
 // The disk that is named on the command line comes after the boot has begun.
 func TestLateDisk(t *testing.T) {
-	t.Parallel()
 	n := prepare(t, setup{few: true, append: "datapart=/dev/vda2"})
 	n.cfg.Disks, n.cfg.HotplugPorts = nil, 1
 	n.start()
@@ -114,7 +110,6 @@ func TestLateDisk(t *testing.T) {
 }
 
 func TestDiskThatNeverComes(t *testing.T) {
-	t.Parallel()
 	n := boot(t, setup{append: "datapart=/dev/vdx1"})
 	n.expect(`datapart=/dev/vdx1: /dev/vdx1 did not appear within 30s \(block devices of this machine: .*vda2.*\); this boot keeps everything in memory`)
 	n.expect(`pod kube-system/network.* container network started`)
@@ -123,7 +118,6 @@ func TestDiskThatNeverComes(t *testing.T) {
 
 // A PID 1 that dies takes the kernel along, which starts the machine again.
 func TestMachineComesBackWhenInitDies(t *testing.T) {
-	t.Parallel()
 	n := boot(t, setup{few: true})
 	n.running("probe")
 	n.Mark()

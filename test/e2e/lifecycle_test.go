@@ -19,7 +19,6 @@ import (
 )
 
 func TestPowerButtonGivesContainersTime(t *testing.T) {
-	t.Parallel()
 	n := boot(t, setup{few: true, pods: map[string]string{
 		"polite": pod("polite", "/var/lib/polite", "-on-term", "/data/stopped", "-linger", "2s"),
 	}})
@@ -38,7 +37,6 @@ func TestPowerButtonGivesContainersTime(t *testing.T) {
 }
 
 func TestStateSurvivesReboot(t *testing.T) {
-	t.Parallel()
 	n := boot(t, setup{few: true, pods: map[string]string{"app": pod("app", "/var/lib/app")}})
 	n.running("probe")
 	n.running("app")
@@ -66,7 +64,6 @@ func TestStateSurvivesReboot(t *testing.T) {
 }
 
 func TestKilledDaemonsComeBack(t *testing.T) {
-	t.Parallel()
 	n := boot(t, setup{few: true, pods: map[string]string{"steady": pod("steady", "/var/lib/steady")}})
 	before := n.running("steady").Containers[0]
 	n.running("probe")
@@ -87,7 +84,6 @@ func TestKilledDaemonsComeBack(t *testing.T) {
 }
 
 func TestPowerCutLosesNothingSynced(t *testing.T) {
-	t.Parallel()
 	n := boot(t, setup{few: true, pods: map[string]string{
 		"writer": pod("writer", "/var/lib/writer", "-write", "/data/records", "-every", "100ms"),
 	}})

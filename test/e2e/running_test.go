@@ -61,7 +61,6 @@ type inventory struct {
 // TestUEFI boots one node as a real machine does, with a pod and an image that
 // are not part of kiOS, and compares it with what kios inspect promises.
 func TestUEFI(t *testing.T) {
-	t.Parallel()
 	user, err := makeImage("user", "kios.local/user:1", "hello")
 	if err != nil {
 		t.Fatal(err)

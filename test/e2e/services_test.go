@@ -155,7 +155,6 @@ func checkHotplug(t *testing.T, n *node) {
 // Garbage in each of the files of /etc/kios is named by the pod that reads it,
 // and the node works.
 func TestGarbageInTheFilesOfSystemPods(t *testing.T) {
-	t.Parallel()
 	files := map[string]string{"network": "network", "time": "time", "disk": "disk", "modules": "modules"}
 	etc := map[string]string{}
 	for file := range files {

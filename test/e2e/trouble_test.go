@@ -20,7 +20,6 @@ import (
 // Bad files of every kind on one node: each is named, none keeps the node from
 // coming up.
 func TestGarbageIsNamedAndSurvived(t *testing.T) {
-	t.Parallel()
 	n := boot(t, setup{
 		extra: map[string]string{"images/broken.tar": "this is no archive"},
 		pods: map[string]string{
@@ -55,7 +54,6 @@ func TestGarbageIsNamedAndSurvived(t *testing.T) {
 }
 
 func TestCorruptDataPartitionIsLeftAlone(t *testing.T) {
-	t.Parallel()
 	n := boot(t, setup{few: true})
 	n.Kill()
 	f, err := os.OpenFile(n.disk, os.O_RDWR, 0)
@@ -81,7 +79,6 @@ func TestCorruptDataPartitionIsLeftAlone(t *testing.T) {
 }
 
 func TestFullDataPartition(t *testing.T) {
-	t.Parallel()
 	n := boot(t, setup{few: true, diskMB: 1024, pods: map[string]string{"full": pod("full", "/var/lib/full")}})
 	n.running("full")
 	n.running("probe")
@@ -94,7 +91,6 @@ func TestFullDataPartition(t *testing.T) {
 }
 
 func TestSmallMachine(t *testing.T) {
-	t.Parallel()
 	n := boot(t, setup{memory: 256, pods: map[string]string{"small": pod("small", "/var/lib/small")}})
 	n.running("small")
 	if strings.Contains(n.logs("small"), "hello") == false {
@@ -105,7 +101,6 @@ func TestSmallMachine(t *testing.T) {
 
 // Without any disk everything is in RAM. The pod comes in a second initramfs.
 func TestNoDisk(t *testing.T) {
-	t.Parallel()
 	n := prepare(t, setup{}) // the disk is for the certificates only
 	n.cfg.Disks = nil
 	n.cfg.Initrd = withExtra(t, map[string]string{
@@ -148,7 +143,6 @@ func withExtra(t *testing.T, files map[string]string, images ...string) string {
 
 // A root that cannot be mounted ends with a cause, a remedy and a reboot.
 func TestBrokenRootRebootsAfterTenSeconds(t *testing.T) {
-	t.Parallel()
 	n := &node{t: t}
 	n.cfg = n.config(setup{})
 	n.cfg.Disks, n.cfg.NoReboot = nil, true
