@@ -134,10 +134,15 @@ func TestStopWhileTheBootFails(t *testing.T) {
 func TestRewindWhileStopping(t *testing.T) {
 	n, _ := node(t)
 	rewound := false
-	n.ran = []Step{{Name: "a"}, {Name: "b", Stop: func(n *Node) error { close(n.stopping); return nil }}, {Name: "c", Stop: func(*Node) error { rewound = true; return nil }}}
+	n.ran = []Step{
+		{Name: "a"},
+		{Name: "b", Stop: func(n *Node) error { close(n.stopping); return nil }},
+		{Name: "c", Stop: func(*Node) error { rewound = true; return nil }},
+	}
 	n.data.device = "/dev/vda2"
-	if first := n.rewind("a"); first != 1 || !rewound || len(n.ran) != 3 || n.data.device == "" {
-		t.Errorf("rewound to step %d, of %d; data on %q", first, len(n.ran), n.data.device)
+	first, err := n.rewind("a")
+	if !errors.Is(err, errStopping) || first != 1 || !rewound || len(n.ran) != 3 || n.data.device == "" {
+		t.Errorf("rewound to step %d, of %d; data on %q; error %v", first, len(n.ran), n.data.device, err)
 	}
 }
 

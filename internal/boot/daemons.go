@@ -183,7 +183,7 @@ func (n *Node) startKubelet() error {
 	}
 	d.Prepare = n.prepareKubelet
 	n.mu.Lock()
-	n.kubelet = d // the goroutines of the clock and of stopping look
+	n.kubelet = d
 	n.mu.Unlock()
 	n.Log.Notice("node %s, %d MB of memory, %d CPUs", n.hostname, n.memory>>20, n.cpus)
 	if err := d.Start(); err != nil {
@@ -191,6 +191,14 @@ func (n *Node) startKubelet() error {
 	}
 	n.spawn("kubelet", d.Run)
 	return nil
+}
+
+// kubeletDaemon returns the kubelet, or nil if it is not there yet: the goroutines of
+// the clock and of stopping may ask before it is.
+func (n *Node) kubeletDaemon() *supervise.Daemon {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.kubelet
 }
 
 // prepareKubelet makes the kubelet's arguments. A kubelet that is started again

@@ -51,9 +51,7 @@ func (n *Node) clockStepped(step time.Duration) {
 	if (kubeletargs.Files{Root: "/"}).Standalone() {
 		return
 	}
-	n.mu.Lock()
-	kubelet := n.kubelet
-	n.mu.Unlock()
+	kubelet := n.kubeletDaemon()
 	if kubelet == nil {
 		return // it has not been started yet
 	}

@@ -118,16 +118,15 @@ func (n *Node) takeData(device string) (refusal, failure error) {
 	n.Log.Notice("moving onto the data partition %s: pods and daemons start again", device)
 	n.tried[device] = true // once: or a node would stop everything over and over
 	// Nobody writes to /etc any more when what is in it is copied.
-	n.rewind("logs")
-	if n.isStopping() {
-		return errStopping, nil
+	if _, err := n.rewind("logs"); err != nil {
+		return err, nil
 	}
 	if err := n.seedData(device); err != nil {
 		n.Log.Error("not everything that was written since the boot is on %s: %v", device, err)
 	}
-	first := n.rewind("mounts")
-	if n.isStopping() {
-		return errStopping, nil
+	first, err := n.rewind("mounts")
+	if err != nil {
+		return err, nil
 	}
 	n.forgetContainers()
 	n.options.DataPart = device
@@ -173,8 +172,9 @@ func mountData(device string) (readOnly bool, err error) {
 }
 
 // rewind stops what the steps after the named one have started, and that one's,
-// the last first, and returns their first index.
-func (n *Node) rewind(name string) (first int) {
+// the last first, and returns their first index. When the node is being stopped it
+// leaves off, with an error.
+func (n *Node) rewind(name string) (first int, err error) {
 	for first = len(n.ran); first > 0 && !n.isStopping(); {
 		first--
 		s := n.ran[first]
@@ -186,14 +186,14 @@ func (n *Node) rewind(name string) (first int) {
 		}
 	}
 	if n.isStopping() {
-		return first // what is left is for that to stop
+		return first, errStopping // what is left is for that to stop
 	}
 	n.ran = n.ran[:first]
 	n.mu.Lock()
 	n.daemons = nil
 	n.mu.Unlock()
 	n.logs, n.data = nil, data{}
-	return first
+	return first, nil
 }
 
 // seedData puts on a new partition what was written to /etc since the boot, and

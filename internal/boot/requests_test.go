@@ -26,7 +26,10 @@ func TestRewind(t *testing.T) {
 		t.Fatal(err)
 	}
 	did = nil
-	first := n.rewind("mounts")
+	first, err := n.rewind("mounts")
+	if err != nil {
+		t.Fatal(err)
+	}
 	if err := n.forward(first); err != nil {
 		t.Fatal(err)
 	}

@@ -126,10 +126,7 @@ func (n *Node) inHurry() bool {
 // their priorities, each with its grace. A kubelet that ends now is not started
 // again, as it would start pods.
 func (n *Node) announce(a systembus.Action) error {
-	n.mu.Lock()
-	kubelet := n.kubelet
-	n.mu.Unlock()
-	if kubelet != nil {
+	if kubelet := n.kubeletDaemon(); kubelet != nil {
 		kubelet.Last()
 	}
 	if n.sock != nil {

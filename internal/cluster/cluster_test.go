@@ -488,7 +488,7 @@ func TestProcesses(t *testing.T) {
 // No node gets a certificate for a name of the API server, but the one that runs it.
 func TestForbidden(t *testing.T) {
 	cfg := testConfig
-	cfg.Endpoint, cfg.Names = "k8s.example:6443", []string{"control-plane", "127.0.0.1", "192.0.2.1", "api.example"}
+	cfg.Endpoint, cfg.Names = "k8s.example:6443", []string{"control-plane", "10.77.0.10", "127.0.0.1", "192.0.2.1", "api.example"}
 	c := open(t, t.TempDir(), cfg)
 	const networks = "--forbidden=10.96.0.0/16,10.244.0.0/16,"
 	for _, tt := range []struct {
@@ -499,9 +499,9 @@ func TestForbidden(t *testing.T) {
 			networks + "k8s.example,control-plane,10.77.0.10,192.0.2.1,api.example", "--api-server-nodes=control-plane",
 		}},
 		{onNode(Node{Name: "first"}), []string{
-			networks + "k8s.example,first,control-plane,192.0.2.1,api.example", "--api-server-nodes=first",
+			networks + "k8s.example,first,control-plane,10.77.0.10,192.0.2.1,api.example", "--api-server-nodes=first",
 		}},
-		{place{config: "/x"}, []string{networks + "k8s.example,control-plane,192.0.2.1,api.example"}},
+		{place{config: "/x"}, []string{networks + "k8s.example,control-plane,10.77.0.10,192.0.2.1,api.example"}},
 	} {
 		got := c.approver(tt.at).args()
 		i := slices.IndexFunc(got, func(arg string) bool { return strings.HasPrefix(arg, "--forbidden=") })

@@ -24,9 +24,9 @@ const (
 type rules struct {
 	allowed   []netip.Prefix // each address is in one of these, if there are any
 	forbidden []netip.Prefix // and in none of these
-	names     []string       // in lower case, and
-	addresses []netip.Addr   // that no node has
-	servers   []string       // but for these nodes, on which the API server runs
+	names     []string       // of the API server, say, in lower case: only servers may have them
+	addresses []netip.Addr   // likewise
+	servers   []string       // the nodes that the API server runs on
 }
 
 // parseRules reads the values of the flags.
@@ -166,7 +166,7 @@ func (r rules) checkName(name string, node *core.Node) error {
 		return fmt.Errorf("%s is no name as kubelets have them", name)
 	}
 	lower := strings.ToLower(name)
-	if serviceName(lower) || slices.Contains(r.names, lower) && !slices.Contains(r.servers, node.Name) {
+	if serviceName(lower) || slices.Contains(r.names, lower) && !r.isServer(node) {
 		return fmt.Errorf("%s is a name that no node may have", name)
 	}
 	if name == node.Name {
@@ -215,7 +215,7 @@ func (r rules) checkIP(ip net.IP, node *core.Node) error {
 	address, ok := netip.AddrFromSlice(ip)
 	address = address.Unmap()
 	if !ok || !address.IsGlobalUnicast() || within(r.forbidden, address) ||
-		slices.Contains(r.addresses, address) && !slices.Contains(r.servers, node.Name) {
+		slices.Contains(r.addresses, address) && !r.isServer(node) {
 		return fmt.Errorf("%s is an address that no node may have", ip)
 	}
 	if len(r.allowed) > 0 && !within(r.allowed, address) {
@@ -226,6 +226,8 @@ func (r rules) checkIP(ip net.IP, node *core.Node) error {
 	}
 	return nil
 }
+
+func (r rules) isServer(node *core.Node) bool { return slices.Contains(r.servers, node.Name) }
 
 func within(networks []netip.Prefix, a netip.Addr) bool {
 	return slices.ContainsFunc(networks, func(p netip.Prefix) bool { return p.Contains(a) })

@@ -209,8 +209,6 @@ func TestLastWord(t *testing.T) {
 	}
 }
 
-// The node's own configuration must pass its own check: a fault in it would
-// make every user's file look bad.
 // Without the last word what the files say may let others in: then none of them counts.
 func TestLastWordCannotBeWritten(t *testing.T) {
 	d := newNode(t, map[string]string{"config.yaml": head + "serverTLSBootstrap: true\n"})
@@ -224,6 +222,8 @@ func TestLastWordCannotBeWritten(t *testing.T) {
 	}
 }
 
+// The node's own configuration must pass its own check: a fault in it would
+// make every user's file look bad.
 func TestNodeDefaultsAreValid(t *testing.T) {
 	d := newNode(t, map[string]string{"config.yaml": head})
 	d.config = "../../../rootfs/usr/share/kios/kubelet.yaml"
