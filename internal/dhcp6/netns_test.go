@@ -311,7 +311,7 @@ func TestServerGoneAndBack(t *testing.T) {
 	l.eventually("a renewal", 8*time.Second, l.logged("extended by 10s"))
 	server.Stop()
 	l.eventually("expiry", 15*time.Second, func() bool { return !l.has("fd77::1")() })
-	l.eventually("a line about it", time.Second, l.logged("the lease expired"))
+	l.eventually("a line about it", 5*time.Second, l.logged("the lease expired"))
 	l.dhcpd("fd77::", 10, "option dhcp6.rapid-commit;\n")
 	l.eventually("an address", 10*time.Second, l.has("fd77::1"))
 }

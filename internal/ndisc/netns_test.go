@@ -333,11 +333,11 @@ func TestInterfaceDownAndAway(t *testing.T) {
 	full := func(e Event) bool { return has("fd77::53")(e) && e.Managed }
 	l.expect("a server and flags", 10*time.Second, full)
 	l.run("ip", "-n", l.node, "link", "set", "eth0", "down")
-	l.expect("nothing left", time.Second, empty)
+	l.expect("nothing left", 5*time.Second, empty)
 	l.up()
 	l.expect("all of it again", 10*time.Second, full)
 	l.run("ip", "-n", l.node, "link", "del", "eth0")
-	l.expect("nothing left", time.Second, empty)
+	l.expect("nothing left", 5*time.Second, empty)
 }
 
 // While the watcher sleeps, the kernel has more to say than it keeps.

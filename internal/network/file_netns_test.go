@@ -67,17 +67,17 @@ func TestStatic(t *testing.T) {
     ntp: [10.77.0.3, ntp.lab.example]
 `)
 	l.startService("eth0")
-	l.eventually("addresses", time.Second, func() bool {
+	l.eventually("addresses", 5*time.Second, func() bool {
 		return l.has("addr show dev eth0", "mtu 1400", "inet 10.77.0.20/24 brd 10.77.0.255 scope global", "inet 10.77.1.20/32", "inet6 2001:db8:77::20/64")
 	})
-	l.eventually("routes", time.Second, func() bool {
+	l.eventually("routes", 5*time.Second, func() bool {
 		return l.has("-4 route", "default via 10.77.0.1 dev eth0 proto 75", "172.20.0.0/16 via 10.88.0.1 dev eth0 proto 75 metric 50 onlink", "172.21.0.0/16 dev eth0 proto 75 scope link") &&
 			l.has("-6 route", "default via fe80::1 dev eth0 proto 75", "2001:db8:9::/48 via 2001:db8:88::1 dev eth0 proto 75", "onlink")
 	})
-	l.eventually("resolv.conf", time.Second, func() bool {
+	l.eventually("resolv.conf", 5*time.Second, func() bool {
 		return l.resolver() == resolvconf.Marker+"\nsearch lab.example\nnameserver 10.77.0.1\nnameserver 2001:db8:77::1\n"
 	})
-	l.eventually("NTP servers", time.Second, func() bool { return l.read("state/ntp") == "10.77.0.3\nntp.lab.example\n" })
+	l.eventually("NTP servers", 5*time.Second, func() bool { return l.read("state/ntp") == "10.77.0.3\nntp.lab.example\n" })
 	if out := l.ip("addr", "show", "dev", "eth0", "scope", "global"); strings.Contains(out, "tentative") {
 		t.Errorf("an address of the file cannot be used at once:\n%s", out)
 	}
@@ -94,17 +94,17 @@ func TestStaticLinkDownAndUp(t *testing.T) {
 		return l.has("addr show dev eth0", "inet 10.77.0.20/24", "inet6 2001:db8:77::20/64", "LOWER_UP") &&
 			l.has("-4 route", "default via 10.77.0.1") && l.has("-6 route", "default via 2001:db8:77::1")
 	}
-	l.eventually("everything", 2*time.Second, complete)
+	l.eventually("everything", 5*time.Second, complete)
 	l.run("ip", "-n", l.server, "link", "set", "srv", "down")
-	l.eventually("no carrier", 2*time.Second, func() bool { return l.has("link show eth0", "NO-CARRIER") })
+	l.eventually("no carrier", 5*time.Second, func() bool { return l.has("link show eth0", "NO-CARRIER") })
 	l.run("ip", "-n", l.server, "link", "set", "srv", "up")
-	l.eventually("everything, with a carrier again", 2*time.Second, complete)
+	l.eventually("everything, with a carrier again", 5*time.Second, complete)
 	l.ip("link", "set", "eth0", "down")
 	if l.has("-4 route", "default") {
 		t.Fatal("the route is still there: the rest shows nothing")
 	}
 	l.ip("link", "set", "eth0", "up")
-	l.eventually("everything, set up again", 2*time.Second, complete)
+	l.eventually("everything, set up again", 5*time.Second, complete)
 }
 
 func TestFileChanges(t *testing.T) {
@@ -120,19 +120,19 @@ func TestFileChanges(t *testing.T) {
 	// Nothing may happen to eth1 from here on.
 	touched := l.watch("eth1")
 	l.configure(eth1 + "  eth0:\n    addresses: [10.77.0.20/24, 10.77.0.21/24]\n    routes: [{to: default, via: 10.77.0.1}]\n    mtu: 1300\n    dns: [192.0.2.1]\n")
-	l.eventually("eth0 static", 2*time.Second, func() bool {
+	l.eventually("eth0 static", 5*time.Second, func() bool {
 		return l.has("-4 addr show eth0", "mtu 1300", "inet 10.77.0.20/24", "inet 10.77.0.21/24") && strings.Count(l.address(), "inet ") == 2 &&
 			l.has("-4 route", "default via 10.77.0.1 dev eth0 proto 75") && !l.has("-4 route", "proto dhcp") &&
 			l.resolver() == resolvconf.Marker+"\nnameserver 192.0.2.1\n"
 	})
 	// The first address of a subnet takes the second one with it.
 	l.configure(eth1 + "  eth0:\n    addresses: [10.77.0.21/24]\n    routes: [{to: 172.20.0.0/16, via: 10.77.0.1}]\n")
-	l.eventually("eth0 with less", 2*time.Second, func() bool {
+	l.eventually("eth0 with less", 5*time.Second, func() bool {
 		return l.has("-4 addr show eth0", "mtu 1500", "inet 10.77.0.21/24") && strings.Count(l.address(), "inet ") == 1 &&
 			l.has("-4 route", "172.20.0.0/16 via 10.77.0.1") && !l.has("-4 route", "default")
 	})
 	l.write("etc/kios/network.yaml", "interfaces: [\n")
-	l.eventually("the complaint", 2*time.Second, l.logged("everything stays as it is"))
+	l.eventually("the complaint", 5*time.Second, l.logged("everything stays as it is"))
 	if !l.has("-4 addr show eth0", "inet 10.77.0.21/24") {
 		t.Error("a file that cannot be read changed the interface")
 	}
@@ -151,7 +151,7 @@ func TestFileChanges(t *testing.T) {
 		return !l.has("addr show eth1", "10.78.0.20") && l.has("addr show eth1", "inet 10.78.0.") && !l.has("-4 route", "proto 75")
 	})
 	l.configure(eth1)
-	l.eventually("eth1 static", 2*time.Second, func() bool { return l.has("addr show eth1", "10.78.0.20/24") })
+	l.eventually("eth1 static", 5*time.Second, func() bool { return l.has("addr show eth1", "10.78.0.20/24") })
 }
 
 // What changed while nobody watched is carried out at the start, and the rest is
@@ -161,7 +161,7 @@ func TestRestartKeepsStatic(t *testing.T) {
 	l.cable("srv2", "10.78.0.1/24", "eth1")
 	l.configure("  eth0:\n    addresses: [10.77.0.20/24, 2001:db8:77::20/64, 2001:db8:77::21/64]\n    routes: [{to: default, via: 10.77.0.1}]\n  eth1: {addresses: [10.78.0.20/24]}\n")
 	l.startService("eth0")
-	l.eventually("addresses", 2*time.Second, func() bool {
+	l.eventually("addresses", 5*time.Second, func() bool {
 		return l.has("addr", "10.77.0.20/24", "2001:db8:77::20/64", "2001:db8:77::21/64", "10.78.0.20/24") && l.has("route", "default")
 	})
 	l.service.Stop()
@@ -171,7 +171,7 @@ func TestRestartKeepsStatic(t *testing.T) {
 	changes := l.watch("")
 	l.configure("  eth0:\n    addresses: [10.77.0.20/24, 2001:db8:77::20/64]\n    routes: [{to: default, via: 10.77.0.1}]\n")
 	l.startService("eth0")
-	l.eventually("fewer addresses", 2*time.Second, func() bool {
+	l.eventually("fewer addresses", 5*time.Second, func() bool {
 		return !l.has("addr show eth0", "2001:db8:77::21") && !l.has("addr show eth1", "10.78.0.20")
 	})
 	l.expect("the rest", l.ip("addr", "show", "eth0"), "10.77.0.20/24")
@@ -194,7 +194,7 @@ func TestGarbageInTheFile(t *testing.T) {
 			l.eventually("an address", 5*time.Second, l.hasAddress)
 			l.expect("the log", l.service.String(), "etc/kios/network.yaml cannot be used: every physical interface uses DHCP until it can")
 			l.configure("  eth0: {addresses: [10.77.0.20/24]}\n")
-			l.eventually("the address of the file", 2*time.Second, func() bool { return l.has("addr", "inet 10.77.0.20/24") })
+			l.eventually("the address of the file", 5*time.Second, func() bool { return l.has("addr", "inet 10.77.0.20/24") })
 		})
 	}
 }
@@ -204,7 +204,7 @@ func TestGarbageKeepsWhatIsThere(t *testing.T) {
 	l := newLab(t)
 	l.configure("  eth0:\n    addresses: [10.77.0.20/24]\n    routes: [{to: default, via: 10.77.0.1}]\n")
 	l.startService("eth0")
-	l.eventually("everything", 2*time.Second, func() bool { return l.has("addr", "inet 10.77.0.20/24") && l.has("route", "default") })
+	l.eventually("everything", 5*time.Second, func() bool { return l.has("addr", "inet 10.77.0.20/24") && l.has("route", "default") })
 	l.service.Stop()
 	l.write("etc/kios/network.yaml", "interfaces: {eth0: {addresses: [10.77.0.20/24}}\n")
 	l.startDNSMasq()
@@ -214,7 +214,7 @@ func TestGarbageKeepsWhatIsThere(t *testing.T) {
 		t.Error("what was there is gone")
 	}
 	l.write("etc/kios/network.yaml", "")
-	l.eventually("the end of what is not in the file", 2*time.Second, func() bool {
+	l.eventually("the end of what is not in the file", 5*time.Second, func() bool {
 		return !l.has("addr", "inet 10.77.0.20/24") && !l.has("route", "proto 75") && l.hasAddress()
 	})
 }
@@ -246,18 +246,18 @@ func TestBadEntries(t *testing.T) {
 	l.expect("the log", l.service.String(), `network.yaml: interfaces.eth0: there is no field "adresses"`)
 	l.expect("the log", l.service.String(), "network.yaml: interfaces.eth2.mtu: 1 is not between 576 and 65535")
 	l.configure("  eth0: {addresses: [10.77.0.20/24]}\n  eth1: {addresses: [10.78.0.20]}\n")
-	l.eventually("eth0 static", 2*time.Second, func() bool { return l.has("addr show eth0", "10.77.0.20/24") })
-	l.eventually("the complaint", 2*time.Second, l.logged(`network.yaml: interfaces.eth1.addresses[0]: "10.78.0.20" has no prefix length`))
-	l.eventually("eth1 without the address", 2*time.Second, func() bool { return !l.has("addr show eth1", "10.78.0.20") })
+	l.eventually("eth0 static", 5*time.Second, func() bool { return l.has("addr show eth0", "10.77.0.20/24") })
+	l.eventually("the complaint", 5*time.Second, l.logged(`network.yaml: interfaces.eth1.addresses[0]: "10.78.0.20" has no prefix length`))
+	l.eventually("eth1 without the address", 5*time.Second, func() bool { return !l.has("addr show eth1", "10.78.0.20") })
 }
 
 func TestFoundByMAC(t *testing.T) {
 	l := newLab(t)
 	l.configure("  uplink:\n    mac: 52:54:00:12:34:56\n    addresses: [10.77.0.20/24]\n")
 	l.startService()
-	l.eventually("a line about it", 2*time.Second, l.logged("uplink: there is no such interface"))
+	l.eventually("a line about it", 5*time.Second, l.logged("uplink: there is no such interface"))
 	l.ip("link", "set", "eth0", "address", "52:54:00:12:34:56")
-	l.eventually("the address", 2*time.Second, func() bool { return l.has("addr show eth0", "inet 10.77.0.20/24") })
+	l.eventually("the address", 5*time.Second, func() bool { return l.has("addr show eth0", "inet 10.77.0.20/24") })
 }
 
 // With dhcp4: true there are both, and the end of a lease takes nothing of the
@@ -268,7 +268,7 @@ func TestStaticAndDHCP(t *testing.T) {
 	l.configure("  eth0:\n    addresses: [10.77.0.20/24]\n    dhcp4: true\n    routes: [{to: 172.20.0.0/16, via: 10.77.0.1}]\n    dns: [192.0.2.1]\n")
 	l.startService("eth0")
 	l.eventually("both addresses", 5*time.Second, func() bool { return l.has("addr show eth0", "inet 10.77.0.20/24", "inet 10.77.0.10") })
-	l.eventually("both routes", time.Second, func() bool {
+	l.eventually("both routes", 5*time.Second, func() bool {
 		return l.has("-4 route", "default via 10.77.0.1 dev eth0 proto dhcp", "172.20.0.0/16 via 10.77.0.1 dev eth0 proto 75")
 	})
 	l.expect("resolv.conf", l.resolver(), resolvconf.Marker+"\nnameserver 192.0.2.1\n")
@@ -276,12 +276,12 @@ func TestStaticAndDHCP(t *testing.T) {
 	// Another address in the file takes the leased one of its subnet with it,
 	// which comes back without the server.
 	l.configure("  eth0:\n    addresses: [10.77.0.21/24]\n    dhcp4: true\n    routes: [{to: 172.20.0.0/16, via: 10.77.0.1}]\n")
-	l.eventually("the other address and the leased one", 2*time.Second, func() bool {
+	l.eventually("the other address and the leased one", 5*time.Second, func() bool {
 		return l.has("addr show eth0", "inet 10.77.0.21/24", "inet 10.77.0.10") && !l.has("addr show eth0", "inet 10.77.0.20/24") &&
 			l.has("-4 route", "default via 10.77.0.1 dev eth0 proto dhcp")
 	})
 	l.eventually("the end of the lease", 25*time.Second, l.logged("the lease expired"))
-	l.eventually("what is in the file", time.Second, func() bool {
+	l.eventually("what is in the file", 5*time.Second, func() bool {
 		return strings.Count(l.address(), "inet ") == 1 && l.has("addr show eth0", "inet 10.77.0.21/24") &&
 			l.has("-4 route", "172.20.0.0/16 via 10.77.0.1") && !l.has("-4 route", "default")
 	})
@@ -295,18 +295,18 @@ func TestLeasedAddressBecomesStatic(t *testing.T) {
 	l.eventually("an address", 5*time.Second, l.hasAddress)
 	address, _, _ := strings.Cut(strings.SplitAfter(l.address(), "inet ")[1], " ")
 	l.configure("  eth0: {addresses: [" + address + "]}\n")
-	l.eventually("the same, static", 2*time.Second, func() bool {
+	l.eventually("the same, static", 5*time.Second, func() bool {
 		return l.has("addr show eth0", "inet "+address, "valid_lft forever") && !strings.Contains(l.address(), "dynamic") && !l.has("-4 route", "proto dhcp")
 	})
 	l.configure("  eth0: {dhcp4: false}\n")
-	l.eventually("no address", 2*time.Second, func() bool { return !l.hasAddress() })
+	l.eventually("no address", 5*time.Second, func() bool { return !l.hasAddress() })
 }
 
 func TestInterfaceOfTheFileComesLate(t *testing.T) {
 	l := newLab(t)
 	l.configure("  eth7: {addresses: [10.79.0.20/24]}\n")
 	l.startService("eth0")
-	l.eventually("a line about it", 2*time.Second, l.logged("eth7: there is no such interface; its entry counts when it appears"))
+	l.eventually("a line about it", 5*time.Second, l.logged("eth7: there is no such interface; its entry counts when it appears"))
 	l.cable("srv7", "10.79.0.1/24", "eth7")
-	l.eventually("its address", 2*time.Second, func() bool { return l.has("addr show eth7", "inet 10.79.0.20/24") })
+	l.eventually("its address", 5*time.Second, func() bool { return l.has("addr show eth7", "inet 10.79.0.20/24") })
 }

@@ -64,17 +64,17 @@ func TestOffers(t *testing.T) {
 	l.startDNSMasq("--dhcp-option=42,10.77.0.3,10.77.0.4", "--dhcp-host="+l.mac()+",node-7", "--dhcp-option=58,5", "--dhcp-option=59,90")
 	l.startService("eth0")
 	l.eventually("NTP servers", 5*time.Second, func() bool { return l.read("state/ntp") == "10.77.0.3\n10.77.0.4\n" })
-	l.eventually("the hostname", time.Second, func() bool { return l.read("state/hostname") == "node-7\n" })
+	l.eventually("the hostname", 5*time.Second, func() bool { return l.read("state/hostname") == "node-7\n" })
 	l.eventually("a second request after the refused one", 5*time.Second, func() bool { return p.requests() == "{node-7} {node-7}" })
-	l.eventually("a line about it", time.Second, l.logged("the network offers the hostname node-7, and the node takes it"))
+	l.eventually("a line about it", 5*time.Second, l.logged("the network offers the hostname node-7, and the node takes it"))
 	l.eventually("a renewal", 15*time.Second, l.logged("extended by"))
 	if got := p.requests(); got != "{node-7} {node-7}" {
 		t.Errorf("PID 1 was asked for %s: each name is to be told once", got)
 	}
 	l.configure("  eth0: {addresses: [10.77.0.20/24], ntp: [ntp.example]}\n")
-	l.eventually("the file's servers only", 2*time.Second, func() bool { return l.read("state/ntp") == "ntp.example\n" })
+	l.eventually("the file's servers only", 5*time.Second, func() bool { return l.read("state/ntp") == "ntp.example\n" })
 	l.configure("  eth0: {addresses: [10.77.0.20/24]}\n")
-	l.eventually("no files", 2*time.Second, func() bool { return l.read("state/ntp")+l.read("state/hostname") == "" })
+	l.eventually("no files", 5*time.Second, func() bool { return l.read("state/ntp")+l.read("state/hostname") == "" })
 }
 
 func TestHostnameOfTheNodeStays(t *testing.T) {
@@ -134,10 +134,10 @@ func TestDHCPv6AndRouterAdvertisements(t *testing.T) {
 	leased := func() bool { return l.has("-6 addr show eth0", "inet6 2001:db8:77::1", "/128 scope global dynamic") }
 	l.eventually("an address by DHCPv6", 15*time.Second, leased)
 	l.eventually("an address by DHCPv4", 5*time.Second, l.hasAddress)
-	l.eventually("servers of both families", 2*time.Second, func() bool {
+	l.eventually("servers of both families", 5*time.Second, func() bool {
 		return l.resolver() == resolvconf.Marker+"\nsearch six.example\nnameserver 10.77.0.1\nnameserver 10.77.0.2\nnameserver 2001:db8:77::53\n"
 	})
-	l.eventually("NTP servers", 2*time.Second, func() bool { return l.read("state/ntp") == "10.77.0.4\n2001:db8:77::123\n" })
+	l.eventually("NTP servers", 5*time.Second, func() bool { return l.read("state/ntp") == "10.77.0.4\n2001:db8:77::123\n" })
 	before := l.resolver()
 	l.service.Stop()
 	if !leased() {
@@ -155,7 +155,7 @@ func TestDHCPv6AndRouterAdvertisements(t *testing.T) {
 		t.Errorf("the restart removed addresses:\n%s", what)
 	}
 	l.configure("  eth0: {addresses: [2001:db8:77::20/64]}\n")
-	l.eventually("no lease of either kind", 2*time.Second, func() bool { return !leased() && !l.hasAddress() })
+	l.eventually("no lease of either kind", 5*time.Second, func() bool { return !leased() && !l.hasAddress() })
 }
 
 func TestIPv6Only(t *testing.T) {
@@ -174,7 +174,7 @@ func TestIPv6Only(t *testing.T) {
 		t.Error("an address was leased, but the router did not say that there are any")
 	}
 	l.configure("  eth0: {ra: false}\n")
-	l.eventually("no router's servers", 2*time.Second, func() bool {
+	l.eventually("no router's servers", 5*time.Second, func() bool {
 		return strings.TrimSpace(l.run("ip", "netns", "exec", l.node, "cat", "/proc/sys/net/ipv6/conf/eth0/accept_ra")) == "0"
 	})
 }
