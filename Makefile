@@ -1,7 +1,7 @@
 # Two targets matter: "make run" and "make test". HACKING.md explains the rest.
 export CGO_ENABLED ?= 0
-# The build's flag, so that vet and tests use its compiled packages again.
-export GOFLAGS ?= -trimpath
+# The build's flags, so that vet and tests use its compiled packages again.
+export GOFLAGS ?= -trimpath -gcflags=all=-dwarf=false
 KIOS := _out/kios
 # The tags of all tests that need more than a compiler.
 TESTS := cluster,e2e,netns,root,vm,vmtest
@@ -54,12 +54,12 @@ test-cluster: build cluster vetupstream ## all that nodes do in clusters: an hou
 cluster: kios ## the control plane and the add-ons
 	$(KIOS) cluster build
 
-# The last ones wait more than they work, so four at a time; and without cgo, since all
-# threads of some drop privileges.
+# The last ones wait more than they work, so four at a time, the longest first; and
+# without cgo, since all threads of some drop privileges.
 vmtest: ## unit tests that need root: in small machines, in network namespaces, on loop devices
 	go test -count=1 -tags vm -timeout 20m -v ./test/vm
 	go test -count=1 -tags vm -timeout 20m ./internal/datadisk ./internal/qemu
-	CGO_ENABLED=0 go test -count=1 -p 4 -tags root,netns ./internal/datadisk ./internal/systembus ./internal/network ./internal/dhcp6 ./internal/ndisc ./internal/chrony
+	CGO_ENABLED=0 go test -count=1 -p 4 -tags root,netns ./internal/chrony ./internal/datadisk ./internal/network ./internal/dhcp6 ./internal/ndisc ./internal/systembus
 
 e2e: ## boots of the real thing
 	go test -count=1 -tags e2e -timeout 60m -v ./test/e2e
@@ -77,4 +77,4 @@ deps: kios
 	@$(KIOS) deps
 
 kios:
-	@mkdir -p _out && go build -trimpath -o $(KIOS) ./cmd/kios
+	@mkdir -p _out && go build -o $(KIOS) ./cmd/kios

@@ -16,6 +16,8 @@ import (
 	"os"
 	"path/filepath"
 
+	"golang.org/x/sync/errgroup"
+
 	"kios/internal/progress"
 )
 
@@ -79,14 +81,7 @@ func (b *Builder) Build(ctx context.Context) error {
 	if err := os.MkdirAll(b.Out(""), 0o755); err != nil {
 		return err
 	}
-	debs, err := b.fetchDebian(ctx)
-	if err != nil {
-		return err
-	}
-	if err := b.buildKernel(ctx, debs); err != nil {
-		return err
-	}
-	bins, err := b.buildPrograms(ctx)
+	debs, bins, err := b.compile(ctx)
 	if err != nil {
 		return err
 	}
@@ -97,4 +92,23 @@ func (b *Builder) Build(ctx context.Context) error {
 		return err
 	}
 	return b.assemble(debs, bins)
+}
+
+// compile makes what takes long: the kernel, and beside it the programs. Either has
+// phases that use one processor, such as unpacking and linking.
+func (b *Builder) compile(ctx context.Context) (debianPackages, programs, error) {
+	var debs debianPackages
+	var bins programs
+	both, ctx := errgroup.WithContext(ctx)
+	both.Go(func() (err error) {
+		if debs, err = b.fetchDebian(ctx); err != nil {
+			return err
+		}
+		return b.buildKernel(ctx, debs)
+	})
+	both.Go(func() (err error) {
+		bins, err = b.buildPrograms(ctx)
+		return err
+	})
+	return debs, bins, both.Wait()
 }

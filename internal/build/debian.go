@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"maps"
-	"os"
 	"path/filepath"
 	"slices"
 
@@ -41,7 +40,7 @@ func (b *Builder) fetchDebian(ctx context.Context) (debianPackages, error) {
 	got := debianPackages{}
 	for _, d := range debs {
 		if d.Notice != "" {
-			fmt.Fprintln(os.Stderr, "kios: notice:", d.Notice)
+			b.Log.Print("kios: notice: " + d.Notice)
 		}
 		p := debianPackage{Deb: d}
 		if d.Name != kernelPackage {

@@ -1,7 +1,7 @@
 // Package progress tells a person at a terminal, or the reader of a CI log,
 // which step a long command is at, for how long, and how far it has come.
 //
-// On a terminal the line of the running step is redrawn in place; elsewhere a
+// On a terminal the lines of the running steps are redrawn in place; elsewhere a
 // running step is reported every ten seconds. It draws no bars and knows no
 // nesting: a step inside a step is the outer one's note.
 package progress
@@ -10,22 +10,37 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
 	"golang.org/x/term"
 )
 
-// Log prints the steps of one command. Steps run one after the other.
+// Log prints the steps of one command. Steps may run at the same time.
 type Log struct {
 	w   io.Writer
 	tty bool
+	// width returns the columns of the terminal, or 0 if it does not say.
+	width func() int
+
+	mu      sync.Mutex
+	running []*Step
+	drawn   int // lines on the terminal that are to be redrawn
 }
 
 // New returns a Log that writes to w, redrawing lines if w is a terminal.
 func New(w io.Writer) *Log {
-	f, ok := w.(*os.File)
-	return &Log{w: w, tty: ok && term.IsTerminal(int(f.Fd()))}
+	l := &Log{w: w}
+	if f, ok := w.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
+		l.tty = true
+		l.width = func() int {
+			columns, _, _ := term.GetSize(int(f.Fd()))
+			return columns
+		}
+	}
+	return l
 }
 
 // Step is a running step.
@@ -46,6 +61,9 @@ type Step struct {
 // Start begins a step and reports it until End is called.
 func (l *Log) Start(name string) *Step {
 	s := &Step{log: l, name: name, start: time.Now(), stop: make(chan struct{})}
+	l.mu.Lock()
+	l.running = append(l.running, s)
+	l.mu.Unlock()
 	every := 10 * time.Second
 	if l.tty {
 		every = 200 * time.Millisecond
@@ -58,7 +76,7 @@ func (l *Log) Start(name string) *Step {
 			case <-s.stop:
 				return
 			case <-tick.C:
-				s.draw("...", !l.tty)
+				l.draw(s, "...")
 			}
 		}
 	})
@@ -85,15 +103,59 @@ func (s *Step) Note(format string, args ...any) {
 func (s *Step) End(err error) error {
 	close(s.stop)
 	s.stopped.Wait()
+	s.log.mu.Lock()
+	s.log.running = slices.DeleteFunc(s.log.running, func(r *Step) bool { return r == s })
+	s.log.mu.Unlock()
 	if err != nil {
-		s.draw("failed", true)
+		s.log.draw(s, "failed")
 	} else {
-		s.draw("ok", true)
+		s.log.draw(s, "ok")
 	}
 	return err
 }
 
-func (s *Step) draw(state string, newline bool) {
+// Print prints a line of another kind.
+func (l *Log) Print(line string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.print(line)
+}
+
+// draw prints the line of a step.
+func (l *Log) draw(s *Step, state string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.tty && slices.Contains(l.running, s) {
+		l.print()
+	} else {
+		l.print(s.line(state))
+	}
+}
+
+// print prints lines. On a terminal those of the running steps stay below them.
+func (l *Log) print(lines ...string) {
+	var out strings.Builder
+	if l.drawn > 0 {
+		fmt.Fprintf(&out, "\x1b[%dA\r\x1b[J", l.drawn) // up, and away with all below
+	}
+	for _, line := range lines {
+		out.WriteString(line + "\n")
+	}
+	if l.tty {
+		for _, s := range l.running {
+			line := s.line("...")
+			// A line that the terminal wraps would be two.
+			if width := l.width(); width > 0 && len(line) > width {
+				line = line[:width]
+			}
+			out.WriteString(line + "\n")
+		}
+		l.drawn = len(l.running)
+	}
+	io.WriteString(l.w, out.String())
+}
+
+func (s *Step) line(state string) string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	line := fmt.Sprintf("%7.1fs  %-6s %s", time.Since(s.start).Seconds(), state, s.name)
@@ -105,11 +167,5 @@ func (s *Step) draw(state string, newline bool) {
 	if s.note != "" {
 		line += "  " + s.note
 	}
-	if s.log.tty {
-		line = "\r\x1b[K" + line
-	}
-	if newline {
-		line += "\n"
-	}
-	io.WriteString(s.log.w, line)
+	return line
 }

@@ -236,6 +236,7 @@ func TestShutdownOrder(t *testing.T) {
 // containerd that do nothing any more, a lock that nobody lets go of, and a pod
 // that does not stop.
 func TestShutdownAlwaysEnds(t *testing.T) {
+	t.Parallel() // it waits more than it works
 	n := boot(t, setup{
 		few:    true,
 		images: []string{busImage(t)},

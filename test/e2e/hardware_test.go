@@ -110,6 +110,7 @@ func TestLateDisk(t *testing.T) {
 }
 
 func TestDiskThatNeverComes(t *testing.T) {
+	t.Parallel() // it waits more than it works
 	n := boot(t, setup{append: "datapart=/dev/vdx1"})
 	n.expect(`datapart=/dev/vdx1: /dev/vdx1 did not appear within 30s \(block devices of this machine: .*vda2.*\); this boot keeps everything in memory`)
 	n.expect(`pod kube-system/network.* container network started`)
@@ -118,6 +119,7 @@ func TestDiskThatNeverComes(t *testing.T) {
 
 // A PID 1 that dies takes the kernel along, which starts the machine again.
 func TestMachineComesBackWhenInitDies(t *testing.T) {
+	t.Parallel() // it waits more than it works
 	n := boot(t, setup{few: true})
 	n.running("probe")
 	n.Mark()

@@ -143,6 +143,7 @@ func withExtra(t *testing.T, files map[string]string, images ...string) string {
 
 // A root that cannot be mounted ends with a cause, a remedy and a reboot.
 func TestBrokenRootRebootsAfterTenSeconds(t *testing.T) {
+	t.Parallel() // it waits more than it works
 	n := &node{t: t}
 	n.cfg = n.config(setup{})
 	n.cfg.Disks, n.cfg.NoReboot = nil, true
