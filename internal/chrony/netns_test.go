@@ -272,7 +272,7 @@ func (l *lab) shift(server *netlab.Process, by time.Duration) (stop func()) {
 		}
 	})
 	before := server.String()
-	l.eventually("the server's time is shifted", 30*time.Second, func() bool {
+	l.eventually("the server's time is shifted", 90*time.Second, func() bool {
 		return strings.Contains(strings.TrimPrefix(server.String(), before), "System clock wrong by")
 	})
 	var once sync.Once

@@ -206,6 +206,7 @@ func TestShutdownOrder(t *testing.T) {
 	deaf := busPod("deaf", 0, "", "deaf")
 	deaf = strings.Replace(deaf, "terminationGracePeriodSeconds: 1\n", "terminationGracePeriodSeconds: 3\n", 1)
 	n := boot(t, setup{
+		few:    true,
 		images: []string{busImage(t)},
 		pods: map[string]string{
 			"ordinary": timed("ordinary", 0, 2*time.Second, 15), "important": timed("important", critical, time.Second, 15),
@@ -228,7 +229,7 @@ func TestShutdownOrder(t *testing.T) {
 	n.order(`stopping, as the power button asks`, `waiting for kubelet .* at most 45s`,
 		`pod default/ordinary-node container main exited with code 0`,
 		`pod default/important-node container main exited with code 0`,
-		`kubelet \(process \d+\) let go after`, `stop kubelet`, `stop containerd`, `powering off`)
+		`kubelet \(process \d+\) let go after`, `stop kubelet`, `stop containers`, `stop containerd`, `stop mounts`, `powering off`)
 	n.order(`pod default/deaf-node container main exited with code 137`, `pod default/important-node container main exited`)
 }
 

@@ -208,7 +208,7 @@ func sum(t *testing.T, path string) string {
 
 // An ext4 that notes errors in itself is repaired before it is used.
 func TestDataPartitionIsRepaired(t *testing.T) {
-	n := prepare(t, setup{memory: 1024})
+	n := prepare(t, setup{few: true, memory: 1024})
 	f, err := os.OpenFile(n.disk, os.O_RDWR, 0)
 	n.must(err)
 	start := int64(n.findData(f).FirstLBA) * 512

@@ -23,7 +23,7 @@ func TestHardware(t *testing.T) {
 		{"pvscsi", "vmxnet3"},
 	} {
 		t.Run(tt.bus+" "+tt.card, func(t *testing.T) {
-			n := prepare(t, setup{})
+			n := prepare(t, setup{few: true})
 			n.cfg.Disks[0].Bus, n.cfg.Card = tt.bus, tt.card
 			n.start()
 			n.expect(`data partition /dev/(nvme0n1p2|sda2)`)
@@ -34,19 +34,14 @@ func TestHardware(t *testing.T) {
 	}
 }
 
-// Where there is a screen, the boot is told on it, too.
-func TestScreen(t *testing.T) {
-	n := prepare(t, setup{uefi: true})
-	n.cfg.Args = []string{"-device", "VGA"}
-	n.start()
-	n.expect(`kubelet ready`)
+// checkScreen demands that the boot is told on the screen, too.
+func checkScreen(t *testing.T, n *node) {
 	picture := filepath.Join(t.TempDir(), "screen.ppm")
 	_, err := n.Execute(t.Context(), "screendump", map[string]any{"filename": picture})
 	n.must(err)
 	if lines := textLines(t, picture); lines < 10 {
 		t.Errorf("the screen shows %d lines of text, want 10 at least", lines)
 	}
-	n.powerOff()
 }
 
 // textLines counts the rows of 16 pixels of a binary PPM file, see ppm(5),
@@ -111,7 +106,7 @@ func TestLateDisk(t *testing.T) {
 
 func TestDiskThatNeverComes(t *testing.T) {
 	t.Parallel() // it waits more than it works
-	n := boot(t, setup{append: "datapart=/dev/vdx1"})
+	n := boot(t, setup{few: true, append: "datapart=/dev/vdx1"})
 	n.expect(`datapart=/dev/vdx1: /dev/vdx1 did not appear within 30s \(block devices of this machine: .*vda2.*\); this boot keeps everything in memory`)
 	n.expect(`pod kube-system/network.* container network started`)
 	n.powerOff()

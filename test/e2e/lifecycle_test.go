@@ -18,25 +18,8 @@ import (
 	"kios/internal/qemu"
 )
 
-func TestPowerButtonGivesContainersTime(t *testing.T) {
-	n := boot(t, setup{few: true, pods: map[string]string{
-		"polite": pod("polite", "/var/lib/polite", "-on-term", "/data/stopped", "-linger", "2s"),
-	}})
-	n.running("polite")
-	n.running("probe")
-	n.powerOff()
-	n.demandCleanDisk()
-	if got := n.fileOnDisk("/data/lib/polite/stopped"); got == "" {
-		t.Error("the container was not given time: it has not written its last file")
-	}
-	for _, step := range []string{"kubelet", "containers", "containerd", "mounts"} {
-		if !n.consoleHas("kios: stop " + step + " ") {
-			t.Errorf("the console does not tell of the stop of %s", step)
-		}
-	}
-}
-
-func TestStateSurvivesReboot(t *testing.T) {
+// TestStateSurvives has the daemons killed, and then the node rebooted.
+func TestStateSurvives(t *testing.T) {
 	n := boot(t, setup{few: true, pods: map[string]string{"app": pod("app", "/var/lib/app")}})
 	n.running("probe")
 	n.running("app")
@@ -44,6 +27,7 @@ func TestStateSurvivesReboot(t *testing.T) {
 	key := n.probe("sha256", "/var/lib/kubelet/pki/kubelet-server.key")
 	id := n.probe("cat", "/etc/machine-id")
 	n.expect(`image probe.tar imported`)
+	n.killDaemons("app")
 	n.pressCtrlAltDel()
 	n.demandCleanDisk()
 
@@ -63,23 +47,24 @@ func TestStateSurvivesReboot(t *testing.T) {
 	}
 }
 
-func TestKilledDaemonsComeBack(t *testing.T) {
-	n := boot(t, setup{few: true, pods: map[string]string{"steady": pod("steady", "/var/lib/steady")}})
-	before := n.running("steady").Containers[0]
-	n.running("probe")
-	for _, name := range []string{"containerd", "kubelet"} {
+// killDaemons demands that those that are killed come back, and that a container
+// does not notice.
+func (n *node) killDaemons(name string) {
+	n.t.Helper()
+	before := n.running(name).Containers[0]
+	for _, daemon := range []string{"containerd", "kubelet"} {
 		n.Mark()
 		// The kubelet that carries the request may be the one that dies.
-		_, _ = n.tryProbe(context.WithoutCancel(t.Context()), "kill", name)
-		n.expect(name + ` \(pid \d+\) ended .*killed by SIGKILL`)
-		n.expect(name + ` ready`)
+		_, _ = n.tryProbe(context.WithoutCancel(n.t.Context()), "kill", daemon)
+		n.expect(daemon + ` \(pid \d+\) ended .*killed by SIGKILL`)
+		n.expect(daemon + ` ready`)
 	}
-	after := n.running("steady").Containers[0]
+	after := n.running(name).Containers[0]
 	if after.Restarts != before.Restarts || !after.Running.StartedAt.Equal(before.Running.StartedAt) {
-		t.Errorf("the container was restarted: %+v, was %+v", after, before)
+		n.t.Errorf("the container was restarted: %+v, was %+v", after, before)
 	}
 	if got := n.probe("cat", "/proc/1/comm"); strings.TrimSpace(got) != "init" {
-		t.Errorf("PID 1 is %q", got)
+		n.t.Errorf("PID 1 is %q", got)
 	}
 }
 

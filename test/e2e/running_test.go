@@ -58,18 +58,20 @@ type inventory struct {
 	Processes    []struct{ Name, Path string }
 }
 
-// TestUEFI boots one node as a real machine does, with a pod and an image that
-// are not part of kiOS, and compares it with what kios inspect promises.
+// TestUEFI boots one node as a real machine does, with a screen, and with a pod and
+// an image that are not part of kiOS, and compares it with what kios inspect promises.
 func TestUEFI(t *testing.T) {
 	user, err := makeImage("user", "kios.local/user:1", "hello")
 	if err != nil {
 		t.Fatal(err)
 	}
-	n := boot(t, setup{
+	n := prepare(t, setup{
 		uefi:   true,
 		images: []string{user},
 		pods:   map[string]string{"user": strings.ReplaceAll(pod("user", "/var/lib/user"), "/hello:1", "/user:1")},
 	})
+	n.cfg.Args = []string{"-device", "VGA"}
+	n.start()
 	n.expect(`containerd ready`)
 	n.expect(`kubelet ready`)
 	n.expect(`pod default/user.* container main started`)
@@ -94,6 +96,7 @@ func TestUEFI(t *testing.T) {
 		return nil
 	})
 	promise := inspect(t)
+	t.Run("screen", func(t *testing.T) { checkScreen(t, n) })
 	t.Run("files", func(t *testing.T) { checkFiles(t, f, promise) })
 	t.Run("processes", func(t *testing.T) { checkProcesses(t, f, promise) })
 	t.Run("sandboxes", func(t *testing.T) { checkSandboxes(t, f) })

@@ -151,26 +151,3 @@ func checkHotplug(t *testing.T, n *node) {
 		t.Errorf("module signatures are not enforced: %q", got)
 	}
 }
-
-// Garbage in each of the files of /etc/kios is named by the pod that reads it,
-// and the node works.
-func TestGarbageInTheFilesOfSystemPods(t *testing.T) {
-	files := map[string]string{"network": "network", "time": "time", "disk": "disk", "modules": "modules"}
-	etc := map[string]string{}
-	for file := range files {
-		etc["kios/"+file+".yaml"] = "no-such-field: {\x01\n"
-	}
-	n := boot(t, setup{etc: etc, memory: 1024})
-	n.running("probe")
-	for file, name := range files {
-		n.eventually("a word of "+name, func(ctx context.Context) error {
-			text, err := n.api.Logs(ctx, "kube-system", name+"-"+n.name, name)
-			if err == nil && !strings.Contains(string(text), "/etc/kios/"+file+".yaml") {
-				err = fmt.Errorf("its log does not name the file: %s", text)
-			}
-			return err
-		})
-	}
-	n.podWith("network", "running", func(p kubeletapi.Pod) bool { return p.Done() })
-	n.powerOff()
-}

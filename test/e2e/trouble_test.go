@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -21,7 +22,8 @@ import (
 // coming up.
 func TestGarbageIsNamedAndSurvived(t *testing.T) {
 	n := boot(t, setup{
-		extra: map[string]string{"images/broken.tar": "this is no archive"},
+		memory: 1024, // the system pods run, too
+		extra:  map[string]string{"images/broken.tar": "this is no archive"},
 		pods: map[string]string{
 			"garbage": "{ this: is: not: yaml",
 			"missing": strings.ReplaceAll(pod("missing", "/var/lib/missing"), "kios.local/hello:1", "kios.local/absent:1"),
@@ -31,6 +33,10 @@ func TestGarbageIsNamedAndSurvived(t *testing.T) {
 			"kubernetes/node-labels": "zone: a\nno colon here\n",
 			"kubernetes/node-ip":     "not an address\n",
 			"containerd/config.toml": "version = \"none\n",
+			"kios/network.yaml":      "no-such-field: {\x01\n",
+			"kios/time.yaml":         "no-such-field: {\x01\n",
+			"kios/disk.yaml":         "no-such-field: {\x01\n",
+			"kios/modules.yaml":      "no-such-field: {\x01\n",
 		},
 	})
 	n.running("probe")
@@ -50,6 +56,16 @@ func TestGarbageIsNamedAndSurvived(t *testing.T) {
 			t.Errorf("no log names %s", want)
 		}
 	}
+	for _, name := range []string{"network", "time", "disk", "modules"} {
+		n.eventually("a word of "+name, func(ctx context.Context) error {
+			text, err := n.api.Logs(ctx, "kube-system", name+"-"+n.name, name)
+			if err == nil && !strings.Contains(string(text), "/etc/kios/"+name+".yaml") {
+				err = fmt.Errorf("its log does not name the file: %s", text)
+			}
+			return err
+		})
+	}
+	n.podWith("network", "running", func(p kubeletapi.Pod) bool { return p.Done() })
 	n.powerOff()
 }
 
