@@ -12,7 +12,6 @@ import (
 	"testing"
 	"time"
 
-	"kios/internal/kubeletapi"
 	"kios/test/netlab"
 )
 
