@@ -33,7 +33,7 @@ func newBuildCommand() *cobra.Command {
 _out/<arch>/kios.efi, with vmlinuz, initrd, cmdline, rootfs.erofs and the example
 image hello.tar beside it.
 
-The first build takes about half an hour on two cores. The kernel and the
+The first build takes half an hour to an hour on two cores. The kernel and the
 upstream programs are kept in ${XDG_CACHE_HOME:-~/.cache}/kios, by a hash of all
 that went into them, so that later builds take seconds.`,
 		Args: cobra.NoArgs,
