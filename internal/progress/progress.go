@@ -114,7 +114,7 @@ func (s *Step) End(err error) error {
 	return err
 }
 
-// Print prints a line of another kind.
+// Print prints a line that belongs to no step.
 func (l *Log) Print(line string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -20,7 +20,7 @@ import (
 
 // TestStateSurvives has the daemons killed, and then the node rebooted.
 func TestStateSurvives(t *testing.T) {
-	n := boot(t, setup{few: true, pods: map[string]string{"app": pod("app", "/var/lib/app")}})
+	n := boot(t, setup{few: true, pods: map[string]string{"app": pod("app", "/var/lib/app", "-on-term", "/data/stopped", "-linger", "2s")}})
 	n.running("probe")
 	n.running("app")
 	n.probe("write", "/var/lib/app/file", "kept")
@@ -30,6 +30,9 @@ func TestStateSurvives(t *testing.T) {
 	n.killDaemons("app")
 	n.pressCtrlAltDel()
 	n.demandCleanDisk()
+	if got := n.fileOnDisk("/data/lib/app/stopped"); got == "" {
+		t.Error("the container was not given time: it has not written its last file")
+	}
 
 	n.reboot()
 	n.running("probe")
