@@ -23,6 +23,8 @@ type tree struct {
 	dir  string
 	date time.Time // of the source package: the kernel's build date
 	btf  bool      // make type information, with pahole
+
+	hugePages string // library for the compilers, see buildHugePages
 }
 
 func unpack(ctx context.Context, src debian.Deb, opts []option, work string) (*tree, error) {
@@ -45,7 +47,11 @@ func unpack(ctx context.Context, src debian.Deb, opts []option, work string) (*t
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return nil, fmt.Errorf("unpack %s: %w: %s", archives[0], err, tail(string(out), 3))
 	}
-	return &tree{dir: dir, date: info.ModTime().UTC(), btf: wantsBTF(opts)}, nil
+	hugePages, err := buildHugePages(ctx, work)
+	if err != nil {
+		return nil, err
+	}
+	return &tree{dir: dir, date: info.ModTime().UTC(), btf: wantsBTF(opts), hugePages: hugePages}, nil
 }
 
 // make returns a call of make in an environment that holds what the product
@@ -65,6 +71,7 @@ func (t *tree) make(ctx context.Context, args ...string) *exec.Cmd {
 		"HOME=" + os.Getenv("HOME"),
 		"LC_ALL=C",
 		"TZ=UTC",
+		"LD_PRELOAD=" + t.hugePages,
 		"ARCH=x86_64",
 		"KBUILD_BUILD_USER=kios",
 		"KBUILD_BUILD_HOST=kios",
