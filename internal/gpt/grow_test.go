@@ -85,8 +85,9 @@ func TestGrowPowerCut(t *testing.T) {
 		full := growIt(t, start, size, 3)
 		done := bytes.Clone(start)
 		_ = Apply(memory(done), size, full.Patches, nil)
+		disk := make(memory, len(start)) // one for all: it is large
 		for n, cut := range cuts(full.Patches, size) {
-			disk := memory(bytes.Clone(start))
+			copy(disk, start)
 			_ = Apply(disk, size, cut, nil)
 			// What the kernel goes by: the primary alone.
 			table, err := readAt(bytes.NewReader(disk), size, disk.sectors(size), 1)

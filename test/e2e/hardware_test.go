@@ -14,26 +14,6 @@ import (
 	"kios/internal/qemu"
 )
 
-// Disks and network cards other than virtio, as far as QEMU has them: the data
-// partition is found, and the node gets an address over the card.
-func TestHardware(t *testing.T) {
-	for _, tt := range []struct{ bus, card string }{
-		{"nvme", "e1000e"},
-		{"ahci", "e1000"},
-		{"pvscsi", "vmxnet3"},
-	} {
-		t.Run(tt.bus+" "+tt.card, func(t *testing.T) {
-			n := prepare(t, setup{few: true})
-			n.cfg.Disks[0].Bus, n.cfg.Card = tt.bus, tt.card
-			n.start()
-			n.expect(`data partition /dev/(nvme0n1p2|sda2)`)
-			n.running("probe") // through the card
-			n.powerOff()
-			n.demandCleanDisk()
-		})
-	}
-}
-
 // checkScreen demands that the boot is told on the screen, too.
 func checkScreen(t *testing.T, n *node) {
 	picture := filepath.Join(t.TempDir(), "screen.ppm")

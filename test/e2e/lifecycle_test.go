@@ -20,8 +20,9 @@ import (
 
 // TestStateSurvives has the daemons killed, and then the node rebooted.
 func TestStateSurvives(t *testing.T) {
-	n := boot(t, setup{few: true, pods: map[string]string{"app": pod("app", "/var/lib/app", "-on-term", "/data/stopped", "-linger", "2s")}})
-	n.running("probe")
+	n := boot(t, setup{few: true, bus: "nvme", card: "e1000e", pods: map[string]string{"app": pod("app", "/var/lib/app", "-on-term", "/data/stopped", "-linger", "2s")}})
+	n.expect(`data partition /dev/nvme0n1p2`)
+	n.running("probe") // through the card
 	n.running("app")
 	n.probe("write", "/var/lib/app/file", "kept")
 	key := n.probe("sha256", "/var/lib/kubelet/pki/kubelet-server.key")
@@ -72,9 +73,10 @@ func (n *node) killDaemons(name string) {
 }
 
 func TestPowerCutLosesNothingSynced(t *testing.T) {
-	n := boot(t, setup{few: true, pods: map[string]string{
+	n := boot(t, setup{few: true, bus: "ahci", card: "e1000", pods: map[string]string{
 		"writer": pod("writer", "/var/lib/writer", "-write", "/data/records", "-every", "100ms"),
 	}})
+	n.expect(`data partition /dev/sda2`)
 	n.running("writer")
 	var last int
 	n.eventually("some records", func(context.Context) error {

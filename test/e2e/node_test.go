@@ -44,6 +44,10 @@ type setup struct {
 	extra  map[string]string // files of the data partition, unchecked
 	append string            // added to the kernel's command line; direct boot only
 	diskMB int64             // size of the disk; 2048 if 0
+
+	// Hardware other than virtio, as far as QEMU has it, is given to tests of
+	// something else that need the data partition and the network anyhow.
+	bus, card string
 }
 
 // node is a booted machine.
@@ -81,7 +85,8 @@ func (n *node) config(s setup) qemu.Config {
 		Forward:  []qemu.Port{{Guest: kubeletapi.Port}},
 		Isolated: true,
 		Dir:      n.t.TempDir(),
-		Disks:    []qemu.Disk{{Path: n.disk}},
+		Disks:    []qemu.Disk{{Path: n.disk, Bus: s.bus}},
+		Card:     s.card,
 		Patience: 20 * time.Second,
 	}
 	if s.memory != 0 {

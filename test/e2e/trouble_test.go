@@ -95,7 +95,8 @@ func TestCorruptDataPartitionIsLeftAlone(t *testing.T) {
 }
 
 func TestFullDataPartition(t *testing.T) {
-	n := boot(t, setup{few: true, diskMB: 1024, pods: map[string]string{"full": pod("full", "/var/lib/full")}})
+	n := boot(t, setup{few: true, bus: "pvscsi", card: "vmxnet3", diskMB: 1024, pods: map[string]string{"full": pod("full", "/var/lib/full")}})
+	n.expect(`data partition /dev/sda2`)
 	n.running("full")
 	n.running("probe")
 	n.probe("fill", "/var/lib/full")
