@@ -5,6 +5,8 @@ export GOFLAGS ?= -trimpath -gcflags=all=-dwarf=false
 KIOS := _out/kios
 # The tags of all tests that need more than a compiler.
 TESTS := cluster,e2e,netns,root,vm,vmtest
+# "check" runs all of vet; each test would run a part of it again, over all that it imports.
+TEST := go test -vet=off
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
 .PHONY: run test check build upstreamtest vetupstream vmtest cluster e2e clustertest test-cluster reproduce bench skew deps kios
@@ -22,8 +24,8 @@ check: deps ## no root, no virtual machine: format, vet, staticcheck, unit tests
 	@test -z "$$(gofmt -l cmd internal test upstream)" || { gofmt -d cmd internal test upstream; exit 1; }
 	go vet -tags $(TESTS) ./...
 	go run $(STATICCHECK) -tags $(TESTS) ./...
-	# vet has been run; the race detector would have each program wait for a second at its end
-	CGO_ENABLED=1 GORACE=atexit_sleep_ms=0 go test -vet=off -race ./...
+	# the race detector would have each program wait for a second at its end
+	CGO_ENABLED=1 GORACE=atexit_sleep_ms=0 $(TEST) -race ./...
 
 build: deps ## _out/amd64/kios.efi
 	$(KIOS) build
@@ -46,11 +48,11 @@ vetupstream: ## vet of our mains and plugins around the upstream programs
 	$(call upstream,vet)
 
 clustertest: cluster ## a control plane and the pod network in network namespaces; a node joins, runs a pod and is drained
-	go test -count=1 -tags netns ./test/controlplane ./test/podnet
-	go test -count=1 -tags cluster -timeout 20m -v -run '^TestNode$$' ./test/cluster
+	$(TEST) -count=1 -tags netns ./test/controlplane ./test/podnet
+	$(TEST) -count=1 -tags cluster -timeout 20m -v -run '^TestNode$$' ./test/cluster
 
 test-cluster: build cluster vetupstream ## all that nodes do in clusters: an hour and a half
-	go test -count=1 -tags cluster -timeout 180m -v ./test/cluster
+	$(TEST) -count=1 -tags cluster -timeout 180m -v ./test/cluster
 
 cluster: kios ## the control plane and the add-ons
 	$(KIOS) cluster build
@@ -58,12 +60,12 @@ cluster: kios ## the control plane and the add-ons
 # The last ones wait more than they work, so four at a time, the longest first; and
 # without cgo, since all threads of some drop privileges.
 vmtest: ## unit tests that need root: in small machines, in network namespaces, on loop devices
-	go test -count=1 -tags vm -timeout 20m -v ./test/vm
-	go test -count=1 -tags vm -timeout 20m ./internal/datadisk ./internal/qemu
-	CGO_ENABLED=0 go test -count=1 -p 4 -tags root,netns ./internal/chrony ./internal/datadisk ./internal/network ./internal/dhcp6 ./internal/ndisc ./internal/systembus
+	$(TEST) -count=1 -tags vm -timeout 20m -v ./test/vm
+	$(TEST) -count=1 -tags vm -timeout 20m ./internal/datadisk ./internal/qemu
+	CGO_ENABLED=0 $(TEST) -count=1 -p 4 -tags root,netns ./internal/chrony ./internal/datadisk ./internal/network ./internal/dhcp6 ./internal/ndisc ./internal/systembus
 
 e2e: ## boots of the real thing
-	go test -count=1 -tags e2e -timeout 60m -v ./test/e2e
+	$(TEST) -count=1 -tags e2e -timeout 60m -v ./test/e2e
 
 reproduce: build ## build everything twice, in two directories, and compare
 	$(KIOS) reproduce --from-scratch
