@@ -30,14 +30,21 @@ check: deps ## no root, no virtual machine: format, vet, staticcheck, unit tests
 build: deps ## _out/amd64/kios.efi
 	$(KIOS) build
 
+# As in internal/gobuild: on two processors two compilers of one thread each.
+ifeq ($(shell nproc),2)
+upstream_go := GOMAXPROCS=1 GOFLAGS="$(GOFLAGS) -p=2" go
+else
+upstream_go := go
+endif
+
 # A go command in each of the upstream modules with code of ours, with the build's own
 # tags, so that its compiled packages are used again.
 define upstream
-	cd upstream/containerd && go $(1) -tags urfave_cli_no_docs,no_tracing,grpcnotrace ./...
-	cd upstream/kubelet && go $(1) -tags selinux,notest,grpcnotrace ./...
-	cd upstream/controlplane && go $(1) -tags selinux,notest,grpcnotrace ./...
-	cd upstream/flannel && go $(1) ./...
-	cd upstream/cni && go $(1) ./nft
+	cd upstream/containerd && $(upstream_go) $(1) -tags urfave_cli_no_docs,no_tracing,grpcnotrace ./...
+	cd upstream/kubelet && $(upstream_go) $(1) -tags selinux,notest,grpcnotrace ./...
+	cd upstream/controlplane && $(upstream_go) $(1) -tags selinux,notest,grpcnotrace ./...
+	cd upstream/flannel && $(upstream_go) $(1) ./...
+	cd upstream/cni && $(upstream_go) $(1) ./nft
 endef
 
 upstreamtest: ## tests of our mains and plugins around the upstream programs

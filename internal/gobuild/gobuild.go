@@ -15,6 +15,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
+	"slices"
 	"strings"
 
 	"kios/internal/cache"
@@ -242,8 +244,11 @@ func (p Program) environ() []string {
 	return env
 }
 
-// run runs the go command and shows its last words if it fails.
+// run runs go build and shows its last words if it fails.
 func run(ctx context.Context, dir string, env, args []string, progress io.Writer) error {
+	if n := runtime.GOMAXPROCS(0); n <= 2 {
+		env, args = oneThreadEach(env, args, n)
+	}
 	cmd := exec.CommandContext(ctx, "go", args...)
 	cmd.Dir, cmd.Env = dir, env
 	var stderr tail
@@ -252,6 +257,14 @@ func run(ctx context.Context, dir string, env, args []string, progress io.Writer
 		return explain(err, string(stderr))
 	}
 	return nil
+}
+
+// oneThreadEach has n compilers at a time run with one thread each. On two
+// processors that takes a tenth less: go would give all of them two, whose
+// collectors of garbage keep the other compiler from its processor. With many
+// processors threads are needed, since single packages hold up all others.
+func oneThreadEach(env, args []string, n int) (newEnv, newArgs []string) {
+	return append(slices.Clone(env), "GOMAXPROCS=1"), slices.Insert(slices.Clone(args), 1, fmt.Sprintf("-p=%d", n))
 }
 
 // explain adds the remedy to what the go command says.
