@@ -71,8 +71,9 @@ vmtest: ## unit tests that need root: in small machines, in network namespaces, 
 	$(TEST) -count=1 -tags vm -timeout 20m ./internal/datadisk ./internal/qemu
 	CGO_ENABLED=0 $(TEST) -count=1 -p 4 -tags root,netns ./internal/chrony ./internal/datadisk ./internal/network ./internal/dhcp6 ./internal/ndisc ./internal/systembus
 
+# Those that call t.Parallel wait more than they work.
 e2e: ## boots of the real thing
-	$(TEST) -count=1 -tags e2e -timeout 60m -v ./test/e2e
+	$(TEST) -count=1 -tags e2e -timeout 60m -parallel 3 -v ./test/e2e
 
 reproduce: build ## build everything twice, in two directories, and compare
 	$(KIOS) reproduce --from-scratch
