@@ -16,7 +16,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
-	"slices"
 	"strings"
 
 	"kios/internal/cache"
@@ -233,10 +232,20 @@ func (p Program) moduleVersion(ctx context.Context, dir string) (string, error) 
 
 // environ is the user's environment with all that changes a binary fixed.
 func (p Program) environ() []string {
-	env := append(os.Environ(), "GOFLAGS=", "GOWORK=off", "GOOS=linux", "GOARCH=amd64", "GOAMD64=v1", "GOEXPERIMENT=", "CGO_ENABLED=0")
+	env := append(os.Environ(), "GOWORK=off", "GOOS=linux", "GOARCH=amd64", "GOAMD64=v1", "GOEXPERIMENT=", "CGO_ENABLED=0")
+	var flags []string
 	if p.ModFile != "" {
-		env = append(env, "GOFLAGS=-modfile="+p.ModFile)
+		flags = append(flags, "-modfile="+p.ModFile)
 	}
+	// On two processors two compilers of one thread each take a tenth less time:
+	// go would give both of them two, and their garbage collectors keep the other
+	// from its processor. With many processors threads are needed, since single
+	// packages hold up all others. The binary is the same.
+	if runtime.GOMAXPROCS(0) == 2 {
+		env = append(env, "GOMAXPROCS=1")
+		flags = append(flags, "-p=2")
+	}
+	env = append(env, "GOFLAGS="+strings.Join(flags, " "))
 	if p.CGO {
 		// Debug information would name the directories of the build.
 		env = append(env, "CGO_ENABLED=1", "CC=gcc", "CGO_CFLAGS=-g0 -O2", "CGO_LDFLAGS=")
@@ -244,11 +253,8 @@ func (p Program) environ() []string {
 	return env
 }
 
-// run runs go build and shows its last words if it fails.
+// run runs the go command and shows its last words if it fails.
 func run(ctx context.Context, dir string, env, args []string, progress io.Writer) error {
-	if n := runtime.GOMAXPROCS(0); n <= 2 {
-		env, args = oneThreadEach(env, args, n)
-	}
 	cmd := exec.CommandContext(ctx, "go", args...)
 	cmd.Dir, cmd.Env = dir, env
 	var stderr tail
@@ -257,14 +263,6 @@ func run(ctx context.Context, dir string, env, args []string, progress io.Writer
 		return explain(err, string(stderr))
 	}
 	return nil
-}
-
-// oneThreadEach has n compilers at a time run with one thread each. On two
-// processors that takes a tenth less: go would give all of them two, whose
-// collectors of garbage keep the other compiler from its processor. With many
-// processors threads are needed, since single packages hold up all others.
-func oneThreadEach(env, args []string, n int) (newEnv, newArgs []string) {
-	return append(slices.Clone(env), "GOMAXPROCS=1"), slices.Insert(slices.Clone(args), 1, fmt.Sprintf("-p=%d", n))
 }
 
 // explain adds the remedy to what the go command says.

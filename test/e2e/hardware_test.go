@@ -52,7 +52,7 @@ func textLines(t *testing.T, file string) int {
 func TestTwoDataPartitions(t *testing.T) {
 	n, second := prepare(t, setup{few: true}), prepare(t, setup{few: true})
 	first := n.cfg.Disks
-	n.cfg.Disks = append(first[:1:1], qemu.Disk{Path: second.disk})
+	n.cfg.Disks = append(first, qemu.Disk{Path: second.disk})
 	n.start()
 	n.expect(`/dev/vda2 is used as data partition, not /dev/vdb2; choose with datapart=`)
 	n.running("probe")

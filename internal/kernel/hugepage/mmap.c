@@ -11,7 +11,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-// Less than this has no room for a huge page, with or without its neighbours.
+// Half a huge page: neighbouring maps become one, which may hold a whole one.
 enum { large = 1 << 20 };
 
 void *mmap(void *addr, size_t length, int prot, int flags, int fd, off_t offset)
