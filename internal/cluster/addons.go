@@ -19,6 +19,7 @@ type addOn struct {
 	Kubernetes, Etcd, CoreDNS, Flannel string // versions
 	TokenID, TokenSecret, Expiration   string
 	KubeletClient                      string
+	LivenessFailures                   int
 }
 
 // AddOns returns what a cluster has beside its control plane, as YAML for
@@ -48,7 +49,7 @@ func (c *Cluster) addOns(files ...string) ([]byte, error) {
 		Endpoint: c.cfg.Endpoint, Host: c.host, Port: c.port,
 		Kubernetes: c.cfg.Kubernetes, Etcd: etcdVersion, CoreDNS: coreDNSVersion, Flannel: flannelVersion,
 		TokenID: id, TokenSecret: secret, Expiration: time.Now().Add(tokenLife).UTC().Format(time.RFC3339),
-		KubeletClient: kubeletClient,
+		KubeletClient: kubeletClient, LivenessFailures: c.livenessFailures(),
 	}
 	var parts [][]byte
 	for _, file := range files {

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -394,6 +395,37 @@ func TestControlPlane(t *testing.T) {
 	}
 	for _, p := range c.programs(onNode(Node{Name: "control-plane", Address: "10.77.0.10"})) {
 		checkStaticPod(t, p, etc["kubernetes/manifests/"+p.name+".yaml"], etc)
+	}
+}
+
+// Each program that has a liveness probe gets its patience from where it runs.
+func TestLiveness(t *testing.T) {
+	livenessOf := regexp.MustCompile(`livenessProbe:\n(?:.*\n)*?\s+failureThreshold: (\d+)\n`)
+	for _, tt := range []struct {
+		emulated bool
+		failures string
+	}{{false, "8"}, {true, "60"}} {
+		cfg := testConfig
+		cfg.Emulated = tt.emulated
+		c := open(t, t.TempDir(), cfg)
+		files, err := c.ControlPlane(Node{Name: "control-plane"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		text, err := c.AddOns()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, f := range files {
+			text = append(text, f.Data...)
+		}
+		var got []string
+		for _, m := range livenessOf.FindAllSubmatch(text, -1) {
+			got = append(got, string(m[1]))
+		}
+		if want := slices.Repeat([]string{tt.failures}, 5); !slices.Equal(got, want) { // those of Kubernetes, etcd, CoreDNS
+			t.Errorf("emulated %t: failures of liveness probes are %q, want %q", tt.emulated, got, want)
+		}
 	}
 }
 

@@ -54,7 +54,8 @@ func (c *Cluster) staticPods(n Node) (Files, error) {
 			Kubernetes, Etcd string
 			Args, Files      []string
 			Port             int
-		}{c.cfg.Kubernetes, etcdVersion, p.args(), p.files(at), c.port}
+			LivenessFailures int
+		}{c.cfg.Kubernetes, etcdVersion, p.args(), p.files(at), c.port, c.livenessFailures()}
 		text, err := render("control-plane/"+p.name+".yaml", data)
 		if err != nil {
 			return nil, err
@@ -62,6 +63,17 @@ func (c *Cluster) staticPods(n Node) (Files, error) {
 		files = append(files, File{Path: "kubernetes/manifests/" + p.name + ".yaml", Mode: 0o600, Data: withUID(text)})
 	}
 	return files, nil
+}
+
+// livenessFailures is how many liveness probes, one in ten seconds, a program may fail
+// until it is started again. On a real machine it has got stuck after eight, as kubeadm
+// has it. On an emulated one the host is busy: to start again takes minutes in which the
+// others, too, get less, until none answers in time.
+func (c *Cluster) livenessFailures() int {
+	if c.cfg.Emulated {
+		return 60
+	}
+	return 8
 }
 
 // render executes a template.

@@ -156,7 +156,7 @@ func TestDirectArgsHaveNoFirmware(t *testing.T) {
 	if slices.ContainsFunc(args, func(a string) bool { return strings.Contains(a, "pflash") }) {
 		t.Errorf("args = %q, want no firmware", args)
 	}
-	if i := slices.Index(args, "-append"); i < 0 || args[i+1] != "a b no_timer_check" {
+	if i := slices.Index(args, "-append"); i < 0 || args[i+1] != "a b no_timer_check highres=off" {
 		t.Errorf("args = %q, want the command line as one argument", args)
 	}
 }

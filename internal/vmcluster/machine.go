@@ -193,7 +193,7 @@ func (c *Cluster) machine(n Node, accel qemu.Accel) (qemu.Config, error) {
 	if n.controlPlane() {
 		cfg.Forward = []qemu.Port{{Host: c.Port, Guest: apiPort}}
 	} else {
-		cfg.Nice = 2 // on a busy host the workers wait, and not what they wait for
+		cfg.Nice = 10 // on a busy host the workers wait, and not what they wait for
 	}
 	if c.Firmware != "direct" {
 		return cfg, nil

@@ -90,13 +90,13 @@ func (s *start) cause(ctx context.Context, err error) error {
 
 // prepare makes what the machines share.
 func (s *start) prepare(ctx context.Context) (err error) {
-	if s.keys, err = s.Cluster.keys(); err != nil {
-		return err
-	}
 	if err := s.copyBoot(s.products); err != nil {
 		return fmt.Errorf("copy what the machines boot: %w", err)
 	}
 	if s.accel, err = qemu.Probe(ctx, s.products.Kernel); err != nil {
+		return err
+	}
+	if s.keys, err = s.Cluster.keys(s.accel); err != nil {
 		return err
 	}
 	if s.accel == qemu.TCG {

@@ -246,11 +246,12 @@ func (c *Cluster) Running() (names []string) {
 }
 
 // keys opens, or makes, what the cluster proves itself with.
-func (c *Cluster) keys() (*cluster.Cluster, error) {
+func (c *Cluster) keys(accel qemu.Accel) (*cluster.Cluster, error) {
 	return cluster.Open(c.path("keys"), cluster.Config{
 		Name:       c.Name,
 		Kubernetes: c.Kubernetes,
 		Endpoint:   netip.AddrPortFrom(c.Nodes[0].Address, apiPort).String(),
+		Emulated:   accel == qemu.TCG,
 	})
 }
 

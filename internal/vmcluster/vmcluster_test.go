@@ -182,7 +182,7 @@ func TestNodeFiles(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	keys, err := c.keys()
+	keys, err := c.keys(qemu.TCG)
 	if err != nil {
 		t.Fatal(err)
 	}
