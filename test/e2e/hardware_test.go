@@ -47,36 +47,41 @@ func textLines(t *testing.T, file string) int {
 	return lines
 }
 
-// The disk that is named on the command line is used, even if it comes after
-// the boot has begun.
 func TestTwoDataPartitions(t *testing.T) {
 	n, second := prepare(t, setup{few: true}), prepare(t, setup{few: true})
-	first := n.cfg.Disks
-	n.cfg.Disks = append(first, qemu.Disk{Path: second.disk})
+	n.cfg.Disks = append(n.cfg.Disks, qemu.Disk{Path: second.disk})
 	n.start()
 	n.expect(`/dev/vda2 is used as data partition, not /dev/vdb2; choose with datapart=`)
 	n.running("probe")
 	n.powerOff()
-
-	n.cfg.Disks, n.cfg.HotplugPorts = first, 1
 	n.cfg.Append += " datapart=/dev/vdb2"
 	n.access = second.access // its kubelet has other keys
 	n.reboot()
+	n.expect(`data partition /dev/vdb2`)
+	n.running("probe")
+	n.powerOff()
+}
+
+// The disk that is named on the command line comes after the boot has begun.
+func TestLateDisk(t *testing.T) {
+	n := prepare(t, setup{few: true, append: "datapart=/dev/vda2"})
+	n.cfg.Disks, n.cfg.HotplugPorts = nil, 1
+	n.start()
 	n.expect(`step tmpfs`)
 	for _, command := range []struct {
 		name string
 		args map[string]any
 	}{
-		{"blockdev-add", map[string]any{"node-name": "late", "driver": "raw", "file": map[string]any{"driver": "file", "filename": second.disk}}},
-		{"device_add", map[string]any{"driver": "virtio-blk-pci", "drive": "late", "bus": "hotplug0", "id": "late0"}},
+		{"blockdev-add", map[string]any{"node-name": "late", "driver": "raw", "file": map[string]any{"driver": "file", "filename": n.disk}}},
+		{"device_add", map[string]any{"driver": "virtio-blk-pci", "drive": "late", "bus": "hotplug0", "id": "disk0"}},
 	} {
 		_, err := n.Execute(t.Context(), command.name, command.args)
 		n.must(err)
 	}
-	n.expect(`data partition /dev/vdb2`)
+	n.expect(`data partition /dev/vda2`)
 	n.running("probe")
 	n.powerOff()
-	second.demandCleanDisk()
+	n.demandCleanDisk()
 }
 
 func TestDiskThatNeverComes(t *testing.T) {
