@@ -48,12 +48,12 @@ type Config struct {
 	// NodeCertificates is how long certificates live that the cluster signs for
 	// kubelets; a year if 0.
 	NodeCertificates time.Duration
-	// Emulated says that QEMU translates the control plane's machine: there, a
-	// liveness probe ends a program after ten minutes of silence, not after one.
-	Emulated bool
 	// NodeCIDRs are the networks that nodes are in. With them, a node gets no
 	// serving certificate for an address outside, whatever it says it has.
 	NodeCIDRs []string
+	// Emulated says that QEMU translates the control plane's machine: there, a
+	// liveness probe ends a program after ten minutes of silence, not after one.
+	Emulated bool
 }
 
 // Cluster is a cluster whose keys are in a directory.

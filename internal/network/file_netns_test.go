@@ -267,7 +267,7 @@ func TestStaticAndDHCP(t *testing.T) {
 	server := l.startUDHCPD()
 	l.configure("  eth0:\n    addresses: [10.77.0.20/24]\n    dhcp4: true\n    routes: [{to: 172.20.0.0/16, via: 10.77.0.1}]\n    dns: [192.0.2.1]\n")
 	l.startService("eth0")
-	l.eventually("both addresses", 5*time.Second, func() bool { return l.has("addr show eth0", "inet 10.77.0.20/24", "dynamic eth0") })
+	l.eventually("both addresses", 5*time.Second, func() bool { return l.has("addr show eth0", "inet 10.77.0.20/24", "inet 10.77.0.1", "dynamic eth0") })
 	l.eventually("both routes", 5*time.Second, func() bool {
 		return l.has("-4 route", "default via 10.77.0.1 dev eth0 proto dhcp", "172.20.0.0/16 via 10.77.0.1 dev eth0 proto 75")
 	})
@@ -277,7 +277,7 @@ func TestStaticAndDHCP(t *testing.T) {
 	// which comes back without the server.
 	l.configure("  eth0:\n    addresses: [10.77.0.21/24]\n    dhcp4: true\n    routes: [{to: 172.20.0.0/16, via: 10.77.0.1}]\n")
 	l.eventually("the other address and the leased one", 5*time.Second, func() bool {
-		return l.has("addr show eth0", "inet 10.77.0.21/24", "dynamic eth0") && !l.has("addr show eth0", "inet 10.77.0.20/24") &&
+		return l.has("addr show eth0", "inet 10.77.0.21/24", "inet 10.77.0.1", "dynamic eth0") && !l.has("addr show eth0", "inet 10.77.0.20/24") &&
 			l.has("-4 route", "default via 10.77.0.1 dev eth0 proto dhcp")
 	})
 	l.eventually("the end of the lease", 25*time.Second, l.logged("the lease expired"))
