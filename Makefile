@@ -21,7 +21,7 @@ test: check build ## everything that checks the project
 	$(MAKE) upstreamtest vmtest e2e clustertest
 
 check: deps ## no root, no virtual machine: format, vet, staticcheck, unit tests
-	@test -z "$$(gofmt -l cmd internal test upstream)" || { gofmt -d cmd internal test upstream; exit 1; }
+	@test -z "$$(gofmt -l host init internal pods test upstream)" || { gofmt -d host init internal pods test upstream; exit 1; }
 	go vet -tags $(TESTS) ./...
 	go run $(STATICCHECK) -tags $(TESTS) ./...
 	# the race detector would have each program wait for a second at its end
@@ -30,7 +30,7 @@ check: deps ## no root, no virtual machine: format, vet, staticcheck, unit tests
 build: deps ## _out/amd64/kios.efi
 	$(KIOS) build
 
-# As in internal/gobuild: on two processors two compilers of one thread each.
+# As in host/gobuild: on two processors two compilers of one thread each.
 ifeq ($(shell nproc),2)
 upstream_go := GOMAXPROCS=1 GOFLAGS="$(GOFLAGS) -p=2" go
 else
@@ -68,8 +68,8 @@ cluster: kios ## the control plane and the add-ons
 # without cgo, since all threads of some drop privileges.
 vmtest: ## unit tests that need root: in small machines, in network namespaces, on loop devices
 	$(TEST) -count=1 -tags vm -timeout 20m -v ./test/vm
-	$(TEST) -count=1 -tags vm -timeout 20m ./internal/datadisk ./internal/qemu
-	CGO_ENABLED=0 $(TEST) -count=1 -p 4 -tags root,netns ./internal/chrony ./internal/datadisk ./internal/network ./internal/dhcp6 ./internal/ndisc ./internal/systembus
+	$(TEST) -count=1 -tags vm -timeout 20m ./pods/disk ./host/qemu
+	CGO_ENABLED=0 $(TEST) -count=1 -p 4 -tags root,netns ./pods/time ./pods/disk ./pods/network ./pods/network/dhcp6 ./pods/network/ndisc ./init/systembus
 
 # Those that call t.Parallel wait more than they work.
 e2e: ## boots of the real thing
@@ -88,4 +88,4 @@ deps: kios
 	@$(KIOS) deps
 
 kios:
-	@mkdir -p _out && go build -o $(KIOS) ./cmd/kios
+	@mkdir -p _out && go build -o $(KIOS) ./host/kios

@@ -10,7 +10,7 @@ import (
 	"strings"
 	"testing"
 
-	"kios/internal/hosttool"
+	"kios/host/hosttool"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"

@@ -12,8 +12,8 @@ import (
 	"testing"
 	"time"
 
-	"kios/internal/qemu"
-	"kios/internal/vmcluster"
+	"kios/host/cluster"
+	"kios/host/qemu"
 )
 
 var exported = regexp.MustCompile(`export KUBECONFIG=(\S+)`)

@@ -5,7 +5,7 @@ package cluster
 import (
 	"testing"
 
-	"kios/internal/cluster"
+	"kios/host/clusterconfig"
 )
 
 // tests of what a cluster's users do. Each has a namespace of its own, and they

@@ -12,7 +12,7 @@ import (
 	"strings"
 	"testing"
 
-	"kios/internal/cluster"
+	"kios/host/clusterconfig"
 )
 
 // TestJoiningSteps does what docs/joining.md shows, with the commands that it
@@ -74,7 +74,7 @@ func (l *lab) shell(t *testing.T) func(commands string, n *node) {
 	t.Helper()
 	dir, root := t.TempDir(), absolute(t, "../..")
 	kios := filepath.Join(dir, "kios")
-	if text, err := exec.Command("go", "build", "-trimpath", "-o", kios, "../../cmd/kios").CombinedOutput(); err != nil {
+	if text, err := exec.Command("go", "build", "-trimpath", "-o", kios, "../../host/kios").CombinedOutput(); err != nil {
 		t.Fatalf("build kios: %v\n%s", err, text)
 	}
 	writeFile(t, filepath.Join(dir, "ca.crt"), l.ca)

@@ -8,8 +8,8 @@ import (
 	"strings"
 	"testing"
 
-	"kios/internal/cluster"
-	"kios/internal/gobuild"
+	"kios/host/clusterconfig"
+	"kios/host/gobuild"
 )
 
 // TestNode is the short test of them all: a node joins a cluster, runs pods for

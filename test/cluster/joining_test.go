@@ -19,7 +19,7 @@ import (
 	"testing"
 	"time"
 
-	"kios/internal/cluster"
+	"kios/host/clusterconfig"
 	"kios/test/netlab"
 )
 

@@ -11,9 +11,9 @@ import (
 
 	"sigs.k8s.io/yaml"
 
-	"kios/internal/cluster"
-	"kios/internal/gobuild"
-	"kios/internal/progress"
+	"kios/host/clusterconfig"
+	"kios/host/gobuild"
+	"kios/host/progress"
 	"kios/test/netlab"
 )
 

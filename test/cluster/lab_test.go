@@ -12,9 +12,9 @@ import (
 	"testing"
 	"time"
 
-	"kios/internal/build"
-	"kios/internal/cluster"
-	"kios/internal/qemu"
+	"kios/host/build"
+	"kios/host/clusterconfig"
+	"kios/host/qemu"
 	"kios/test/controlplane"
 	"kios/test/netlab"
 )

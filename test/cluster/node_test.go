@@ -14,9 +14,9 @@ import (
 	"testing"
 	"time"
 
-	"kios/internal/cluster"
-	"kios/internal/disk"
-	"kios/internal/qemu"
+	"kios/host/clusterconfig"
+	"kios/host/diskimage"
+	"kios/host/qemu"
 	"kios/test/netlab"
 )
 

@@ -9,9 +9,9 @@ import (
 	"sync"
 	"testing"
 
-	"kios/internal/build"
-	"kios/internal/oci"
-	"kios/internal/progress"
+	"kios/host/build"
+	"kios/host/oci"
+	"kios/host/progress"
 	"kios/test/guest"
 )
 

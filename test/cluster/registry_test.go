@@ -22,7 +22,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
 
-	"kios/internal/cluster"
+	"kios/host/clusterconfig"
 )
 
 // What the registry wants, and the program "provide" of the image workload gives.

@@ -12,7 +12,7 @@ import (
 	"testing"
 	"time"
 
-	"kios/internal/cluster"
+	"kios/host/clusterconfig"
 	"kios/test/netlab"
 )
 

@@ -23,7 +23,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"kios/internal/cluster"
+	"kios/host/clusterconfig"
 	"kios/test/netlab"
 )
 

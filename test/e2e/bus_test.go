@@ -11,8 +11,8 @@ import (
 	"testing"
 	"time"
 
-	"kios/internal/kubeletapi"
-	"kios/internal/qemu"
+	"kios/host/kubeletapi"
+	"kios/host/qemu"
 )
 
 // busPod returns the manifest of a pod that talks to the node's bus, as the

@@ -16,9 +16,9 @@ import (
 	"strings"
 	"testing"
 
-	"kios/internal/kubeletapi"
-	"kios/internal/pki"
-	"kios/internal/qemu"
+	"kios/host/kubeletapi"
+	"kios/host/pki"
+	"kios/host/qemu"
 )
 
 // The partition and its file system take the space that the disk has got, while

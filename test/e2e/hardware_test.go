@@ -11,7 +11,7 @@ import (
 	"testing"
 	"time"
 
-	"kios/internal/qemu"
+	"kios/host/qemu"
 )
 
 // checkScreen demands that the boot is told on the screen, too.

@@ -8,7 +8,7 @@ import (
 	"sync"
 	"testing"
 
-	"kios/internal/build"
+	"kios/host/build"
 	"kios/test/guest"
 )
 

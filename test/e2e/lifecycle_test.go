@@ -14,8 +14,8 @@ import (
 	"testing"
 	"time"
 
+	"kios/host/qemu"
 	"kios/internal/gpt"
-	"kios/internal/qemu"
 )
 
 // TestStateSurvives has the daemons killed, and then the node rebooted.

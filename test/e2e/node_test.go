@@ -14,10 +14,10 @@ import (
 	"testing"
 	"time"
 
-	"kios/internal/disk"
-	"kios/internal/kubeletapi"
-	"kios/internal/pki"
-	"kios/internal/qemu"
+	"kios/host/diskimage"
+	"kios/host/kubeletapi"
+	"kios/host/pki"
+	"kios/host/qemu"
 )
 
 // out is where "kios build" puts its products.

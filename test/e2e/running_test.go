@@ -11,7 +11,7 @@ import (
 	"strings"
 	"testing"
 
-	"kios/internal/kubeletapi"
+	"kios/host/kubeletapi"
 
 	"github.com/google/go-cmp/cmp"
 )

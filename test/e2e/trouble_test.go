@@ -13,9 +13,9 @@ import (
 	"testing"
 	"time"
 
-	"kios/internal/cpio"
-	"kios/internal/kubeletapi"
-	"kios/internal/qemu"
+	"kios/host/cpio"
+	"kios/host/kubeletapi"
+	"kios/host/qemu"
 )
 
 // Bad files of every kind on one node: each is named, none keeps the node from

@@ -8,7 +8,7 @@ import (
 	"strings"
 	"testing"
 
-	"kios/internal/erofs"
+	"kios/host/erofs"
 )
 
 // NTP serves this machine's time in the namespace. It leaves that time alone

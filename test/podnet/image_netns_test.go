@@ -9,8 +9,8 @@ import (
 	"strings"
 	"testing"
 
-	"kios/internal/cluster"
-	"kios/internal/erofs"
+	"kios/host/clusterconfig"
+	"kios/host/erofs"
 )
 
 // What "kios cluster build" makes.

@@ -15,7 +15,7 @@ import (
 	"testing"
 	"time"
 
-	"kios/internal/cluster"
+	"kios/host/clusterconfig"
 	"kios/test/controlplane"
 	"kios/test/netlab"
 )

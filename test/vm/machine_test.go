@@ -14,7 +14,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"kios/internal/qemu"
+	"kios/host/qemu"
 )
 
 // panics is a machine whose kernel finds no root and panics: the smallest

@@ -9,24 +9,24 @@ import (
 
 func TestParse(t *testing.T) {
 	const console = `[    1.0] Run /init as init process
-@@ start kios/internal/mount
+@@ start kios/init/mount
 @| === RUN   TestMount
 [    1.5] EXT4-fs (vda): mounted filesystem
 @|     mount_test.go:7: indented
 @| --- PASS: TestMount (0.00s)
 @| PASS
-@@ end kios/internal/mount 0
-@@ start kios/internal/reap
+@@ end kios/init/mount 0
+@@ start kios/init/reap
 @| --- FAIL: TestReap (0.00s)
-@@ end kios/internal/reap 1
-@@ start kios/internal/power
+@@ end kios/init/reap 1
+@@ start kios/init/power
 @| === RUN   TestPanic
 [    3.0] Kernel panic - not syncing: sysrq triggered crash`
 	got, done := parse(strings.Split(console, "\n"))
 	want := []result{
-		{pkg: "kios/internal/mount", ended: true, output: []string{"=== RUN   TestMount", "    mount_test.go:7: indented", "--- PASS: TestMount (0.00s)", "PASS"}},
-		{pkg: "kios/internal/reap", ended: true, exit: 1, output: []string{"--- FAIL: TestReap (0.00s)"}},
-		{pkg: "kios/internal/power", output: []string{"=== RUN   TestPanic"}},
+		{pkg: "kios/init/mount", ended: true, output: []string{"=== RUN   TestMount", "    mount_test.go:7: indented", "--- PASS: TestMount (0.00s)", "PASS"}},
+		{pkg: "kios/init/reap", ended: true, exit: 1, output: []string{"--- FAIL: TestReap (0.00s)"}},
+		{pkg: "kios/init/power", output: []string{"=== RUN   TestPanic"}},
 	}
 	if diff := cmp.Diff(want, got, cmp.AllowUnexported(result{})); diff != "" {
 		t.Errorf("parse (-want +got):\n%s", diff)

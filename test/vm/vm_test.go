@@ -17,9 +17,9 @@ import (
 	"testing"
 	"time"
 
-	"kios/internal/cpio"
-	"kios/internal/erofs"
-	"kios/internal/qemu"
+	"kios/host/cpio"
+	"kios/host/erofs"
+	"kios/host/qemu"
 )
 
 // perPackage bounds one package's tests on a machine with hardware

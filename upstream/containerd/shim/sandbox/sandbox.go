@@ -5,7 +5,7 @@
 // The process has less than what runc would give it: always the user 65535, so
 // no capabilities, no_new_privs, no open file, a read-only root that is its image
 // and nothing else (no /proc, /dev or /sys), and the seccomp filter that it gives
-// itself (cmd/pause). Its namespaces, the path of its cgroup, host name, sysctls
+// itself (pods/pause). Its namespaces, the path of its cgroup, host name, sysctls
 // and OOM score are those of the OCI bundle, see the OCI runtime specification,
 // config.md and config-linux.md.
 //

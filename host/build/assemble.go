@@ -1,0 +1,101 @@
+package build
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"kios/host/cpio"
+	"kios/host/kernel"
+	"kios/host/uki"
+)
+
+// cmdline is the kernel's command line.
+//
+//   - rootfstype=ramfs: EROFS cannot be mounted from a file on tmpfs.
+//   - printk.devkmsg=on: init and the daemons may write more than ten lines in
+//     five seconds.
+//   - loglevel=6: the console shows notices and worse; a serial line is slow.
+//   - panic=10: a machine without hands comes back by itself.
+//   - the last console is the one that user space gets; where there is no
+//     serial port, the kernel leaves that one out.
+const cmdline = "rootfstype=ramfs printk.devkmsg=on loglevel=6 panic=10 console=tty0 console=ttyS0,115200"
+
+// sbat names our generation, for revocation under Secure Boot.
+const sbat = "kios,1,kiOS,kios,%s,https://kios.local\n"
+
+// buildKernel builds the kernel and its modules from Debian's source package.
+func (b *Builder) buildKernel(ctx context.Context, debs debianPackages) error {
+	src := debs[kernelPackage]
+	key, err := kernel.KeyPath()
+	if err != nil {
+		return err
+	}
+	k, err := kernel.Build(ctx, b.Log, src.Deb, filepath.Join(b.Root, "kernel"), key)
+	if err != nil {
+		return fmt.Errorf("build the kernel: %w", err)
+	}
+	if err := b.buildModules(ctx, k.Modules); err != nil {
+		return fmt.Errorf("pack the kernel's modules: %w", err)
+	}
+	return copyFile(b.Out("vmlinuz"), k.Vmlinuz, 0o644)
+}
+
+// assemble writes the initrd, the command line and kios.efi.
+func (b *Builder) assemble(debs debianPackages, bins programs) error {
+	if err := b.writeInitrd(bins["init"]); err != nil {
+		return fmt.Errorf("write the initrd: %w", err)
+	}
+	if err := os.WriteFile(b.Out("cmdline"), []byte(cmdline+"\n"), 0o644); err != nil {
+		return err
+	}
+	return uki.Create(b.Out("kios.efi"), uki.Parts{
+		Stub:      filepath.Join(debs[stubPackage].dir, "usr/lib/systemd/boot/efi/linuxx64.efi.stub"),
+		Linux:     b.Out("vmlinuz"),
+		Initrd:    b.Out("initrd"),
+		OSRelease: string(b.osRelease()),
+		Cmdline:   cmdline,
+		SBAT:      fmt.Sprintf(sbat, b.Versions.KiOS),
+	})
+}
+
+// writeInitrd writes the archive that the kernel unpacks: stage 1, the root, the
+// modules and the images of the OS. It is not compressed, because these are.
+func (b *Builder) writeInitrd(init string) error {
+	f, err := os.Create(b.Out("initrd"))
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	buf := bufio.NewWriterSize(f, 1<<20)
+	w := cpio.NewWriter(buf)
+	// The directories that stage 1 mounts on, and a console for its panics.
+	for _, dir := range []string{"dev", "extra", "proc", "root", "sys"} {
+		if err := w.Dir(dir, 0o755); err != nil {
+			return err
+		}
+	}
+	if err := w.CharDevice("dev/console", 0o600, 5, 1); err != nil {
+		return err
+	}
+	if err := w.FileFrom("init", 0o555, init); err != nil {
+		return err
+	}
+	for _, name := range []string{"rootfs.erofs", "modules.erofs"} {
+		if err := w.FileFrom(name, 0o444, b.Out(name)); err != nil {
+			return err
+		}
+	}
+	if err := w.Tree("images", b.Out("images")); err != nil {
+		return err
+	}
+	if err := w.Close(); err != nil {
+		return err
+	}
+	if err := buf.Flush(); err != nil {
+		return err
+	}
+	return f.Close()
+}

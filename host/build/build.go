@@ -1,0 +1,114 @@
+// Package build makes the operating system from source: the kernel, the
+// upstream programs, our own programs, the bundled images, the EROFS root, the
+// initrd and the EFI file that holds them all.
+//
+// It is the order of work and nothing else. How a kernel is configured, a Go
+// program compiled, an EROFS or a UKI written, is known by the packages that it
+// calls. All output goes to _out/<arch>; expensive products are cached outside
+// the checkout (package cache).
+package build
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"golang.org/x/sync/errgroup"
+
+	"kios/host/progress"
+)
+
+// Versions is the content of versions.json: every external version that is
+// not a Go module, and our own.
+type Versions struct {
+	KiOS   string `json:"kios"`
+	Debian struct {
+		Suites   []string          `json:"suites"`
+		Packages map[string]string `json:"packages"`
+	} `json:"debian"`
+	// Host lists the Debian packages that building and testing needs.
+	Host []string `json:"host"`
+}
+
+// Builder builds one checkout for one architecture.
+type Builder struct {
+	Root     string // the checkout
+	Arch     string
+	Versions Versions
+	Log      *progress.Log
+}
+
+// New returns a Builder for the checkout at root.
+func New(root, arch string, log *progress.Log) (*Builder, error) {
+	if arch != "amd64" {
+		return nil, fmt.Errorf("architecture %q is not supported: kiOS is built for amd64", arch)
+	}
+	b := &Builder{Root: root, Arch: arch, Log: log}
+	data, err := os.ReadFile(filepath.Join(root, "versions.json"))
+	if err != nil {
+		return nil, err
+	}
+	if err := json.Unmarshal(data, &b.Versions); err != nil {
+		return nil, fmt.Errorf("parse versions.json: %w", err)
+	}
+	return b, nil
+}
+
+// FindRoot returns the checkout that dir is in: the nearest directory upwards
+// with our versions.json.
+func FindRoot(dir string) (string, error) {
+	for d := dir; ; d = filepath.Dir(d) {
+		if _, err := os.Stat(filepath.Join(d, "versions.json")); err == nil {
+			return d, nil
+		}
+		if d == filepath.Dir(d) {
+			return "", errors.New("no kiOS checkout here or above: run this inside one")
+		}
+	}
+}
+
+// Out returns the path of a product: _out/<arch>/name.
+func (b *Builder) Out(name string) string {
+	return filepath.Join(b.Root, "_out", b.Arch, name)
+}
+
+// Build makes kios.efi, and beside it what it is made of (vmlinuz, initrd,
+// cmdline, rootfs.erofs, modules.erofs, images) and the example image hello.tar.
+func (b *Builder) Build(ctx context.Context) error {
+	if err := os.MkdirAll(b.Out(""), 0o755); err != nil {
+		return err
+	}
+	debs, bins, err := b.compile(ctx)
+	if err != nil {
+		return err
+	}
+	if err := b.buildImages(ctx, debs, bins); err != nil {
+		return err
+	}
+	if err := b.buildRoot(ctx, debs, bins); err != nil {
+		return err
+	}
+	return b.assemble(debs, bins)
+}
+
+// compile makes what takes long: the kernel, and beside it the programs. Either has
+// phases that use one processor, such as unpacking and linking.
+func (b *Builder) compile(ctx context.Context) (debianPackages, programs, error) {
+	var debs debianPackages
+	var bins programs
+	both, ctx := errgroup.WithContext(ctx)
+	both.Go(func() (err error) {
+		if debs, err = b.fetchDebian(ctx); err != nil {
+			return err
+		}
+		return b.buildKernel(ctx, debs)
+	})
+	both.Go(func() (err error) {
+		bins, err = b.buildPrograms(ctx)
+		return err
+	})
+	return debs, bins, both.Wait()
+}

@@ -1,0 +1,61 @@
+package build
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"path/filepath"
+	"slices"
+
+	"kios/host/cache"
+	"kios/host/debian"
+)
+
+// The Debian packages that parts of the system come from.
+const (
+	kernelPackage = "linux-source-6.12"
+	stubPackage   = "systemd-boot-efi"
+	certsPackage  = "ca-certificates"
+)
+
+// debianPackages are fetched packages by name. All but the kernel's source
+// are extracted; that one unpacks itself in its own time.
+type debianPackages map[string]debianPackage
+
+type debianPackage struct {
+	debian.Deb
+	dir string
+}
+
+func (b *Builder) fetchDebian(ctx context.Context) (debianPackages, error) {
+	names := slices.Sorted(maps.Keys(b.Versions.Debian.Packages))
+	var want []debian.Package
+	for _, name := range names {
+		want = append(want, debian.Package{Name: name, Version: b.Versions.Debian.Packages[name]})
+	}
+	debs, err := debian.Fetch(ctx, b.Log, b.Versions.Debian.Suites, want)
+	if err != nil {
+		return nil, err
+	}
+	got := debianPackages{}
+	for _, d := range debs {
+		if d.Notice != "" {
+			b.Log.Print("kios: notice: " + d.Notice)
+		}
+		p := debianPackage{Deb: d}
+		if d.Name != kernelPackage {
+			if p.dir, err = extract(ctx, d); err != nil {
+				return nil, fmt.Errorf("unpack %s: %w", filepath.Base(d.Path), err)
+			}
+		}
+		got[d.Name] = p
+	}
+	return got, nil
+}
+
+// extract unpacks a package into the cache.
+func extract(ctx context.Context, d debian.Deb) (string, error) {
+	return cache.Product("deb-"+d.Name, cache.NewKey(d.Name, d.Version), func(dir string) error {
+		return debian.Extract(ctx, d, dir)
+	})
+}

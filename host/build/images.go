@@ -1,0 +1,160 @@
+package build
+
+import (
+	"context"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"kios/host/debimage"
+	"kios/host/oci"
+	"kios/host/pause"
+)
+
+// layer is a layer of the images of the OS.
+type layer struct {
+	title, origin, licence string
+	files                  []oci.File
+	check                  func(context.Context) error // or nil
+}
+
+// bundled are the images of the OS, as lists of layers. The system pods share
+// the one with our program, in the image and in the node's page cache.
+var bundled = []struct {
+	name, program, user string
+	layers              []string
+}{
+	{"pause:1", "/pause", "65535:65535", []string{"pause"}},
+	{"system:VERSION", "/system", "", []string{"system"}},
+	{"time:VERSION", "/system", "", []string{"system", "chrony"}},
+	{"disk:VERSION", "/system", "", []string{"system", "disktools"}},
+}
+
+// buildImages writes the images of the OS as a layout into the directory
+// images, and as archives, beside it, those that the example and the benchmark
+// need.
+func (b *Builder) buildImages(ctx context.Context, debs debianPackages, bins programs) error {
+	pauseBin := b.Out("pause")
+	if err := pause.Build(ctx, "gcc", filepath.Join(b.Root, "pods/pause/pause.c"), pauseBin); err != nil {
+		return err
+	}
+	if err := b.writeLayout(ctx, debs, bins, pauseBin); err != nil {
+		return fmt.Errorf("write the images of the OS: %w", err)
+	}
+	if err := WriteImage(b.Out("pause.tar"), "kios.local/pause:1", "/pause", pauseBin, "65535:65535"); err != nil {
+		return err
+	}
+	return WriteImage(b.Out("hello.tar"), "kios.local/hello:1", "/hello", bins["hello"], "")
+}
+
+func (b *Builder) writeLayout(ctx context.Context, debs debianPackages, bins programs, pauseBin string) error {
+	layers, err := b.layers(debs, bins, pauseBin)
+	if err != nil {
+		return err
+	}
+	made := map[string]oci.Layer{}
+	for _, l := range layers {
+		file, err := b.makeLayer(ctx, l)
+		if err != nil {
+			return fmt.Errorf("layer %s: %w", l.title, err)
+		}
+		made[l.title] = oci.Layer{Title: l.title, Origin: l.origin, Licence: l.licence, From: file}
+	}
+	var images []oci.LayoutImage
+	for _, i := range bundled {
+		image := oci.LayoutImage{Image: oci.Image{Name: b.imageName(i.name), Entrypoint: []string{i.program}, User: i.user}}
+		for _, title := range i.layers {
+			image.Layers = append(image.Layers, made[title])
+		}
+		images = append(images, image)
+	}
+	if err := os.RemoveAll(b.Out("images")); err != nil {
+		return err
+	}
+	return oci.WriteLayout(b.Out("images"), images)
+}
+
+func (b *Builder) layers(debs debianPackages, bins programs, pauseBin string) ([]layer, error) {
+	own := func(title, path, from string) layer {
+		return layer{title, "kiOS " + b.Versions.KiOS, licences[fromKiOS], []oci.File{{Path: path, Mode: 0o555, From: from}}, nil}
+	}
+	chrony, err := debianLayer("chrony", debimage.Chrony, debs)
+	if err != nil {
+		return nil, err
+	}
+	tools, err := debianLayer("disktools", debimage.Disk, debs)
+	return []layer{own("pause", "/pause", pauseBin), own("system", "/system", bins["system"]), chrony, tools}, err
+}
+
+// debianLayer is a layer of files of Debian packages.
+func debianLayer(title string, r debimage.Recipe, debs debianPackages) (layer, error) {
+	trees, versions := map[string]string{}, map[string]string{}
+	for _, p := range r.Packages {
+		if d, found := debs[p.Name]; found {
+			trees[p.Name], versions[p.Name] = d.dir, d.Version
+		}
+	}
+	files, err := r.Collect(trees)
+	if err != nil {
+		return layer{}, fmt.Errorf("layer %s: %w", title, err)
+	}
+	check := func(ctx context.Context) error { return r.Check(ctx, files, versions) }
+	return layer{title, r.Origin(versions), r.Licence(), files, check}, nil
+}
+
+// makeLayer makes the EROFS image of a layer and returns its path.
+func (b *Builder) makeLayer(ctx context.Context, l layer) (string, error) {
+	dir, err := os.MkdirTemp("", "kios-layer-")
+	if err != nil {
+		return "", err
+	}
+	defer os.RemoveAll(dir)
+	if err := os.Chmod(dir, 0o755); err != nil {
+		return "", err
+	}
+	for _, f := range l.files {
+		if err := placeFile(dir, f); err != nil {
+			return "", err
+		}
+	}
+	return b.makeErofs(ctx, dir, "layer-"+l.title, l.check)
+}
+
+// placeFile puts a file of an image below dir.
+func placeFile(dir string, f oci.File) error {
+	path := filepath.Join(dir, f.Path)
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return err
+	}
+	switch {
+	case f.Mode.IsDir():
+		if err := os.MkdirAll(path, 0o755); err != nil {
+			return err
+		}
+		return os.Chmod(path, f.Mode.Perm())
+	case f.Mode&fs.ModeSymlink != 0:
+		return os.Symlink(string(f.Data), path)
+	case f.From != "":
+		return copyFile(path, f.From, f.Mode.Perm())
+	}
+	if err := os.WriteFile(path, f.Data, f.Mode.Perm()); err != nil {
+		return err
+	}
+	return os.Chmod(path, f.Mode.Perm())
+}
+
+// WriteImage writes an archive of an image that is one static program, from
+// the file from, and runs as user (root if that is empty).
+func WriteImage(archive, name, program, from, user string) error {
+	err := oci.Write(archive, oci.Image{
+		Name:       name,
+		Files:      []oci.File{{Path: program, Mode: 0o555, From: from}},
+		Entrypoint: []string{program},
+		User:       user,
+	})
+	if err != nil {
+		return fmt.Errorf("write %s: %w", archive, err)
+	}
+	return nil
+}

@@ -1,0 +1,66 @@
+package build
+
+import (
+	"context"
+
+	"kios/host/gobuild"
+)
+
+// programs are the paths of built binaries, by name.
+type programs map[string]string
+
+// node returns those that belong into /bin.
+func (p programs) node() programs {
+	n := programs{"init": p["init"]}
+	for _, u := range gobuild.Upstream {
+		n[u.Name] = p[u.Name]
+	}
+	return n
+}
+
+// own are our programs, and where their sources are.
+var own = map[string]string{
+	"init":   "./init",
+	"system": "./pods/system",
+	"hello":  "./pods/hello",
+}
+
+// Upstream builds the upstream programs and returns their paths by name.
+func (b *Builder) Upstream(ctx context.Context) (map[string]string, error) {
+	bins := programs{}
+	for _, p := range gobuild.Upstream {
+		path, err := gobuild.Build(ctx, b.Log, b.Root, p)
+		if err != nil {
+			return nil, err
+		}
+		bins[p.Name] = path
+	}
+	return bins, nil
+}
+
+func (b *Builder) buildPrograms(ctx context.Context) (programs, error) {
+	step := b.Log.Start("build kiOS' own programs")
+	bins, err := b.buildOwn(ctx)
+	if step.End(err) != nil {
+		return nil, err
+	}
+	upstream, err := b.Upstream(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for name, path := range upstream {
+		bins[name] = path
+	}
+	return bins, nil
+}
+
+func (b *Builder) buildOwn(ctx context.Context) (programs, error) {
+	bins := programs{}
+	for name, pkg := range own {
+		bins[name] = b.Out("bin/" + name)
+		if err := gobuild.BuildOwn(ctx, b.Root, pkg, bins[name], nil); err != nil {
+			return nil, err
+		}
+	}
+	return bins, nil
+}

@@ -1,0 +1,210 @@
+package vmcluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+
+	"kios/host/clusterconfig"
+	"kios/host/diskimage"
+	"kios/host/qemu"
+)
+
+// Products are what the build has made.
+type Products struct {
+	EFI                     string // kios.efi
+	Kernel, Initrd, Cmdline string // for a direct boot
+	Kubectl                 string
+
+	ControlPlane, Worker []string // archives of images
+}
+
+const (
+	diskSize = 16 << 30 // sparse
+
+	// overhead is what QEMU needs besides the guest's memory and what it has
+	// translated.
+	overhead = 96 << 20
+)
+
+// codeCache is room for what QEMU translates (see Config.CodeCache). A full one
+// is thrown away and all is translated anew: with 256 MiB a control plane did
+// that five times until its API server was ready.
+func (n Node) codeCache() int64 {
+	if n.controlPlane() {
+		return 1 << 30
+	}
+	return 512 << 20
+}
+
+// CheckMemory finds out whether the host can bear all machines, of which none
+// runs yet.
+func (c *Cluster) CheckMemory(accel qemu.Accel) error {
+	free := qemu.MemAvailable()
+	if want := c.need(accel); free > 0 && want > free {
+		return fmt.Errorf("cluster %s needs %s of memory and the host has %s available: stop other programs, or ask for less with --memory, --control-plane-memory and --workers",
+			c.Name, disk.FormatSize(want), disk.FormatSize(free))
+	}
+	return nil
+}
+
+// need is what all machines of the cluster may take of the host's memory.
+func (c *Cluster) need(accel qemu.Accel) int64 {
+	var sum int64
+	for _, n := range c.Nodes {
+		sum += c.memory(n) + overhead
+		if accel == qemu.TCG {
+			sum += n.codeCache()
+		}
+	}
+	return sum
+}
+
+func (c *Cluster) memory(n Node) int64 {
+	if n.controlPlane() {
+		return c.ControlPlaneMemory
+	}
+	return c.Memory
+}
+
+// cpus is how many processors a node gets on a host with so many. If there are
+// fewer than the emulated ones, these wait for each other: a lock's owner does not
+// run while its other processor spins for the lock. So workers then have but one.
+func (c *Cluster) cpus(n Node, accel qemu.Accel, host int) int {
+	const usual = 2
+	switch {
+	case c.CPUs != 0:
+		return c.CPUs
+	case accel == qemu.TCG && !n.controlPlane() && host < usual*len(c.Nodes):
+		return 1
+	}
+	return usual
+}
+
+func (c *Cluster) disk(n Node) string { return filepath.Join(c.NodeDir(n.Name), "disk.img") }
+
+// HasDisks reports whether all nodes have been made.
+func (c *Cluster) HasDisks() bool {
+	for _, n := range c.Nodes {
+		if _, err := os.Stat(c.disk(n)); err != nil {
+			return false
+		}
+	}
+	return true
+}
+
+// copyBoot keeps what the machines boot, so that a build meanwhile does not
+// change it under those that run.
+func (c *Cluster) copyBoot(p Products) error {
+	if c.Firmware != "direct" {
+		return nil
+	}
+	for name, from := range map[string]string{"vmlinuz": p.Kernel, "initrd": p.Initrd, "cmdline": p.Cmdline} {
+		data, err := os.ReadFile(from)
+		if err != nil {
+			return fmt.Errorf("%w (make it with kios build)", err)
+		}
+		if err := writeFile(c.path("boot/"+name), data); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// makeDisk makes a node's disk unless it is there.
+func (c *Cluster) makeDisk(ctx context.Context, n Node, keys *cluster.Cluster, p Products) error {
+	out := c.disk(n)
+	if _, err := os.Stat(out); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	// A start that was killed leaves half a disk.
+	if err := errors.Join(os.RemoveAll(c.NodeDir(n.Name)), os.MkdirAll(c.NodeDir(n.Name), 0o700)); err != nil {
+		return err
+	}
+	files, images, err := c.nodeFiles(n, keys, p)
+	if err != nil {
+		return err
+	}
+	return disk.Create(ctx, disk.Options{
+		EFI:   p.EFI,
+		OCI:   images,
+		Extra: files,
+		Size:  diskSize,
+		Out:   out,
+	})
+}
+
+// nodeFiles are what makes a machine this node of the cluster. One that is alone
+// with the control plane runs all pods.
+func (c *Cluster) nodeFiles(n Node, keys *cluster.Cluster, p Products) (map[string]disk.File, []string, error) {
+	make, images := keys.Worker, p.Worker
+	if n.controlPlane() {
+		make, images = keys.ControlPlane, p.ControlPlane
+	}
+	etc, err := make(cluster.Node{Name: n.Name, Address: n.Address.String(), Alone: len(c.Nodes) == 1})
+	if err != nil {
+		return nil, nil, fmt.Errorf("files of node %s: %w", n.Name, err)
+	}
+	files := map[string]disk.File{
+		"meta/etc/kios/network.yaml": {Mode: 0o644, Data: n.network()},
+	}
+	for _, f := range etc {
+		files["meta/etc/"+f.Path] = disk.File{Mode: f.Mode, Data: f.Data}
+	}
+	return files, images, nil
+}
+
+// network is the node's /etc/kios/network.yaml. The addresses outside are those
+// of QEMU's user-mode network.
+func (n Node) network() []byte {
+	return fmt.Appendf(nil, `interfaces:
+  cluster:
+    mac: %s
+    addresses: [%s]
+    ra: false
+  outside:
+    mac: %s
+    addresses: [10.0.2.15/24]
+    routes: [{to: default, via: 10.0.2.2}]
+    dns: [10.0.2.3]
+    ra: false
+`, n.MAC, netip.PrefixFrom(n.Address, subnet.Bits()), qemu.UserMAC)
+}
+
+// machine describes a node's machine.
+func (c *Cluster) machine(n Node, accel qemu.Accel) (qemu.Config, error) {
+	dir := c.NodeDir(n.Name)
+	cfg := qemu.Config{
+		Memory:    c.memory(n),
+		CPUs:      c.cpus(n, accel, runtime.NumCPU()),
+		MAC:       n.MAC,
+		Switch:    qemu.PortSocket(c.path("network"), n.Name),
+		Disks:     []qemu.Disk{{Path: c.disk(n), Format: "raw", Unsafe: true}}, // see docs/cluster.md
+		Dir:       dir,
+		Accel:     accel,
+		CodeCache: n.codeCache(),
+	}
+	if n.controlPlane() {
+		cfg.Forward = []qemu.Port{{Host: c.Port, Guest: apiPort}}
+	} else {
+		cfg.Nice = 10 // on a busy host the workers wait, and not what they wait for
+	}
+	if c.Firmware != "direct" {
+		return cfg, nil
+	}
+	line, err := os.ReadFile(c.path("boot/cmdline"))
+	if err != nil {
+		return cfg, err
+	}
+	cfg.Kernel, cfg.Initrd = c.path("boot/vmlinuz"), c.path("boot/initrd")
+	// PID 1 tells its console of pods and images during the first minute only,
+	// and after that the kernel's log, at this level. Here they are watched for.
+	cfg.Append = strings.TrimSpace(string(line)) + " loglevel=7"
+	return cfg, nil
+}

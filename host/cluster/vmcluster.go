@@ -1,0 +1,319 @@
+// Package vmcluster is a Kubernetes cluster whose nodes are virtual machines of
+// this host: one with the control plane, and workers, on a network of their own
+// that takes no root. The machines outlive the command that started them, and
+// all that is known of a cluster is in its directory, which only its owner can
+// enter:
+//
+//	cluster.json   what the cluster is like
+//	lock           held by the command that starts or stops it
+//	keys/          the cluster's keys (package cluster)
+//	kubeconfig     the administrator's, for this host
+//	boot/          kernel, initrd and command line, for a direct boot
+//	network/       the switch (package qemu)
+//	nodes/NAME/    a machine's disk, console, monitor, ...
+//
+// What a cluster of kiOS consists of is known by package cluster, how to boot a
+// machine by package qemu; how things are built and shown to a person, by the
+// command.
+package vmcluster
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"regexp"
+
+	"golang.org/x/sys/unix"
+
+	"kios/host/clusterconfig"
+	"kios/host/qemu"
+	"kios/internal/wholefile"
+)
+
+// The network of a cluster. Each has one of its own, so that they can be alike.
+var (
+	subnet = netip.MustParsePrefix("10.77.0.0/24")
+	first  = netip.MustParseAddr("10.77.0.10")
+)
+
+const (
+	apiPort = 6443
+
+	// MaxWorkers is far beyond what a host can bear under emulation.
+	MaxWorkers = 32
+)
+
+// State is what is kept of a cluster.
+type State struct {
+	Kubernetes         string `json:"kubernetes"` // its version, such as "v1.37.2"
+	Firmware           string `json:"firmware"`   // "direct" or "uefi"
+	Memory             int64  `json:"memory"`     // bytes, of a worker
+	ControlPlaneMemory int64  `json:"controlPlaneMemory"`
+	CPUs               int    `json:"cpus"`   // of each node; 0: see Cluster.cpus
+	Port               int    `json:"port"`   // of the API server, on this host's loopback interface
+	AddOns             string `json:"addOns"` // versions of what the nodes' disks have images of
+	Nodes              []Node `json:"nodes"`
+}
+
+// Node is one machine.
+type Node struct {
+	Name    string     `json:"name"`
+	Address netip.Addr `json:"address"`
+	MAC     string     `json:"mac"`
+}
+
+// ControlPlane is the name of the node with the control plane.
+const ControlPlane = "control-plane"
+
+func (n Node) controlPlane() bool { return n.Name == ControlPlane }
+
+// newNode is the node with number i: 0 is the control plane, others are workers.
+func newNode(i int) Node {
+	octets := first.As4()
+	octets[3] += byte(i)
+	n := Node{Name: ControlPlane, Address: netip.AddrFrom4(octets)}
+	if i > 0 {
+		n.Name = fmt.Sprintf("worker-%d", i)
+	}
+	n.MAC = fmt.Sprintf("52:54:00:4b:4d:%02x", octets[3])
+	return n
+}
+
+// Cluster is a cluster that may run or not.
+type Cluster struct {
+	Name string
+	Dir  string
+	State
+	found []byte // cluster.json as it was when the cluster was opened
+}
+
+var (
+	// ErrNone says that there is no cluster of a name.
+	ErrNone = errors.New("there is no such cluster")
+	// ErrBusy says that another process starts or stops the cluster, or has done
+	// so since this one looked.
+	ErrBusy = errors.New("another kios starts or stops it: try again when that has ended")
+)
+
+var nameForm = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]{0,30}[a-z0-9])?$`)
+
+// Root is the directory of all clusters' directories.
+func Root() (string, error) {
+	if dir := os.Getenv("XDG_STATE_HOME"); filepath.IsAbs(dir) {
+		return filepath.Join(dir, "kios/cluster"), nil
+	}
+	home, err := os.UserHomeDir()
+	if err != nil {
+		return "", fmt.Errorf("find the directory for clusters: %w (set XDG_STATE_HOME)", err)
+	}
+	return filepath.Join(home, ".local/state/kios/cluster"), nil
+}
+
+// Open returns the cluster of a name, or ErrNone.
+func Open(name string) (*Cluster, error) {
+	c, err := locate(name)
+	if err != nil {
+		return nil, err
+	}
+	data, err := os.ReadFile(c.path("cluster.json"))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("cluster %s: %w (make it with kios cluster up)", name, ErrNone)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if err := json.Unmarshal(data, &c.State); err != nil {
+		return nil, fmt.Errorf("read %s: %w (kios cluster down --purge removes the cluster)", c.path("cluster.json"), err)
+	}
+	c.found = data
+	return c, nil
+}
+
+// Remains returns what is left of a cluster that cannot be opened, or ErrNone: its
+// directory, with the machines that are in there, to be stopped and removed.
+func Remains(name string) (*Cluster, error) {
+	c, err := locate(name)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := os.Stat(c.Dir); err != nil {
+		return nil, fmt.Errorf("cluster %s: %w", name, ErrNone)
+	}
+	c.Nodes = []Node{newNode(0)}
+	for i := 1; i <= MaxWorkers; i++ {
+		if _, err := os.Stat(c.NodeDir(newNode(i).Name)); err == nil {
+			c.Nodes = append(c.Nodes, newNode(i))
+		}
+	}
+	return c, nil
+}
+
+func locate(name string) (*Cluster, error) {
+	if !nameForm.MatchString(name) {
+		return nil, fmt.Errorf("%q is no name for a cluster: use up to 32 lower-case letters, digits and hyphens", name)
+	}
+	root, err := Root()
+	if err != nil {
+		return nil, err
+	}
+	return &Cluster{Name: name, Dir: filepath.Join(root, name)}, nil
+}
+
+// New returns a cluster that is not there yet. Nothing is written until Up.
+func New(name string, s State, workers int) (*Cluster, error) {
+	c, err := locate(name)
+	if err != nil {
+		return nil, err
+	}
+	c.State = s
+	c.AddOns = cluster.AddOnVersions()
+	return c, c.AddWorkers(workers)
+}
+
+// AddWorkers gives the cluster this many workers. It can grow only.
+func (c *Cluster) AddWorkers(workers int) error {
+	have := len(c.Nodes) - 1
+	switch {
+	case workers < 0 || workers > MaxWorkers:
+		return fmt.Errorf("%d workers: it must be from 0 to %d", workers, MaxWorkers)
+	case workers < have:
+		return fmt.Errorf("cluster %s has %d workers, and keeps them: to have fewer, make it anew (kios cluster down --purge)", c.Name, have)
+	}
+	for i := len(c.Nodes); i <= workers; i++ {
+		c.Nodes = append(c.Nodes, newNode(i))
+	}
+	return nil
+}
+
+func (c *Cluster) path(name string) string { return filepath.Join(c.Dir, name) }
+
+// Kubeconfig is the file for kubectl on this host.
+func (c *Cluster) Kubeconfig() string { return c.path("kubeconfig") }
+
+// Server is the API server's URL on this host.
+func (c *Cluster) Server() string { return fmt.Sprintf("https://127.0.0.1:%d", c.Port) }
+
+// NodeDir is the directory of a node's machine.
+func (c *Cluster) NodeDir(name string) string { return c.path("nodes/" + name) }
+
+// ConsoleLog is the file with a node's console.
+func (c *Cluster) ConsoleLog(name string) string {
+	return filepath.Join(c.NodeDir(name), "console.log")
+}
+
+// Node finds a node by its name.
+func (c *Cluster) Node(name string) (Node, error) {
+	for _, n := range c.Nodes {
+		if n.Name == name {
+			return n, nil
+		}
+	}
+	return Node{}, fmt.Errorf("cluster %s has no node %q: it has %s", c.Name, name, c.nodeNames())
+}
+
+func (c *Cluster) nodeNames() string {
+	text := ""
+	for i, n := range c.Nodes {
+		if i > 0 {
+			text += ", "
+		}
+		text += n.Name
+	}
+	return text
+}
+
+// Machine returns a node's running machine, or qemu.ErrNotRunning.
+func (c *Cluster) Machine(name string) (*qemu.Detached, error) { return qemu.Attach(c.NodeDir(name)) }
+
+// Switch returns the running network, or qemu.ErrNotRunning. Its ports have
+// the nodes' names.
+func (c *Cluster) Switch() (*qemu.Switch, error) { return qemu.AttachSwitch(c.path("network")) }
+
+// Running says which machines run.
+func (c *Cluster) Running() (names []string) {
+	for _, n := range c.Nodes {
+		if m, err := c.Machine(n.Name); err == nil {
+			m.Close()
+			names = append(names, n.Name)
+		}
+	}
+	return names
+}
+
+// keys opens, or makes, what the cluster proves itself with.
+func (c *Cluster) keys(accel qemu.Accel) (*cluster.Cluster, error) {
+	return cluster.Open(c.path("keys"), cluster.Config{
+		Name:       c.Name,
+		Kubernetes: c.Kubernetes,
+		Endpoint:   netip.AddrPortFrom(c.Nodes[0].Address, apiPort).String(),
+		Emulated:   accel == qemu.TCG,
+	})
+}
+
+// save writes the state.
+func (c *Cluster) save() error {
+	data, err := json.MarshalIndent(c.State, "", "  ")
+	if err != nil {
+		return err
+	}
+	return writeFile(c.path("cluster.json"), append(data, '\n'))
+}
+
+// writeFile writes a file for its owner.
+func writeFile(path string, data []byte) error { return wholefile.Write(path, data, 0o600) }
+
+// makeDirs makes the directories, of which the first keeps others out.
+func (c *Cluster) makeDirs() error {
+	for _, dir := range []string{"", "boot", "network", "nodes"} {
+		if err := os.MkdirAll(c.path(dir), 0o700); err != nil {
+			return err
+		}
+	}
+	return os.Chmod(c.Dir, 0o700)
+}
+
+// lock keeps two commands from starting and stopping the cluster at once. The
+// kernel takes it from a process that ends.
+func (c *Cluster) lock() (unlock func(), err error) {
+	f, err := os.OpenFile(c.path("lock"), os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("lock cluster %s: %w", c.Name, err)
+	}
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		f.Close()
+		return nil, fmt.Errorf("cluster %s: %w", c.Name, ErrBusy)
+	}
+	return func() { f.Close() }, nil
+}
+
+// checkUnchanged is called with the lock. Another process may have made or
+// changed the cluster since this one opened it.
+func (c *Cluster) checkUnchanged() error {
+	data, err := os.ReadFile(c.path("cluster.json"))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if !bytes.Equal(data, c.found) {
+		return fmt.Errorf("cluster %s: %w", c.Name, ErrBusy)
+	}
+	return nil
+}
+
+// Names lists the clusters of this user.
+func Names() ([]string, error) {
+	root, err := Root()
+	if err != nil {
+		return nil, err
+	}
+	files, err := filepath.Glob(filepath.Join(root, "*/cluster.json"))
+	names := make([]string, len(files))
+	for i, file := range files {
+		names[i] = filepath.Base(filepath.Dir(file))
+	}
+	return names, err
+}

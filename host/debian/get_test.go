@@ -1,0 +1,61 @@
+package debian
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+
+	"kios/host/progress"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// fakeApt stands for an archive that has a-1, b-2 and c-3.
+const fakeApt = `#!/bin/sh
+case "$*" in
+*madison*) printf 'a | 1 | x\nb | 2 | x\nc | 3 | x\n';;
+*download*) for p; do case $p in *=*/*|*::*) ;; ?=?) touch "${p%=*}_${p#*=}_all.deb"; echo "$p" >> "$FETCHED";; esac; done;;
+esac
+`
+
+// TestGet asks for one package of each kind: in the cache, in the cache in the
+// version that takes its place, and two that are to be fetched.
+func TestGet(t *testing.T) {
+	bin, debs := t.TempDir(), t.TempDir()
+	fetched := filepath.Join(bin, "fetched")
+	t.Setenv("FETCHED", fetched)
+	t.Setenv("PATH", bin+":"+os.Getenv("PATH"))
+	for _, tool := range []string{"apt-get", "apt-cache"} {
+		if err := os.WriteFile(filepath.Join(bin, tool), []byte(fakeApt), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, deb := range []string{"z_9_all.deb", "b_2_all.deb"} {
+		if err := os.WriteFile(filepath.Join(debs, deb), nil, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	a := &archive{debs: debs, ready: true}
+	got, err := a.get(t.Context(), progress.New(os.Stderr), []Package{{"c", "3"}, {"z", "9"}, {"b", "1"}, {"a", "0"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	gone := func(name, version, now string) string {
+		return name + " " + version + " is no longer in the archive; using " + now + " (update versions.json)"
+	}
+	want := []Deb{
+		{"c", "3", filepath.Join(debs, "c_3_all.deb"), ""},
+		{"z", "9", filepath.Join(debs, "z_9_all.deb"), ""},
+		{"b", "2", filepath.Join(debs, "b_2_all.deb"), gone("b", "1", "2")},
+		{"a", "1", filepath.Join(debs, "a_1_all.deb"), gone("a", "0", "1")},
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("get() (-want +got):\n%s", diff)
+	}
+	if text, err := os.ReadFile(fetched); err != nil || string(text) != "c=3\na=1\n" {
+		t.Errorf("fetched %q, %v, want c and a", text, err)
+	}
+	if _, err := a.get(t.Context(), progress.New(os.Stderr), []Package{{"d", "4"}}); !errorContains(err, "d not found") {
+		t.Errorf("get(d) = %v, want that it is not there", err)
+	}
+}

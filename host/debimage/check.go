@@ -1,0 +1,77 @@
+package debimage
+
+import (
+	"context"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+
+	"kios/host/oci"
+)
+
+// Check runs argv in a root directory that holds nothing but the files, and
+// demands that it succeeds and prints wantOutput. Whoever is not root needs user
+// namespaces for that (user_namespaces(7)).
+func Check(ctx context.Context, files []oci.File, argv []string, wantOutput string) error {
+	root, err := os.MkdirTemp("", "kios-debimage-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(root)
+	for _, f := range files {
+		if err := place(root, f); err != nil {
+			return fmt.Errorf("place /%s: %w", f.Path, err)
+		}
+	}
+	line := strings.Join(argv, " ")
+	out, err := runIn(ctx, root, argv)
+	if err != nil {
+		return fmt.Errorf("run %s in the image: %w: %s", line, err, strings.Join(strings.Fields(out), " "))
+	}
+	if !strings.Contains(out, wantOutput) {
+		return fmt.Errorf("run %s in the image: it does not print %q but: %s", line, wantOutput, strings.Join(strings.Fields(out), " "))
+	}
+	return nil
+}
+
+// place writes one file below root.
+func place(root string, f oci.File) error {
+	at := filepath.Join(root, filepath.Clean("/"+f.Path))
+	if f.Mode.IsDir() {
+		return os.MkdirAll(at, 0o755)
+	}
+	if err := os.MkdirAll(filepath.Dir(at), 0o755); err != nil {
+		return err
+	}
+	if f.Mode&fs.ModeSymlink != 0 {
+		return os.Symlink(string(f.Data), at)
+	}
+	data := f.Data
+	if f.From != "" {
+		var err error
+		if data, err = os.ReadFile(f.From); err != nil {
+			return err
+		}
+	}
+	return os.WriteFile(at, data, f.Mode.Perm())
+}
+
+// runIn runs argv with root as its root directory and returns all that it
+// prints.
+func runIn(ctx context.Context, root string, argv []string) (string, error) {
+	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
+	cmd.Dir = "/"
+	cmd.Env = []string{"LC_ALL=C"}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Chroot: root}
+	if uid := os.Getuid(); uid != 0 {
+		cmd.SysProcAttr.Cloneflags = syscall.CLONE_NEWUSER
+		cmd.SysProcAttr.UidMappings = []syscall.SysProcIDMap{{HostID: uid, Size: 1}}
+		cmd.SysProcAttr.GidMappings = []syscall.SysProcIDMap{{HostID: os.Getgid(), Size: 1}}
+	}
+	out, err := cmd.CombinedOutput()
+	return string(out), err
+}

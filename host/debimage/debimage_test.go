@@ -1,0 +1,333 @@
+package debimage
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"kios/host/cache"
+	"kios/host/debian"
+	"kios/host/oci"
+)
+
+// forest is a few package trees with programs and libraries that gcc made.
+type forest struct {
+	t   *testing.T
+	dir string
+}
+
+func newForest(t *testing.T) forest {
+	t.Helper()
+	if _, err := exec.LookPath("gcc"); err != nil {
+		t.Skip("no gcc")
+	}
+	return forest{t, t.TempDir()}
+}
+
+func (f forest) tree(name string) string { return filepath.Join(f.dir, name) }
+
+// compile makes the ELF file at path, in the tree, of a line of C.
+func (f forest) compile(tree, path, source string, flags ...string) {
+	f.t.Helper()
+	at := filepath.Join(f.tree(tree), path)
+	if err := os.MkdirAll(filepath.Dir(at), 0o755); err != nil {
+		f.t.Fatal(err)
+	}
+	c := filepath.Join(f.dir, "source.c")
+	if err := os.WriteFile(c, []byte(source+"\n"), 0o644); err != nil {
+		f.t.Fatal(err)
+	}
+	args := append([]string{"-o", at, c}, flags...)
+	if out, err := exec.Command("gcc", args...).CombinedOutput(); err != nil {
+		f.t.Fatalf("gcc %s: %v\n%s", strings.Join(args, " "), err, out)
+	}
+}
+
+func (f forest) write(tree, path, content string, mode fs.FileMode) {
+	f.t.Helper()
+	at := filepath.Join(f.tree(tree), path)
+	if err := os.MkdirAll(filepath.Dir(at), 0o755); err != nil {
+		f.t.Fatal(err)
+	}
+	if err := os.WriteFile(at, []byte(content), mode); err != nil {
+		f.t.Fatal(err)
+	}
+	if err := os.Chmod(at, mode); err != nil {
+		f.t.Fatal(err)
+	}
+}
+
+func (f forest) link(tree, path, target string) {
+	f.t.Helper()
+	at := filepath.Join(f.tree(tree), path)
+	if err := os.MkdirAll(filepath.Dir(at), 0o755); err != nil {
+		f.t.Fatal(err)
+	}
+	if err := os.Symlink(target, at); err != nil {
+		f.t.Fatal(err)
+	}
+}
+
+const lib = "usr/lib/x86_64-linux-gnu/"
+
+// grow makes a program that needs liba, which needs libb: both have links with
+// their sonames, as Debian does it. The C library is this machine's own.
+func (f forest) grow() {
+	f.compile("libb", lib+"libb.so.2.0.1", "int b(void) { return 40; }", "-shared", "-fPIC", "-Wl,-soname,libb.so.2")
+	f.link("libb", lib+"libb.so.2", "libb.so.2.0.1")
+	f.compile("liba", lib+"liba.so.1.5", "int b(void); int a(void) { return b() + 2; }", "-shared", "-fPIC", "-Wl,-soname,liba.so.1",
+		filepath.Join(f.tree("libb"), lib+"libb.so.2"))
+	f.link("liba", lib+"liba.so.1", "liba.so.1.5")
+	f.compile("tool", "usr/bin/tool", "#include <stdio.h>\nint a(void); int main(void) { printf(\"tool %d\\n\", a()); return 0; }",
+		filepath.Join(f.tree("liba"), lib+"liba.so.1"), "-Wl,-rpath-link,"+filepath.Join(f.tree("libb"), lib))
+	f.libc()
+}
+
+// libc lays out this machine's C library as Debian's package does.
+func (f forest) libc() {
+	f.t.Helper()
+	for _, path := range []string{lib + "libc.so.6", lib + "ld-linux-x86-64.so.2"} {
+		data, err := os.ReadFile("/" + path)
+		if err != nil {
+			f.t.Skip(err)
+		}
+		f.write("libc6", path, string(data), 0o755)
+	}
+	f.link("libc6", "usr/lib64/ld-linux-x86-64.so.2", "../lib/x86_64-linux-gnu/ld-linux-x86-64.so.2")
+}
+
+func (f forest) trees(names ...string) []string {
+	var dirs []string
+	for _, n := range names {
+		dirs = append(dirs, f.tree(n))
+	}
+	return dirs
+}
+
+func TestCollect(t *testing.T) {
+	f := newForest(t)
+	f.grow()
+	f.write("tool", "etc/tool.conf", "x", 0o664)
+	files, err := Collect(f.trees("tool", "liba", "libb", "libc6"), []string{"/bin/tool", "etc/tool.conf"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	type file struct{ Path, Mode, From string }
+	var got []file
+	for _, x := range files {
+		got = append(got, file{x.Path, x.Mode.String(), strings.TrimPrefix(x.From, f.dir) + string(x.Data)})
+	}
+	want := []file{
+		{"etc/tool.conf", "-rw-r--r--", "/tool/etc/tool.conf"},
+		{"lib64", "Lrwxrwxrwx", "usr/lib64"},
+		{"usr/bin/tool", "-rwxr-xr-x", "/tool/usr/bin/tool"},
+		{lib + "liba.so.1", "-rwxr-xr-x", "/liba/" + lib + "liba.so.1.5"},
+		{lib + "libb.so.2", "-rwxr-xr-x", "/libb/" + lib + "libb.so.2.0.1"},
+		{lib + "libc.so.6", "-rwxr-xr-x", "/libc6/" + lib + "libc.so.6"},
+		{"usr/lib64/ld-linux-x86-64.so.2", "-rwxr-xr-x", "/libc6/" + lib + "ld-linux-x86-64.so.2"},
+	}
+	if d := cmp.Diff(want, got); d != "" {
+		t.Errorf("Collect (-want +got):\n%s", d)
+	}
+	if err := Check(t.Context(), files, []string{"/usr/bin/tool"}, "tool 42"); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestCollectErrors(t *testing.T) {
+	f := newForest(t)
+	f.grow()
+	f.link("tool", "usr/bin/dangling", "/usr/bin/nothing")
+	f.link("tool", "usr/bin/loop", "loop")
+	f.write("tool", "usr/bin/broken", "\x7fELF and no more", 0o755)
+	for _, tt := range []struct {
+		trees []string
+		path  string
+		want  string
+	}{
+		{f.trees("tool", "liba", "libc6"), "usr/bin/tool", "/" + lib + "liba.so.1 needs the library libb.so.2, which is in none of the packages"},
+		{f.trees("tool", "liba", "libb"), "usr/bin/tool", "the interpreter of /usr/bin/tool: /usr/lib64/ld-linux-x86-64.so.2: file does not exist"},
+		{f.trees("tool"), "/usr/bin/tol", "/usr/bin/tol: file does not exist in any of the packages"},
+		{f.trees("tool"), "usr/bin/dangling", "/usr/bin/dangling leads to /usr/bin/nothing: file does not exist"},
+		{f.trees("tool"), "usr/bin/loop", "/usr/bin/loop: too many links"},
+		{f.trees("tool"), "usr/bin", "/usr/bin is no file"},
+		{f.trees("tool"), "usr/bin/broken", "read /usr/bin/broken: "},
+	} {
+		_, err := Collect(tt.trees, []string{tt.path})
+		if err == nil || !strings.Contains(err.Error(), tt.want) {
+			t.Errorf("Collect(%q) = %v, want %q", tt.path, err, tt.want)
+		}
+	}
+}
+
+// A library that lies apart is found by the program's RUNPATH.
+func TestRunpath(t *testing.T) {
+	for _, dir := range []string{"/usr/lib/tool", "$ORIGIN/../lib/tool"} {
+		f := newForest(t)
+		f.libc()
+		f.compile("tool", "usr/lib/tool/libx.so", "int x(void) { return 7; }", "-shared", "-fPIC", "-Wl,-soname,libx.so")
+		f.compile("tool", "usr/bin/tool", "int x(void); int main(void) { return x() - 7; }",
+			filepath.Join(f.tree("tool"), "usr/lib/tool/libx.so"), "-Wl,-rpath,"+dir)
+		files, err := Collect(f.trees("tool", "libc6"), []string{"usr/bin/tool"})
+		if err != nil {
+			t.Fatalf("with RUNPATH %s: %v", dir, err)
+		}
+		if !slices.ContainsFunc(files, func(x oci.File) bool { return x.Path == "usr/lib/tool/libx.so" }) {
+			t.Errorf("with RUNPATH %s, the library is not among %v", dir, files)
+		}
+		if strings.HasPrefix(dir, "$") {
+			continue // ld.so learns its origin from /proc, which is not there
+		}
+		if err := Check(t.Context(), files, []string{"/usr/bin/tool"}, ""); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+func TestCheck(t *testing.T) {
+	f := newForest(t)
+	f.compile("t", "ok", "int main(void) { return 0; }", "-static")
+	f.compile("t", "fails", "#include <stdio.h>\nint main(void) { puts(\"no way\"); return 3; }", "-static")
+	files := []oci.File{
+		{Path: "ok", Mode: 0o555, From: filepath.Join(f.tree("t"), "ok")},
+		{Path: "/fails", Mode: 0o555, From: filepath.Join(f.tree("t"), "fails")},
+	}
+	for _, tt := range []struct{ argv, output, want string }{
+		{"/ok", "", ""},
+		{"/ok", "1.2", `it does not print "1.2"`},
+		{"/fails", "", "exit status 3: no way"},
+		{"/missing", "", "no such file"},
+	} {
+		err := Check(t.Context(), files, []string{tt.argv}, tt.output)
+		if (tt.want == "" && err != nil) || (tt.want != "" && (err == nil || !strings.Contains(err.Error(), tt.want))) {
+			t.Errorf("Check(%s, %q) = %v, want %q", tt.argv, tt.output, err, tt.want)
+		}
+	}
+}
+
+func TestUpstream(t *testing.T) {
+	for version, want := range map[string]string{
+		"4.6.1-3+deb13u2":     "4.6.1",
+		"2:6.3.0+dfsg-3":      "6.3.0+dfsg",
+		"3.1-20250104-1":      "3.1-20250104",
+		"20250419+deb13u1":    "20250419+deb13u1",
+		"1:2.75-10+deb13u1-1": "2.75-10+deb13u1",
+	} {
+		if got := upstream(version); got != want {
+			t.Errorf("upstream(%q) = %q, want %q", version, got, want)
+		}
+	}
+}
+
+func TestLicenceAndOrigin(t *testing.T) {
+	r := Recipe{Packages: []Package{{"a", "MIT"}, {"b", "X OR Y"}, {"c", "MIT"}, {"d", "(X OR Y) AND Z"}}}
+	if got, want := r.Licence(), "MIT AND (X OR Y) AND (X OR Y) AND Z"; got != want {
+		t.Errorf("Licence = %q, want %q", got, want)
+	}
+	if got, want := r.Origin(map[string]string{"a": "1", "b": "2", "c": "3", "d": "4"}), "Debian a 1, b 2, c 3, d 4"; got != want {
+		t.Errorf("Origin = %q, want %q", got, want)
+	}
+}
+
+// The recipes with the packages themselves, where a build has fetched them.
+func TestRecipes(t *testing.T) {
+	for name, r := range map[string]Recipe{"chrony": Chrony, "disk": Disk, "nft": Nft} {
+		t.Run(name, func(t *testing.T) {
+			trees, versions := unpack(t, r)
+			files, err := r.Collect(trees)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := r.Check(t.Context(), files, versions); err != nil {
+				t.Error(err)
+			}
+			if err := oci.Write(filepath.Join(t.TempDir(), "x.tar"), oci.Image{Name: "kios.local/x:1", Files: files}); err != nil {
+				t.Error(err)
+			}
+			report(t, files)
+			for _, p := range r.Packages {
+				if !contributes(files, trees[p.Name]) {
+					t.Errorf("nothing is taken from the package %s", p.Name)
+				}
+			}
+		})
+	}
+}
+
+// unpack unpacks what the cache has of the recipe's packages, at the version of
+// versions.json if that names one.
+func unpack(t *testing.T, r Recipe) (trees, versions map[string]string) {
+	t.Helper()
+	var pinned struct {
+		Debian struct{ Packages map[string]string }
+	}
+	data, err := os.ReadFile("../../versions.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := json.Unmarshal(data, &pinned); err != nil {
+		t.Fatal(err)
+	}
+	root, err := cache.Dir()
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	trees, versions = map[string]string{}, map[string]string{}
+	for _, p := range r.Packages {
+		version := pinned.Debian.Packages[p.Name]
+		if version == "" {
+			version = "*"
+		}
+		found, err := filepath.Glob(filepath.Join(root, "debs", p.Name+"_"+strings.ReplaceAll(version, ":", "%3a")+"_*.deb"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(found) == 0 {
+			t.Skipf("%s is not in the cache: make build fetches it", p.Name)
+		}
+		deb := found[len(found)-1]
+		trees[p.Name] = filepath.Join(dir, p.Name)
+		versions[p.Name] = strings.ReplaceAll(strings.Split(filepath.Base(deb), "_")[1], "%3a", ":")
+		if err := debian.Extract(t.Context(), debian.Deb{Name: p.Name, Path: deb}, trees[p.Name]); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return trees, versions
+}
+
+func contributes(files []oci.File, tree string) bool {
+	for _, f := range files {
+		if strings.HasPrefix(f.From, tree+"/") {
+			return true
+		}
+	}
+	return false
+}
+
+// report logs the sizes of the files, for the book-keeping.
+func report(t *testing.T, files []oci.File) {
+	t.Helper()
+	var b strings.Builder
+	total := 0
+	for _, f := range files {
+		size := len(f.Data)
+		if info, err := os.Stat(f.From); err == nil {
+			size = int(info.Size())
+		} else if !errors.Is(err, fs.ErrNotExist) {
+			t.Error(err)
+		}
+		total += size
+		fmt.Fprintf(&b, "%9d %v %s\n", size, f.Mode, f.Path)
+	}
+	t.Logf("%d bytes in %d files:\n%s", total, len(files), b.String())
+}

@@ -1,0 +1,242 @@
+// Package disk makes disk images that a kiOS node boots from: a GPT with an
+// EFI system partition that holds kios.efi, and a data partition that holds
+// what the user brings. How the node mounts that one is in internal/datapart.
+//
+// It writes image files only, with mkfs.vfat, mtools and mke2fs working at an
+// offset, so it needs neither root nor loop devices nor mounts. Writing to real
+// disks is left to dd and the like.
+package disk
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"kios/host/hosttool"
+	"kios/internal/gpt"
+)
+
+const (
+	sectorSize = 512
+	mib        = 1 << 20
+	espStart   = 1 * mib
+	espSize    = 512 * mib // room for two more kernels
+	dataStart  = espStart + espSize
+	dataMin    = 64 * mib // below this ext4 is mostly overhead
+	tableSize  = 1 * mib  // the backup table's, rounded to the alignment
+
+	espVolumeID = "6b694f53" // "kiOS"
+	dataLabel   = "KIOS-DATA"
+)
+
+// Options say what goes onto a disk.
+type Options struct {
+	EFI    string          // kios.efi
+	Etc    string          // directory whose contents are laid over the node's /etc; "" for none
+	OCI    []string        // OCI or docker archives to import at boot
+	Extra  map[string]File // more files, by path below the root of the data partition
+	Size   int64           // bytes of the whole disk; 0 for DefaultSize
+	Format string          // "raw", "qcow2", or "" for raw
+	Out    string          // file to write
+	Force  bool            // replace Out if it is a regular file
+}
+
+// DefaultSize is a disk's size in bytes if Options has none. The file is
+// sparse: it takes what is written.
+const DefaultSize = 4 << 30
+
+// File is a small file to put onto the data partition.
+type File struct {
+	Mode fs.FileMode
+	Data []byte
+}
+
+// Create makes a disk image. The file appears under its name when it is
+// complete.
+func Create(ctx context.Context, o Options) error {
+	if err := o.check(); err != nil {
+		return err
+	}
+	work, err := os.MkdirTemp(filepath.Dir(o.Out), ".kios-image-")
+	if err != nil {
+		return fmt.Errorf("make disk image %s: %w", o.Out, err)
+	}
+	defer os.RemoveAll(work)
+	stage := filepath.Join(work, "data")
+	if err := o.stage(stage); err != nil {
+		return err
+	}
+	raw := filepath.Join(work, "raw")
+	if err := o.write(ctx, raw, stage); err != nil {
+		return fmt.Errorf("make disk image %s: %w", o.Out, err)
+	}
+	if err := o.finish(ctx, raw); err != nil {
+		return fmt.Errorf("make disk image %s: %w", o.Out, err)
+	}
+	return nil
+}
+
+// check sets defaults and finds what is wrong before anything is written.
+func (o *Options) check() error {
+	if o.Size == 0 {
+		o.Size = DefaultSize
+	}
+	switch o.Format {
+	case "":
+		o.Format = "raw"
+	case "raw", "qcow2":
+	default:
+		return fmt.Errorf("disk format %q is not known: use raw or qcow2", o.Format)
+	}
+	o.Size -= o.Size % mib
+	if err := o.checkOut(); err != nil {
+		return err
+	}
+	return o.checkEFI()
+}
+
+func (o *Options) checkOut() error {
+	info, err := os.Lstat(o.Out)
+	switch {
+	case o.Out == "":
+		return errors.New("no file to write the disk image to")
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	case err != nil:
+		return fmt.Errorf("make disk image: %w", err)
+	case !info.Mode().IsRegular():
+		return fmt.Errorf("%s exists and is not a regular file: write the image to a new file, and that to a disk with dd", o.Out)
+	case !o.Force:
+		return fmt.Errorf("%s exists: remove it, or replace it with --force", o.Out)
+	}
+	return nil
+}
+
+// checkEFI looks at the EFI file no further than that the firmware would start
+// it and that it has room.
+func (o *Options) checkEFI() error {
+	f, err := os.Open(o.EFI)
+	if errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("EFI file %s does not exist: make it with kios build, or name one with --efi", o.EFI)
+	}
+	if err != nil {
+		return fmt.Errorf("open EFI file: %w", err)
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return fmt.Errorf("read EFI file: %w", err)
+	}
+	magic := make([]byte, 2)
+	if _, err := f.ReadAt(magic, 0); err != nil || string(magic) != "MZ" {
+		return fmt.Errorf("%s is not an EFI file", o.EFI)
+	}
+	if info.Size() > espSize-16*mib {
+		return fmt.Errorf("EFI file %s has %s: the EFI system partition holds %s", o.EFI, FormatSize(info.Size()), FormatSize(espSize))
+	}
+	return nil
+}
+
+// write writes the disk to the new file raw.
+func (o *Options) write(ctx context.Context, raw, stage string) error {
+	if err := o.checkRoom(stage); err != nil {
+		return err
+	}
+	f, err := os.OpenFile(raw, os.O_CREATE|os.O_EXCL|os.O_RDWR, 0o600)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if err := f.Truncate(o.Size); err != nil {
+		return err
+	}
+	if err := writeESP(ctx, raw, o.EFI); err != nil {
+		return fmt.Errorf("make EFI system partition: %w", err)
+	}
+	if err := writeData(ctx, raw, stage, o.dataSize()); err != nil {
+		return fmt.Errorf("make data partition: %w", err)
+	}
+	// Last: the programs above would ask whether to overwrite a table.
+	if err := gpt.Write(f, o.table()); err != nil {
+		return err
+	}
+	return f.Close()
+}
+
+func (o *Options) dataSize() int64 { return o.Size - dataStart - tableSize }
+
+// checkRoom estimates what the data partition needs. mke2fs would notice too,
+// but cannot say which size would do.
+func (o *Options) checkRoom(stage string) error {
+	var content int64
+	err := filepath.WalkDir(stage, func(_ string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		info, err := d.Info()
+		if err == nil {
+			content += (info.Size() + 4095) / 4096 * 4096
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	// Inode tables take 1/64 of the file system, journal and bitmaps less
+	// than that; the rest is room for the node to work.
+	least := dataStart + tableSize + dataMin + content + content/8
+	least = (least + mib - 1) / mib * mib
+	if o.Size < least {
+		return fmt.Errorf("a size of %s is too small: it takes %s at least", FormatSize(o.Size), FormatSize(least))
+	}
+	return nil
+}
+
+func (o *Options) table() *gpt.Table {
+	return &gpt.Table{
+		DiskGUID:   newGUID(),
+		SectorSize: sectorSize,
+		Sectors:    uint64(o.Size / sectorSize),
+		Partitions: []gpt.Partition{
+			{Number: 1, Type: gpt.TypeESP, GUID: newGUID(), FirstLBA: espStart / sectorSize, LastLBA: dataStart/sectorSize - 1, Name: "EFI system"},
+			{Number: 2, Type: gpt.TypeKiosData, GUID: newGUID(), FirstLBA: dataStart / sectorSize, LastLBA: uint64((dataStart+o.dataSize())/sectorSize) - 1, Name: "kiOS data"},
+		},
+	}
+}
+
+// newGUID returns a random GUID (RFC 9562 version 4): two disks in a machine
+// must not share theirs.
+func newGUID() gpt.GUID {
+	var g gpt.GUID
+	rand.Read(g[:])
+	g[7] = g[7]&0x0f | 0x40 // the third group is little-endian
+	g[8] = g[8]&0x3f | 0x80
+	return g
+}
+
+// finish gives the image its format and its name.
+func (o *Options) finish(ctx context.Context, raw string) error {
+	image := raw
+	if o.Format == "qcow2" {
+		image = raw + ".qcow2"
+		if _, err := hosttool.Run(ctx, "qemu-img", "convert", "-f", "raw", "-O", "qcow2", raw, image); err != nil {
+			return err
+		}
+	}
+	// What the user brings may hold keys.
+	if err := os.Chmod(image, 0o600); err != nil {
+		return err
+	}
+	if !o.Force {
+		// Unlike rename, link does not replace a file that has come meanwhile.
+		err := os.Link(image, o.Out)
+		if !errors.Is(err, fs.ErrPermission) { // a file system without links, such as FAT
+			return err
+		}
+	}
+	return os.Rename(image, o.Out)
+}

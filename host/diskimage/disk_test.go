@@ -1,0 +1,325 @@
+package disk
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"kios/host/hosttool"
+	"kios/internal/gpt"
+)
+
+func needTools(t *testing.T, names ...string) {
+	t.Helper()
+	for _, name := range names {
+		if _, err := hosttool.Find(name); err != nil {
+			t.Skip(err)
+		}
+	}
+}
+
+// writeFile writes a file below dir, with its directories.
+func writeFile(t *testing.T, dir, name, text string, mode fs.FileMode) string {
+	t.Helper()
+	path := filepath.Join(dir, name)
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, []byte(text), mode); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod(path, mode); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func exampleOptions(t *testing.T) Options {
+	t.Helper()
+	dir := t.TempDir()
+	etc := filepath.Join(dir, "etc")
+	writeFile(t, etc, "kubernetes/manifests/hello.yaml", "kind: Pod\n", 0o640)
+	writeFile(t, etc, "a b", "space\n", 0o600)
+	if err := os.Symlink("../run/resolv.conf", filepath.Join(etc, "resolv.conf")); err != nil {
+		t.Fatal(err)
+	}
+	return Options{
+		EFI:   writeFile(t, dir, "kios.efi", "MZ"+strings.Repeat("x", 100000), 0o600),
+		Etc:   etc,
+		OCI:   []string{writeArchive(t, dir, "one/hello.tar", ociArchive), writeArchive(t, dir, "two/hello.tar", ociArchive)},
+		Extra: map[string]File{"data/lib/kubelet/pki/key": {Mode: 0o600, Data: []byte("secret")}},
+		Size:  768 * mib,
+		Out:   filepath.Join(dir, "disk.img"),
+	}
+}
+
+func create(t *testing.T, o Options) string {
+	t.Helper()
+	needTools(t, "mkfs.vfat", "mmd", "mcopy", "mke2fs", "debugfs", "qemu-img")
+	if err := Create(context.Background(), o); err != nil {
+		t.Fatal(err)
+	}
+	return o.Out
+}
+
+func output(t *testing.T, name string, args ...string) string {
+	t.Helper()
+	path, err := hosttool.Find(name)
+	if err != nil {
+		t.Skip(err)
+	}
+	out, err := exec.Command(path, args...).CombinedOutput()
+	if err != nil {
+		t.Fatalf("%s %v: %v\n%s", name, args, err, out)
+	}
+	return string(out)
+}
+
+// partition copies one partition to a file, for tools that know no offsets.
+func partition(t *testing.T, image string, number int) string {
+	t.Helper()
+	f, err := os.Open(image)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	info, _ := f.Stat()
+	table, err := gpt.Read(f, sectorSize, uint64(info.Size()/sectorSize))
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := table.Partitions[number-1]
+	out := filepath.Join(t.TempDir(), "partition")
+	copySparse(t, out, f, int64(p.FirstLBA)*sectorSize, int64(p.Sectors())*sectorSize)
+	return out
+}
+
+// copySparse copies a part of in, skipping its holes: they are nearly all.
+func copySparse(t *testing.T, out string, in *os.File, start, size int64) {
+	t.Helper()
+	f, err := os.Create(out)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	for end := start; ; {
+		data, err := in.Seek(end, unix.SEEK_DATA)
+		if err != nil || data >= start+size { // ENXIO: only a hole is left
+			break
+		}
+		if end, err = in.Seek(data, unix.SEEK_HOLE); err != nil {
+			t.Fatal(err)
+		}
+		end = min(end, start+size)
+		if _, err := io.Copy(io.NewOffsetWriter(f, data-start), io.NewSectionReader(in, data, end-data)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := f.Truncate(size); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestCreate(t *testing.T) {
+	o := exampleOptions(t)
+	image := create(t, o)
+
+	t.Run("sgdisk", func(t *testing.T) {
+		out := output(t, "sgdisk", "-v", "-i", "2", image)
+		for _, want := range []string{"No problems found", "97AAC693-D920-465A-94FE-EB59FC86DFAA"} {
+			if !strings.Contains(out, want) {
+				t.Errorf("sgdisk does not say %q:\n%s", want, out)
+			}
+		}
+	})
+	t.Run("EFI system partition", func(t *testing.T) {
+		output(t, "fsck.vfat", "-n", partition(t, image, 1))
+		out := filepath.Join(t.TempDir(), "efi")
+		output(t, "mcopy", "-i", image+"@@1M", "::/EFI/BOOT/BOOTX64.EFI", out)
+		got, _ := os.ReadFile(out)
+		if want, _ := os.ReadFile(o.EFI); !bytes.Equal(got, want) {
+			t.Errorf("BOOTX64.EFI has %d bytes that are not those of the EFI file", len(got))
+		}
+	})
+	t.Run("data partition", func(t *testing.T) { checkData(t, partition(t, image, 2)) })
+	t.Run("sparse", func(t *testing.T) {
+		info, err := os.Stat(image)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if used := info.Sys().(*syscall.Stat_t).Blocks * 512; info.Size() != o.Size || used > 40*mib {
+			t.Errorf("image has %d bytes, %d of them on disk", info.Size(), used)
+		}
+	})
+	t.Run("no leftovers", func(t *testing.T) {
+		if left, _ := filepath.Glob(filepath.Join(filepath.Dir(image), ".kios-image-*")); len(left) > 0 {
+			t.Errorf("left behind: %v", left)
+		}
+	})
+}
+
+func checkData(t *testing.T, ext4 string) {
+	output(t, "e2fsck", "-fn", ext4)
+	for path, want := range map[string]string{
+		"/":         "drwxr-xr-x root",
+		"/meta":     "drwx------ root",
+		"/meta/etc": "drwxr-xr-x root",
+		"/meta/etc/kubernetes/manifests/hello.yaml": "-rw-r----- root",
+		"/meta/etc/a b":             "-rw------- root",
+		"/images/hello.tar":         "-rw-r--r-- root",
+		"/images/hello-2.tar":       "-rw-r--r-- root",
+		"/data/lib":                 "drwxr-xr-x root",
+		"/data/lib/kubelet/pki":     "drwx------ root",
+		"/data/lib/kubelet/pki/key": "-rw------- root",
+	} {
+		if got := statExt4(t, ext4, path); got != want {
+			t.Errorf("%s is %q, want %q", path, got, want)
+		}
+	}
+	if got := output(t, "debugfs", "-R", "cat /data/lib/kubelet/pki/key", ext4); !strings.Contains(got, "secret") {
+		t.Errorf("key = %q", got)
+	}
+	if got := output(t, "debugfs", "-R", "stat /meta/etc/resolv.conf", ext4); !strings.Contains(got, `Fast link dest: "../run/resolv.conf"`) {
+		t.Errorf("resolv.conf = %s", got)
+	}
+	if got := output(t, "debugfs", "-R", "features", ext4); !strings.Contains(got, "has_journal") {
+		t.Errorf("features = %s", got)
+	}
+}
+
+// statExt4 returns the mode and owner of a file as debugfs shows them.
+func statExt4(t *testing.T, ext4, path string) string {
+	t.Helper()
+	out := output(t, "debugfs", "-R", `stat "`+path+`"`, ext4)
+	fields := strings.Fields(out)
+	var mode, kind, owner string
+	for i, f := range fields[:len(fields)-1] {
+		switch f {
+		case "Type:":
+			kind = map[string]string{"directory": "d", "regular": "-"}[fields[i+1]]
+		case "Mode:":
+			mode = fields[i+1]
+		case "User:", "Group:":
+			owner += fields[i+1]
+		}
+	}
+	if owner == "00" {
+		owner = "root"
+	}
+	var bits fs.FileMode
+	for _, c := range mode {
+		bits = bits<<3 | fs.FileMode(c-'0')
+	}
+	return kind + bits.String()[1:] + " " + owner
+}
+
+func TestCreateQcow2(t *testing.T) {
+	o := exampleOptions(t)
+	o.Format = "qcow2"
+	image := create(t, o)
+	out := output(t, "qemu-img", "info", image)
+	if !strings.Contains(out, "file format: qcow2") || !strings.Contains(out, "768 MiB") {
+		t.Errorf("qemu-img info says\n%s", out)
+	}
+	raw := filepath.Join(t.TempDir(), "raw")
+	output(t, "qemu-img", "convert", "-O", "raw", image, raw)
+	output(t, "e2fsck", "-fn", partition(t, raw, 2))
+}
+
+// The size of the disk must not change what the firmware reads.
+func TestCreateLargeDisk(t *testing.T) {
+	o := exampleOptions(t)
+	o.Size = 64 << 30
+	image := create(t, o)
+	if out := output(t, "fsck.vfat", "-n", partition(t, image, 1)); strings.Contains(out, "FAT32") {
+		t.Errorf("fsck.vfat says\n%s", out)
+	}
+	output(t, "mdir", "-i", image+"@@1M", "::/EFI/BOOT/BOOTX64.EFI")
+}
+
+func TestCreateLeavesFilesAlone(t *testing.T) {
+	o := exampleOptions(t)
+	writeFile(t, filepath.Dir(o.Out), "disk.img", "precious", 0o600)
+	err := Create(context.Background(), o)
+	if err == nil || !strings.Contains(err.Error(), "disk.img exists: remove it, or replace it with --force") {
+		t.Errorf("error = %v", err)
+	}
+	if b, _ := os.ReadFile(o.Out); string(b) != "precious" {
+		t.Error("the file was overwritten")
+	}
+	o.Force = true
+	create(t, o)
+	if info, _ := os.Stat(o.Out); info.Size() != o.Size {
+		t.Error("the file was not replaced")
+	}
+	o.Out = "/dev/null"
+	if err := Create(context.Background(), o); err == nil || !strings.Contains(err.Error(), "/dev/null exists and is not a regular file") {
+		t.Errorf("device: error = %v", err)
+	}
+}
+
+func TestCreateRefuses(t *testing.T) {
+	tests := []struct {
+		name string
+		edit func(o *Options)
+		want string
+	}{
+		{"too small", func(o *Options) { o.Size = 512 * mib }, "a size of 512M is too small: it takes 579M at least"},
+		{"format", func(o *Options) { o.Format = "vmdk" }, `format "vmdk" is not known: use raw or qcow2`},
+		{"no EFI file", func(o *Options) { o.EFI = "/no/kios.efi" }, "EFI file /no/kios.efi does not exist: make it with kios build"},
+		{"not EFI", func(o *Options) { os.WriteFile(o.EFI, []byte("text"), 0o600) }, "is not an EFI file"},
+		{"huge EFI", func(o *Options) { os.Truncate(o.EFI, 600*mib) }, "has 600M: the EFI system partition holds 512M"},
+		{"no directory", func(o *Options) { o.Out = "/no/such/dir/disk" }, "make disk image /no/such/dir/disk"},
+		{"no etc", func(o *Options) { o.Etc = "/no/etc" }, "copy /no/etc"},
+		{"bad archive", func(o *Options) { o.OCI = []string{o.EFI} }, "is not a tar file"},
+		{"extra outside", func(o *Options) { o.Extra = map[string]File{"../x": {}} }, `extra file "../x" is not a path below`},
+		{"socket", func(o *Options) { mkfifo(o.Etc) }, "fifo is neither a file, a directory nor a symbolic link"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			o := exampleOptions(t)
+			tt.edit(&o)
+			err := Create(context.Background(), o)
+			if err == nil || !strings.Contains(err.Error(), tt.want) {
+				t.Errorf("error = %v, want one with %q", err, tt.want)
+			}
+			if _, err := os.Stat(o.Out); err == nil {
+				t.Error("a file was written")
+			}
+		})
+	}
+}
+
+func mkfifo(dir string) { syscall.Mkfifo(filepath.Join(dir, "fifo"), 0o600) }
+
+func TestParseSize(t *testing.T) {
+	for in, want := range map[string]int64{
+		"4G": 4 << 30, "512M": 512 << 20, "512m": 512 << 20, "1T": 1 << 40, "4GiB": 4 << 30, "4GB": 4 << 30, "1048576": 1 << 20, " 2G ": 2 << 30,
+	} {
+		if got, err := ParseSize(in); got != want || err != nil {
+			t.Errorf("ParseSize(%q) = %d, %v, want %d", in, got, err, want)
+		}
+	}
+	for _, in := range []string{"", "G", "0", "-1G", "4.5G", "4X", "99999999999999999999", "2000T", "9223372036854775807G"} {
+		if got, err := ParseSize(in); err == nil {
+			t.Errorf("ParseSize(%q) = %d, want an error", in, got)
+		}
+	}
+}
+
+func TestFormatSize(t *testing.T) {
+	for in, want := range map[int64]string{4 << 30: "4G", 512 << 20: "512M", 1<<30 + 1: "1025M", 100: "100 bytes", 3 << 40: "3T"} {
+		if got := FormatSize(in); got != want {
+			t.Errorf("FormatSize(%d) = %s, want %s", in, got, want)
+		}
+	}
+}

@@ -1,0 +1,75 @@
+package join
+
+import (
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"path"
+	"strings"
+
+	"kios/host/kubeconfig"
+)
+
+// bootstrapConfig returns a kubeconfig with a bootstrap token. The authority is
+// named by its file, which is the one place to change it; the kubelet does the
+// same in the kubeconfig that it makes of this one.
+func bootstrapConfig(server, token string) kubeconfig.Config {
+	return kubeconfig.New("bootstrap",
+		kubeconfig.NamedCluster{Name: "cluster", Cluster: kubeconfig.Cluster{Server: server, CAFile: "/etc/" + caPath}},
+		kubeconfig.NamedUser{Name: "bootstrap", User: kubeconfig.User{Token: token}})
+}
+
+// readyKubeconfig puts a kubeconfig where the kubelet looks for one of its kind.
+func readyKubeconfig(text []byte) ([]File, error) {
+	k, err := kubeconfig.Parse(text)
+	if err != nil {
+		return nil, fmt.Errorf("read the kubeconfig: %w", err)
+	}
+	c, u, err := k.Current()
+	if err != nil {
+		return nil, fmt.Errorf("read the kubeconfig: %w", err)
+	}
+	if err := errors.Join(checkPaths(c, u), checkPair(u)); err != nil {
+		return nil, fmt.Errorf("read the kubeconfig: %w", err)
+	}
+	if u.CertFile == "" && u.CertData == "" && token.MatchString(u.Token) {
+		return []File{{bootstrapPath, 0o600, text}}, nil
+	}
+	return []File{{kubeconfigPath, 0o600, text}}, nil
+}
+
+// checkPaths refuses files of this machine: the node has its own. Those that it
+// has, or gets from a pod, are in /etc and /var.
+func checkPaths(c kubeconfig.Cluster, u kubeconfig.User) error {
+	for _, p := range []struct{ field, path string }{
+		{"certificate-authority", c.CAFile},
+		{"client-certificate", u.CertFile},
+		{"client-key", u.KeyFile},
+		{"tokenFile", u.TokenFile},
+	} {
+		clean := path.Clean(p.path)
+		if p.path != "" && !strings.HasPrefix(clean, "/etc/") && !strings.HasPrefix(clean, "/var/") {
+			return fmt.Errorf("%s is %s, which a node does not have: name a file below /etc or /var of the node, or put its text in with kubectl config view --raw --flatten --minify", p.field, p.path)
+		}
+	}
+	return nil
+}
+
+// checkPair finds half a client certificate, and one that is not for its key.
+func checkPair(u kubeconfig.User) error {
+	cert, key := u.CertFile+u.CertData != "", u.KeyFile+u.KeyData != ""
+	if cert != key {
+		return fmt.Errorf("the user has a client certificate: %t, and a key for it: %t; it takes both", cert, key)
+	}
+	if u.CertData == "" || u.KeyData == "" {
+		return nil
+	}
+	certPEM, keyPEM, err := u.Pair()
+	if err != nil {
+		return err
+	}
+	if _, err := tls.X509KeyPair(certPEM, keyPEM); err != nil {
+		return fmt.Errorf("the user's client certificate: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,156 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"path/filepath"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"kios/host/clusterconfig"
+)
+
+// filesOptions are the flags of "kios cluster files".
+type filesOptions struct {
+	cluster.Config
+	node, nodeAddress string
+	addresses         []string
+	alone             bool
+}
+
+func newClusterFilesCommand() *cobra.Command {
+	var o filesOptions
+	cmd := &cobra.Command{
+		Use:   "files --endpoint HOST:PORT [flags] OUT",
+		Short: "Write the keys and files of a cluster, to make its nodes by hand",
+		Long: `Writes into the directory OUT what "kios cluster up" makes by itself, for
+machines of your own:
+
+keys/           the cluster's certificates and keys. Keep them: with OUT/keys
+                missing there is a new cluster, which the old nodes do not know
+control-plane/  /etc of the node that runs the control plane
+worker/         /etc of each other node: the same for all, but for the host name,
+                which is in none; what DHCP offers is taken, or the machine's own
+addons.yaml     pod network, service proxy, DNS, and the roles of nodes
+admin.conf      the administrator's kubeconfig
+
+Run it again, with the same flags, to renew certificates that are near their end
+and the token with which workers join. That is good for a day.`,
+		Example: `  kios cluster files --endpoint 192.0.2.10:6443 my-cluster
+  kios image --etc my-cluster/control-plane --oci ... control-plane.img`,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) != 1 {
+				return errors.New("name one directory to write: kios cluster files --endpoint HOST:PORT [flags] OUT")
+			}
+			return o.write(args[0])
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&o.Endpoint, "endpoint", "", "`HOST:PORT` at which nodes reach the API server")
+	f.StringVar(&o.Name, "name", "kios", "the cluster's `name`, in kubeconfigs")
+	f.StringVar(&o.Kubernetes, "kubernetes", "", "`version` of the control plane (default: the newest here)")
+	f.StringVar(&o.node, "node", "control-plane", "host `name` of the node with the control plane")
+	f.StringVar(&o.nodeAddress, "node-address", "", "that node's own `address` (default: the endpoint's, if that is an address)")
+	f.StringArrayVar(&o.addresses, "address", nil, "another `address` or name at which the API server is reached; may be repeated")
+	f.BoolVar(&o.alone, "alone", false, "there are no workers: the control plane's node takes all pods")
+	f.StringVar(&o.PodCIDR, "pod-cidr", "", "`network` of the pods: IPv4, /8 to /24 (default 10.244.0.0/16)")
+	f.StringVar(&o.ServiceCIDR, "service-cidr", "", "`network` of the services: IPv4 (default 10.96.0.0/16)")
+	f.StringArrayVar(&o.NodeCIDRs, "node-cidr", nil, "`network` of the nodes; none gets a serving certificate for an address outside. May be repeated")
+	return cmd
+}
+
+// write writes everything into out.
+func (o filesOptions) write(out string) error {
+	if o.Endpoint == "" {
+		return errors.New("--endpoint HOST:PORT is missing: where will nodes reach the API server?")
+	}
+	o.Names = append([]string{o.node}, o.addresses...)
+	if o.nodeAddress != "" {
+		o.Names = append(o.Names, o.nodeAddress)
+	}
+	c, err := cluster.Open(filepath.Join(out, "keys"), o.Config)
+	if err != nil {
+		return err
+	}
+	control, err := c.ControlPlane(cluster.Node{Name: o.node, Address: o.nodeAddress, Alone: o.alone})
+	if err != nil {
+		return err
+	}
+	// Its name is a placeholder, and taken out again.
+	worker, err := c.Worker(cluster.Node{Name: "worker"})
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(
+		control.Write(filepath.Join(out, "control-plane")),
+		worker.Without("hostname").Write(filepath.Join(out, "worker")),
+	); err != nil {
+		return err
+	}
+	if err := writeAccess(c, out); err != nil {
+		return err
+	}
+	o.explain(out)
+	return nil
+}
+
+func writeAccess(c *cluster.Cluster, out string) error {
+	admin, err := c.Kubeconfig("")
+	if err != nil {
+		return err
+	}
+	addOns, err := c.AddOns()
+	if err != nil {
+		return err
+	}
+	return cluster.Files{
+		{Path: "admin.conf", Mode: 0o600, Data: admin},
+		{Path: "addons.yaml", Mode: 0o600, Data: addOns},
+	}.Write(out)
+}
+
+// explain says what to do next.
+func (o filesOptions) explain(out string) {
+	images := "_out/amd64/cluster/" + o.version()
+	fmt.Printf(`The files of the cluster are in %[1]s. To make its nodes:
+
+  kios cluster build --kubernetes %[5]s   # the images, in %[2]s
+  kios image --etc %[1]s/control-plane %[3]scontrol-plane.img
+`, out, images, layouts(images, "control-plane-images", "node-images"), o.Endpoint, o.version())
+	if !o.alone {
+		fmt.Printf("  kios image --etc %s/worker %sworker.img\n", out, layouts(images, "node-images"))
+	}
+	fmt.Printf(`
+Boot the control plane's, with at least 2 GiB of memory, so that it is reached at
+%s. Then:
+
+  export KUBECONFIG=%s
+  kubectl apply -f %s
+  kubectl get nodes
+
+docs/control-plane.md has all of this step by step. Keep a copy of %s.
+`, o.Endpoint, absolute(filepath.Join(out, "admin.conf")), filepath.Join(out, "addons.yaml"), filepath.Join(out, "keys"))
+}
+
+func (o filesOptions) version() string {
+	if o.Kubernetes == "" {
+		return cluster.DefaultKubernetes
+	}
+	return o.Kubernetes
+}
+
+func layouts(dir string, names ...string) string {
+	var text strings.Builder
+	for _, name := range names {
+		fmt.Fprintf(&text, "\\\n      --oci %s/%s ", dir, name)
+	}
+	return text.String() + "\\\n      "
+}
+
+func absolute(path string) string {
+	if abs, err := filepath.Abs(path); err == nil {
+		return abs
+	}
+	return path
+}

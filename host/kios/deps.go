@@ -1,0 +1,101 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"kios/host/qemu"
+)
+
+func newDepsCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "deps",
+		Short: "Install the Debian packages that building and testing needs",
+		Long: `Installs those of the Debian packages listed under "host" in versions.json that
+are missing on this machine, with apt-get. Needs root if any is missing.
+
+A QEMU that ends what it emulates now and then gets a newer one beside it, in the
+cache: see HACKING.md.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			b, err := checkout("amd64")
+			if err != nil {
+				return err
+			}
+			if missing := missingPackages(cmd.Context(), b.Versions.Host); len(missing) > 0 {
+				if err := install(cmd.Context(), missing); err != nil {
+					return err
+				}
+			}
+			if err := qemu.Ensure(cmd.Context(), b.Log, b.Versions.Debian.Suites); err != nil && cmd.Context().Err() == nil {
+				fmt.Fprintf(os.Stderr, "kios: %v\n", err)
+			}
+			return cmd.Context().Err()
+		},
+	}
+}
+
+// missingPackages returns those of the packages that dpkg does not have as
+// installed.
+func missingPackages(ctx context.Context, names []string) []string {
+	args := append([]string{"-W", "-f", "${Package} ${db:Status-Status}\n"}, names...)
+	out, _ := exec.CommandContext(ctx, "dpkg-query", args...).Output() // exits 1 if one is unknown
+	installed := map[string]bool{}
+	for line := range strings.Lines(string(out)) {
+		if name, ok := strings.CutSuffix(strings.TrimSpace(line), " installed"); ok {
+			installed[name] = true
+		}
+	}
+	var missing []string
+	for _, name := range names {
+		if !installed[name] {
+			missing = append(missing, name)
+		}
+	}
+	return missing
+}
+
+// install updates apt's lists and installs the packages.
+func install(ctx context.Context, names []string) error {
+	command := "apt-get install --no-install-recommends " + strings.Join(names, " ")
+	if _, err := exec.LookPath("apt-get"); err != nil {
+		return errors.New("these tools are needed, and apt-get is not here to install them: " + strings.Join(names, " "))
+	}
+	if os.Geteuid() != 0 {
+		return fmt.Errorf("missing Debian packages; as root run: %s", command)
+	}
+	fmt.Fprintln(os.Stderr, "kios: installing missing Debian packages:", strings.Join(names, " "))
+	defer forbidServices()()
+	for _, args := range [][]string{
+		{"-q", "update"},
+		append([]string{"-q", "-y", "--no-install-recommends", "install"}, names...),
+	} {
+		cmd := exec.CommandContext(ctx, "apt-get", args...)
+		cmd.Env = append(os.Environ(), "DEBIAN_FRONTEND=noninteractive")
+		cmd.Stdout, cmd.Stderr = os.Stderr, os.Stderr
+		if err := cmd.Run(); err != nil {
+			return fmt.Errorf("apt-get %s: %w (see its output above)", args[1], err)
+		}
+	}
+	return nil
+}
+
+// forbidServices keeps packages from starting their daemons, such as a DHCP
+// server, on this machine: tests start them, in networks of their own. It
+// returns what undoes it. See invoke-rc.d(8); a policy that is there is kept.
+func forbidServices() (undo func()) {
+	const policy = "/usr/sbin/policy-rc.d"
+	f, err := os.OpenFile(policy, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o755)
+	if err != nil {
+		return func() {}
+	}
+	fmt.Fprint(f, "#!/bin/sh\nexit 101\n")
+	f.Close()
+	return func() { os.Remove(policy) }
+}

@@ -1,0 +1,121 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"kios/host/diskimage"
+	"kios/host/progress"
+)
+
+// imageFlags are the flags of "kios image".
+type imageFlags struct {
+	disk.Options
+	size    string
+	noCheck bool
+	join    joinFlags
+}
+
+func newImageCommand() *cobra.Command {
+	var f imageFlags
+	cmd := &cobra.Command{
+		Use:   "image [flags] OUT",
+		Short: "Make a disk image that a node boots from",
+		Long: `Writes a disk image with an EFI system partition, which holds kios.efi, and a
+data partition, which holds what the node keeps and what you give it:
+
+--etc DIR     a directory laid out like /etc; its files are laid over the node's.
+              Manifests of static pods belong in DIR/kubernetes/manifests, the
+              host name in DIR/hostname.
+--oci ARCHIVE an OCI layout or the output of "docker save", as a tar file; the
+              node imports it at boot. May be given more than once. A layout
+              whose layers are EROFS images may be a directory.
+
+--join HOST:PORT --token TOKEN --ca FILE
+              the node joins that cluster. "kubeadm token create
+              --print-join-command" on the control plane prints what is needed:
+              with --join in place of "kubeadm join" it works here as well.
+              docs/joining.md has the steps, and other ways.
+
+The image is sparse: it takes the space of what is in it. Write it to a disk with
+dd, or boot it with "kios run --disk OUT". Root is not needed.`,
+		Example: `  kios image --etc my-node --oci app.tar node.img
+  kios image --format qcow2 --size 20G node.qcow2
+  kios image --join 10.0.0.1:6443 --token abcdef.0123456789abcdef --ca ca.crt node.img`,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) != 1 {
+				return errors.New("name one file to write: kios image [flags] OUT")
+			}
+			f.Out = args[0]
+			return runImage(cmd.Context(), f)
+		},
+	}
+	flags := cmd.Flags()
+	flags.StringVar(&f.Etc, "etc", "", "`directory` whose contents are laid over the node's /etc")
+	flags.StringArrayVar(&f.OCI, "oci", nil, "image `archive` for the node to import; may be repeated")
+	flags.StringVar(&f.EFI, "efi", "", "EFI `file` to boot (default: kios.efi of this checkout)")
+	flags.StringVar(&f.size, "size", "4G", "size of the disk, in powers of 1024")
+	flags.StringVar(&f.Format, "format", "raw", "raw or qcow2")
+	flags.BoolVar(&f.Force, "force", false, "replace OUT if it is a file")
+	flags.BoolVar(&f.noCheck, "no-check", false, "accept manifests that the kubelet would not run")
+	f.join.add(flags)
+	return cmd
+}
+
+func runImage(ctx context.Context, f imageFlags) error {
+	size, err := disk.ParseSize(f.size)
+	if err != nil {
+		return fmt.Errorf("--size: %w", err)
+	}
+	f.Size = size
+	if f.EFI == "" {
+		b, err := checkout("amd64")
+		if err != nil {
+			return fmt.Errorf("%w, or name an EFI file with --efi", err)
+		}
+		f.EFI = b.Out("kios.efi")
+	}
+	if f.Etc != "" && !f.noCheck {
+		if err := disk.CheckEtc(f.Etc); err != nil {
+			return fmt.Errorf("%w\n(--no-check makes the image all the same)", err)
+		}
+	}
+	files, err := f.join.files(ctx)
+	if err != nil {
+		return err
+	}
+	if f.Extra, err = extra(files, f.Etc); err != nil {
+		return err
+	}
+	step := progress.New(os.Stderr).Start("make " + filepath.Base(f.Out))
+	if err := step.End(disk.Create(ctx, f.Options)); err != nil {
+		return err
+	}
+	return describeImage(f)
+}
+
+// describeImage says what was put on the disk.
+func describeImage(f imageFlags) error {
+	fmt.Printf("%s  %s, %s\n", f.Out, disk.FormatSize(f.Size), f.Format)
+	fmt.Printf("  EFI   %s\n", f.EFI)
+	if f.Etc != "" {
+		fmt.Printf("  /etc  %s\n", f.Etc)
+	}
+	if f.join.to != "" {
+		f.join.describe()
+	}
+	for _, path := range f.OCI {
+		names, err := disk.ImageNames(path)
+		if err != nil {
+			return err
+		}
+		fmt.Printf("  image %s  (%s)\n", strings.Join(names, ", "), path)
+	}
+	return nil
+}

@@ -1,0 +1,113 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/spf13/pflag"
+
+	"kios/host/diskimage"
+	"kios/host/join"
+)
+
+// joinFlags are those that say which cluster a node joins. Where kubeadm join
+// has the same, they are called the same.
+type joinFlags struct {
+	join.Options
+	to     string
+	ca     string
+	hashes []string
+}
+
+func (f *joinFlags) add(flags *pflag.FlagSet) {
+	flags.StringVar(&f.to, "join", "", "join the cluster at `HOST:PORT`, with --token and the cluster's authority, or with this kubeconfig `file`")
+	flags.StringVar(&f.Token, "token", "", "with --join: bootstrap token, `ID.SECRET`")
+	flags.StringVar(&f.ca, "ca", "", "with --join: `file` with the cluster's authority, /etc/kubernetes/pki/ca.crt of its control plane")
+	flags.StringArrayVar(&f.hashes, "discovery-token-ca-cert-hash", nil, "with --join, in place of --ca: `sha256:HEX` of the authority, which the API server is asked for")
+	flags.StringArrayVar(&f.ClusterDNS, "cluster-dns", nil, "with --join: `address` of the cluster's DNS service (default "+join.DefaultDNS+")")
+	flags.StringVar(&f.ClusterDomain, "cluster-domain", "", "with --join: the cluster's `domain` (default "+join.DefaultDomain+")")
+	flags.StringVar(&f.Name, "node-name", "", "with --join: `name` of the node (default: what DHCP says, or one of the machine's own)")
+	flags.StringVar(&f.NodeIP, "node-ip", "", "with --join: `address` of the node, or one of each family with a comma")
+	flags.StringArrayVar(&f.Labels, "node-label", nil, "with --join: label of the node, `KEY=VALUE`; may be repeated")
+	flags.StringArrayVar(&f.Taints, "node-taint", nil, "with --join: taint of the node, `KEY=VALUE:EFFECT`; may be repeated")
+}
+
+// files returns the node's files below /etc, none without --join.
+func (f joinFlags) files(ctx context.Context) ([]join.File, error) {
+	if f.to == "" {
+		if f.given() {
+			return nil, errors.New("--token, --ca, --discovery-token-ca-cert-hash, --cluster-dns, --cluster-domain and --node-... are for --join HOST:PORT")
+		}
+		return nil, nil
+	}
+	if err := f.access(ctx); err != nil {
+		return nil, fmt.Errorf("--join %s: %w", f.to, err)
+	}
+	files, err := join.Files(f.Options)
+	if err != nil {
+		return nil, fmt.Errorf("--join %s: %w", f.to, err)
+	}
+	return files, nil
+}
+
+func (f joinFlags) given() bool {
+	return f.Token+f.ca+f.ClusterDomain+f.Name+f.NodeIP != "" || len(f.hashes)+len(f.ClusterDNS)+len(f.Labels)+len(f.Taints) > 0
+}
+
+// access finds how the node gets at the API server: a kubeconfig, or what makes
+// one.
+func (f *joinFlags) access(ctx context.Context) (err error) {
+	if info, statErr := os.Stat(f.to); statErr == nil && info.Mode().IsRegular() {
+		if f.Token != "" || f.ca != "" || f.hashes != nil {
+			return errors.New("it is a kubeconfig, which has a token and an authority of its own: leave out --token, --ca and --discovery-token-ca-cert-hash")
+		}
+		f.Kubeconfig, err = os.ReadFile(f.to)
+		return err
+	}
+	f.Server = f.to
+	if _, err := join.ServerURL(f.to); err != nil {
+		return fmt.Errorf("there is no such file, and %w", err)
+	}
+	if err := join.CheckToken(f.Token); err != nil {
+		return fmt.Errorf("--token: %w", err)
+	}
+	switch {
+	case f.ca != "" && f.hashes != nil:
+		return errors.New("give --ca or --discovery-token-ca-cert-hash, not both")
+	case f.ca != "":
+		f.CA, err = os.ReadFile(f.ca)
+	case f.hashes != nil:
+		f.CA, err = join.FetchCA(ctx, f.to, f.hashes)
+	default:
+		err = errors.New("how does the node know the API server? Give --ca FILE (the control plane's /etc/kubernetes/pki/ca.crt) or --discovery-token-ca-cert-hash")
+	}
+	return err
+}
+
+// extra lays the files over what --etc brings, which must not have the same.
+func extra(files []join.File, etc string) (map[string]disk.File, error) {
+	extra := map[string]disk.File{}
+	for _, file := range files {
+		if etc != "" {
+			path := filepath.Join(etc, file.Path)
+			if _, err := os.Lstat(path); !errors.Is(err, fs.ErrNotExist) {
+				return nil, fmt.Errorf("%s and --join both make the node's /etc/%s: remove one", path, file.Path)
+			}
+		}
+		extra[filepath.Join("meta/etc", file.Path)] = disk.File{Mode: file.Mode, Data: file.Data}
+	}
+	return extra, nil
+}
+
+// describe says which cluster the node of an image joins, and with what it may
+// have gone by defaults that are wrong: pods would find no service by its name.
+func (f joinFlags) describe() {
+	fmt.Printf("  joins %s\n", f.to)
+	if len(f.ClusterDNS) == 0 {
+		fmt.Printf("        with %s for its DNS service: if kubectl get service -n kube-system kube-dns shows another, give it with --cluster-dns\n", join.DefaultDNS)
+	}
+}

@@ -1,0 +1,186 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"kios/host/build"
+	"kios/host/cache"
+)
+
+// products are the files that two builds must agree on.
+var products = []string{"vmlinuz", "rootfs.erofs", "initrd", "cmdline", "hello.tar", "kios.efi"}
+
+func newReproduceCommand() *cobra.Command {
+	var fromScratch bool
+	cmd := &cobra.Command{
+		Use:   "reproduce",
+		Short: "Build a second time, in another directory, and compare",
+		Long: `Copies the checkout to another directory, builds it there with a cache of its own,
+and compares the products with those in _out/<arch>, byte for byte.
+
+The second build takes the kernel and compiled Go packages from the first, unless
+--from-scratch is given. Its own products are cached too, so that unchanged sources
+are built twice only once.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			b, err := checkout("amd64")
+			if err != nil {
+				return err
+			}
+			return reproduce(cmd.Context(), b, fromScratch)
+		},
+	}
+	cmd.Flags().BoolVar(&fromScratch, "from-scratch", false, "share nothing: build the kernel and every package a second time")
+	return cmd
+}
+
+func reproduce(ctx context.Context, b *build.Builder, fromScratch bool) error {
+	dir, err := os.MkdirTemp("", "kios-second-build-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	if err := copyCheckout(ctx, b.Root, dir); err != nil {
+		return fmt.Errorf("copy the checkout: %w", err)
+	}
+	home, err := secondCache(fromScratch)
+	if err != nil {
+		return err
+	}
+	goCache, err := secondGoCache(ctx, home, fromScratch)
+	if err != nil {
+		return err
+	}
+	cmd := exec.CommandContext(ctx, "go", "run", "./host/kios", "build")
+	cmd.Dir = dir
+	cmd.Env = append(os.Environ(), "XDG_CACHE_HOME="+home, "GOCACHE="+goCache)
+	cmd.Stdout, cmd.Stderr = os.Stderr, os.Stderr
+	if err := cmd.Run(); err != nil {
+		return fmt.Errorf("build the second time: %w", err)
+	}
+	return compare(b.Out(""), filepath.Join(dir, "_out", b.Arch))
+}
+
+// copyCheckout copies the files that git tracks, and those that it would.
+func copyCheckout(ctx context.Context, root, dir string) error {
+	list := exec.CommandContext(ctx, "git", "-C", root, "ls-files", "-z", "--cached", "--others", "--exclude-standard")
+	names, err := list.Output()
+	if err != nil {
+		return fmt.Errorf("git ls-files: %w", err)
+	}
+	for name := range strings.SplitSeq(strings.TrimRight(string(names), "\x00"), "\x00") {
+		if err := copyFile(filepath.Join(dir, name), filepath.Join(root, name)); err != nil && !os.IsNotExist(err) {
+			return err
+		}
+	}
+	return nil
+}
+
+func copyFile(dst, src string) error {
+	data, err := os.ReadFile(src)
+	if err != nil {
+		return err
+	}
+	st, err := os.Stat(src)
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(filepath.Dir(dst), 0o755); err != nil {
+		return err
+	}
+	return os.WriteFile(dst, data, st.Mode())
+}
+
+// secondCache returns a cache home for the second build. The Debian packages
+// are shared, since they are inputs; the kernel is too, unless it is to be built.
+func secondCache(fromScratch bool) (string, error) {
+	first, err := cache.Dir()
+	if err != nil {
+		return "", err
+	}
+	home := filepath.Join(first, "second")
+	shared := []string{"debs", "apt"}
+	if fromScratch {
+		home = filepath.Join(first, "second-from-scratch")
+	} else {
+		kernels, err := filepath.Glob(filepath.Join(first, "kernel-*"))
+		if err != nil {
+			return "", err
+		}
+		for _, k := range kernels {
+			shared = append(shared, filepath.Base(k))
+		}
+	}
+	if err := os.MkdirAll(filepath.Join(home, "kios"), 0o755); err != nil {
+		return "", err
+	}
+	for _, name := range shared {
+		link := filepath.Join(home, "kios", name)
+		if err := os.Symlink(filepath.Join(first, name), link); err != nil && !os.IsExist(err) {
+			return "", err
+		}
+	}
+	return home, nil
+}
+
+// secondGoCache returns Go's build cache for the second build. Packages in the first
+// build's are used again if their directory has no part in what they become: Go
+// makes it part of the key without -trimpath. That spares a fresh machine ten minutes
+// of compiling the same once more.
+func secondGoCache(ctx context.Context, home string, fromScratch bool) (string, error) {
+	if fromScratch {
+		return filepath.Join(home, "go-build"), nil
+	}
+	out, err := exec.CommandContext(ctx, "go", "env", "GOCACHE").Output()
+	if err != nil {
+		return "", fmt.Errorf("go env GOCACHE: %w", err)
+	}
+	return strings.TrimSpace(string(out)), nil
+}
+
+// compare compares the products of two builds, all of them before it fails.
+func compare(first, second string) error {
+	var differ []string
+	for _, name := range products {
+		a, err := digest(filepath.Join(first, name))
+		if err != nil {
+			return err
+		}
+		b, err := digest(filepath.Join(second, name))
+		if err != nil {
+			return err
+		}
+		verdict := "same"
+		if !bytes.Equal(a, b) {
+			verdict = "DIFFERS"
+			differ = append(differ, name)
+		}
+		fmt.Printf("%-12s %s  %s\n", name, hex.EncodeToString(a), verdict)
+	}
+	if differ != nil {
+		return fmt.Errorf("two builds of the same sources differ in %s", strings.Join(differ, ", "))
+	}
+	return nil
+}
+
+func digest(path string) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	h := sha256.New()
+	_, err = io.Copy(h, f)
+	return h.Sum(nil), err
+}

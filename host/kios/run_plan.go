@@ -1,0 +1,311 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"sigs.k8s.io/yaml"
+
+	"kios/host/diskimage"
+	"kios/host/kubeletapi"
+	"kios/host/pki"
+	"kios/host/progress"
+	"kios/host/qemu"
+)
+
+// runPlan is what one run of a node needs on the host.
+type runPlan struct {
+	options runOptions
+	out     func(name string) string // a product of the build
+	log     *progress.Log
+	memory  int64
+	ports   []qemu.Port
+
+	dir     string    // the run's files
+	expect  []podName // from the manifests
+	noCNI   bool      // it is known that the node has no CNI configuration
+	warning []string  // about the user's files
+}
+
+// podName names a pod as its manifest does.
+type podName struct{ namespace, name string }
+
+// kubeletAccess is how the host proves itself to the kubelet; why says why it
+// cannot, if it cannot.
+type kubeletAccess struct {
+	ca, cert, key []byte
+	serverName    string
+	why           string
+}
+
+// checkProducts finds out whether the build has made what this run needs.
+func (r *runPlan) checkProducts() error {
+	var names []string
+	if r.options.disk == "" {
+		names = append(names, "kios.efi")
+	}
+	if r.options.firmware == "direct" {
+		names = append(names, "vmlinuz", "initrd", "cmdline")
+	}
+	if r.example() {
+		names = append(names, "hello.tar")
+	}
+	for _, name := range names {
+		if missing(r.out(name)) {
+			return fmt.Errorf("%s is not there: run kios build first", r.out(name))
+		}
+	}
+	return nil
+}
+
+// example reports whether the bundled pod is to run.
+func (r *runPlan) example() bool {
+	o := r.options
+	return o.disk == "" && o.etc == "" && len(o.oci) == 0
+}
+
+// probeKernel is any kernel of ours: a disk may be run without having built one.
+func (r *runPlan) probeKernel() string {
+	if kernel := r.out("vmlinuz"); !missing(kernel) {
+		return kernel
+	}
+	return ""
+}
+
+// makeDir makes the directory for the run's files.
+func (r *runPlan) makeDir() error {
+	if r.options.keep == "" {
+		dir, err := os.MkdirTemp("", "kios-run-")
+		r.dir = dir
+		return err
+	}
+	r.dir = r.options.keep
+	if err := os.MkdirAll(r.dir, 0o700); err != nil {
+		return fmt.Errorf("--keep: %w", err)
+	}
+	entries, err := os.ReadDir(r.dir)
+	if err != nil {
+		return fmt.Errorf("--keep: %w", err)
+	}
+	if len(entries) > 0 {
+		return fmt.Errorf("--keep %s: the directory is not empty, and nothing in it is overwritten: name a new one", r.dir)
+	}
+	return nil
+}
+
+// cleanUp removes the run's files, but for the logs of a run that went wrong.
+func (r *runPlan) cleanUp(err error) error {
+	if r.options.keep != "" {
+		return err
+	}
+	log := r.path("console.log")
+	if st, statErr := os.Stat(log); err == nil || statErr != nil || st.Size() == 0 {
+		os.RemoveAll(r.dir)
+		return err
+	}
+	for _, name := range []string{"disk.img", "efivars.fd", "pki"} {
+		os.RemoveAll(r.path(name))
+	}
+	return fmt.Errorf("%w (the console's log is %s)", err, log)
+}
+
+func (r *runPlan) path(name string) string { return filepath.Join(r.dir, name) }
+
+// prepare makes the certificates and the disk.
+func (r *runPlan) prepare(ctx context.Context) (kubeletAccess, error) {
+	if r.options.disk != "" {
+		return r.givenAccess()
+	}
+	etc, oci, err := r.content()
+	if err != nil {
+		return kubeletAccess{}, err
+	}
+	r.readEtc(etc)
+	access, extra, err := r.makeAccess(etc)
+	if err != nil {
+		return kubeletAccess{}, err
+	}
+	step := r.log.Start("make the node's disk")
+	return access, step.End(disk.Create(ctx, disk.Options{
+		EFI:    r.out("kios.efi"),
+		Etc:    etc,
+		OCI:    oci,
+		Extra:  extra,
+		Size:   4 << 30,
+		Format: "raw",
+		Out:    r.path("disk.img"),
+	}))
+}
+
+// content returns what goes on the disk: the user's files or the example.
+func (r *runPlan) content() (etc string, oci []string, err error) {
+	if !r.example() {
+		return r.options.etc, r.options.oci, nil
+	}
+	etc = r.path("etc")
+	manifest, err := os.ReadFile(filepath.Join(filepath.Dir(filepath.Dir(r.out(""))), "pods/hello/hello.yaml"))
+	if err != nil {
+		return "", nil, fmt.Errorf("read the example pod: %w", err)
+	}
+	manifests := filepath.Join(etc, "kubernetes/manifests")
+	if err := os.MkdirAll(manifests, 0o755); err != nil {
+		return "", nil, err
+	}
+	return etc, []string{r.out("hello.tar")}, os.WriteFile(filepath.Join(manifests, "hello.yaml"), manifest, 0o644)
+}
+
+// readEtc notes which pods to expect, and what the node will not understand.
+func (r *runPlan) readEtc(etc string) {
+	if etc == "" {
+		r.noCNI = true
+		return
+	}
+	configs, _ := os.ReadDir(filepath.Join(etc, "cni/net.d"))
+	r.noCNI = len(configs) == 0
+	manifests := filepath.Join(etc, "kubernetes/manifests")
+	entries, err := os.ReadDir(manifests)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		r.warning = append(r.warning, err.Error())
+	}
+	for _, entry := range entries {
+		if entry.IsDir() || strings.HasPrefix(entry.Name(), ".") {
+			continue // the kubelet skips these, too
+		}
+		name, err := readManifest(filepath.Join(manifests, entry.Name()))
+		if err != nil {
+			r.warning = append(r.warning, fmt.Sprintf("manifest %s: %v: the kubelet will leave it out", entry.Name(), err))
+			continue
+		}
+		r.expect = append(r.expect, name)
+	}
+}
+
+func readManifest(file string) (podName, error) {
+	data, err := os.ReadFile(file)
+	if err != nil {
+		return podName{}, err
+	}
+	var pod struct {
+		Kind     string
+		Metadata struct{ Namespace, Name string }
+	}
+	if err := yaml.Unmarshal(data, &pod); err != nil {
+		return podName{}, err
+	}
+	if pod.Kind != "Pod" || pod.Metadata.Name == "" {
+		return podName{}, fmt.Errorf("it is not a Pod with a name (kind %q, name %q)", pod.Kind, pod.Metadata.Name)
+	}
+	if pod.Metadata.Namespace == "" {
+		pod.Metadata.Namespace = "default"
+	}
+	return podName{pod.Metadata.Namespace, pod.Metadata.Name}, nil
+}
+
+// makeAccess makes an authority that lives for this run. The node answers only
+// clients of /etc/kubernetes/pki/ca.crt, and takes the serving certificate that
+// it finds.
+func (r *runPlan) makeAccess(etc string) (kubeletAccess, map[string]disk.File, error) {
+	if etc != "" && !missing(filepath.Join(etc, "kubernetes/pki/ca.crt")) {
+		return kubeletAccess{why: "--etc brings its own kubernetes/pki/ca.crt, so the node does not know this command"}, nil, nil
+	}
+	ca, err := pki.NewCA("kios-run")
+	if err != nil {
+		return kubeletAccess{}, nil, err
+	}
+	client, err := ca.Client("kios-run", "system:masters")
+	if err != nil {
+		return kubeletAccess{}, nil, err
+	}
+	server, err := ca.Server("127.0.0.1", "localhost")
+	if err != nil {
+		return kubeletAccess{}, nil, err
+	}
+	files := map[string]disk.File{
+		"meta/etc/kubernetes/pki/ca.crt":          {Data: ca.Cert(), Mode: 0o644},
+		"data/lib/kubelet/pki/kubelet-server.crt": {Data: server.Cert, Mode: 0o644},
+		"data/lib/kubelet/pki/kubelet-server.key": {Data: server.Key, Mode: 0o600},
+	}
+	access := kubeletAccess{ca: ca.Cert(), cert: client.Cert, key: client.Key}
+	return access, files, r.keepAccess(access)
+}
+
+// keepAccess writes the client's side to files, for curl and the like.
+func (r *runPlan) keepAccess(a kubeletAccess) error {
+	if r.options.keep == "" {
+		return nil
+	}
+	if err := os.MkdirAll(r.path("pki"), 0o700); err != nil {
+		return err
+	}
+	return errors.Join(
+		os.WriteFile(r.path("pki/ca.crt"), a.ca, 0o600),
+		os.WriteFile(r.path("pki/client.crt"), a.cert, 0o600),
+		os.WriteFile(r.path("pki/client.key"), a.key, 0o600),
+	)
+}
+
+func (r *runPlan) givenAccess() (kubeletAccess, error) {
+	o := r.options
+	if o.ca == "" {
+		return kubeletAccess{why: "--disk was given without --ca, --client-cert and --client-key"}, nil
+	}
+	a := kubeletAccess{serverName: o.serverName}
+	for _, f := range []struct {
+		file string
+		data *[]byte
+	}{{o.ca, &a.ca}, {o.clientCert, &a.cert}, {o.clientKey, &a.key}} {
+		data, err := os.ReadFile(f.file)
+		if err != nil {
+			return kubeletAccess{}, err
+		}
+		*f.data = data
+	}
+	return a, nil
+}
+
+// client returns nil, and a warning, if there is no way into the kubelet.
+func (r *runPlan) client(a kubeletAccess, m *qemu.Machine) (*kubeletapi.Client, error) {
+	if a.why != "" {
+		return nil, nil
+	}
+	return kubeletapi.New(kubeletapi.Options{
+		Addr:       m.Addr(kubeletapi.Port),
+		ServerName: a.serverName,
+		CA:         a.ca,
+		Cert:       a.cert,
+		Key:        a.key,
+	})
+}
+
+// config describes the machine.
+func (r *runPlan) config(accel qemu.Accel, onLine func(qemu.Line)) (qemu.Config, error) {
+	cfg := qemu.Config{
+		Memory:   r.memory,
+		CPUs:     r.options.cpus,
+		Forward:  r.ports,
+		NoReboot: true, // a node that resets by itself has gone wrong
+		Dir:      r.dir,
+		OnLine:   onLine,
+		Accel:    accel,
+	}
+	if r.options.disk != "" {
+		cfg.Disks = []qemu.Disk{{Path: r.options.disk}}
+	} else {
+		cfg.Disks = []qemu.Disk{{Path: r.path("disk.img"), Format: "raw", Unsafe: true}}
+	}
+	if r.options.firmware == "uefi" {
+		return cfg, nil
+	}
+	line, err := os.ReadFile(r.out("cmdline"))
+	if err != nil {
+		return cfg, err
+	}
+	cfg.Kernel, cfg.Initrd = r.out("vmlinuz"), r.out("initrd")
+	cfg.Append = strings.TrimSpace(string(line))
+	return cfg, nil
+}

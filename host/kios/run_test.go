@@ -1,0 +1,188 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"kios/host/kubeletapi"
+	"kios/host/qemu"
+)
+
+func TestRunOptionsCheck(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "file")
+	nested := filepath.Join(dir, "nested")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.MkdirAll(filepath.Join(nested, "etc"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		name   string
+		change func(*runOptions)
+		want   string // part of the error; "" for none
+	}{
+		{"defaults", func(*runOptions) {}, ""},
+		{"memory is no size", func(o *runOptions) { o.memory = "abc" }, "--memory: size \"abc\""},
+		{"memory too small", func(o *runOptions) { o.memory = "64M" }, "too small"},
+		{"no processor", func(o *runOptions) { o.cpus = 0 }, "--cpus 0"},
+		{"firmware", func(o *runOptions) { o.firmware = "bios" }, "uefi or direct"},
+		{"disk with etc", func(o *runOptions) { o.disk, o.etc = file, dir }, "kios image"},
+		{"disk", func(o *runOptions) { o.disk = file }, ""},
+		{"no such disk", func(o *runOptions) { o.disk = "/no/disk" }, "/no/disk"},
+		{"disk is a directory", func(o *runOptions) { o.disk = dir }, "is a directory"},
+		{"no such archive", func(o *runOptions) { o.oci = []string{"/no/archive"} }, "/no/archive"},
+		{"no such etc", func(o *runOptions) { o.etc = "/no/etc" }, "--etc"},
+		{"etc is a file", func(o *runOptions) { o.etc = file }, "--etc"},
+		{"etc above etc", func(o *runOptions) { o.etc = nested }, "do you mean --etc " + filepath.Join(nested, "etc")},
+		{"certificate without a disk", func(o *runOptions) { o.ca = file }, "are for --disk"},
+		{"certificate without its key", func(o *runOptions) { o.disk, o.ca, o.clientCert = file, file, file }, "go together"},
+		{"nobody to ask", func(o *runOptions) { o.disk, o.exitWhenRunning = file, true }, "needs --ca"},
+		{"forward", func(o *runOptions) { o.forward = []string{"80"} }, "HOST:GUEST"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			o := runOptions{memory: "512M", cpus: 2, firmware: "uefi"}
+			tt.change(&o)
+			_, _, err := o.check()
+			if tt.want == "" && err != nil {
+				t.Errorf("check() = %v", err)
+			}
+			if tt.want != "" && (err == nil || !strings.Contains(err.Error(), tt.want)) {
+				t.Errorf("check() = %v, want an error with %q", err, tt.want)
+			}
+		})
+	}
+}
+
+func TestParseForwards(t *testing.T) {
+	got, err := parseForwards([]string{"8080:80", "2222:22"})
+	want := []qemu.Port{{Guest: kubeletapi.Port}, {Host: 8080, Guest: 80}, {Host: 2222, Guest: 22}}
+	if diff := cmp.Diff(want, got); diff != "" || err != nil {
+		t.Errorf("parseForwards = %v (-want +got):\n%s", err, diff)
+	}
+	for _, text := range []string{"", "80", ":80", "80:", "0:80", "80:65536", "a:b", "1:2:3", "1:10250"} {
+		if got, err := parseForwards([]string{text}); err == nil {
+			t.Errorf("parseForwards(%q) = %v, want an error", text, got)
+		}
+	}
+	if got, err := parseForwards([]string{"1:80", "2:80"}); err == nil {
+		t.Errorf("parseForwards of one guest port twice = %v, want an error", got)
+	}
+}
+
+func TestReadEtc(t *testing.T) {
+	etc := t.TempDir()
+	manifests := filepath.Join(etc, "kubernetes/manifests")
+	if err := os.MkdirAll(manifests, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for name, text := range map[string]string{
+		"a.yaml":    "apiVersion: v1\nkind: Pod\nmetadata:\n  name: a\n",
+		"b.json":    `{"kind": "Pod", "metadata": {"name": "b", "namespace": "other"}}`,
+		"c.yaml":    "kind: Deployment\nmetadata:\n  name: c\n",
+		"d.yaml":    "\tnot: [yaml",
+		".ignored":  "x",
+		"empty.yml": "",
+	} {
+		if err := os.WriteFile(filepath.Join(manifests, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var r runPlan
+	r.readEtc(etc)
+	want := []podName{{"default", "a"}, {"other", "b"}}
+	if diff := cmp.Diff(want, r.expect, cmp.AllowUnexported(podName{})); diff != "" {
+		t.Errorf("expected pods (-want +got):\n%s", diff)
+	}
+	if len(r.warning) != 3 || !strings.Contains(r.warning[0], "manifest c.yaml") {
+		t.Errorf("warnings = %q, want one each for c.yaml, d.yaml and empty.yml", r.warning)
+	}
+	if !r.noCNI {
+		t.Error("noCNI = false without cni/net.d")
+	}
+}
+
+var powerOn = time.Date(2026, 1, 2, 3, 4, 0, 0, time.UTC)
+
+func running(name string, after time.Duration) kubeletapi.Container {
+	return kubeletapi.Container{Name: name, Image: name + ":1", Ready: true, Running: &kubeletapi.Running{StartedAt: powerOn.Add(after)}}
+}
+
+func waiting(name, reason, message string) kubeletapi.Container {
+	return kubeletapi.Container{Name: name, Image: name + ":1", Waiting: &kubeletapi.Waiting{Reason: reason, Message: message}}
+}
+
+func TestPodTable(t *testing.T) {
+	pods := []kubeletapi.Pod{
+		{Namespace: "default", Name: "hello-node", HostNetwork: true, Phase: "Running", Containers: []kubeletapi.Container{
+			running("hello", 11400*time.Millisecond),
+			{Name: "crash", Image: "crash:1", Restarts: 3, Terminated: &kubeletapi.Terminated{ExitCode: 2, Reason: "Error", FinishedAt: powerOn.Add(20 * time.Second)}},
+		}},
+		{Namespace: "default", Name: "lost-node", HostNetwork: true, Phase: "Pending",
+			Init:       []kubeletapi.Container{{Name: "done", Terminated: &kubeletapi.Terminated{}}},
+			Containers: []kubeletapi.Container{waiting("lost", "ErrImagePull", "no such\nhost")}},
+		{Namespace: "default", Name: "plain-node", Phase: "Pending", Containers: []kubeletapi.Container{waiting("plain", "ContainerCreating", "")}},
+	}
+	const want = `NAMESPACE   POD          CONTAINER   IMAGE     STATE                        SINCE   RESTARTS
+default     hello-node   hello       hello:1   running                      +11s    0
+default     hello-node   crash       crash:1   exited 2                     +20s    3
+default     lost-node    lost        lost:1    waiting: ErrImagePull        -       0
+default     plain-node   plain       plain:1   waiting: ContainerCreating   -       0
+default/hello-node: crash: Error
+default/lost-node: lost: no such host
+default/plain-node: ` + cniHint + "\n"
+	if diff := cmp.Diff(want, podTable(pods, powerOn, true)); diff != "" {
+		t.Errorf("podTable (-want +got):\n%s", diff)
+	}
+}
+
+func TestAnyProblem(t *testing.T) {
+	pod := func(c kubeletapi.Container) []kubeletapi.Pod {
+		return []kubeletapi.Pod{{Phase: "Pending", Containers: []kubeletapi.Container{c}}}
+	}
+	for _, tt := range []struct {
+		name  string
+		pods  []kubeletapi.Pod
+		noCNI bool
+		want  bool
+	}{
+		{"on its way", pod(waiting("a", "ContainerCreating", "")), false, false},
+		{"no network", pod(waiting("a", "ContainerCreating", "")), true, true},
+		{"no image", pod(waiting("a", "ErrImagePull", "no such host")), false, true},
+		{"running", pod(running("a", 0)), true, false},
+		{"evicted", []kubeletapi.Pod{{Phase: "Failed", Reason: "Evicted"}}, false, true},
+		{"nothing", nil, true, false},
+	} {
+		if got := anyProblem(tt.pods, tt.noCNI); got != tt.want {
+			t.Errorf("%s: anyProblem = %t, want %t", tt.name, got, tt.want)
+		}
+	}
+}
+
+func TestAllRun(t *testing.T) {
+	hello := kubeletapi.Pod{Namespace: "default", Name: "hello-node", Node: "node", Containers: []kubeletapi.Container{running("hello", 0)}}
+	network := kubeletapi.Pod{Namespace: "kube-system", Name: "network-node", Node: "node", Containers: []kubeletapi.Container{running("network", 0)}}
+	late := network
+	late.Containers = []kubeletapi.Container{{Name: "network"}}
+	w := watch{plan: &runPlan{expect: []podName{{"default", "hello"}}}}
+	for _, tt := range []struct {
+		name string
+		pods []kubeletapi.Pod
+		want bool
+	}{
+		{"all", []kubeletapi.Pod{hello, network}, true},
+		{"an expected one is not there yet", []kubeletapi.Pod{network}, false},
+		{"another one does not run yet", []kubeletapi.Pod{hello, late}, false},
+		{"none", nil, false},
+	} {
+		if got := w.allRun(tt.pods); got != tt.want {
+			t.Errorf("%s: allRun = %t, want %t", tt.name, got, tt.want)
+		}
+	}
+}

@@ -1,0 +1,135 @@
+package pause
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+const source = "../../pods/pause/pause.c"
+
+func build(t *testing.T) string {
+	t.Helper()
+	out := filepath.Join(t.TempDir(), "pause")
+	if err := Build(t.Context(), "gcc", source, out); err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+func TestBuildIsSmallAndReproducible(t *testing.T) {
+	one, err := os.ReadFile(build(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	two, err := os.ReadFile(build(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(one, two) {
+		t.Error("two builds differ")
+	}
+	if len(one) > 2048 {
+		t.Errorf("pause has %d bytes, want 2048 at most", len(one))
+	}
+}
+
+func TestBuildNamesTheSource(t *testing.T) {
+	err := Build(t.Context(), "gcc", "no-such.c", filepath.Join(t.TempDir(), "pause"))
+	if err == nil || !strings.Contains(err.Error(), "compile no-such.c") {
+		t.Errorf("Build = %v, want an error that names the source", err)
+	}
+}
+
+func TestEndsOnSignal(t *testing.T) {
+	pause := build(t)
+	for _, signal := range []os.Signal{syscall.SIGTERM, syscall.SIGINT} {
+		cmd := exec.Command(pause)
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, "pause waits", func() bool { return waits(cmd.Process.Pid) })
+		if err := cmd.Process.Signal(signal); err != nil {
+			t.Fatal(err)
+		}
+		if err := cmd.Wait(); err != nil {
+			t.Errorf("after %v it ended with %v, want exit status 0", signal, err)
+		}
+	}
+}
+
+// The other tests show that the filter leaves what pause does itself.
+func TestGivesUpSystemCalls(t *testing.T) {
+	cmd := exec.Command(build(t))
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { cmd.Process.Kill(); cmd.Wait() })
+	eventually(t, "pause waits", func() bool { return waits(cmd.Process.Pid) })
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", cmd.Process.Pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"NoNewPrivs:\t1\n", "Seccomp:\t2\n"} {
+		if !strings.Contains(string(status), want) {
+			t.Errorf("its status lacks %q:\n%s", want, status)
+		}
+	}
+}
+
+// As PID 1 of a namespace it reaps what others orphan, those that were there
+// before it included, and ends on SIGTERM although it is PID 1.
+func TestPID1(t *testing.T) {
+	pause := build(t)
+	// The outer shell is PID 1 and becomes pause. Each inner shell leaves an
+	// orphan, some of which die before, some after that.
+	script := `for n in 0 0.1 0.3 0.3; do sh -c "sleep $n & exit"; done; exec ` + pause
+	cmd := exec.Command("sh", "-c", script)
+	cmd.SysProcAttr = &syscall.SysProcAttr{
+		// With a user namespace this takes no root.
+		Cloneflags:  syscall.CLONE_NEWUSER | syscall.CLONE_NEWPID,
+		UidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getuid(), Size: 1}},
+		GidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getgid(), Size: 1}},
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	pid := cmd.Process.Pid
+	eventually(t, "pause waits", func() bool { return waits(pid) })
+	eventually(t, "the orphans are pause's children", func() bool { return len(children(pid)) > 0 })
+	eventually(t, "all orphans are reaped", func() bool { return len(children(pid)) == 0 })
+	if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Wait(); err != nil {
+		t.Errorf("after SIGTERM it ended with %v, want exit status 0", err)
+	}
+}
+
+// children returns the processes whose parent is pid, zombies included.
+func children(pid int) []string {
+	content, _ := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", pid, pid))
+	return strings.Fields(string(content))
+}
+
+// waits reports whether the process is pause, and asleep: it sleeps nowhere but
+// where it waits for signals.
+func waits(pid int) bool {
+	content, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	return strings.Contains(string(content), "(pause) S")
+}
+
+func eventually(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(5 * time.Second); !ok(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("not within 5 s: %s", what)
+		}
+	}
+}

@@ -1,0 +1,177 @@
+package qemu
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"kios/host/cache"
+)
+
+// Accel is what executes the guest's instructions.
+type Accel string
+
+const (
+	KVM Accel = "kvm" // the processor itself
+	TCG Accel = "tcg" // QEMU's translator: everywhere, some ten times slower
+)
+
+// tcgFactor is how much slower than KVM a guest may be under TCG, with room
+// for a host whose processors are shared.
+const tcgFactor = 10
+
+// Scale stretches a duration that is enough with KVM.
+func (a Accel) Scale(d time.Duration) time.Duration {
+	if a == KVM {
+		return d
+	}
+	return d * tcgFactor
+}
+
+func (a Accel) args(codeCache int64) []string {
+	if a == KVM {
+		return []string{"-accel", "kvm", "-cpu", "host"}
+	}
+	tcg := "tcg,thread=multi"
+	if codeCache > 0 {
+		tcg += fmt.Sprintf(",tb-size=%d", codeCache>>20)
+	}
+	return []string{"-accel", tcg, "-cpu", "max,avx2=off"}
+}
+
+// probeBound is how long the probe's guest may take. Where KVM works it needs
+// a second or two.
+const probeBound = 10 * time.Second
+
+// Probe finds out whether KVM works here. That /dev/kvm can be opened is not
+// enough: nested virtualisation may offer it and then hang every guest. So
+// Probe boots the kernel once without an initramfs, which must end in a panic
+// within ten seconds. The verdict is kept in the cache, for this boot of the
+// host, this QEMU and this kernel. Without a kernel to try the answer is TCG.
+//
+// The environment variable KIOS_ACCEL (kvm or tcg) overrides the probe.
+func Probe(ctx context.Context, kernel string) (Accel, error) {
+	switch forced := Accel(os.Getenv("KIOS_ACCEL")); forced {
+	case KVM, TCG:
+		return forced, nil
+	case "":
+	default:
+		return "", fmt.Errorf("KIOS_ACCEL=%s: it must be kvm or tcg", forced)
+	}
+	if kernel == "" || !deviceOpens() {
+		return TCG, nil
+	}
+	if err := statBuilt(kernel); err != nil {
+		return "", err
+	}
+	bin, err := lookPath()
+	if err != nil {
+		return "", err
+	}
+	verdict, err := verdictFile(ctx, bin, kernel)
+	if err != nil {
+		return "", fmt.Errorf("probe KVM: %w", err)
+	}
+	if said, err := os.ReadFile(verdict); err == nil {
+		return parseVerdict(said), nil
+	}
+	accel, reason, err := tryKVM(ctx, bin, kernel)
+	if ctx.Err() != nil {
+		return "", fmt.Errorf("probe KVM: %w", ctx.Err())
+	}
+	if err != nil {
+		return TCG, nil // QEMU did not start: memory may have been short
+	}
+	return accel, keepVerdict(verdict, accel, reason)
+}
+
+// MayUseKVM reports whether Probe can find that KVM works.
+func MayUseKVM() bool {
+	forced := Accel(os.Getenv("KIOS_ACCEL"))
+	return forced == KVM || forced != TCG && deviceOpens()
+}
+
+func deviceOpens() bool {
+	f, err := os.OpenFile("/dev/kvm", os.O_RDWR, 0)
+	if err != nil {
+		return false
+	}
+	f.Close()
+	return true
+}
+
+// verdictFile names the file that keeps the answer: another boot, QEMU or
+// kernel has another name.
+func verdictFile(ctx context.Context, bin, kernel string) (string, error) {
+	boot, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err != nil {
+		return "", err
+	}
+	version, err := exec.CommandContext(ctx, bin, "--version").Output()
+	if err != nil {
+		return "", fmt.Errorf("%s --version: %w", bin, err)
+	}
+	key := cache.NewKey("kvm-probe", string(boot), string(version))
+	if err := key.AddTree(kernel); err != nil {
+		return "", err
+	}
+	dir, err := cache.Dir()
+	return filepath.Join(dir, "accel-"+key.String()), err
+}
+
+// parseVerdict reads the first word; the rest of the file is the reason.
+func parseVerdict(said []byte) Accel {
+	if first, _, _ := strings.Cut(string(said), " "); Accel(first) == KVM {
+		return KVM
+	}
+	return TCG
+}
+
+func keepVerdict(file string, accel Accel, reason string) error {
+	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+		return fmt.Errorf("keep the KVM probe's verdict: %w", err)
+	}
+	text := fmt.Sprintf("%s %s\n", accel, reason)
+	if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
+		return fmt.Errorf("keep the KVM probe's verdict: %w", err)
+	}
+	return nil
+}
+
+// tryKVM boots the kernel under KVM. QEMU ending well is not enough either: a
+// guest that crashes at its first instruction also resets the machine.
+func tryKVM(ctx context.Context, bin, kernel string) (accel Accel, reason string, err error) {
+	ctx, cancel := context.WithTimeout(ctx, probeBound)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, bin, append([]string{
+		"-nodefaults", "-no-user-config", "-display", "none", "-machine", "q35", "-m", "256M",
+		"-serial", "stdio", "-no-reboot",
+		"-kernel", kernel, "-append", "console=ttyS0 panic=-1",
+	}, KVM.args(0)...)...)
+	var out bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &out
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+	cmd.Cancel = func() error { return unix.Kill(-cmd.Process.Pid, unix.SIGKILL) }
+	cmd.WaitDelay = time.Second
+	runtime.LockOSThread() // for Pdeathsig; see Machine.run
+	defer runtime.UnlockOSThread()
+	err = cmd.Run()
+	switch {
+	case ctx.Err() != nil:
+		return TCG, fmt.Sprintf("the guest hangs (no panic within %s)", probeBound), nil
+	case err != nil:
+		return TCG, "", err
+	case !strings.Contains(out.String(), "Kernel panic"):
+		return TCG, "the guest ends before its kernel prints a panic", nil
+	}
+	return KVM, "the guest runs", nil
+}

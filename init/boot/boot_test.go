@@ -1,0 +1,342 @@
+package boot
+
+import (
+	"bytes"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"kios/init/kmsg"
+	"kios/init/mount"
+	"kios/init/notify"
+	"kios/init/systembus"
+	"kios/init/timeline"
+	"kios/internal/cmdline"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// node returns a Node that logs into the buffer.
+func node(t *testing.T) (*Node, *bytes.Buffer) {
+	var log bytes.Buffer
+	n := New()
+	n.Log = kmsg.New(&log)
+	n.Timeline = timeline.New(filepath.Join(t.TempDir(), "boot.json"))
+	return n, &log
+}
+
+func TestSteps(t *testing.T) {
+	seen := map[string]bool{}
+	for _, s := range bootSteps() {
+		if strings.ContainsAny(s.Name, " \t") || s.Name == "" || seen[s.Name] {
+			t.Errorf("step %q: a name is one word and comes once", s.Name)
+		}
+		seen[s.Name] = true
+		if s.Run == nil && s.Stop == nil {
+			t.Errorf("step %s does nothing", s.Name)
+		}
+	}
+}
+
+// TestStopIsTheReverse runs a list of its own in place of the real one.
+func TestStopIsTheReverse(t *testing.T) {
+	n, log := node(t)
+	var did []string
+	do := func(what string, err error) func(*Node) error {
+		return func(*Node) error { did = append(did, what); return err }
+	}
+	for _, s := range []Step{
+		{Name: "a", Run: do("run a", nil), Stop: do("stop a", nil)},
+		{Name: "b", Run: do("run b", errors.New("broken")), Stop: do("stop b", errors.New("stuck"))},
+		{Name: "c", Stop: func(*Node) error { did = append(did, "stop c"); panic("ouch") }},
+		{Name: "d", Run: do("run d", nil)},
+	} {
+		n.step(s)
+	}
+	if o := n.stop(wish{action: systembus.Reboot, cause: "somebody"}); o.Action != systembus.Reboot || o.Failure != nil {
+		t.Errorf("outcome = %+v, want a restart", o)
+	}
+	want := []string{"run a", "run b", "run d", "stop c", "stop b", "stop a"}
+	if diff := cmp.Diff(want, did); diff != "" {
+		t.Errorf("order (-want +got):\n%s", diff)
+	}
+	for _, want := range []string{
+		"<5>kios: step a 0 ms\n", "<3>kios: step b failed: broken\n", "stopping, as somebody asks",
+		"<3>kios: stop b: stuck\n", "<3>kios: stop c: panic in stop c: ouch\n", "<5>kios: stop a 0 ms\n",
+	} {
+		if !strings.Contains(log.String(), want) {
+			t.Errorf("log lacks %q:\n%s", want, log)
+		}
+	}
+}
+
+func TestRun(t *testing.T) {
+	ok := func(*Node) error { return nil }
+	broken := func(*Node) error { return errors.New("broken") }
+	tests := []struct {
+		name    string
+		step    Step
+		failure string // "" for a power-off
+	}{
+		{"power button", Step{Name: "a", Required: true, Run: ok}, ""},
+		{"optional step fails", Step{Name: "a", Run: broken}, ""},
+		{"required step fails", Step{Name: "a", Required: true, Run: broken, Remedy: "mend it"}, "step a: broken"},
+		{"step panics", Step{Name: "a", Run: func(*Node) error { panic("ouch") }}, "panic in work: ouch"},
+		{"goroutine panics", Step{Name: "a", Run: func(n *Node) error {
+			n.spawn("b", func() { panic("ouch") })
+			select {}
+		}}, "panic in b: ouch"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			n, _ := node(t)
+			stopped := false
+			n.steps = []Step{tt.step, {Name: "last", Stop: func(*Node) error { stopped = true; return nil }}}
+			if tt.failure == "" {
+				n.signals <- powerButton
+			}
+			o := n.Run()
+			if tt.failure == "" && (o.Failure != nil || !stopped) {
+				t.Errorf("outcome = %+v, stopped %v, want a power-off", o, stopped)
+			}
+			if tt.failure != "" && (o.Failure == nil || !strings.Contains(o.Failure.Error(), tt.failure) || o.Remedy == "") {
+				t.Errorf("outcome = %+v, want %q and a remedy", o, tt.failure)
+			}
+		})
+	}
+}
+
+// A boot that fails does not undo the wish of before to stop.
+func TestStopWhileTheBootFails(t *testing.T) {
+	n, log := node(t)
+	stopped := false
+	n.steps = []Step{
+		{Name: "a", Stop: func(*Node) error { stopped = true; return nil }},
+		{Name: "b", Required: true, Run: func(n *Node) error {
+			n.wish(wish{cause: "somebody"})
+			for len(n.wishes) > 0 { // until it has been heard
+				time.Sleep(time.Millisecond)
+			}
+			return errors.New("broken")
+		}},
+	}
+	if o := n.Run(); o.Failure != nil || !stopped || !strings.Contains(log.String(), "step b: broken; the node stops all the same") {
+		t.Errorf("outcome = %+v, stopped %v: %s", o, stopped, log)
+	}
+}
+
+// Who moves the node leaves it to those who stop it what is left to stop.
+func TestRewindWhileStopping(t *testing.T) {
+	n, _ := node(t)
+	rewound := false
+	n.ran = []Step{
+		{Name: "a"},
+		{Name: "b", Stop: func(n *Node) error { close(n.stopping); return nil }},
+		{Name: "c", Stop: func(*Node) error { rewound = true; return nil }},
+	}
+	n.data.device = "/dev/vda2"
+	first, err := n.rewind("a")
+	if !errors.Is(err, errStopping) || first != 1 || !rewound || len(n.ran) != 3 || n.data.device == "" {
+		t.Errorf("rewound to step %d, of %d; data on %q; error %v", first, len(n.ran), n.data.device, err)
+	}
+}
+
+// Who is in a hurry does not wait for what the node is doing.
+func TestHurryWhileSomethingHangs(t *testing.T) {
+	n, log := node(t)
+	n.steps = []Step{{Name: "a", Run: func(*Node) error {
+		n.wish(wish{cause: "somebody"})
+		n.wish(wish{cause: "somebody else", hurry: true})
+		select {}
+	}}}
+	start := time.Now()
+	if o := n.Run(); o.Failure != nil || !n.inHurry() || time.Since(start) > n.workBound/2 {
+		t.Errorf("outcome = %+v after %v, in a hurry %v: %s", o, time.Since(start), n.inHurry(), log)
+	}
+}
+
+// A disk that hangs does not keep the node from stopping.
+func TestStopWhileSomethingHangs(t *testing.T) {
+	for name, boots := range map[string]bool{"the boot": true, "a request": false} {
+		t.Run(name, func(t *testing.T) {
+			n, log := node(t)
+			n.workBound, n.options.StopAfter = 50*time.Millisecond, 0
+			began, hangs, later, stopped := make(chan struct{}), make(chan struct{}), make(chan struct{}), false
+			hang := func(*Node) error { close(began); <-hangs; return nil }
+			n.steps = []Step{{Name: "a", Stop: func(*Node) error { stopped = true; return nil }}}
+			more := []Step{{Name: "b", Run: hang}, {Name: "c", Run: func(*Node) error { close(later); return nil }}}
+			if boots {
+				n.steps = append(n.steps, more...)
+			} else {
+				go n.request(func() (refusal, failure error) {
+					n.steps = more
+					return nil, n.forward(0)
+				})
+			}
+			go func() {
+				<-began
+				n.signals <- powerButton
+			}()
+			o := n.Run()
+			if o.Failure != nil || !stopped {
+				t.Errorf("outcome = %+v, stopped %v, want a power-off", o, stopped)
+			}
+			for _, want := range []string{"the power button asks the node to stop: it first ends what it is doing", "what the node was doing has not ended"} {
+				if !strings.Contains(log.String(), want) {
+					t.Errorf("log lacks %q:\n%s", want, log)
+				}
+			}
+			close(hangs)
+			select {
+			case <-later:
+				t.Error("what was left to do was done while the node stopped")
+			case <-time.After(20 * time.Millisecond):
+			}
+		})
+	}
+}
+
+func TestSpawnReportsPanic(t *testing.T) {
+	n, _ := node(t)
+	n.spawn("test", func() { panic("ouch") })
+	err := <-n.crashed
+	if !strings.Contains(err.Error(), "panic in test: ouch") || !strings.Contains(err.Error(), "boot_test.go") {
+		t.Errorf("error = %v", err)
+	}
+	n.options = cmdline.Options{StayUp: true}
+	if o := n.failed(err, ""); !o.StayUp || o.Failure == nil || o.Remedy == "" {
+		t.Errorf("outcome = %+v", o)
+	}
+}
+
+// TestMountFlags holds the rule: nosuid everywhere, nodev everywhere but where
+// devices are, exec only where Kubernetes runs programs from.
+func TestMountFlags(t *testing.T) {
+	mayExec := map[string]bool{"/opt/cni/bin": true, "/usr/libexec/kubernetes/kubelet-plugins/credential-provider/exec": true, "/dev/hugepages": true}
+	mayDev := map[string]bool{"/dev": true, "/dev/pts": true}
+	rows := append(append([]mount.Row{run}, first...), pseudo...)
+	for _, r := range append(rows, tmpfs...) {
+		if r.Flags&mount.NoSuid == 0 {
+			t.Errorf("%s lacks nosuid", r)
+		}
+		if r.Flags&mount.NoExec == 0 && !mayExec[r.Target] {
+			t.Errorf("%s lacks noexec", r)
+		}
+		if r.Flags&mount.NoDev == 0 && !mayDev[r.Target] {
+			t.Errorf("%s lacks nodev", r)
+		}
+		if r.Why == "" {
+			t.Errorf("%s has no reason", r)
+		}
+	}
+	for _, p := range places {
+		if p.flags&mount.Strict != mount.Strict && p.to != podsDir {
+			t.Errorf("%s lacks nosuid, nodev or noexec", p.to)
+		}
+	}
+}
+
+func TestTooFull(t *testing.T) {
+	const mib, block = 1 << 20, 4096
+	blocks := func(n uint64) uint64 { return n * mib / block }
+	tests := []struct {
+		size, free uint64 // MiB
+		inodes     uint64
+		want       bool
+	}{
+		{4096, 4000, 1000, false},
+		{4096, 31, 1000, true},
+		{4096, 33, 1000, false},
+		{4096, 4000, 255, true},
+		{100, 6, 1000, false},
+		{100, 4, 1000, true},
+	}
+	for _, tt := range tests {
+		if got := tooFull(block, blocks(tt.size), blocks(tt.free), 10000, tt.inodes); got != tt.want {
+			t.Errorf("tooFull with %d of %d MiB and %d inodes = %v, want %v", tt.free, tt.size, tt.inodes, got, tt.want)
+		}
+	}
+}
+
+func TestStays(t *testing.T) {
+	for target, want := range map[string]bool{
+		"/": true, "/dev/shm": true, "/sys/fs/cgroup": true, "/run": true,
+		"/run/kios/images": false, "/var": false, "/etc": false, "/system": false, "/var/lib/kubelet/pods": false,
+	} {
+		if got := stays(mount.Info{Target: target}); got != want {
+			t.Errorf("stays(%s) = %v, want %v", target, got, want)
+		}
+	}
+}
+
+func TestReceive(t *testing.T) {
+	n, log := node(t)
+	for _, m := range []notify.Message{
+		{Kind: notify.Ready},
+		{Kind: notify.ImageImported, Archive: "a.tar", Took: 120 * time.Millisecond},
+		{Kind: notify.ImageFailed, Archive: "b.tar", Error: "no manifest"},
+		{Kind: notify.ContainerStarted, Namespace: "ns", Pod: "p", Container: "c"},
+		{Kind: notify.ContainerExited, Namespace: "ns", Pod: "p", Container: "c", Exit: 3},
+	} {
+		n.receive("containerd", m)
+	}
+	n.Timeline.Close()
+	n.receive("containerd", notify.Message{Kind: notify.ContainerStarted, Namespace: "ns", Pod: "late", Container: "c"})
+	want := "<5>kios: containerd ready\n" +
+		"<5>kios: image a.tar imported 120 ms\n" +
+		"<3>kios: image b.tar is skipped: no manifest\n" +
+		"<5>kios: pod ns/p container c started\n" +
+		"<5>kios: pod ns/p container c exited with code 3\n" +
+		"<6>kios: pod ns/late container c started\n"
+	if diff := cmp.Diff(want, log.String()); diff != "" {
+		t.Errorf("log (-want +got):\n%s", diff)
+	}
+}
+
+func TestReplaceFile(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "machine-id")
+	for _, text := range []string{"one", "two"} {
+		if err := replaceFile(file, text, 0o444); err != nil {
+			t.Fatal(err)
+		}
+	}
+	text, err := os.ReadFile(file)
+	info, _ := os.Stat(file)
+	if string(text) != "two" || err != nil || info.Mode() != 0o444 {
+		t.Errorf("file = %q, %v, %v", text, info.Mode(), err)
+	}
+	if err := replaceFile(filepath.Join(file, "x"), "", 0o644); !errors.Is(err, syscall.ENOTDIR) && !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("replaceFile below a file = %v", err)
+	}
+	if entries, _ := os.ReadDir(filepath.Dir(file)); len(entries) != 1 {
+		t.Errorf("%d files are left, want 1", len(entries))
+	}
+}
+
+func TestListen(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "run", "x.sock")
+	for range 2 { // a socket that is there already is replaced
+		f, err := listen(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+	}
+	info, err := os.Stat(path)
+	if err != nil || info.Mode().Perm() != 0o600 || info.Mode()&fs.ModeSocket == 0 {
+		t.Errorf("socket: %v, %v", info.Mode(), err)
+	}
+}
+
+func TestSignalCause(t *testing.T) {
+	for sig, want := range map[syscall.Signal]string{38: "the power button", syscall.SIGINT: "Ctrl-Alt-Del", syscall.SIGTERM: "terminated"} {
+		if got := signalCause(sig); got != want {
+			t.Errorf("signalCause(%d) = %q, want %q", sig, got, want)
+		}
+	}
+}

@@ -1,0 +1,92 @@
+package boot
+
+import (
+	"fmt"
+	"time"
+
+	"kios/init/notify"
+	"kios/init/timeline"
+)
+
+// When the boot counts as over, after the kubelet is ready.
+const (
+	quietBound  = 3 * time.Second  // a container runs and nothing more has happened for that long: print the table
+	tableBound  = 30 * time.Second // or this has passed
+	recordBound = time.Minute      // and here the record ends
+)
+
+// receive logs and records what a daemon reports.
+func (n *Node) receive(sender string, m notify.Message) {
+	if m.Kind == notify.Joining {
+		n.joinCluster(sender, m.Cluster)
+		return
+	}
+	if m.Kind == notify.ShutdownGrace {
+		n.grace.Store(int64(m.Took))
+		n.Log.Info("the kubelet gives pods %v when the node stops", m.Took)
+		return
+	}
+	event, took := eventOf(sender, m)
+	booting := n.Timeline.Add(event, took)
+	log := n.Log.Info // a node that runs for months does not need its console
+	if booting || n.isStopping() {
+		log = n.Log.Notice
+	}
+	switch m.Kind {
+	case notify.Ready:
+		n.Log.Notice("%s ready", sender)
+		n.noteReady(sender)
+		if sender == "kubelet" && booting && n.watched.CompareAndSwap(false, true) {
+			n.spawn("end of the boot", n.watchBoot)
+		}
+	case notify.ContainerStarted:
+		n.started.Store(true)
+		log("pod %s/%s container %s started", m.Namespace, m.Pod, m.Container)
+	case notify.ContainerExited:
+		log("pod %s/%s container %s exited with code %d", m.Namespace, m.Pod, m.Container, m.Exit)
+	case notify.ImageImported:
+		log("image %s imported %d ms", m.Archive, m.Took.Milliseconds())
+	case notify.ImageFailed:
+		n.Log.Error("image %s is skipped: %s", m.Archive, m.Error)
+	}
+	if booting {
+		n.saveTimeline()
+	}
+}
+
+// eventOf turns a message into an entry of the timeline.
+func eventOf(sender string, m notify.Message) (timeline.Event, time.Duration) {
+	container := timeline.Event{Kind: "container", Name: fmt.Sprintf("%s/%s %s", m.Namespace, m.Pod, m.Container)}
+	image := timeline.Event{Kind: "image", Name: m.Archive}
+	switch m.Kind {
+	case notify.ContainerStarted:
+		container.State = "started"
+		return container, 0
+	case notify.ContainerExited:
+		container.State = fmt.Sprintf("exited with code %d", m.Exit)
+		return container, 0
+	case notify.ImageImported:
+		image.State = "imported"
+		return image, m.Took
+	case notify.ImageFailed:
+		image.State, image.Error = "failed", m.Error
+		return image, m.Took
+	}
+	return timeline.Event{Kind: "daemon", Name: sender, State: "ready"}, 0
+}
+
+// watchBoot ends the boot: it prints the table once things have calmed down,
+// and closes the record.
+func (n *Node) watchBoot() {
+	ready := time.Now()
+	for time.Since(ready) < tableBound && !(n.started.Load() && n.Timeline.Quiet() >= quietBound) {
+		time.Sleep(200 * time.Millisecond)
+	}
+	expedite(false)
+	for _, line := range n.Timeline.Table() {
+		n.Log.Notice("%s", line)
+	}
+	time.Sleep(recordBound - time.Since(ready))
+	n.Timeline.Close()
+	n.saveTimeline()
+}

@@ -1,0 +1,232 @@
+package boot
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"strings"
+	"time"
+
+	"kios/init/kmsg"
+	"kios/init/mount"
+
+	"golang.org/x/sys/unix"
+)
+
+// first is mounted before anything else: the log and the kernel's options are
+// there. Stage 1 has mounted /dev already.
+var first = []mount.Row{
+	{Target: "/dev", Type: "devtmpfs", Source: "devtmpfs", Flags: mount.NoSuid | mount.NoExec, Data: []string{"mode=0755"},
+		Why: "device nodes"},
+	{Target: "/proc", Type: "proc", Source: "proc", Flags: mount.Strict,
+		Why: "everybody"},
+	{Target: "/sys", Type: "sysfs", Source: "sysfs", Flags: mount.Strict,
+		Why: "kubelet and runc; the data partition is found in it"},
+}
+
+// pseudo are the other file systems that the kernel makes up. tracefs and debugfs
+// are not among them: nothing needs them, and they show too much.
+var pseudo = []mount.Row{
+	{Target: "/dev/pts", Type: "devpts", Source: "devpts", Flags: mount.NoSuid | mount.NoExec, Data: []string{"mode=0620,gid=5,ptmxmode=0666"},
+		Why: "terminals of kubectl exec -t"},
+	{Target: "/dev/shm", Type: "tmpfs", Source: "tmpfs", Flags: mount.Strict, Data: []string{"mode=1777,size=10%"},
+		Why: "POSIX shared memory of pods in the host's IPC namespace"},
+	{Target: "/dev/mqueue", Type: "mqueue", Source: "mqueue", Flags: mount.Strict, Optional: true,
+		Why: "POSIX message queues of pods in the host's IPC namespace"},
+	{Target: "/dev/hugepages", Type: "hugetlbfs", Source: "hugetlbfs", Flags: mount.Strict, Data: []string{"mode=0700"}, Optional: true,
+		Why: "the kubelet counts huge pages, pods map them"},
+	{Target: "/sys/kernel/security", Type: "securityfs", Source: "securityfs", Flags: mount.Strict, Optional: true,
+		Why: "runc and containerd ask it for the LSMs"},
+	{Target: "/sys/fs/cgroup", Type: "cgroup2", Source: "cgroup2", Flags: mount.Strict,
+		// favordynmods saves a grace period whenever runc moves a process;
+		// nsdelegate keeps a container's cgroup namespace a boundary;
+		// memory_recursiveprot makes memory.min hold for all that is below.
+		Data: []string{"favordynmods,nsdelegate,memory_recursiveprot", "nsdelegate,memory_recursiveprot", "nsdelegate", ""},
+		Why:  "kubelet, runc and our own reservations"},
+	{Target: "/sys/fs/bpf", Type: "bpf", Source: "bpf", Flags: mount.Strict, Data: []string{"mode=0700"}, Optional: true,
+		Why: "CNI plugins pin their eBPF maps here"},
+	{Target: "/sys/firmware/efi/efivars", Type: "efivarfs", Source: "efivarfs", Flags: mount.Strict | mount.RdOnly, Optional: true,
+		Why: "configuration from UEFI variables; read-only, since writing can break a board"},
+}
+
+// run is skipped when stage 1 has mounted it.
+var run = mount.Row{
+	Target: "/run", Type: "tmpfs", Source: "tmpfs", Flags: mount.Strict, Data: []string{"mode=0755"},
+	Why: "sockets, state of containerd and runc",
+}
+
+// tmpfs are the writable places that do not survive a boot.
+var tmpfs = []mount.Row{
+	{Target: "/tmp", Type: "tmpfs", Source: "tmpfs", Flags: mount.Strict, Data: []string{"mode=1777,size=25%"},
+		Why: "containerd unpacks and the kubelet probes here"},
+	{Target: "/var", Type: "tmpfs", Source: "tmpfs", Flags: mount.Strict, Data: []string{"mode=0755,size=75%"},
+		Why: "images and state when there is no data partition; with one it holds mount points only"},
+	{Target: "/opt", Type: "tmpfs", Source: "tmpfs", Flags: mount.Strict, Data: []string{"mode=0755,size=1m"},
+		Why: "the place of /opt/cni/bin"},
+	{Target: "/opt/cni/bin", Type: "tmpfs", Source: "tmpfs", Flags: mount.NoSuid | mount.NoDev, Data: []string{"mode=0755,size=25%"},
+		Why: "CNI plugins, put there by the network's pod and run by containerd, so with exec"},
+	{Target: "/usr/libexec/kubernetes/kubelet-plugins/credential-provider/exec", Type: "tmpfs", Source: "tmpfs", Flags: mount.NoSuid | mount.NoDev, Data: []string{"mode=0755,size=25%"},
+		Why: "credential plugins, put there by a pod and run by the kubelet, so with exec"},
+}
+
+func (n *Node) mountDevices() error {
+	for _, row := range first {
+		if err := mountUnlessThere(row); err != nil {
+			return err
+		}
+	}
+	f, err := os.OpenFile("/dev/kmsg", os.O_WRONLY|unix.O_NOCTTY, 0)
+	if err != nil {
+		return fmt.Errorf("open the kernel's log: %w", err)
+	}
+	n.Log = kmsg.New(f)
+	return nil
+}
+
+// mountUnlessThere mounts a row that an earlier stage may have mounted.
+func mountUnlessThere(row mount.Row) error {
+	there, err := isMountPoint(row.Target)
+	if err != nil || there {
+		return err
+	}
+	return row.Mount()
+}
+
+// isMountPoint compares devices, since /proc may not be there to ask.
+func isMountPoint(path string) (bool, error) {
+	var here, parent unix.Stat_t
+	if err := unix.Stat(path, &here); err != nil {
+		return false, fmt.Errorf("look at %s: %w", path, err)
+	}
+	if err := unix.Stat(path+"/..", &parent); err != nil {
+		return false, fmt.Errorf("look at %s: %w", path, err)
+	}
+	return here.Dev != parent.Dev, nil
+}
+
+func (n *Node) mountPseudo() error {
+	if err := mountUnlessThere(run); err != nil {
+		return err
+	}
+	return mountAll(pseudo)
+}
+
+func mountAll(rows []mount.Row) error {
+	for _, row := range rows {
+		if err := row.Mount(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (n *Node) mountTmpfs() error {
+	if err := mountAll(tmpfs); err != nil {
+		return err
+	}
+	// Both names are in use for one place. A tmpfs of its own on /var/run, as
+	// the first kiOS had, hid sockets from those who used the other.
+	if err := os.Symlink("../run", "/var/run"); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	for _, dir := range []string{"/var/lib", "/var/log", "/var/cache", "/var/meta"} {
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			return err
+		}
+	}
+	if err := os.MkdirAll("/var/tmp", 0o777); err != nil {
+		return err
+	}
+	return os.Chmod("/var/tmp", 0o777|fs.ModeSticky)
+}
+
+// stays are unmounted by nobody: they are the kernel's, hold this program or
+// come from stage 1, which nobody could mount again.
+func stays(m mount.Info) bool {
+	switch m.Target {
+	case "/", "/dev", "/proc", "/sys", "/run", "/usr/share/kios/images", extra:
+		return true
+	case "/lib/modules":
+		return m.Type == "erofs" // not those of the data partition
+	}
+	for _, prefix := range []string{"/dev/", "/proc/", "/sys/"} {
+		if strings.HasPrefix(m.Target, prefix) {
+			return true
+		}
+	}
+	return false
+}
+
+// unmountAll unmounts what can be unmounted, the last mounted first, as long
+// as that gets it further: containers leave overlays and bind mounts behind
+// that hold the data partition.
+func (n *Node) unmountAll() error {
+	var left []mount.Info
+	hung := map[string]bool{}
+	for before := -1; ; before = len(left) {
+		infos, err := mount.List()
+		if err != nil {
+			return err
+		}
+		left = unmountOnce(infos, hung)
+		if len(left) == 0 || len(left) == before {
+			break
+		}
+	}
+	err := n.secure(left)
+	return errors.Join(err, within(syncBound, func() error { unix.Sync(); return nil }))
+}
+
+// Bounds of what the kernel does for a file system. A disk is given the time to
+// write all that it has to. A server that is gone must not keep the machine.
+const (
+	diskBound  = time.Minute
+	otherBound = 5 * time.Second
+	syncBound  = 10 * time.Second // by then nothing is left to write but what hangs
+)
+
+func boundOf(m mount.Info) time.Duration {
+	if strings.HasPrefix(m.Source, "/dev/") {
+		return diskBound
+	}
+	return otherBound
+}
+
+// unmountOnce tries each mount once and returns those that stayed. It adds to
+// hung those that it had to leave to themselves, and does not try them again.
+func unmountOnce(infos []mount.Info, hung map[string]bool) (left []mount.Info) {
+	for _, m := range mount.Below(infos, "/") {
+		if stays(m) {
+			continue
+		}
+		if hung[m.Target] {
+			left = append(left, m)
+			continue
+		}
+		err := within(boundOf(m), func() error { return unix.Unmount(m.Target, unix.UMOUNT_NOFOLLOW) })
+		if err != nil {
+			left = append(left, m)
+			hung[m.Target] = errors.Is(err, errHangs)
+		}
+	}
+	return left
+}
+
+// secure makes file systems on disks read-only that could not be unmounted.
+func (n *Node) secure(left []mount.Info) error {
+	var errs []error
+	for _, m := range left {
+		if !strings.HasPrefix(m.Source, "/dev/") {
+			n.Log.Info("%s (%s) is still mounted", m.Target, m.Type)
+			continue
+		}
+		err := within(boundOf(m), func() error { return unix.Mount("", m.Target, "", unix.MS_REMOUNT|unix.MS_RDONLY, "") })
+		if err != nil {
+			errs = append(errs, fmt.Errorf("%s on %s is in use and stays mounted: %w", m.Source, m.Target, err))
+		} else {
+			n.Log.Warn("%s on %s is in use; it was made read-only instead of unmounted", m.Source, m.Target)
+		}
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,116 @@
+package boot
+
+import (
+	"fmt"
+	"os"
+	"os/signal"
+	"slices"
+	"strings"
+	"syscall"
+
+	"kios/init/cgroup"
+	"kios/init/mount"
+	"kios/init/reap"
+	"kios/init/sysctl"
+	"kios/internal/cmdline"
+
+	"golang.org/x/sys/unix"
+)
+
+// readOptions reads the kernel command line, and prepares the kernel for the
+// boot.
+func (n *Node) readOptions() error {
+	// Unless the command line has fixed it, the kernel drops lines of a log
+	// that is written to quickly.
+	os.WriteFile("/proc/sys/kernel/printk_devkmsg", []byte("on\n"), 0)
+	expedite(true)
+	line, err := os.ReadFile("/proc/cmdline")
+	if err != nil {
+		return err
+	}
+	var warnings []string
+	n.options, warnings = cmdline.Parse(string(line)).Options()
+	for _, w := range warnings {
+		n.Log.Error("%s", w)
+	}
+	return nil
+}
+
+// expedite makes the kernel hurry with RCU grace periods, at the expense of
+// all CPUs: starting a container waits for many (measured: 10 % of the time
+// from containerd's start to the first container). It is for the boot only.
+// An error is of no interest: a kernel without the knob is fast enough.
+func expedite(on bool) {
+	value := "0"
+	if on {
+		value = "1"
+	}
+	os.WriteFile("/sys/kernel/rcu_expedited", []byte(value), 0)
+}
+
+// catchSignals takes Ctrl-Alt-Del from the kernel, which would restart the
+// machine on the spot.
+func (n *Node) catchSignals() error {
+	signal.Notify(n.signals, syscall.SIGTERM, syscall.SIGINT, powerButton)
+	if err := unix.Reboot(unix.LINUX_REBOOT_CMD_CAD_OFF); err != nil {
+		return fmt.Errorf("take over Ctrl-Alt-Del: %w", err)
+	}
+	return nil
+}
+
+func (n *Node) startReaper() error {
+	n.reaper = reap.New()
+	n.spawn("reaper", n.reaper.Run)
+	return nil
+}
+
+const cgroupRoot = "/sys/fs/cgroup"
+
+func (n *Node) makeCgroups() error {
+	warnings, err := cgroup.Setup(cgroupRoot, cgroup.Layout(n.memory, n.cpus))
+	for _, w := range warnings {
+		n.Log.Warn("nothing is reserved: %v", w)
+	}
+	return err
+}
+
+// loopbackUp sets IFF_UP on lo, see netdevice(7).
+func (n *Node) loopbackUp() error {
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	ifr, err := unix.NewIfreq("lo")
+	if err != nil {
+		return err
+	}
+	if err := unix.IoctlIfreq(fd, unix.SIOCGIFFLAGS, ifr); err != nil {
+		return fmt.Errorf("ask for the flags of lo: %w", err)
+	}
+	ifr.SetUint16(ifr.Uint16() | unix.IFF_UP)
+	if err := unix.IoctlIfreq(fd, unix.SIOCSIFFLAGS, ifr); err != nil {
+		return fmt.Errorf("set lo up: %w", err)
+	}
+	return nil
+}
+
+// shareMounts lets pods with Bidirectional mount propagation (CSI drivers) pass
+// their mounts on to the node.
+func (n *Node) shareMounts() error { return mount.Share("/") }
+
+func (n *Node) setSysctls() error {
+	settings := slices.Concat(sysctl.Node, sysctl.MinFree(n.memory))
+	if n.options.StayUp {
+		// panic=0 keeps the kernel up as well. The kubelet is told not to mind.
+		settings = sysctl.Without(settings, "kernel.panic")
+	}
+	missing, errs := sysctl.Apply("/proc/sys", settings)
+	if len(missing) > 0 {
+		n.Log.Info("this kernel does not have %s", strings.Join(missing, " "))
+	}
+	for _, err := range errs {
+		n.Log.Error("%v", err)
+	}
+	return nil
+}

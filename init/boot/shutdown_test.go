@@ -1,0 +1,214 @@
+package boot
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/godbus/dbus/v5"
+	"golang.org/x/sys/unix"
+
+	"kios/init/kmsg"
+	"kios/init/notify"
+	"kios/init/supervise"
+	"kios/init/systembus"
+	"kios/init/systemsock"
+	"kios/test/safebuf"
+)
+
+// busNode is a node with a bus, and a client of it. Only root's calls are taken.
+func busNode(t *testing.T) (*Node, *safebuf.Buffer, *dbus.Conn) {
+	t.Helper()
+	if os.Getuid() != 0 {
+		t.Skip("only root may take locks")
+	}
+	n, _ := node(t)
+	log := &safebuf.Buffer{}
+	n.Log = kmsg.New(log)
+	path := filepath.Join(t.TempDir(), "bus")
+	server, err := systembus.Listen(path, systembus.Host{Log: n.Log, Stop: func(a systembus.Action, cause string) { n.wish(wish{action: a, cause: cause}) }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	n.bus = server
+	go server.Run()
+	t.Cleanup(func() { server.Close() })
+	c, err := dbus.Connect("unix:path=" + path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	return n, log, c
+}
+
+func lock(t *testing.T, c *dbus.Conn, who string) int {
+	t.Helper()
+	var fd dbus.UnixFD
+	err := c.Object("org.freedesktop.login1", "/org/freedesktop/login1").Call("org.freedesktop.login1.Manager.Inhibit", 0, "shutdown", who, "test", "delay").Store(&fd)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return int(fd)
+}
+
+func demand(t *testing.T, log *safebuf.Buffer, lines ...string) {
+	t.Helper()
+	for _, want := range lines {
+		if !strings.Contains(log.String(), want) {
+			t.Errorf("the log lacks %q:\n%s", want, log)
+		}
+	}
+}
+
+// TestAwaitLocks has one client that lets go when it hears of the shutdown, and
+// one that never does.
+func TestAwaitLocks(t *testing.T) {
+	n, log, c := busNode(t)
+	kubelet := lock(t, c, "kubelet")
+	signals := make(chan *dbus.Signal, 10)
+	c.Signal(signals)
+	if err := c.AddMatchSignal(dbus.WithMatchMember("PrepareForShutdown")); err != nil {
+		t.Fatal(err)
+	}
+	go func() {
+		for s := range signals {
+			if s.Name != "org.freedesktop.login1.Manager.PrepareForShutdown" {
+				continue
+			}
+			for !strings.Contains(log.String(), "waiting for kubelet") { // the signal is sent before that
+				time.Sleep(time.Millisecond)
+			}
+			unix.Close(kubelet)
+			return
+		}
+	}()
+	if o := n.stop(wish{action: systembus.Halt, cause: "a test"}); o.Action != systembus.Halt {
+		t.Errorf("outcome = %+v, want a halt", o)
+	}
+	demand(t, log, "stopping, as a test asks", "waiting for kubelet (process ", "): test, at most 35s", "let go after", "stop announce", "halting")
+}
+
+func TestHeldUp(t *testing.T) {
+	n, log, c := busNode(t)
+	defer unix.Close(lock(t, c, "stubborn"))
+	n.awaitLocks(n.bus.Delays(), 10*time.Millisecond)
+	demand(t, log, "<4>kios: stubborn (process ", "did not let go within 10ms: the node stops without it")
+}
+
+// TestAwaitReports has a kubelet that is done with its pods in time, and one that
+// is not.
+func TestAwaitReports(t *testing.T) {
+	n, _ := node(t)
+	log := &safebuf.Buffer{}
+	n.Log = kmsg.New(log)
+	cgroups := t.TempDir()
+	pod := filepath.Join(cgroups, "kubepods/burstable/pod1")
+	if err := os.MkdirAll(pod, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	n.awaitReports(cgroups, 10*time.Millisecond)
+	demand(t, log, "<4>kios: the kubelet is not done with all pods within 10ms (left: 1)")
+	go os.Remove(pod)
+	n.awaitReports(cgroups, time.Minute)
+	demand(t, log, "the kubelet was done with all pods after another ")
+}
+
+func TestHurry(t *testing.T) {
+	n, log, c := busNode(t)
+	defer unix.Close(lock(t, c, "stubborn"))
+	done := make(chan Outcome)
+	go func() { done <- n.stop(wish{action: systembus.PowerOff, cause: "a test"}) }()
+	<-n.stopping
+	n.signals <- powerButton
+	n.receiveByte(systemsock.Stop)
+	n.receiveByte(systemsock.GoOn)
+	n.receiveByte(systemsock.GoOn)
+	<-done
+	demand(t, log, "waiting for nobody any more, as a client of /run/system.sock asks", "stopping already (a client of /run/system.sock)")
+}
+
+// TestStopWithoutWaiting is 0x02 out of nowhere.
+func TestStopWithoutWaiting(t *testing.T) {
+	n, _, c := busNode(t)
+	defer unix.Close(lock(t, c, "stubborn"))
+	n.receiveByte(systemsock.GoOn)
+	n.stop(<-n.wishes)
+	if !n.inHurry() {
+		t.Error("nobody is in a hurry")
+	}
+}
+
+func TestRequestsWhileStopping(t *testing.T) {
+	n, _ := node(t)
+	close(n.stopping)
+	if err := n.ask(func() error { return nil }); !errors.Is(err, errStopping) {
+		t.Errorf("ask = %v, want %v", err, errStopping)
+	}
+	n.daemons = append(n.daemons, &supervise.Daemon{Name: "kubelet"})
+	if err := n.restartUnit(systembus.Kubelet, "a test"); !errors.Is(err, errStopping) {
+		t.Errorf("restartUnit = %v, want %v", err, errStopping)
+	}
+	for range 100 { // nobody listens
+		n.wish(wish{})
+	}
+}
+
+// TestHangs has a step that never ends.
+func TestHangs(t *testing.T) {
+	if err := within(time.Millisecond, func() error { select {} }); !errors.Is(err, errHangs) {
+		t.Errorf("within = %v, want %v", err, errHangs)
+	}
+	if err := within(time.Minute, func() error { return os.ErrClosed }); !errors.Is(err, os.ErrClosed) {
+		t.Errorf("within = %v", err)
+	}
+	n, _ := node(t)
+	for step, want := range map[string]time.Duration{"announce": 40 * time.Second, "containers": 30 * time.Second, "kubelet": 0} {
+		if got := n.patience(step); got != want {
+			t.Errorf("patience(%s) = %v, want %v", step, got, want)
+		}
+	}
+}
+
+func TestGrace(t *testing.T) {
+	n, log := node(t)
+	n.receive("kubelet", notify.Message{Kind: notify.ShutdownGrace, Took: 2 * time.Minute})
+	if got := n.lockBound(); got != 2*time.Minute+lockMargin || !strings.Contains(log.String(), "the kubelet gives pods 2m0s") {
+		t.Errorf("lockBound = %v; the log says %q", got, log)
+	}
+}
+
+func TestUnit(t *testing.T) {
+	n, _ := node(t)
+	want := systembus.Unit{Description: "the Kubernetes node agent", Active: "inactive", Sub: "dead"}
+	if got := n.unit(systembus.Kubelet); got != want {
+		t.Errorf("before it is started: %+v", got)
+	}
+	n.daemons = append(n.daemons, &supervise.Daemon{Name: "kubelet"})
+	want.Active, want.Sub = "activating", "auto-restart"
+	if got := n.unit(systembus.Kubelet); got != want {
+		t.Errorf("between two starts: %+v", got)
+	}
+	if err := n.restartUnit(systembus.Containerd, "a test"); err == nil {
+		t.Error("what has not been started can be restarted")
+	}
+}
+
+func TestWriteHostname(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "hostname")
+	for _, name := range []string{"", "node1", "node2", ""} {
+		if err := writeHostname(file, name); err != nil {
+			t.Fatal(err)
+		}
+		text, err := os.ReadFile(file)
+		if name == "" && !errors.Is(err, os.ErrNotExist) || name != "" && string(text) != name+"\n" {
+			t.Errorf("after %q the file is %q, %v", name, text, err)
+		}
+	}
+	n, _ := node(t)
+	if err := n.setStaticHostname("no_name", "a test"); err == nil {
+		t.Error("a name that is none is taken")
+	}
+}

@@ -1,0 +1,228 @@
+// Package bundle finds the containers that run, when nobody can be asked any
+// more: from the OCI bundles that containerd's shims keep under /run. It ends
+// them in order, containers before the sandboxes they live in.
+//
+// It follows the OCI runtime specification's config.json, containerd's layout
+// of its state directory and the annotations of containerd's CRI plugin. It
+// leaves out preStop hooks and stop signals other than SIGTERM: those belong
+// to the kubelet's graceful shutdown.
+package bundle
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"kios/init/kmsg"
+
+	"golang.org/x/sys/unix"
+)
+
+// Dir is where the bundles of pods are on a node.
+const Dir = "/run/containerd/io.containerd.runtime.v2.task/k8s.io"
+
+// Container is one that was started; it may have ended.
+type Container struct {
+	ID      string
+	Name    string // container C of pod NAMESPACE/POD, or sandbox of it
+	Sandbox bool
+	Pid     int
+	Cgroup  string // below the mount point of cgroup2
+}
+
+// spec is the part of an OCI config.json that is looked at.
+type spec struct {
+	Annotations map[string]string `json:"annotations"`
+	Linux       struct {
+		CgroupsPath string `json:"cgroupsPath"`
+	} `json:"linux"`
+}
+
+// List returns the containers whose bundles are in dir, and an error for each
+// bundle that makes no sense.
+func List(dir string) (containers []Container, errs []error) {
+	entries, err := os.ReadDir(dir)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, []error{err}
+	}
+	for _, e := range entries {
+		c, err := read(filepath.Join(dir, e.Name()))
+		switch {
+		case errors.Is(err, os.ErrNotExist): // not started yet, or just removed
+		case err != nil:
+			errs = append(errs, err)
+		default:
+			containers = append(containers, c)
+		}
+	}
+	return containers, errs
+}
+
+func read(dir string) (Container, error) {
+	text, err := os.ReadFile(filepath.Join(dir, "init.pid"))
+	if err != nil {
+		return Container{}, err
+	}
+	pid, err := strconv.Atoi(strings.TrimSpace(string(text)))
+	if err != nil || pid <= 1 {
+		return Container{}, fmt.Errorf("read %s/init.pid: %q is no process", dir, text)
+	}
+	config, err := os.ReadFile(filepath.Join(dir, "config.json"))
+	if err != nil {
+		return Container{}, err
+	}
+	var s spec
+	if err := json.Unmarshal(config, &s); err != nil {
+		return Container{}, fmt.Errorf("read %s/config.json: %w", dir, err)
+	}
+	return s.container(filepath.Base(dir), pid), nil
+}
+
+func (s spec) container(id string, pid int) Container {
+	const cri = "io.kubernetes.cri."
+	c := Container{ID: id, Pid: pid, Cgroup: filepath.Clean("/" + s.Linux.CgroupsPath)}
+	c.Sandbox = s.Annotations[cri+"container-type"] == "sandbox"
+	pod := s.Annotations[cri+"sandbox-namespace"] + "/" + s.Annotations[cri+"sandbox-name"]
+	switch {
+	case pod == "/":
+		c.Name = "container " + id
+	case c.Sandbox:
+		c.Name = "sandbox of pod " + pod
+	default:
+		c.Name = "container " + s.Annotations[cri+"container-name"] + " of pod " + pod
+	}
+	c.Name = kmsg.Clean(c.Name, 300)
+	return c
+}
+
+// Split separates containers from sandboxes.
+func Split(all []Container) (containers, sandboxes []Container) {
+	for _, c := range all {
+		if c.Sandbox {
+			sandboxes = append(sandboxes, c)
+		} else {
+			containers = append(containers, c)
+		}
+	}
+	return containers, sandboxes
+}
+
+// running is a container's first process, held by a file descriptor, so that
+// its number cannot come to mean another.
+type running struct {
+	Container
+	pidfd int
+}
+
+// open returns false if the container has ended. The cgroup tells the process
+// from a later one with the same number.
+func open(c Container) (running, bool) {
+	fd, err := unix.PidfdOpen(c.Pid, 0)
+	if err != nil {
+		return running{}, false
+	}
+	text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cgroup", c.Pid))
+	if !inCgroup(string(text), c.Cgroup) {
+		unix.Close(fd)
+		return running{}, false
+	}
+	return running{c, fd}, true
+}
+
+// inCgroup reads /proc/PID/cgroup; a container may have cgroups of its own
+// below the one it was given.
+func inCgroup(text, cgroup string) bool {
+	for line := range strings.Lines(text) {
+		if path, found := strings.CutPrefix(strings.TrimSpace(line), "0::"); found {
+			return cgroup != "/" && (path == cgroup || strings.HasPrefix(path, cgroup+"/"))
+		}
+	}
+	return false
+}
+
+// Logger is where Stop reports.
+type Logger interface {
+	Warn(format string, args ...any)
+	Info(format string, args ...any)
+}
+
+// killBound is how long processes may take to go away after SIGKILL.
+const killBound = 5 * time.Second
+
+// Stop sends each container SIGTERM and waits for all of them together. What
+// has not ended within the bound is named and killed with everything in its
+// cgroup. When cut is closed the bound is over. It returns how many there were
+// to end.
+func Stop(containers []Container, bound time.Duration, cut <-chan struct{}, log Logger) int {
+	var left []running
+	for _, c := range containers {
+		if r, ok := open(c); ok {
+			left = append(left, r)
+			unix.PidfdSendSignal(r.pidfd, unix.SIGTERM, nil, 0)
+		}
+	}
+	count := len(left)
+	start := time.Now()
+	left = wait(left, bound, cut, log)
+	for _, r := range left {
+		log.Warn("%s did not end within %v of SIGTERM and is killed", r.Name, time.Since(start).Round(100*time.Millisecond))
+		r.kill()
+	}
+	for _, r := range wait(left, killBound, nil, log) {
+		log.Warn("%s did not end within %v of SIGKILL: its process hangs in the kernel", r.Name, killBound)
+		unix.Close(r.pidfd)
+	}
+	return count
+}
+
+// kill ends the whole cgroup, and the first process in case that fails.
+func (r running) kill() {
+	os.WriteFile(filepath.Join("/sys/fs/cgroup", r.Cgroup, "cgroup.kill"), []byte("1"), 0)
+	unix.PidfdSendSignal(r.pidfd, unix.SIGKILL, nil, 0)
+}
+
+// glance is how often wait looks whether to go on waiting.
+const glance = 100 * time.Millisecond
+
+// wait returns those that have not ended within the bound, or until cut is closed.
+func wait(left []running, bound time.Duration, cut <-chan struct{}, log Logger) []running {
+	start := time.Now()
+	for len(left) > 0 {
+		remaining := bound - time.Since(start)
+		select {
+		case <-cut:
+			return left
+		default:
+		}
+		fds := make([]unix.PollFd, len(left))
+		for i, r := range left {
+			fds[i] = unix.PollFd{Fd: int32(r.pidfd), Events: unix.POLLIN}
+		}
+		n, err := unix.Poll(fds, int(max(min(remaining, glance), 0).Milliseconds()))
+		if errors.Is(err, unix.EINTR) || n == 0 && remaining > glance {
+			continue
+		}
+		if n <= 0 {
+			return left
+		}
+		var still []running
+		for i, r := range left {
+			if fds[i].Revents == 0 {
+				still = append(still, r)
+				continue
+			}
+			log.Info("%s ended after %v", r.Name, time.Since(start).Round(time.Millisecond))
+			unix.Close(r.pidfd)
+		}
+		left = still
+	}
+	return nil
+}

@@ -1,0 +1,70 @@
+package main
+
+import (
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// linked is everything that PID 1 links beside the standard library. A new
+// line here is a decision: no Kubernetes, no gRPC, nothing of the host's.
+var linked = []string{
+	"golang.org/x/sys/unix",
+	"kios/init",
+	"kios/init/boot",
+	"kios/init/bundle",
+	"kios/init/cgroup",
+	"kios/internal/cmdline",
+	"kios/internal/control",
+	"kios/internal/datapart",
+	"kios/init/dbuswire",
+	"kios/internal/gpt",
+	"kios/internal/identity",
+	"kios/init/kmsg",
+	"kios/internal/kubeletargs",
+	"kios/internal/logfile",
+	"kios/internal/modprobe",
+	"kios/init/mount",
+	"kios/init/nodecert",
+	"kios/init/notify",
+	"kios/internal/ptp",
+	"kios/init/reap",
+	"kios/init/supervise",
+	"kios/init/switchroot",
+	"kios/init/sysctl",
+	"kios/init/systembus",
+	"kios/init/systemsock",
+	"kios/init/timeline",
+	"kios/internal/unixsocket",
+	"kios/internal/wholefile",
+}
+
+// heavy are parts of the standard library that would double the size.
+var heavy = []string{"crypto/tls", "net/http", "html/template", "text/template", "os/exec"}
+
+func TestLinkedPackages(t *testing.T) {
+	out, err := exec.Command("go", "list", "-deps", "-f", "{{if not .Standard}}{{.ImportPath}}{{end}}", ".").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := strings.Fields(string(out))
+	slices.Sort(got)
+	if diff := cmp.Diff(linked, got); diff != "" {
+		t.Errorf("packages that init links (-want +got):\n%s", diff)
+	}
+}
+
+func TestNothingHeavy(t *testing.T) {
+	out, err := exec.Command("go", "list", "-deps", ".").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, pkg := range strings.Fields(string(out)) {
+		if slices.Contains(heavy, pkg) {
+			t.Errorf("init links %s", pkg)
+		}
+	}
+}

@@ -1,0 +1,122 @@
+// Init is PID 1 of kiOS. In the initramfs it is stage 1, which moves into the
+// root file system; there it is stage 2, which brings the node up, keeps it up
+// and stops it. Under the names mount, umount and modprobe it is those, for the
+// kubelet and the kernel.
+package main
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"kios/init/boot"
+	"kios/init/kmsg"
+	"kios/init/mount"
+	"kios/init/switchroot"
+	"kios/init/systembus"
+	"kios/internal/cmdline"
+	"kios/internal/modprobe"
+
+	"golang.org/x/sys/unix"
+)
+
+func main() {
+	switch filepath.Base(os.Args[0]) {
+	case "mount":
+		os.Exit(mount.Command(os.Args[1:], os.Stdout, os.Stderr))
+	case "umount":
+		os.Exit(mount.UnmountCommand(os.Args[1:], os.Stdout, os.Stderr))
+	case "modprobe":
+		os.Exit(modprobe.Command(os.Args[1:], os.Stdout, os.Stderr))
+	}
+	if os.Getpid() != 1 {
+		fmt.Fprintln(os.Stderr, "init: this is PID 1 of kiOS, and mount, umount and modprobe under those names; it does nothing else")
+		os.Exit(2)
+	}
+	if switchroot.Wanted() {
+		enterRoot()
+	}
+	node := boot.New()
+	outcome := node.Run()
+	end(outcome, node.Log) // not the Log that it had before Run
+}
+
+// enterRoot is stage 1. It does not return.
+func enterRoot() {
+	err := switchroot.Run(os.Args)
+	log := kmsg.New(os.Stderr)
+	if f, openErr := os.OpenFile("/dev/kmsg", os.O_WRONLY, 0); openErr == nil {
+		log = kmsg.New(f)
+	}
+	end(boot.Outcome{
+		Failure: err,
+		Remedy:  "the initramfs and the kernel do not fit together, or the EFI file is damaged: write it again",
+		StayUp:  stayUp(),
+	}, log)
+}
+
+// stayUp asks the command line for panic=0, which stage 1 has no other use for.
+func stayUp() bool {
+	unix.Mount("proc", "/proc", "proc", mount.Strict, "")
+	line, _ := os.ReadFile("/proc/cmdline")
+	options, _ := cmdline.Parse(string(line)).Options()
+	return options.StayUp
+}
+
+// failDelay leaves time to read the console.
+const failDelay = 10 * time.Second
+
+// end acts on the outcome of a boot. It does not return.
+func end(o boot.Outcome, log *kmsg.Log) {
+	sync()
+	if o.Failure == nil {
+		restart(commands[o.Action], log)
+	}
+	log.Error("the node cannot go on: %v", o.Failure)
+	log.Error("what to do: %s", o.Remedy)
+	if o.StayUp {
+		log.Error("panic=0 was given, so the machine stays as it is")
+		sleep()
+	}
+	log.Error("the machine restarts in %v (panic=0 on the kernel command line keeps it up)", failDelay)
+	time.Sleep(failDelay)
+	restart(unix.LINUX_REBOOT_CMD_RESTART, log)
+}
+
+// sync writes what is left to write. A disk that is gone, or a server, must not
+// keep the machine: then it is left alone.
+func sync() {
+	done := make(chan struct{})
+	go func() {
+		unix.Sync()
+		close(done)
+	}()
+	select {
+	case <-done:
+	case <-time.After(10 * time.Second):
+	}
+}
+
+// commands are what the kernel is told for each way to end in order.
+var commands = map[systembus.Action]int{
+	systembus.PowerOff: unix.LINUX_REBOOT_CMD_POWER_OFF,
+	systembus.Reboot:   unix.LINUX_REBOOT_CMD_RESTART,
+	systembus.Halt:     unix.LINUX_REBOOT_CMD_HALT,
+}
+
+// restart tells the kernel to end the machine. PID 1 must not return even if
+// that fails.
+func restart(how int, log *kmsg.Log) {
+	err := unix.Reboot(how)
+	log.Error("the kernel does not end the machine: %v; switch it off", err)
+	sleep()
+}
+
+// sleep does not return. Blocking for ever would count as a deadlock if this
+// is the only goroutine, and end the program.
+func sleep() {
+	for {
+		time.Sleep(time.Hour)
+	}
+}

@@ -1,0 +1,110 @@
+package notify
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"kios/init/kmsg"
+)
+
+// Kind is what a message reports.
+type Kind string
+
+// The kinds of messages. Ready is READY=1 of sd_notify(3); the others are the
+// values of X_KIOS_EVENT: Joining and ShutdownGrace are from our kubelet, the others
+// from our containerd.
+const (
+	Ready            Kind = "ready"
+	ContainerStarted Kind = "container-started"
+	ContainerExited  Kind = "container-exited"
+	ImageImported    Kind = "image-imported"
+	ImageFailed      Kind = "image-failed"
+	Joining          Kind = "joining"        // the kubelet wants to start again, into a cluster
+	ShutdownGrace    Kind = "shutdown-grace" // how long the kubelet gives pods when the node stops
+)
+
+// Message is what one datagram says. Its texts are clean and short enough to
+// be logged as they are.
+type Message struct {
+	Kind      Kind
+	Namespace string        // of the pod
+	Pod       string        //
+	Container string        // "" for the pod's sandbox
+	Archive   string        // the image archive's file name
+	Error     string        // of an import
+	Cluster   string        // URL of the API server to join
+	Exit      int           // code of a container
+	Took      time.Duration // of an import; or ShutdownGrace's
+}
+
+// Limits of what is taken from a datagram, in bytes.
+const (
+	maxDatagram = 4096
+	maxName     = 256
+	maxError    = 500
+)
+
+// Parse reads the lines KEY=VALUE of a datagram. It reports false for one that
+// says nothing PID 1 acts on (STATUS=, WATCHDOG=1 and so on). An unknown key
+// is ignored; a known one with a bad value makes an error.
+func Parse(datagram []byte) (m Message, known bool, err error) {
+	for line := range strings.SplitSeq(string(datagram), "\n") {
+		key, value, found := strings.Cut(line, "=")
+		if !found {
+			continue
+		}
+		if err := m.set(key, value); err != nil {
+			return Message{}, false, err
+		}
+	}
+	return m, m.Kind != "", nil
+}
+
+func (m *Message) set(key, value string) (err error) {
+	switch key {
+	case "READY":
+		if value == "1" {
+			m.Kind = Ready
+		}
+	case "X_KIOS_EVENT":
+		m.Kind, err = event(value)
+	case "X_KIOS_NAMESPACE":
+		m.Namespace = kmsg.Clean(value, maxName)
+	case "X_KIOS_POD":
+		m.Pod = kmsg.Clean(value, maxName)
+	case "X_KIOS_CONTAINER":
+		m.Container = kmsg.Clean(value, maxName)
+	case "X_KIOS_ARCHIVE":
+		m.Archive = kmsg.Clean(value, maxName)
+	case "X_KIOS_ERROR":
+		m.Error = kmsg.Clean(value, maxError)
+	case "X_KIOS_CLUSTER":
+		m.Cluster = kmsg.Clean(value, maxName)
+	case "X_KIOS_EXIT":
+		m.Exit, err = number(key, value)
+	case "X_KIOS_MS":
+		var ms int
+		ms, err = number(key, value)
+		m.Took = time.Duration(ms) * time.Millisecond
+	}
+	return err
+}
+
+func event(value string) (Kind, error) {
+	switch kind := Kind(value); kind {
+	case ContainerStarted, ContainerExited, ImageImported, ImageFailed, Joining, ShutdownGrace:
+		return kind, nil
+	}
+	return "", fmt.Errorf("X_KIOS_EVENT=%s is not known", kmsg.Clean(value, maxName))
+}
+
+// number reads a value that is never negative and fits any int.
+func number(key, value string) (int, error) {
+	n, err := strconv.ParseUint(value, 10, 31)
+	if err != nil {
+		return 0, fmt.Errorf("%s=%s is not a number", key, kmsg.Clean(value, maxName))
+	}
+	return int(n), nil
+}

@@ -1,0 +1,310 @@
+// Package supervise keeps a daemon alive: it starts it in its cgroup, drains
+// its output, and starts it again when it ends, at growing intervals.
+//
+//	          Start                      ends
+//	(idle) ----------> running -----------------------> waiting
+//	                      ^                                |
+//	                      +--------------------------------+
+//	                         after the back-off, or never again once
+//	                         Stop was called
+package supervise
+
+import (
+	"fmt"
+	"os"
+	"sync"
+	"syscall"
+	"time"
+
+	"kios/init/reap"
+
+	"golang.org/x/sys/unix"
+)
+
+// The back-off. The first restart comes almost at once, because most single
+// failures are a lost race; the interval doubles up to ten seconds, which a
+// machine can bear for ever and a person can wait for. A daemon that was up
+// for a minute has started properly, so its next failure counts as a first.
+const (
+	firstDelay = 100 * time.Millisecond
+	maxDelay   = 10 * time.Second
+	resetAfter = time.Minute
+)
+
+// delay returns how long to wait after the given number of failures in a row.
+func delay(failures int) time.Duration {
+	if failures > 8 { // beyond this the shift is past maxDelay anyway
+		return maxDelay
+	}
+	return min(firstDelay<<max(failures-1, 0), maxDelay)
+}
+
+// Logger is where a Daemon reports.
+type Logger interface {
+	Error(format string, args ...any)
+	Notice(format string, args ...any)
+	Info(format string, args ...any)
+}
+
+// Daemon is a program that has to run all the time. The exported fields must
+// be set before Start.
+type Daemon struct {
+	Name string
+	// Prepare is called before each start and returns the arguments, the
+	// first of which is the program's path, and the environment.
+	Prepare func() (argv, env []string)
+	// Files become file descriptors 3 and up.
+	Files []*os.File
+	// Cgroup is the directory of the cgroup to start in, "" for that of PID 1.
+	Cgroup string
+	// OOMScoreAdj says how willingly the kernel kills it when memory is short.
+	OOMScoreAdj int
+	Output      *Output
+	Reaper      *reap.Reaper
+	Log         Logger
+
+	mu       sync.Mutex
+	process  *reap.Process
+	started  time.Time
+	restarts int
+	asked    bool // by Restart, since Prepare was called last
+
+	stopping chan struct{}
+	stopped  chan struct{} // closed when Run returns
+}
+
+// Start starts the daemon for the first time. After it has succeeded a
+// goroutine must call Run.
+func (d *Daemon) Start() error {
+	d.mu.Lock()
+	d.stopped = make(chan struct{})
+	if d.stopping == nil {
+		d.stopping = make(chan struct{})
+	}
+	d.mu.Unlock()
+	return d.start()
+}
+
+// Run starts the daemon again whenever it ends, until Stop is called.
+func (d *Daemon) Run() {
+	defer close(d.stopped)
+	for failures := 0; ; {
+		failures = d.wait(failures)
+		if !d.pause(delay(failures)) {
+			return
+		}
+		d.mu.Lock()
+		d.restarts++
+		d.mu.Unlock()
+		if err := d.start(); err != nil {
+			d.Log.Error("%v", err)
+		}
+	}
+}
+
+// wait waits for the end of the process, if there is one, reports it and
+// returns how many times in a row the daemon has failed now.
+func (d *Daemon) wait(failures int) int {
+	p := d.current()
+	if p == nil {
+		return failures + 1
+	}
+	<-p.Done()
+	up := time.Since(d.started)
+	d.mu.Lock()
+	d.process = nil
+	asked := d.asked
+	d.mu.Unlock()
+	if asked {
+		return 0
+	}
+	if up >= resetAfter {
+		failures = 0
+	}
+	if !d.isStopping() {
+		d.report(p, up, delay(failures+1))
+	}
+	return failures + 1
+}
+
+func (d *Daemon) report(p *reap.Process, up, next time.Duration) {
+	cause := fmt.Sprintf("%s (pid %d) ended after %v: %s", d.Name, p.Pid, up.Round(time.Millisecond), reap.Describe(p.Status()))
+	for _, line := range d.Output.Last(cause) {
+		d.Log.Error("%s| %s", d.Name, line)
+	}
+	d.Log.Error("%s; restart %d in %v", cause, d.Restarts()+1, next)
+}
+
+// pause waits and reports whether to go on.
+func (d *Daemon) pause(delay time.Duration) bool {
+	select {
+	case <-d.stopping:
+		return false
+	case <-time.After(delay):
+		return true
+	}
+}
+
+func (d *Daemon) isStopping() bool {
+	select {
+	case <-d.stopping:
+		return true
+	default:
+		return false
+	}
+}
+
+func (d *Daemon) start() error {
+	d.mu.Lock()
+	d.asked = false
+	d.mu.Unlock()
+	argv, env := d.Prepare()
+	attr := d.attributes(env)
+	if d.Cgroup != "" {
+		// Being born in the cgroup costs nothing; being moved there later
+		// costs the grace period of a lock, and the start escapes accounting.
+		dir, err := os.Open(d.Cgroup)
+		if err != nil {
+			d.Log.Error("start %s outside of its cgroup: %v", d.Name, err)
+		} else {
+			defer dir.Close()
+			attr.Sys.UseCgroupFD, attr.Sys.CgroupFD = true, int(dir.Fd())
+		}
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.isStopping() { // Stop may have found nothing to signal just now
+		return nil
+	}
+	p, err := d.Reaper.Start(argv, attr)
+	if err != nil {
+		return err
+	}
+	d.process, d.started = p, time.Now()
+	d.setOOMScore(p.Pid)
+	if d.asked { // while Prepare ran, which may have seen what was true before
+		p.Signal(unix.SIGTERM)
+	}
+	return nil
+}
+
+func (d *Daemon) attributes(env []string) *syscall.ProcAttr {
+	out := d.Output.write.Fd()
+	files := []uintptr{d.Output.null.Fd(), out, out}
+	for _, f := range d.Files {
+		files = append(files, f.Fd())
+	}
+	return &syscall.ProcAttr{Dir: "/", Env: env, Files: files, Sys: &syscall.SysProcAttr{Setsid: true}}
+}
+
+func (d *Daemon) setOOMScore(pid int) {
+	if d.OOMScoreAdj == 0 {
+		return
+	}
+	path := fmt.Sprintf("/proc/%d/oom_score_adj", pid)
+	if err := os.WriteFile(path, fmt.Append(nil, d.OOMScoreAdj), 0); err != nil {
+		d.Log.Info("protect %s from the OOM killer: %v", d.Name, err)
+	}
+}
+
+func (d *Daemon) current() *reap.Process {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.process
+}
+
+// Pid returns the number of the running process, or 0.
+func (d *Daemon) Pid() int {
+	if p := d.current(); p != nil {
+		return p.Pid
+	}
+	return 0
+}
+
+// Restarts returns how often the daemon was started again.
+func (d *Daemon) Restarts() int {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.restarts
+}
+
+// killBound is how long a process may take to end after SIGKILL. One that
+// takes longer hangs in the kernel, and nobody can help it.
+const killBound = 5 * time.Second
+
+// Stop ends the daemon for good: with SIGTERM, and with SIGKILL if that took
+// longer than the bound, which makes an error. Calling it again has no effect.
+func (d *Daemon) Stop(bound time.Duration) error {
+	d.mu.Lock()
+	started := d.stopped != nil
+	d.mu.Unlock()
+	if !started {
+		return nil
+	}
+	d.Last()
+	d.signal(unix.SIGTERM)
+	if d.stoppedWithin(bound) {
+		return nil
+	}
+	d.signal(unix.SIGKILL)
+	if !d.stoppedWithin(killBound) {
+		return fmt.Errorf("%s did not end within %v of SIGKILL: it hangs in the kernel", d.Name, killBound)
+	}
+	return fmt.Errorf("%s did not end within %v of SIGTERM and was killed", d.Name, bound)
+}
+
+// Last makes the process that runs now the last one: when it ends, no other is
+// started. Before Start, there will be none.
+func (d *Daemon) Last() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.stopping == nil {
+		d.stopping = make(chan struct{})
+	}
+	if !d.isStopping() {
+		close(d.stopping)
+	}
+}
+
+// Restart ends the process, with SIGKILL if it takes longer than the bound, and
+// leaves it to Run to start it again. That is no failure and not reported. The
+// last process is left alone.
+func (d *Daemon) Restart(bound time.Duration) {
+	d.mu.Lock()
+	if d.isStopping() {
+		d.mu.Unlock()
+		return
+	}
+	p := d.process
+	d.asked = true
+	d.mu.Unlock()
+	if p == nil {
+		return // it is about to be started anyway: see start
+	}
+	p.Signal(unix.SIGTERM)
+	select {
+	case <-p.Done():
+	case <-time.After(bound):
+		p.Signal(unix.SIGKILL)
+	}
+}
+
+func (d *Daemon) stoppedWithin(bound time.Duration) bool {
+	select {
+	case <-d.stopped: // also when the bound is zero
+		return true
+	default:
+	}
+	select {
+	case <-d.stopped:
+		return true
+	case <-time.After(bound):
+		return false
+	}
+}
+
+func (d *Daemon) signal(sig syscall.Signal) {
+	if p := d.current(); p != nil {
+		p.Signal(sig)
+	}
+}

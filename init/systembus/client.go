@@ -1,0 +1,248 @@
+package systembus
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"runtime/debug"
+	"strings"
+	"sync"
+	"time"
+
+	"kios/init/dbuswire"
+	"kios/init/kmsg"
+
+	"golang.org/x/sys/unix"
+)
+
+// client is a connection. One goroutine reads its calls and carries them out,
+// one after another; another one writes.
+type client struct {
+	server *Server
+	sock   *net.UnixConn
+	uid    uint32
+	pid    int32
+	out    chan packet
+	done   chan struct{} // closed when the connection has ended
+	once   sync.Once     // closes done
+	after  []func()      // what to do once the call is answered
+
+	name string // unique name, "" before Hello; written under the server's lock
+
+	mu    sync.Mutex
+	rules []rule
+}
+
+// packet is a message on its way to a client.
+type packet struct {
+	text []byte
+	file *os.File // goes along, and is closed here then
+}
+
+func (p packet) drop() {
+	if p.file != nil {
+		p.file.Close()
+	}
+}
+
+func (p packet) write(sock *net.UnixConn) error {
+	defer p.drop()
+	sock.SetWriteDeadline(time.Now().Add(writeBound))
+	rest := p.text
+	if p.file != nil {
+		n, _, err := sock.WriteMsgUnix(rest, unix.UnixRights(int(p.file.Fd())), nil)
+		if err != nil {
+			return err
+		}
+		rest = rest[n:]
+	}
+	_, err := sock.Write(rest)
+	return err
+}
+
+// serve handles one connection to its end.
+func (s *Server) serve(sock *net.UnixConn) {
+	defer sock.Close()
+	cred, err := peer(sock)
+	if err != nil {
+		s.refuse("a client whose user is not known is turned away: %v", err)
+		return
+	}
+	if err := s.admit(cred.Uid); err != nil {
+		s.refuse("process %d of user %d is turned away: %v", cred.Pid, cred.Uid, err)
+		return
+	}
+	c := &client{
+		server: s, sock: sock, uid: cred.Uid, pid: cred.Pid,
+		out: make(chan packet, maxQueue), done: make(chan struct{}),
+	}
+	defer s.leave(c)
+	if err := c.run(); err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, net.ErrClosed) {
+		s.refuse("the connection of %s ends: %v", c, err)
+	}
+}
+
+// peer asks the kernel who is at the other end. A user of a pod's own user
+// namespace has the number that it has on the node, which is never 0.
+func peer(sock *net.UnixConn) (*unix.Ucred, error) {
+	raw, err := sock.SyscallConn()
+	if err != nil {
+		return nil, err
+	}
+	var cred *unix.Ucred
+	var optErr error
+	err = raw.Control(func(fd uintptr) {
+		cred, optErr = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED)
+	})
+	return cred, errors.Join(err, optErr)
+}
+
+// String tells who the client is, for the log.
+func (c *client) String() string {
+	comm, _ := os.ReadFile(fmt.Sprintf("/proc/%d/comm", c.pid))
+	return kmsg.Clean(fmt.Sprintf("process %d (%s) of user %d", c.pid, strings.TrimSpace(string(comm)), c.uid), 100)
+}
+
+// run lets the client in and carries out its calls. A panic ends the
+// connection, not PID 1: what led to it came from outside.
+func (c *client) run() (err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			c.server.host.Log.Warn("bus: panic while serving %s: %v\n%s", c, v, debug.Stack())
+			err = errors.New("a bug of kiOS was met")
+		}
+	}()
+	r := bufio.NewReader(c.sock)
+	c.sock.SetDeadline(time.Now().Add(authBound))
+	if err := (&auth{uid: c.uid, id: c.server.id}).run(r, c.sock); err != nil {
+		return err
+	}
+	c.sock.SetDeadline(time.Time{})
+	written := make(chan struct{})
+	go func() { defer close(written); c.write() }()
+	defer func() { c.close(); <-written; c.drain() }()
+	for {
+		// Files that come along are lost: nothing that is read here asks the
+		// kernel for them, so it closes them.
+		m, err := dbuswire.Read(r, maxMessage)
+		if err != nil {
+			return err
+		}
+		if err := c.handle(m); err != nil {
+			return err
+		}
+	}
+}
+
+// handle carries out a call. What else clients send is for others, whom it does
+// not reach.
+func (c *client) handle(m *dbuswire.Message) error {
+	if m.Type != dbuswire.Call {
+		return nil
+	}
+	c.after = nil
+	out, results, err := c.server.call(c, m)
+	c.reply(m, out, results, err)
+	for _, f := range c.after {
+		f()
+	}
+	if c.name == "" {
+		return errors.New("it did not say Hello first")
+	}
+	return nil
+}
+
+// reply answers a call. Its sender is whom the call was for.
+func (c *client) reply(m *dbuswire.Message, out dbuswire.Signature, results []any, err error) {
+	r := &dbuswire.Message{
+		Type: dbuswire.Return, Flags: dbuswire.NoReply, Serial: c.server.serial.Add(1), ReplySerial: m.Serial,
+		Sender: driverName, Destination: c.name, Signature: out, Body: results,
+	}
+	if v := c.server.service(m.Destination); v != nil {
+		r.Sender = v.unique
+	}
+	if err != nil {
+		refusal(r, err)
+	}
+	var p packet
+	for i, v := range r.Body {
+		if f, ok := v.(*os.File); ok {
+			p.file, r.Body[i], r.Files = f, dbuswire.UnixFD(0), 1
+		}
+	}
+	if m.Flags&dbuswire.NoReply != 0 {
+		p.drop()
+		return
+	}
+	p.text, err = r.Encode()
+	if err != nil {
+		p.drop()
+		c.server.host.Log.Warn("bus: answer %s: %v", m.Member, err)
+		c.close()
+		return
+	}
+	c.deliver(p)
+}
+
+// deliver waits for room: a client that does not read is not served.
+func (c *client) deliver(p packet) {
+	select {
+	case c.out <- p:
+	case <-c.done:
+		p.drop()
+	}
+}
+
+// offer does not wait: whoever does not read its signals is left.
+func (c *client) offer(p packet) {
+	select {
+	case c.out <- p:
+	default:
+		c.server.refuse("the connection of %s ends: it does not read its signals", c)
+		c.close()
+	}
+}
+
+func (c *client) write() {
+	for {
+		select {
+		case p := <-c.out:
+			if err := p.write(c.sock); err != nil {
+				c.close()
+				return
+			}
+		case <-c.done:
+			return
+		}
+	}
+}
+
+// close ends the connection; the goroutines notice.
+func (c *client) close() {
+	c.once.Do(func() {
+		close(c.done)
+		c.sock.Close()
+	})
+}
+
+// drain closes files that were never sent. Only the goroutine that reads sends
+// any, and that has ended.
+func (c *client) drain() {
+	for {
+		select {
+		case p := <-c.out:
+			p.drop()
+		default:
+			return
+		}
+	}
+}
+
+func (c *client) matches() []rule {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.rules
+}

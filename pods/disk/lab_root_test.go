@@ -1,0 +1,300 @@
+//go:build root
+
+// These tests run the service, without the privileges that it gives up, against
+// loop devices that hold what real tools wrote. They take root, loop devices and
+// Debian's e2fsprogs, util-linux, fdisk, gdisk, ntfs-3g, lvm2 and
+// cryptsetup-bin:
+//
+//	CGO_ENABLED=0 go test -tags root ./pods/disk
+
+package datadisk
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"flag"
+	"fmt"
+	"io"
+	"log"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"kios/internal/control"
+)
+
+// serviceVar makes this program the service, whose flags are in it.
+const serviceVar = "KIOS_TEST_DISK"
+
+func TestMain(m *testing.M) {
+	if args, found := os.LookupEnv(serviceVar); found {
+		os.Exit(beService(strings.Fields(args)))
+	}
+	os.Exit(m.Run())
+}
+
+func beService(args []string) int {
+	s := &Service{Log: log.New(os.Stdout, "", 0)}
+	flags := flag.NewFlagSet("disk", flag.ExitOnError)
+	for _, f := range []struct {
+		name string
+		to   *string
+	}{{"dev", &s.Dev}, {"sys", &s.Sys}, {"data", &s.Data}, {"settings", &s.Settings}, {"cmdline", &s.Cmdline}, {"control", &s.Control}} {
+		flags.StringVar(f.to, f.name, "", "")
+	}
+	_ = flags.Parse(args)
+	s.quiet = 20 * time.Millisecond
+	err := DropPrivilege()
+	if err == nil {
+		err = s.Run(context.Background())
+	}
+	if err != nil {
+		fmt.Println(err)
+		return 1
+	}
+	status, _ := os.ReadFile("/proc/self/status")
+	_, peak, _ := strings.Cut(string(status), "VmHWM:")
+	peak, _, _ = strings.Cut(peak, "\n")
+	fmt.Printf("(memory at most: %s)\n", strings.TrimSpace(peak))
+	return 0
+}
+
+// lab is a machine with disks: a /dev and a /sys that show them and no others,
+// so that nothing of the machine that runs the tests is in reach.
+type lab struct {
+	t        *testing.T
+	dir      string
+	data     string // a directory that is on the mounted data partition
+	disks    []*disk
+	mu       sync.Mutex
+	requests []control.Request
+}
+
+// disk is one of the lab's, a loop device.
+type disk struct {
+	lab   *lab
+	name  string // in the lab
+	loop  string // /dev/loopN
+	image string
+}
+
+func newLab(t *testing.T) *lab {
+	l := &lab{t: t, dir: t.TempDir()}
+	l.data = l.path("none")
+	for _, dir := range []string{"dev", "sys/block", "sys/class/block", "sys/dev/block", "etc"} {
+		if err := os.MkdirAll(l.path(dir), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	l.write("cmdline", "quiet\n")
+	server, err := control.Listen(l.path("control"), func(r control.Request) error {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		l.requests = append(l.requests, r)
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	go server.Run()
+	t.Cleanup(func() { server.Close() })
+	return l
+}
+
+func (l *lab) path(name string) string { return filepath.Join(l.dir, name) }
+
+func (l *lab) write(name, text string) {
+	l.t.Helper()
+	if err := os.MkdirAll(filepath.Dir(l.path(name)), 0o755); err != nil {
+		l.t.Fatal(err)
+	}
+	if err := os.WriteFile(l.path(name), []byte(text), 0o644); err != nil {
+		l.t.Fatal(err)
+	}
+}
+
+// settings writes /etc/kios/disk.yaml.
+func (l *lab) settings(text string) { l.write("etc/disk.yaml", text) }
+
+// disk adds a disk that is zero.
+func (l *lab) disk(name string, size int64, sectorSize int) *disk {
+	l.t.Helper()
+	d := &disk{lab: l, name: name, image: l.path(name + ".img")}
+	if err := os.WriteFile(d.image, nil, 0o600); err != nil {
+		l.t.Fatal(err)
+	}
+	if err := os.Truncate(d.image, size); err != nil {
+		l.t.Fatal(err)
+	}
+	d.attach(sectorSize)
+	l.t.Cleanup(d.detach)
+	l.disks = append(l.disks, d)
+	return d
+}
+
+func (d *disk) attach(sectorSize int) {
+	d.lab.t.Helper()
+	d.loop = strings.TrimSpace(command(d.lab.t, "losetup", "--show", "--find", "--partscan", "--sector-size", fmt.Sprint(sectorSize), d.image))
+}
+
+func (d *disk) detach() {
+	_ = exec.Command("partx", "--delete", d.loop).Run()
+	command(d.lab.t, "losetup", "--detach", d.loop)
+}
+
+// resize makes the disk larger, as a cloud's owner does.
+func (d *disk) resize(size int64) {
+	d.lab.t.Helper()
+	if err := os.Truncate(d.image, size); err != nil {
+		d.lab.t.Fatal(err)
+	}
+	command(d.lab.t, "losetup", "--set-capacity", d.loop)
+}
+
+// part returns the loop device of a partition.
+func (d *disk) part(number int) string { return fmt.Sprintf("%sp%d", d.loop, number) }
+
+// sum is the hash of everything on the disk.
+func (d *disk) sum() string {
+	d.lab.t.Helper()
+	command(d.lab.t, "blockdev", "--flushbufs", d.loop)
+	f, err := os.Open(d.image)
+	if err != nil {
+		d.lab.t.Fatal(err)
+	}
+	defer f.Close()
+	h := sha256.New()
+	if _, err := io.Copy(h, f); err != nil {
+		d.lab.t.Fatal(err)
+	}
+	return fmt.Sprintf("%x", h.Sum(nil))
+}
+
+// show brings the lab's /dev and /sys up to date with the kernel's.
+func (l *lab) show() {
+	for _, d := range l.disks {
+		l.showDevice(filepath.Base(d.loop), "block/"+d.name, d.name)
+		real := "/sys/block/" + filepath.Base(d.loop)
+		for _, file := range []string{"removable", "ro", "hidden", "queue/logical_block_size"} {
+			text, _ := os.ReadFile(filepath.Join(real, file))
+			if _, err := os.Stat(l.path("sys/block/" + d.name + "/" + file)); err != nil {
+				l.write("sys/block/"+d.name+"/"+file, string(text))
+			}
+		}
+		parts, _ := filepath.Glob(filepath.Join(real, filepath.Base(d.loop)+"p*"))
+		for _, part := range parts {
+			number := readText(filepath.Join(part, "partition"))
+			name := d.name + number
+			if last := d.name[len(d.name)-1]; '0' <= last && last <= '9' {
+				name = d.name + "p" + number
+			}
+			dir := "block/" + d.name + "/" + name
+			l.showDevice(filepath.Base(part), dir, name)
+			l.write("sys/"+dir+"/partition", number)
+			l.write("sys/"+dir+"/start", readText(filepath.Join(part, "start")))
+		}
+	}
+}
+
+// showDevice makes what every block device has.
+func (l *lab) showDevice(loop, dir, name string) {
+	l.t.Helper()
+	l.write("sys/"+dir+"/size", readText("/sys/class/block/"+loop+"/size"))
+	l.link("/dev/"+loop, "dev/"+name)
+	l.link(l.path("sys/"+dir), "sys/class/block/"+name)
+	l.link(l.path("sys/"+dir), "sys/dev/block/"+readText("/sys/class/block/"+loop+"/dev"))
+}
+
+func (l *lab) link(to, name string) {
+	l.t.Helper()
+	os.Remove(l.path(name))
+	if err := os.Symlink(to, l.path(name)); err != nil {
+		l.t.Fatal(err)
+	}
+}
+
+// run runs the service once, and returns what it logged.
+func (l *lab) run() string {
+	l.t.Helper()
+	out, code := l.runCode()
+	if code != 0 {
+		l.t.Fatalf("the service ended with %d:\n%s", code, out)
+	}
+	return out
+}
+
+func (l *lab) runCode() (string, int) {
+	l.t.Helper()
+	l.show()
+	cmd := exec.Command("/proc/self/exe")
+	cmd.Env = []string{serviceVar + "=" + strings.Join([]string{
+		"-dev", l.path("dev"), "-sys", l.path("sys"), "-data", l.data, "-settings", l.path("etc/disk.yaml"),
+		"-cmdline", l.path("cmdline"), "-control", l.path("control")}, " ")}
+	out, err := cmd.CombinedOutput()
+	if cmd.ProcessState == nil {
+		l.t.Fatal(err)
+	}
+	l.t.Logf("\n%s", bytes.TrimSpace(out))
+	if strings.Contains(string(out), l.path("dev")) {
+		l.t.Errorf("the log has a path that the user does not know")
+	}
+	return string(out), cmd.ProcessState.ExitCode()
+}
+
+// moved returns the data partitions that PID 1 was told of since the last call.
+func (l *lab) moved() (devices []string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, r := range l.requests {
+		devices = append(devices, r.(control.DataPartition).Device)
+	}
+	l.requests = nil
+	return devices
+}
+
+// wantMove fails unless PID 1 was told of this one partition, or of none.
+func (l *lab) wantMove(want ...string) {
+	l.t.Helper()
+	if got := l.moved(); strings.Join(got, " ") != strings.Join(want, " ") {
+		l.t.Errorf("PID 1 was told of %q, want %q", got, want)
+	}
+}
+
+// wantText fails unless the log has it.
+func wantText(t *testing.T, log, want string) {
+	t.Helper()
+	if !strings.Contains(log, want) {
+		t.Errorf("the log does not have %q:\n%s", want, log)
+	}
+}
+
+// command runs a tool, which has to succeed.
+func command(t *testing.T, name string, args ...string) string {
+	t.Helper()
+	cmd := exec.Command(name, args...)
+	cmd.Env = append(os.Environ(), "LC_ALL=C", "LVM_SUPPRESS_FD_WARNINGS=1")
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Fatalf("%s %s: %v\n%s", name, strings.Join(args, " "), err, out)
+	}
+	return string(out)
+}
+
+// mount mounts a partition and returns where.
+func (l *lab) mount(device string) (dir string, unmount func()) {
+	l.t.Helper()
+	dir = filepath.Join(l.t.TempDir(), "mnt")
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		l.t.Fatal(err)
+	}
+	command(l.t, "mount", "-t", "ext4", device, dir)
+	var once sync.Once
+	unmount = func() { once.Do(func() { command(l.t, "umount", dir) }) }
+	l.t.Cleanup(unmount)
+	return dir, unmount
+}

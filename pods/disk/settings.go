@@ -1,0 +1,95 @@
+package datadisk
+
+import (
+	"fmt"
+	"os"
+	"path"
+	"strings"
+
+	"kios/internal/cmdline"
+	"kios/pods/settings"
+)
+
+// file is /etc/kios/disk.yaml.
+type file struct {
+	Device string `json:"device"`
+	Serial string `json:"serial"`
+	Wipe   bool   `json:"wipe"`
+	Repair *bool  `json:"repair"`
+}
+
+// wishes is what the user wants, from the file and the kernel command line.
+type wishes struct {
+	device   string // to make a data partition on: a path in /dev, "auto", or "" for none
+	serial   string // that the disk must have, "" for any
+	wipe     bool
+	repair   bool
+	dataPart string // of the command line: "auto", "none" or a path in /dev
+}
+
+const auto = "auto"
+
+// wishes reads both sources. With a mistake in either, nothing is made: what was
+// meant is anybody's guess.
+func (s *Service) wishes() wishes {
+	w, err := s.readFile()
+	if err != nil {
+		s.Log.Printf("%v; until that is right no data partition is made", err)
+	}
+	wrong := err != nil
+	text, err := os.ReadFile(s.Cmdline)
+	if err != nil {
+		s.Log.Printf("read the kernel command line: %v", err)
+	}
+	params := cmdline.Parse(string(text))
+	options, _ := params.Options() // PID 1 has told of mistakes
+	w.dataPart = options.DataPart
+	if device, found := params.Last("kios.disk"); found {
+		// It stands for itself: wipe and serial were said of another disk.
+		w.device, w.serial, w.wipe = device, "", false
+		if err := checkDevice(device); err != nil {
+			s.Log.Printf("kernel command line: kios.disk=%s is ignored: %v", device, err)
+			wrong = true
+		}
+	}
+	if wrong {
+		w.device = ""
+	}
+	return w
+}
+
+func (s *Service) readFile() (wishes, error) {
+	var f file
+	if err := settings.Read(s.Settings, &f); err != nil {
+		return wishes{repair: true}, err
+	}
+	w := wishes{device: f.Device, serial: f.Serial, wipe: f.Wipe, repair: f.Repair == nil || *f.Repair}
+	if err := f.check(); err != nil {
+		return w, fmt.Errorf("%s: %w", s.Settings, err)
+	}
+	return w, nil
+}
+
+func (f *file) check() error {
+	if f.Device == "" {
+		if f.Wipe || f.Serial != "" {
+			return fmt.Errorf("wipe and serial need the field device")
+		}
+		return nil
+	}
+	if err := checkDevice(f.Device); err != nil {
+		return fmt.Errorf("device: %w", err)
+	}
+	if f.Wipe && f.Device == auto {
+		return fmt.Errorf("wipe: true needs the name of a disk in the field device, not auto")
+	}
+	return nil
+}
+
+func checkDevice(device string) error {
+	name, found := strings.CutPrefix(device, "/dev/")
+	if device == auto || found && name != "" && path.Base(device) == name && name != "." && name != ".." {
+		return nil
+	}
+	return fmt.Errorf("%q is neither auto nor the name of a disk such as /dev/vda (there are no links such as /dev/disk/by-id)", device)
+}

@@ -1,0 +1,178 @@
+//go:build vm
+
+package datadisk
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"encoding/json"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"kios/host/cpio"
+	"kios/host/qemu"
+)
+
+// tools are those that the tests with the tag root use, and this machine has.
+var tools = []string{
+	"losetup", "partx", "blockdev", "mount", "umount", "sgdisk", "sfdisk", "sh", "mke2fs", "e2fsck", "debugfs", "wipefs", "blkid",
+	"mkntfs", "mkswap", "pvcreate", "cryptsetup",
+}
+
+const guestBound = 2 * time.Minute // on a machine with hardware virtualisation
+
+// guestTests are those that show most of the kernel: all of them take minutes.
+const guestTests = "Grow|^TestCreate$|^TestRepair$/^(corrected|not_safe|in_use)$"
+
+// TestInGuest runs the tests with the tag root on kiOS's kernel, in a machine
+// that has nothing to lose and whose root may do everything:
+//
+//	go test -tags vm ./pods/disk
+//
+// KIOS_VM_RUN chooses the tests, as go test -run does.
+func TestInGuest(t *testing.T) {
+	kernel := os.Getenv("KIOS_VM_KERNEL")
+	if kernel == "" {
+		kernel = "../../_out/amd64/vmlinuz"
+	}
+	accel, err := qemu.Probe(t.Context(), kernel)
+	if err != nil {
+		t.Fatal(err)
+	}
+	work := t.TempDir()
+	m, err := qemu.Start(t.Context(), qemu.Config{
+		Kernel: kernel, Initrd: packGuest(t, work, accel), Append: "console=ttyS0 loglevel=4 panic=-1 rdinit=/init",
+		Memory: 3 << 30, NoNetwork: true, NoReboot: true, Dir: work, Accel: accel,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(m.Kill)
+	ctx, cancel := context.WithTimeout(t.Context(), accel.Scale(guestBound))
+	defer cancel()
+	end, err := m.Wait(ctx)
+	var said []string
+	passed := false
+	for _, line := range m.Lines() {
+		said = append(said, line.Text)
+		passed = passed || line.Text == "@@ end kios/pods/disk 0"
+	}
+	t.Log("\n" + strings.Join(said, "\n"))
+	if err != nil || end != qemu.PoweredOff || !passed {
+		t.Errorf("the guest: %s, %v, tests passed: %v", end, err, passed)
+	}
+}
+
+// packGuest makes an initramfs of test/guest/gotest, the tests and their tools.
+func packGuest(t *testing.T, work string, accel qemu.Accel) string {
+	t.Helper()
+	root := filepath.Join(work, "root")
+	for _, dir := range []string{"bin", "dev", "proc", "sys", "tmp", "run", "root", "etc", "lib64", "usr/sbin", "var/lib"} {
+		if err := os.MkdirAll(filepath.Join(root, dir), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	goTool(t, "build", "-o", filepath.Join(root, "init"), "../../test/guest/gotest")
+	goTool(t, "test", "-c", "-tags", "root", "-o", filepath.Join(root, "bin/datadisk.test"), ".")
+	for _, name := range tools {
+		copyTool(t, root, name)
+	}
+	list, err := json.Marshal([]map[string]string{{
+		"Package": "kios/pods/disk", "Binary": "/bin/datadisk.test", "Dir": "/tmp",
+		"Run": cmp.Or(os.Getenv("KIOS_VM_RUN"), guestTests), "Timeout": accel.Scale(guestBound).String(),
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(root, "tests.json"), list, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	return writeInitrd(t, root, filepath.Join(work, "initrd"))
+}
+
+func goTool(t *testing.T, args ...string) {
+	t.Helper()
+	cmd := exec.Command("go", args...)
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%s: %v\n%s", cmd, err, out)
+	}
+}
+
+// copyTool copies a program of this machine to /bin and /usr/sbin, and its
+// libraries to where they are here.
+func copyTool(t *testing.T, root, name string) {
+	t.Helper()
+	path, err := exec.LookPath(name)
+	if err != nil {
+		t.Fatalf("%v: apt-get install e2fsprogs util-linux fdisk gdisk ntfs-3g lvm2 cryptsetup-bin", err)
+	}
+	copyFile(t, path, filepath.Join(root, "usr/sbin", name))
+	if err := os.Symlink("/usr/sbin/"+name, filepath.Join(root, "bin", name)); err != nil {
+		t.Fatal(err)
+	}
+	out, err := exec.Command("ldd", path).Output()
+	if err != nil {
+		t.Fatalf("ldd %s: %v", path, err)
+	}
+	for _, word := range strings.Fields(string(out)) {
+		if strings.HasPrefix(word, "/") {
+			copyFile(t, word, filepath.Join(root, word))
+		}
+	}
+}
+
+func copyFile(t *testing.T, from, to string) {
+	t.Helper()
+	data, err := os.ReadFile(from)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.MkdirAll(filepath.Dir(to), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(to, data, 0o755); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func writeInitrd(t *testing.T, root, path string) string {
+	t.Helper()
+	var archive bytes.Buffer
+	w := cpio.NewWriter(&archive)
+	err := filepath.WalkDir(root, func(path string, e fs.DirEntry, err error) error {
+		name, _ := filepath.Rel(root, path)
+		switch {
+		case err != nil || name == ".":
+			return err
+		case e.IsDir():
+			return w.Dir(name, 0o755)
+		case e.Type() == fs.ModeSymlink:
+			to, err := os.Readlink(path)
+			if err != nil {
+				return err
+			}
+			return w.Symlink(name, to)
+		}
+		return w.FileFrom(name, 0o755, path)
+	})
+	if err == nil {
+		err = w.CharDevice("dev/console", 0o600, 5, 1)
+	}
+	if err == nil {
+		err = w.Close()
+	}
+	if err == nil {
+		err = os.WriteFile(path, archive.Bytes(), 0o600)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return path
+}

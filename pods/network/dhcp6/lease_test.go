@@ -1,0 +1,175 @@
+package dhcp6
+
+import (
+	"encoding/hex"
+	"encoding/json"
+	"net"
+	"net/netip"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+	"github.com/insomniacslk/dhcp/dhcpv6"
+	"github.com/insomniacslk/dhcp/rfc1035label"
+
+	"kios/pods/network/dhcp"
+)
+
+var compareAddrs = cmpopts.EquateComparable(netip.Addr{})
+
+func TestInformation(t *testing.T) {
+	b := newBench(t)
+	b.m.LinkUp(b.now)
+	ntp := dhcpv6.NTPSuboptionSrvAddr(net.ParseIP("fd00::7b"))
+	b.answer(dhcpv6.MessageTypeReply, rapid, grants,
+		with(dhcpv6.OptDNS(net.ParseIP("fd00::53"), net.ParseIP("fe80::53"), net.ParseIP("ff02::1"), net.ParseIP("::"))),
+		with(dhcpv6.OptDomainSearchList(&rfc1035label.Labels{Labels: []string{"a.example", "b example", "c.example"}})),
+		with(&dhcpv6.OptNTPServer{Suboptions: dhcpv6.Options{&ntp}}))
+	want := &Lease{
+		Addresses: []Address{{netip.MustParseAddr("fd00::15"), b.now + 30*time.Minute, b.now + time.Hour}},
+		Server:    testServer,
+		DNS:       []netip.Addr{netip.MustParseAddr("fd00::53"), netip.MustParseAddr("fe80::53%eth0")},
+		Search:    []string{"a.example", "c.example"},
+		NTP:       []netip.Addr{netip.MustParseAddr("fd00::7b")},
+		Renew:     b.now + 15*time.Minute,
+		Rebind:    b.now + 24*time.Minute,
+		Expiry:    b.now + time.Hour,
+	}
+	if diff := cmp.Diff(want, b.applied, compareAddrs); diff != "" {
+		t.Errorf("lease, want -, got +:\n%s", diff)
+	}
+
+	text, err := json.Marshal(want)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var again *Lease
+	if err := json.Unmarshal(text, &again); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(want, again, compareAddrs); diff != "" {
+		t.Errorf("lease after JSON, want -, got +:\n%s", diff)
+	}
+}
+
+func TestSNTPWithoutNTP(t *testing.T) {
+	b := newStatelessBench(t)
+	b.m.LinkUp(b.now)
+	b.answer(dhcpv6.MessageTypeReply, with(&dhcpv6.OptionGeneric{
+		OptionCode: dhcpv6.OptionSNTPServerList, OptionData: net.ParseIP("fd00::7b")}))
+	if diff := cmp.Diff([]netip.Addr{netip.MustParseAddr("fd00::7b")}, b.applied.NTP, compareAddrs); diff != "" {
+		t.Errorf("NTP, want -, got +:\n%s", diff)
+	}
+}
+
+func TestTimes(t *testing.T) {
+	const now, h, m = time.Minute, time.Hour, time.Minute
+	addr := netip.MustParseAddr("fd00::1")
+	for _, tc := range []struct {
+		what          string
+		addresses     []Address
+		t1, t2        time.Duration
+		renew, rebind time.Duration // after now
+		expiry        time.Duration
+	}{
+		{what: "the server's", addresses: []Address{{addr, now + h, now + 2*h}}, t1: 10 * m, t2: 20 * m, renew: 10 * m, rebind: 20 * m, expiry: 2 * h},
+		{what: "the client's choice", addresses: []Address{{addr, now + h, now + 2*h}}, renew: 30 * m, rebind: 48 * m, expiry: 2 * h},
+		{what: "of the shortest", addresses: []Address{{addr, now + h, now + 2*h}, {addr, now + 10*m, now + 3*h}},
+			renew: 5 * m, rebind: 8 * m, expiry: 3 * h},
+		{what: "deprecated from the start", addresses: []Address{{addr, now, now + h}}, renew: 30 * m, rebind: 48 * m, expiry: h},
+		{what: "too late", addresses: []Address{{addr, now + h, now + h}}, t1: 2 * h, t2: 3 * h, renew: 30 * m, rebind: 48 * m, expiry: h},
+		{what: "T1 only", addresses: []Address{{addr, now + h, now + h}}, t1: 10 * m, renew: 10 * m, rebind: 48 * m, expiry: h},
+		{what: "T1 after the client's T2", addresses: []Address{{addr, now + h, now + h}}, t1: 50 * m, renew: 48 * m, rebind: 48 * m, expiry: h},
+		{what: "a lease of a second", addresses: []Address{{addr, now + time.Second, now + time.Second}},
+			renew: time.Second, rebind: time.Second, expiry: time.Second},
+		{what: "never renewed", addresses: []Address{{addr, now + h, now + h}}, t1: infinite, t2: infinite,
+			renew: dhcp.Forever, rebind: dhcp.Forever, expiry: h},
+		{what: "for ever", addresses: []Address{{addr, dhcp.Forever, dhcp.Forever}},
+			renew: dhcp.Forever, rebind: dhcp.Forever, expiry: dhcp.Forever},
+	} {
+		l := &Lease{Addresses: tc.addresses}
+		l.setTimes(tc.t1, tc.t2, now)
+		for _, x := range []struct {
+			name      string
+			got, want time.Duration
+		}{{"Renew", l.Renew, tc.renew}, {"Rebind", l.Rebind, tc.rebind}, {"Expiry", l.Expiry, tc.expiry}} {
+			if x.want != dhcp.Forever {
+				x.want += now
+			}
+			if x.got != x.want {
+				t.Errorf("%s: %s = %s, want %s", tc.what, x.name, x.got, x.want)
+			}
+		}
+	}
+}
+
+func TestManyAddresses(t *testing.T) {
+	b := newBench(t)
+	b.m.LinkUp(b.now)
+	parts := []part{rapid}
+	for n := range 100 {
+		parts = append(parts, granted(netip.AddrFrom16([16]byte{0: 0xfd, 15: byte(n)}).String()))
+	}
+	b.answer(dhcpv6.MessageTypeReply, parts...)
+	if got := len(b.applied.Addresses); got != maxAddresses {
+		t.Errorf("the lease has %d addresses, want %d", got, maxAddresses)
+	}
+}
+
+func TestDUIDFromMachineID(t *testing.T) {
+	const id = "b09d3b1e4e0f4a5d8c7f00112233aabb"
+	got := hex.EncodeToString(DUIDFromMachineID(id + "\n"))
+	// openssl dgst -sha256 -mac HMAC -macopt hexkey:ID of the application's name,
+	// cut to 16 bytes, with version and variant set.
+	if want := "00045bdd99c703414eafa76eeeedabb30824"; got != want {
+		t.Errorf("DUIDFromMachineID(%s) = %s, want %s", id, got, want)
+	}
+	for _, bad := range []string{"", "uninitialized", id[1:], id + "00"} {
+		if got := DUIDFromMachineID(bad); got != nil {
+			t.Errorf("DUIDFromMachineID(%q) = %x, want nil", bad, got)
+		}
+	}
+}
+
+func TestDUIDFromMAC(t *testing.T) {
+	if got, want := hex.EncodeToString(DUIDFromMAC(testMAC)), "00030001525400123456"; got != want {
+		t.Errorf("DUIDFromMAC = %s, want %s", got, want)
+	}
+	if got, want := IAIDFromMAC(testMAC), [4]byte{0, 0x12, 0x34, 0x56}; got != want {
+		t.Errorf("IAIDFromMAC = %x, want %x", got, want)
+	}
+}
+
+// FuzzReceive checks that no message brings the client down, and that nothing
+// gets into a lease that is not fit for use.
+func FuzzReceive(f *testing.F) {
+	b := newBench(&testing.T{})
+	b.m.Log = func(string, ...any) {}
+	b.m.LinkUp(b.now)
+	for _, p := range []*dhcpv6.Message{
+		b.reply(dhcpv6.MessageTypeReply, rapid, grants),
+		b.reply(dhcpv6.MessageTypeAdvertise, grants, times(time.Minute, time.Hour), with(dhcpv6.OptDNS(net.ParseIP("fe80::1")))),
+	} {
+		f.Add(p.Options.ToBytes())
+	}
+	f.Fuzz(func(t *testing.T, options []byte) {
+		for _, kind := range []dhcpv6.MessageType{dhcpv6.MessageTypeReply, dhcpv6.MessageTypeAdvertise} {
+			for _, stateful := range []bool{true, false} {
+				b := newBench(t)
+				b.m.Log, b.m.Stateful = func(string, ...any) {}, stateful
+				b.m.LinkUp(b.now)
+				p, err := dhcpv6.MessageFromBytes(append([]byte{byte(kind), b.sent.TransactionID[0],
+					b.sent.TransactionID[1], b.sent.TransactionID[2]}, options...))
+				if err != nil {
+					return
+				}
+				b.m.Receive(b.now, p)
+				b.sleep(time.Minute)
+				if l := b.applied; l != nil && (l.Renew <= time.Minute || l.Renew > l.Rebind || stateful && len(l.Addresses) == 0) {
+					t.Errorf("lease %+v", l)
+				}
+			}
+		}
+	})
+}

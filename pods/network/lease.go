@@ -1,0 +1,125 @@
+package network
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"kios/pods/network/dhcp"
+	"kios/pods/network/dhcp6"
+)
+
+// baseMetric leaves room below for routes of the file and for those that a user
+// sets by hand; what is added to it is the interface's index, so that the first
+// one is preferred.
+const baseMetric = 1024
+
+// applyLease gives the interface the lease's address and routes. old, which may
+// be nil, is what it replaces.
+func applyLease(index int, l, old *dhcp.Lease, now time.Duration) error {
+	if old != nil && old.Address != l.Address {
+		// First, because removing an address can remove others of its subnet.
+		if err := removeAddress(index, old.Address); err != nil {
+			return err
+		}
+	}
+	a := leased(index, l.Address, l.Expiry, l.Expiry, now)
+	if err := netlink.AddrReplace(nil, a); err != nil {
+		return fmt.Errorf("add address %s: %w", l.Address, err)
+	}
+	return errors.Join(setRoutes(index, netlink.FAMILY_V4, unix.RTPROT_DHCP, routesOf(index, l))...)
+}
+
+// leased returns the address with the time that is left of the lease: the
+// kernel removes it then if nobody renewed it.
+func leased(index int, p netip.Prefix, preferred, valid, now time.Duration) *netlink.Addr {
+	a := &netlink.Addr{IPNet: ipNet(p), LinkIndex: index}
+	if valid != dhcp.Forever {
+		// Rounded up: with two zeros it would be there for ever.
+		a.ValidLft = int((valid - now + time.Second - 1) / time.Second)
+		a.PreferedLft = min(a.ValidLft, int((max(0, preferred-now)+time.Second-1)/time.Second))
+	}
+	return a
+}
+
+func routesOf(index int, l *dhcp.Lease) []netlink.Route {
+	var onLink, via []netlink.Route
+	for _, r := range l.Routes {
+		route := netlink.Route{
+			LinkIndex: index,
+			Dst:       ipNet(r.To),
+			Src:       l.Address.Addr().AsSlice(),
+			Priority:  baseMetric + index,
+			Protocol:  unix.RTPROT_DHCP,
+			Scope:     netlink.SCOPE_LINK,
+		}
+		if !r.Via.IsValid() {
+			onLink = append(onLink, route)
+			continue
+		}
+		route.Scope = netlink.SCOPE_UNIVERSE
+		route.Gw = r.Via.AsSlice()
+		if !l.Address.Masked().Contains(r.Via) {
+			// Clouds give a /32 and a gateway outside of it.
+			route.Flags = int(netlink.FLAG_ONLINK)
+		}
+		via = append(via, route)
+	}
+	return append(onLink, via...)
+}
+
+// applyLease6 gives the interface the addresses of a DHCPv6 lease.
+func applyLease6(index int, l, old *dhcp6.Lease, now time.Duration) error {
+	if err := removeLease6(index, old, l, nil); err != nil {
+		return err
+	}
+	for _, a := range l.Addresses {
+		p := netip.PrefixFrom(a.Addr, 128)
+		if err := netlink.AddrReplace(nil, leased(index, p, a.Preferred, a.Valid, now)); err != nil {
+			return fmt.Errorf("add address %s: %w", p, err)
+		}
+	}
+	return nil
+}
+
+// removeLease6 removes the addresses of a lease that neither another one, which
+// may be nil, nor keep has.
+func removeLease6(index int, l, other *dhcp6.Lease, keep []netip.Prefix) error {
+	if l == nil {
+		return nil
+	}
+	for _, a := range l.Addresses {
+		same := func(o dhcp6.Address) bool { return o.Addr == a.Addr }
+		p := netip.PrefixFrom(a.Addr, 128)
+		if other != nil && slices.ContainsFunc(other.Addresses, same) || slices.Contains(keep, p) {
+			continue
+		}
+		if err := removeAddress(index, p); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// removeLease takes the lease's address, unless keep has it, and its routes from
+// the interface. The kernel, too, removes routes whose source is gone.
+func removeLease(index int, l *dhcp.Lease, keep []netip.Prefix) error {
+	if l == nil {
+		return nil
+	}
+	var errs []error
+	if !slices.Contains(keep, l.Address) {
+		errs = append(errs, removeAddress(index, l.Address))
+	}
+	return errors.Join(append(errs, setRoutes(index, netlink.FAMILY_V4, unix.RTPROT_DHCP, nil)...)...)
+}
+
+func ipNet(p netip.Prefix) *net.IPNet {
+	return &net.IPNet{IP: p.Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), p.Addr().BitLen())}
+}

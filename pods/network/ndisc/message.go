@@ -1,0 +1,186 @@
+package ndisc
+
+import (
+	"encoding/binary"
+	"math"
+	"net/netip"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/vishvananda/netlink/nl"
+	"golang.org/x/sys/unix"
+
+	"kios/pods/network/dhcp"
+	"kios/pods/network/resolvconf"
+)
+
+// From linux/if_link.h, net/if_inet6.h, linux/ipv6.h, linux/rtnetlink.h and
+// RFC 8106; golang.org/x/sys does not have them.
+const (
+	inet6Flags = 1 // IFLA_INET6_FLAGS
+	inet6Conf  = 2 // IFLA_INET6_CONF, an array of numbers
+
+	raManaged = 0x40 // IF_RA_MANAGED
+	raOther   = 0x80 // IF_RA_OTHERCONF
+
+	confForwarding = 0 // DEVCONF_FORWARDING
+	confAcceptRA   = 3 // DEVCONF_ACCEPT_RA
+
+	attrType = 0x3fff // without NLA_F_NESTED and NLA_F_NET_BYTEORDER
+
+	userOptionHeader = 16 // sizeof(struct nduseroptmsg)
+	routerAdvert     = 134
+	optionRDNSS      = 25
+	optionDNSSL      = 31
+)
+
+// link is what a message says about an interface.
+type link struct {
+	index   int
+	name    string
+	gone    bool
+	up      bool // administratively
+	carrier bool
+	ipv6    bool // the fields below are known
+	managed bool
+	other   bool
+	accepts bool // the kernel heeds router advertisements
+}
+
+// parseLink reads RTM_NEWLINK and RTM_DELLINK, both the general ones and those
+// of IPv6. Bridges send such messages about their ports, which are not meant.
+func parseLink(m syscall.NetlinkMessage) (link, bool) {
+	if len(m.Data) < unix.SizeofIfInfomsg {
+		return link{}, false
+	}
+	info := nl.DeserializeIfInfomsg(m.Data)
+	if info.Family != unix.AF_UNSPEC && info.Family != unix.AF_INET6 {
+		return link{}, false
+	}
+	attrs, err := nl.ParseRouteAttr(m.Data[unix.SizeofIfInfomsg:])
+	if err != nil {
+		return link{}, false
+	}
+	l := link{
+		index:   int(info.Index),
+		gone:    m.Header.Type == unix.RTM_DELLINK,
+		up:      info.Flags&unix.IFF_UP != 0,
+		carrier: info.Flags&unix.IFF_UP != 0 && info.Flags&unix.IFF_LOWER_UP != 0,
+	}
+	for _, a := range attrs {
+		switch a.Attr.Type & attrType {
+		case unix.IFLA_IFNAME:
+			l.name = unix.ByteSliceToString(a.Value)
+		case unix.IFLA_PROTINFO:
+			if info.Family == unix.AF_INET6 {
+				l.setIPv6(a.Value)
+			}
+		case unix.IFLA_AF_SPEC:
+			l.setIPv6(attribute(a.Value, unix.AF_INET6))
+		}
+	}
+	return l, true
+}
+
+func (l *link) setIPv6(nested []byte) {
+	flags, conf := attribute(nested, inet6Flags), attribute(nested, inet6Conf)
+	if len(flags) < 4 || len(conf) < 4*(confAcceptRA+1) {
+		return
+	}
+	f := binary.NativeEndian.Uint32(flags)
+	forwarding := binary.NativeEndian.Uint32(conf[4*confForwarding:])
+	acceptRA := binary.NativeEndian.Uint32(conf[4*confAcceptRA:])
+	l.ipv6 = true
+	l.managed, l.other = f&raManaged != 0, f&raOther != 0
+	l.accepts = acceptRA == 2 || acceptRA == 1 && forwarding == 0
+}
+
+func attribute(nested []byte, kind uint16) []byte {
+	attrs, err := nl.ParseRouteAttr(nested)
+	if err != nil {
+		return nil
+	}
+	for _, a := range attrs {
+		if a.Attr.Type&attrType == kind {
+			return a.Value
+		}
+	}
+	return nil
+}
+
+// option is one of an advertisement's options for DNS.
+type option struct {
+	index    int
+	lifetime time.Duration // dhcp.Forever: no end; 0: it is over
+	servers  []netip.Addr
+	domains  []string
+}
+
+// parseOption reads the body of RTM_NEWNDUSEROPT (struct nduseroptmsg of
+// linux/rtnetlink.h). An option that is not for DNS comes back empty: it tells
+// at least that a router has spoken.
+func parseOption(body []byte) (option, bool) {
+	if len(body) < userOptionHeader || body[0] != unix.AF_INET6 || body[8] != routerAdvert {
+		return option{}, false
+	}
+	length := int(binary.NativeEndian.Uint16(body[2:]))
+	o := option{index: int(int32(binary.NativeEndian.Uint32(body[4:])))}
+	raw := body[userOptionHeader:]
+	if length < 8 || length > len(raw) || int(raw[1])*8 != length {
+		return option{}, false
+	}
+	o.parse(raw[0], raw[4:length])
+	return o, true
+}
+
+// parse reads the lifetime and what follows it.
+func (o *option) parse(kind byte, raw []byte) {
+	o.lifetime = dhcp.Forever
+	if seconds := binary.BigEndian.Uint32(raw); seconds != math.MaxUint32 {
+		o.lifetime = time.Duration(seconds) * time.Second
+	}
+	switch kind {
+	case optionRDNSS:
+		o.servers = serversOf(raw[4:])
+	case optionDNSSL:
+		o.domains = domainsOf(raw[4:])
+	}
+}
+
+func serversOf(raw []byte) []netip.Addr {
+	var servers []netip.Addr
+	for ; len(raw) >= 16; raw = raw[16:] {
+		a := netip.AddrFrom16([16]byte(raw))
+		if !a.IsUnspecified() && !a.IsMulticast() && !a.IsLoopback() && !a.Is4In6() {
+			servers = append(servers, a)
+		}
+	}
+	return servers
+}
+
+// domainsOf reads names as RFC 1035, section 3.1, encodes them, with zeros at
+// the end. Names that are no domains are left out, so that the rest is safe to
+// be written into a file of lines and words.
+func domainsOf(raw []byte) []string {
+	var domains []string
+	for len(raw) > 0 {
+		var labels []string
+		for len(raw) > 0 && raw[0] != 0 {
+			n := int(raw[0])
+			if n >= len(raw) {
+				return domains // cut off, or compressed, which RFC 8106 forbids
+			}
+			labels = append(labels, string(raw[1:1+n]))
+			raw = raw[1+n:]
+		}
+		if len(raw) == 0 {
+			return domains
+		}
+		raw = raw[1:]
+		if name := strings.Join(labels, "."); resolvconf.IsDomain(name) {
+			domains = append(domains, name)
+		}
+	}
+	return domains
+}

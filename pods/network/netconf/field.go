@@ -1,0 +1,185 @@
+package netconf
+
+import (
+	"encoding/binary"
+	"math"
+	"net"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"kios/pods/network/resolvconf"
+)
+
+func (k *checker) mac(s string) string {
+	if s == "" {
+		return ""
+	}
+	mac, err := net.ParseMAC(s)
+	if err != nil || len(mac) != 6 {
+		k.bad("mac", "%q is no Ethernet address; it looks like 52:54:00:12:34:56", s)
+		return ""
+	}
+	return mac.String()
+}
+
+// mtu checks against what each IPv4 host must be able to receive (RFC 791).
+func (k *checker) mtu(n int) int {
+	if n != 0 && (n < 576 || n > 65535) {
+		k.bad("mtu", "%d is not between 576 and 65535", n)
+	}
+	return n
+}
+
+func (k *checker) address(field, s string) netip.Prefix {
+	p, err := netip.ParsePrefix(s)
+	switch {
+	case err != nil && isAddr(s) && !strings.Contains(s, "/"):
+		k.bad(field, "%q has no prefix length; it looks like 192.0.2.10/24 or 2001:db8::10/64", s)
+	case err != nil || p.Addr().Is4In6():
+		k.bad(field, "%q is no address with a prefix length; it looks like 192.0.2.10/24 or 2001:db8::10/64", s)
+	case !isHost(p.Addr()):
+		k.bad(field, "%s is no address for a host", p.Addr())
+	case p.Bits() == 0:
+		k.bad(field, "%s has a prefix length of 0", s)
+	case p.Addr().Is4() && p.Bits() < 31 && isEdge(p):
+		k.bad(field, "%s is the subnet's own address or its broadcast address", s)
+	}
+	return p
+}
+
+func isAddr(s string) bool {
+	_, err := netip.ParseAddr(s)
+	return err == nil
+}
+
+func isHost(a netip.Addr) bool {
+	if a.Is4() {
+		first := a.As4()[0]
+		return first != 0 && first != 127 && first < 224
+	}
+	return !a.IsUnspecified() && !a.IsLoopback() && !a.IsMulticast()
+}
+
+// isEdge reports whether the host part of p is all zeros or all ones.
+func isEdge(p netip.Prefix) bool {
+	a := p.Addr().As4()
+	host := binary.BigEndian.Uint32(a[:]) << p.Bits()
+	return host == 0 || host == math.MaxUint32<<p.Bits()
+}
+
+func (k *checker) route(field, to, via string, metric int) Route {
+	r := Route{Metric: metric}
+	if metric < 0 || metric > math.MaxInt32 {
+		k.bad(field+".metric", "%d is not between 1 and %d", metric, math.MaxInt32)
+	}
+	if via != "" {
+		r.Via = k.gateway(field+".via", via)
+	}
+	if to != "default" {
+		r.To = k.destination(field+".to", to)
+		if r.To.IsValid() && r.Via.IsValid() && r.To.Addr().Is4() != r.Via.Is4() {
+			k.bad(field+".via", "%s and %s are not of the same family", via, to)
+		}
+		return r
+	}
+	switch {
+	case via == "":
+		k.bad(field+".via", `it is missing: "default" needs a gateway (or write 0.0.0.0/0 or ::/0)`)
+	case r.Via.Is4():
+		r.To = netip.PrefixFrom(netip.IPv4Unspecified(), 0)
+	case r.Via.Is6():
+		r.To = netip.PrefixFrom(netip.IPv6Unspecified(), 0)
+	}
+	return r
+}
+
+func (k *checker) gateway(field, s string) netip.Addr {
+	a, err := netip.ParseAddr(s)
+	if err != nil || a.Zone() != "" || a.Is4In6() || !isHost(a) {
+		k.bad(field, "%q is no address of a gateway", s)
+		return netip.Addr{}
+	}
+	return a
+}
+
+func (k *checker) destination(field, s string) netip.Prefix {
+	p, err := netip.ParsePrefix(s)
+	if a, hostErr := netip.ParseAddr(s); err != nil && hostErr == nil && a.Zone() == "" {
+		p, err = netip.PrefixFrom(a, a.BitLen()), nil
+	}
+	switch {
+	case s == "":
+		k.bad(field, `it is missing: a subnet such as 10.0.0.0/8, or "default"`)
+	case err != nil || p.Addr().Is4In6():
+		k.bad(field, `%q is no subnet; it looks like 10.0.0.0/8, 2001:db8::/32 or "default"`, s)
+	case p != p.Masked():
+		k.bad(field, "%s has bits beyond its prefix length; the subnet is %s", s, p.Masked())
+	}
+	return p
+}
+
+// host is the address of a name server. Link-local ones need a zone to be of
+// use, and the C library takes it.
+func (k *checker) host(field, s string) netip.Addr {
+	a, err := netip.ParseAddr(s)
+	switch {
+	case err != nil || a.Is4In6() || !a.IsLoopback() && !isHost(a) || !isName(a.Zone()) && a.Zone() != "":
+		k.bad(field, "%q is no address of a server", s)
+	case a.Is6() && a.IsLinkLocalUnicast() && a.Zone() == "":
+		k.bad(field, "%s is valid on one link only; name that, as in %s%%eth0", s, s)
+	}
+	return a
+}
+
+func (k *checker) domain(field, s string) string {
+	if !resolvconf.IsDomain(s) {
+		k.bad(field, "%q is no domain", s)
+	}
+	return strings.TrimSuffix(s, ".")
+}
+
+func (k *checker) server(field, s string) string {
+	if !isAddr(s) && !resolvconf.IsDomain(s) {
+		k.bad(field, "%q is neither an address nor a name", s)
+	}
+	return strings.TrimSuffix(s, ".")
+}
+
+// together checks what depends on several fields.
+func (k *checker) together(i *Interface) {
+	for n, p := range i.Addresses {
+		if slices.Contains(i.Addresses[:n], p) {
+			k.bad(at("addresses", n), "%s is there twice", p)
+		}
+		if p.IsValid() && p.Addr().Is6() && i.MTU != 0 && i.MTU < 1280 {
+			k.bad("mtu", "%d is too small for IPv6, which needs 1280", i.MTU)
+		}
+	}
+	for n, r := range i.Routes {
+		for _, other := range i.Routes[:n] {
+			if r.To.IsValid() && r.To == other.To && r.Metric == other.Metric {
+				k.bad(at("routes", n), "there are two routes to %s; give them different metrics", r.To)
+			}
+		}
+		for _, p := range i.Addresses {
+			if r.Via.IsValid() && r.Via == p.Addr() {
+				k.bad(at("routes", n)+".via", "%s is the interface's own address", r.Via)
+			}
+		}
+	}
+}
+
+// isName reports whether an interface can have the name (dev_valid_name of the
+// kernel), and a line of text or a path can hold it.
+func isName(s string) bool {
+	if s == "" || len(s) > 15 || s == "." || s == ".." || s == "lo" {
+		return false
+	}
+	for _, c := range s {
+		if c <= ' ' || c > '~' || c == '/' || c == ':' {
+			return false
+		}
+	}
+	return true
+}

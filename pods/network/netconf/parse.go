@@ -1,0 +1,200 @@
+package netconf
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"kios/pods/settings"
+)
+
+// entry is an interface as it is written.
+type entry struct {
+	MAC       string   `json:"mac"`
+	Addresses []string `json:"addresses"`
+	Routes    []struct {
+		To     string `json:"to"`
+		Via    string `json:"via"`
+		Metric int    `json:"metric"`
+	} `json:"routes"`
+	MTU    int        `json:"mtu"`
+	DNS    []string   `json:"dns"`
+	Search []string   `json:"search"`
+	NTP    []string   `json:"ntp"`
+	DHCP4  *bool      `json:"dhcp4"`
+	DHCP6  *bool      `json:"dhcp6"`
+	RA     *bool      `json:"ra"`
+	VLAN   *vlanEntry `json:"vlan"`
+	Bond   *bondEntry `json:"bond"`
+}
+
+type vlanEntry struct {
+	ID     int    `json:"id"`
+	Parent string `json:"parent"`
+}
+
+type bondEntry struct {
+	Members  []string `json:"members"`
+	Mode     string   `json:"mode"`
+	Miimon   *int     `json:"miimon"`
+	LACPRate string   `json:"lacpRate"`
+	XmitHash string   `json:"xmitHash"`
+}
+
+// Parse reads the text of the file; path is for messages. Without a Config the
+// text makes no sense as a whole. Otherwise the errors are mistakes in entries,
+// which the Config has without what is wrong with them.
+func Parse(path string, text []byte) (*Config, []error) {
+	var top map[string]json.RawMessage
+	if err := settings.Parse(path, text, &top); err != nil {
+		return nil, []error{err}
+	}
+	var errs []error
+	for _, name := range slices.Sorted(maps.Keys(top)) {
+		if name != "interfaces" {
+			errs = append(errs, fmt.Errorf("%s: there is no field %q at the top (there is: interfaces)", path, name))
+		}
+	}
+	where := path + ": interfaces"
+	var entries map[string]json.RawMessage
+	if raw := top["interfaces"]; raw != nil {
+		if err := settings.Parse(where, raw, &entries); err != nil {
+			return nil, append(errs, err)
+		}
+	}
+	c := &Config{Interfaces: map[string]*Interface{}}
+	for _, key := range slices.Sorted(maps.Keys(entries)) {
+		i, more := parseEntry(key, where+"."+key, entries[key])
+		errs = append(errs, more...)
+		if i != nil {
+			c.Interfaces[key] = i
+		}
+	}
+	return c, append(errs, c.check(where)...)
+}
+
+// parseEntry returns an entry, what is usable of it if there are errors, or nil.
+func parseEntry(key, where string, raw []byte) (*Interface, []error) {
+	var e entry
+	strict := settings.Parse(where, raw, &e)
+	if strict != nil {
+		// Read what can be read: with luck it is the VLAN or the bond.
+		e = entry{}
+		e.salvage(raw)
+	}
+	i, errs := e.convert(key, where)
+	if strict != nil {
+		errs = []error{strict}
+	}
+	return i, errs
+}
+
+// salvage reads those of the fields that say which interface it is about.
+func (e *entry) salvage(raw []byte) {
+	var fields map[string]json.RawMessage
+	if json.Unmarshal(raw, &fields) != nil {
+		return
+	}
+	if json.Unmarshal(fields["mac"], &e.MAC) != nil {
+		e.MAC = ""
+	}
+	if settings.Parse("", fields["vlan"], &e.VLAN) != nil {
+		e.VLAN = nil
+	}
+	if settings.Parse("", fields["bond"], &e.Bond) != nil {
+		e.Bond = nil
+	}
+}
+
+// convert checks the entry. What it returns has no mistakes: with errors, it is
+// the fallback, or nil if the interface that it is about cannot be told.
+func (e *entry) convert(key, where string) (*Interface, []error) {
+	k := &checker{where: where}
+	id := &Interface{MAC: k.mac(e.MAC), VLAN: e.VLAN.convert(k), Bond: e.Bond.convert(k)}
+	switch {
+	case e.VLAN != nil && e.Bond != nil:
+		k.bad("", "it is a VLAN and a bond: give each an entry of its own")
+		return nil, k.errs
+	case id.virtual() && e.MAC != "":
+		k.bad("mac", "a VLAN or a bond is not found by its address, but made: remove this field")
+		id.MAC = ""
+	case e.MAC == "" && !isName(key):
+		k.bad("", "%q cannot be the name of an interface: at most 15 characters, without / : and blanks", key)
+		return nil, k.errs
+	}
+	i := e.rest(k)
+	i.MAC, i.VLAN, i.Bond = id.MAC, id.VLAN, id.Bond
+	switch {
+	case len(k.errs) == 0:
+		return i, nil
+	case e.VLAN != nil && id.VLAN == nil, e.Bond != nil && id.Bond == nil, e.MAC != "" && i.MAC == "" && !id.virtual():
+		return nil, k.errs
+	}
+	return id.fallback(), k.errs
+}
+
+// rest converts everything but the fields that say which interface it is.
+func (e *entry) rest(k *checker) *Interface {
+	i := &Interface{MTU: k.mtu(e.MTU)}
+	for n, s := range e.Addresses {
+		i.Addresses = append(i.Addresses, k.address(at("addresses", n), s))
+	}
+	for n, r := range e.Routes {
+		i.Routes = append(i.Routes, k.route(at("routes", n), r.To, r.Via, r.Metric))
+	}
+	for n, s := range e.DNS {
+		i.DNS = append(i.DNS, k.host(at("dns", n), s))
+	}
+	for n, s := range e.Search {
+		i.Search = append(i.Search, k.domain(at("search", n), s))
+	}
+	for n, s := range e.NTP {
+		i.NTP = append(i.NTP, k.server(at("ntp", n), s))
+	}
+	static := len(e.Addresses) > 0
+	i.DHCP4 = choice(e.DHCP4, !static)
+	i.DHCP6 = choice(e.DHCP6, !static)
+	i.RA = choice(e.RA, true)
+	if i.DHCP6 && !i.RA && e.DHCP6 != nil {
+		k.bad("dhcp6", "without router advertisements (ra: false) nobody says whether there is DHCPv6")
+	}
+	k.together(i)
+	return i
+}
+
+func (i *Interface) virtual() bool { return i.VLAN != nil || i.Bond != nil }
+
+// fallback is the same interface with DHCP.
+func (i *Interface) fallback() *Interface {
+	d := Default()
+	d.MAC, d.VLAN, d.Bond = i.MAC, i.VLAN, i.Bond
+	return d
+}
+
+func choice(said *bool, otherwise bool) bool {
+	if said != nil {
+		return *said
+	}
+	return otherwise
+}
+
+func at(field string, n int) string { return fmt.Sprintf("%s[%d]", field, n) }
+
+// checker collects what is wrong with one entry.
+type checker struct {
+	where string
+	errs  []error
+}
+
+func (k *checker) bad(field, format string, args ...any) {
+	where := k.where
+	if field != "" {
+		where += "." + field
+	}
+	// What is quoted may hold line breaks; a message must not.
+	text := strings.Join(strings.Fields(fmt.Sprintf(format, args...)), " ")
+	k.errs = append(k.errs, errors.New(where+": "+text))
+}

@@ -1,0 +1,365 @@
+//go:build netns
+
+// These tests run the real program against real DHCP servers, dnsmasq and
+// udhcpd, on a pair of network namespaces joined by a cable. They take root and
+// Debian's dnsmasq-base, udhcpd, busybox and iproute2. VLANs and bonds are tested
+// in a virtual machine (virtual_vm_test.go), because not every kernel has them.
+//
+//	go test -tags netns ./pods/network
+
+package network
+
+import (
+	"flag"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"kios/pods/network/resolvconf"
+	"kios/test/netlab"
+)
+
+var program string // the built pods/system
+
+// floodVariable makes the test program flood the address in it instead.
+const floodVariable = "KIOS_NETNS_FLOOD"
+
+func TestMain(m *testing.M) {
+	if to := os.Getenv(floodVariable); to != "" {
+		flood(to)
+	}
+	// They wait most of the time.
+	flag.Parse()
+	if err := flag.Set("test.parallel", "32"); err != nil {
+		panic(err)
+	}
+	dir, err := os.MkdirTemp("", "kios-netns-")
+	if err != nil {
+		panic(err)
+	}
+	program = filepath.Join(dir, "system")
+	if out, err := exec.Command("go", "build", "-o", program, "kios/pods/system").CombinedOutput(); err != nil {
+		fmt.Printf("build pods/system: %v\n%s", err, out)
+		os.Exit(1)
+	}
+	code := m.Run()
+	os.RemoveAll(dir)
+	os.Exit(code)
+}
+
+// flood sends packets as fast as it can until it is killed.
+func flood(to string) {
+	conn, err := net.Dial("udp", to)
+	if err != nil {
+		panic(err)
+	}
+	packet := make([]byte, 1400)
+	for {
+		_, _ = conn.Write(packet) // nobody listens, and that comes back as an error
+	}
+}
+
+// lab is a network with a server's end, which has 10.77.0.1/24 on the interface
+// "srv", and a node's end, which has nothing on the interface "eth0".
+type lab struct {
+	t            *testing.T
+	dir          string
+	server, node string // names of the namespaces
+	service      *netlab.Process
+}
+
+func newLab(t *testing.T) *lab {
+	t.Parallel()
+	name := fmt.Sprintf("kios-%d-%s", os.Getpid(), strings.ToLower(strings.ReplaceAll(t.Name(), "/", "-")))
+	l := &lab{t: t, dir: t.TempDir(), server: name + "-s", node: name + "-n"}
+	for _, ns := range []string{l.server, l.node} {
+		l.run("ip", "netns", "add", ns)
+		t.Cleanup(func() { l.run("ip", "netns", "del", ns) })
+	}
+	l.cable("srv", "10.77.0.1/24", "eth0")
+	return l
+}
+
+func (l *lab) cable(server, address, node string) {
+	l.run("ip", "link", "add", server, "netns", l.server, "type", "veth", "peer", "name", node, "netns", l.node)
+	l.run("ip", "-n", l.server, "addr", "add", address, "dev", server)
+	l.run("ip", "-n", l.server, "link", "set", server, "up")
+}
+
+func (l *lab) run(name string, args ...string) string {
+	l.t.Helper()
+	return netlab.Run(l.t, name, args...)
+}
+
+// address returns what "ip addr" says about the node's IPv4 addresses.
+func (l *lab) address() string { return l.run("ip", "-n", l.node, "-4", "addr", "show", "dev", "eth0") }
+
+func (l *lab) routes() string { return l.run("ip", "-n", l.node, "-4", "route") }
+
+// ip runs the program ip in the node's namespace.
+func (l *lab) ip(args ...string) string {
+	l.t.Helper()
+	return l.run("ip", append([]string{"-n", l.node}, args...)...)
+}
+
+func (l *lab) path(name string) string { return filepath.Join(l.dir, name) }
+
+// write replaces a file as an editor does.
+func (l *lab) write(name, content string) {
+	l.t.Helper()
+	if err := replace(l.path(name), []byte(content)); err != nil {
+		l.t.Fatal(err)
+	}
+}
+
+func (l *lab) read(name string) string {
+	content, _ := os.ReadFile(l.path(name))
+	return string(content)
+}
+
+// configure writes the interfaces of network.yaml.
+func (l *lab) configure(interfaces string) {
+	l.t.Helper()
+	l.write("etc/kios/network.yaml", "interfaces:\n"+interfaces)
+}
+
+func (l *lab) resolvConf() string { return filepath.Join(l.dir, "resolv.conf") }
+
+func (l *lab) resolver() string {
+	content, _ := os.ReadFile(l.resolvConf())
+	return string(content)
+}
+
+func (l *lab) start(ns string, args ...string) *netlab.Process {
+	l.t.Helper()
+	return netlab.Start(l.t, ns, nil, args...)
+}
+
+func (l *lab) startService(interfaces ...string) {
+	args := []string{program, "network", "-state", l.path("state"), "-resolv-conf", l.resolvConf(),
+		"-config", l.path("etc/kios/network.yaml"), "-hostname", l.path("etc/hostname"),
+		"-machine-id", l.path("etc/machine-id"), "-control", l.path("control")}
+	l.write("etc/machine-id", "0123456789abcdef0123456789abcdef\n")
+	for _, name := range interfaces {
+		args = append(args, "-interface", name)
+	}
+	l.service = l.start(l.node, args...)
+}
+
+// startDNSMasq serves leases of two minutes, its shortest.
+func (l *lab) startDNSMasq(options ...string) *netlab.Process {
+	args := []string{"dnsmasq", "--keep-in-foreground", "--log-facility=-", "--log-dhcp", "--conf-file=/dev/null",
+		"--user=root", "--port=0", "--pid-file=", "--no-ping", "--dhcp-leasefile=" + filepath.Join(l.dir, "dnsmasq.leases"),
+		"--dhcp-range=10.77.0.50,10.77.0.99,255.255.255.0,2m"}
+	return l.start(l.server, append(args, options...)...)
+}
+
+// startUDHCPD serves leases of 20 seconds.
+func (l *lab) startUDHCPD() *netlab.Process {
+	conf := filepath.Join(l.dir, "udhcpd.conf")
+	leases := filepath.Join(l.dir, "udhcpd.leases")
+	text := "start 10.77.0.100\nend 10.77.0.110\ninterface srv\nlease_file " + leases + "\npidfile " + conf + ".pid\n" +
+		"min_lease 10\noption lease 20\noption subnet 255.255.255.0\noption router 10.77.0.1\noption dns 10.77.0.1\n"
+	for path, content := range map[string]string{conf: text, leases: ""} {
+		if err := os.WriteFile(path, []byte(content), 0o644); err != nil {
+			l.t.Fatal(err)
+		}
+	}
+	return l.start(l.server, "udhcpd", "-f", conf)
+}
+
+func (l *lab) eventually(what string, within time.Duration, ok func() bool) {
+	l.t.Helper()
+	for deadline := time.Now().Add(within); !ok(); time.Sleep(50 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			l.t.Fatalf("not within %s: %s\n%s%s%s", within, what, l.address(), l.routes(), l.resolver())
+		}
+	}
+}
+
+func (l *lab) expect(what, got, want string) {
+	l.t.Helper()
+	if !strings.Contains(got, want) {
+		l.t.Errorf("%s does not contain %q:\n%s", what, want, got)
+	}
+}
+
+func (l *lab) logged(text string) func() bool {
+	return func() bool { return strings.Contains(l.service.String(), text) }
+}
+
+func (l *lab) hasAddress() bool { return strings.Contains(l.address(), "inet 10.77.0.") }
+
+func TestLease(t *testing.T) {
+	l := newLab(t)
+	l.startDNSMasq("--dhcp-option=6,10.77.0.1,10.77.0.2", "--dhcp-option=119,a.example,b.example", "--dhcp-option=26,1400",
+		"--dhcp-option=58,5", "--dhcp-option=59,90")
+	l.startService("eth0")
+	l.eventually("an address", 5*time.Second, l.hasAddress)
+	l.expect("the address", l.address(), "/24 brd 10.77.0.255 scope global dynamic eth0")
+	l.expect("the interface", l.address(), "mtu 1400")
+	l.eventually("a default route", 5*time.Second, func() bool {
+		return strings.Contains(l.routes(), "default via 10.77.0.1 dev eth0 proto dhcp src 10.77.0.")
+	})
+	l.eventually("resolv.conf", 5*time.Second, func() bool {
+		return l.resolver() == resolvconf.Marker+"\nsearch a.example b.example\nnameserver 10.77.0.1\nnameserver 10.77.0.2\n"
+	})
+	l.eventually("two renewals", 15*time.Second, func() bool {
+		return strings.Count(l.service.String(), "extended by 2m0s") >= 2
+	})
+	ra := l.run("ip", "netns", "exec", l.node, "cat", "/proc/sys/net/ipv6/conf/eth0/accept_ra")
+	l.expect("accept_ra", ra, "2")
+}
+
+func TestClasslessRoutes(t *testing.T) {
+	l := newLab(t)
+	l.startDNSMasq("--dhcp-option=3,10.77.0.9", "--dhcp-option=121,172.20.0.0/16,10.77.0.1,169.254.169.254/32,0.0.0.0,0.0.0.0/0,10.88.0.1")
+	l.startService("eth0")
+	l.eventually("the routes", 5*time.Second, func() bool { return strings.Count(l.routes(), "proto dhcp") == 3 })
+	l.expect("routes", l.routes(), "default via 10.88.0.1 dev eth0 proto dhcp src 10.77.0.")
+	l.expect("routes", l.routes(), "onlink")
+	l.expect("routes", l.routes(), "172.20.0.0/16 via 10.77.0.1")
+	l.expect("routes", l.routes(), "169.254.169.254 dev eth0 proto dhcp scope link")
+}
+
+// A lease of 20 seconds is renewed; without a server it expires; when the
+// server is back, so is the address.
+func TestServerGoneAndBack(t *testing.T) {
+	l := newLab(t)
+	server := l.startUDHCPD()
+	l.startService("eth0")
+	l.eventually("an address", 10*time.Second, l.hasAddress)
+	l.eventually("a renewal", 15*time.Second, l.logged("extended by 20s"))
+	server.Stop()
+	l.eventually("expiry", 25*time.Second, func() bool { return !l.hasAddress() && !strings.Contains(l.routes(), "default") })
+	l.eventually("a line about it", 5*time.Second, l.logged("the lease expired"))
+	l.eventually("no name server", 5*time.Second, func() bool { return l.resolver() == resolvconf.Marker+"\n" })
+	l.startUDHCPD()
+	l.eventually("an address again", 20*time.Second, l.hasAddress)
+}
+
+func TestRestartKeepsAddress(t *testing.T) {
+	l := newLab(t)
+	l.startDNSMasq()
+	l.startService("eth0")
+	l.eventually("an address", 5*time.Second, l.hasAddress)
+	l.eventually("a default route", 5*time.Second, func() bool { return strings.Contains(l.routes(), "default") })
+	before := l.routes()
+	l.service.Stop()
+	l.expect("the address after the end", l.address(), "inet 10.77.0.")
+	l.startService("eth0")
+	l.eventually("the old lease", 5*time.Second, l.logged("extended by 2m0s"))
+	l.expect("the log", l.service.String(), "eth0: link is up, asking for 10.77.0.")
+	if after := l.routes(); after != before {
+		t.Errorf("routes before:\n%safter:\n%s", before, after)
+	}
+}
+
+// When the program never comes back, the kernel takes the address away.
+func TestKernelExpires(t *testing.T) {
+	l := newLab(t)
+	l.startUDHCPD()
+	l.startService("eth0")
+	l.eventually("an address", 10*time.Second, l.hasAddress)
+	l.service.Stop()
+	l.eventually("expiry", 25*time.Second, func() bool { return !l.hasAddress() && !strings.Contains(l.routes(), "default") })
+}
+
+func TestLinkDownAndUp(t *testing.T) {
+	l := newLab(t)
+	l.startDNSMasq()
+	l.startService("eth0")
+	l.eventually("an address", 5*time.Second, l.hasAddress)
+	l.run("ip", "-n", l.server, "link", "set", "srv", "down")
+	l.eventually("loss of the link", 5*time.Second, l.logged("eth0: link is down"))
+	l.expect("the address without link", l.address(), "inet 10.77.0.")
+	l.run("ip", "-n", l.server, "link", "set", "srv", "up")
+	l.eventually("the lease", 5*time.Second, l.logged("extended by 2m0s"))
+}
+
+func TestInterfaceComesAndGoes(t *testing.T) {
+	l := newLab(t)
+	l.run("ip", "-n", l.server, "link", "del", "srv")
+	l.startService("eth0")
+	l.cable("srv", "10.77.0.1/24", "eth0")
+	l.startDNSMasq()
+	l.eventually("an address", 10*time.Second, l.hasAddress)
+	l.run("ip", "-n", l.server, "link", "del", "srv")
+	l.eventually("the interface's end", 5*time.Second, l.logged("eth0: no longer configured here"))
+	l.cable("srv", "10.77.0.1/24", "eth0")
+	l.eventually("an address", 10*time.Second, l.hasAddress)
+}
+
+func TestTwoInterfaces(t *testing.T) {
+	l := newLab(t)
+	l.cable("srv2", "10.78.0.1/24", "eth1")
+	l.startDNSMasq("--dhcp-range=10.78.0.50,10.78.0.99,255.255.255.0,2m",
+		"--dhcp-option=srv,6,10.77.0.1,10.9.9.9", "--dhcp-option=srv2,6,10.9.9.9,10.78.0.1")
+	l.startService("eth0", "eth1")
+	l.eventually("both default routes", 10*time.Second, func() bool { return strings.Count(l.routes(), "default") == 2 })
+	l.eventually("all name servers", 5*time.Second, func() bool {
+		return l.resolver() == resolvconf.Marker+"\nnameserver 10.77.0.1\nnameserver 10.9.9.9\nnameserver 10.78.0.1\n"
+	})
+	l.service.Stop()
+	before := l.resolver()
+	l.startService("eth0", "eth1")
+	l.eventually("both leases", 10*time.Second, func() bool { return strings.Count(l.service.String(), "extended") == 2 })
+	if after := l.resolver(); after != before {
+		t.Errorf("resolv.conf after a restart:\n%sbefore:\n%s", after, before)
+	}
+}
+
+func TestUsersResolvConfStays(t *testing.T) {
+	l := newLab(t)
+	mine := "nameserver 192.0.2.1\n"
+	if err := os.WriteFile(l.resolvConf(), []byte(mine), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	l.startDNSMasq()
+	l.startService("eth0")
+	l.eventually("a line about it", 5*time.Second, l.logged("resolv.conf is left as it is"))
+	if got := l.resolver(); got != mine {
+		t.Errorf("resolv.conf is %q, want %q", got, mine)
+	}
+}
+
+// Without -interface a veth is none of our business.
+func TestVirtualInterfacesAreLeftAlone(t *testing.T) {
+	l := newLab(t)
+	l.cable("srv2", "10.78.0.1/24", "eth1")
+	l.startService()
+	// Nothing happens, for which there is no event to wait for.
+	time.Sleep(time.Second)
+	if got := l.run("ip", "-n", l.node, "link", "show", "eth0"); strings.Contains(got, "UP") {
+		t.Errorf("eth0 was brought up:\n%s", got)
+	}
+}
+
+func TestEndsAtOnceAsPID1(t *testing.T) {
+	l := newLab(t)
+	cmd := exec.Command("unshare", "--pid", "--fork", "--kill-child", "ip", "netns", "exec", l.node, program, "network")
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	// unshare's child, which ip replaced by the program, is PID 1.
+	var child string
+	l.eventually("PID 1", 5*time.Second, func() bool {
+		out, _ := exec.Command("pgrep", "-P", fmt.Sprint(cmd.Process.Pid), "system").Output()
+		child = strings.TrimSpace(string(out))
+		return child != ""
+	})
+	time.Sleep(200 * time.Millisecond) // it installs its handler
+	l.run("kill", "-TERM", child)
+	start := time.Now()
+	if err := cmd.Wait(); err != nil {
+		t.Errorf("it ended with %v, want exit status 0", err)
+	}
+	if took := time.Since(start); took > 5*time.Second {
+		t.Errorf("SIGTERM took %s", took)
+	}
+}

@@ -1,0 +1,290 @@
+package network
+
+import (
+	"context"
+	"errors"
+	"log"
+	"maps"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"kios/internal/control"
+	"kios/internal/identity"
+	"kios/pods/network/dhcp"
+	"kios/pods/network/dhcp6"
+	"kios/pods/network/ndisc"
+	"kios/pods/network/resolvconf"
+)
+
+// learned is what an interface brings that is for the whole machine.
+type learned struct {
+	DNS      []netip.Addr
+	Search   []string
+	NTP      []string
+	Hostname string
+}
+
+// origin is where it comes from, in the order of preference.
+type origin int
+
+const (
+	byFile origin = iota
+	byDHCP4
+	byDHCP6
+	byRouter
+	origins
+)
+
+func learned4(l *dhcp.Lease) learned {
+	return learned{DNS: l.DNS, Search: l.Search, NTP: texts(l.NTP), Hostname: l.Hostname}
+}
+
+func learned6(l *dhcp6.Lease) learned {
+	return learned{DNS: l.DNS, Search: l.Search, NTP: texts(l.NTP)}
+}
+
+func learnedRA(e ndisc.Event) learned {
+	var l learned
+	for _, s := range e.DNS {
+		l.DNS = append(l.DNS, s.Addr)
+	}
+	for _, d := range e.Search {
+		l.Search = append(l.Search, d.Name)
+	}
+	return l
+}
+
+func texts(addrs []netip.Addr) []string {
+	var out []string
+	for _, a := range addrs {
+		out = append(out, a.String())
+	}
+	return out
+}
+
+// offers keeps the files for the whole machine in step with what all interfaces
+// have learned: resolv.conf, and in the state directory "ntp", with a server in
+// each line, and "hostname". The latter two are absent when there is nothing to
+// say.
+type offers struct {
+	log          *log.Logger
+	resolvConf   string
+	dir          string
+	hostnameFile string
+	control      string
+
+	mu      sync.Mutex
+	ctx     context.Context // set once it is open
+	sources map[int]*[origins]learned
+	foreign bool   // said that resolv.conf is the user's
+	name    string // the hostname on offer
+	tell    context.CancelFunc
+}
+
+func newOffers(s *Service) *offers {
+	return &offers{
+		log:          s.Log,
+		resolvConf:   s.ResolvConf,
+		dir:          s.StateDir,
+		hostnameFile: s.HostnameFile,
+		control:      s.Control,
+		sources:      map[int]*[origins]learned{},
+		tell:         func() {},
+	}
+}
+
+// open begins to write. Before, what is known from before a restart gathers: the
+// files are right as they are until then.
+func (o *offers) open(ctx context.Context) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.ctx = ctx
+	for _, s := range o.sources {
+		for _, l := range s {
+			if len(l.DNS)+len(l.Search)+len(l.NTP) > 0 || l.Hostname != "" {
+				o.publish()
+				return
+			}
+		}
+	}
+}
+
+// set takes in what the interface learned in one way.
+func (o *offers) set(index int, from origin, l learned) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.sources[index] == nil {
+		o.sources[index] = &[origins]learned{}
+	}
+	o.sources[index][from] = l
+	if o.ctx != nil {
+		o.publish()
+	}
+}
+
+// forget drops all that the interface brought.
+func (o *offers) forget(index int) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	delete(o.sources, index)
+	if o.ctx != nil {
+		o.publish()
+	}
+}
+
+func (o *offers) publish() {
+	o.writeResolvConf()
+	var lines []string
+	for _, l := range o.ordered() {
+		for _, server := range l.NTP {
+			if !slices.Contains(lines, server) {
+				lines = append(lines, server)
+			}
+		}
+	}
+	o.writeState("ntp", lines)
+	if name := o.hostname(); name != o.name {
+		o.name = name
+		o.writeState("hostname", strings.Fields(name))
+		o.announce(name)
+	}
+}
+
+func (o *offers) writeResolvConf() {
+	var sources []resolvconf.Source
+	for _, l := range o.ordered() {
+		sources = append(sources, resolvconf.Source{Servers: l.DNS, Search: l.Search, Static: l.static})
+	}
+	err := resolvconf.Write(o.resolvConf, resolvconf.Render(sources))
+	switch {
+	case errors.Is(err, resolvconf.ErrForeign):
+		if !o.foreign {
+			o.log.Print(err)
+		}
+		o.foreign = true
+	case err != nil:
+		o.log.Printf("names will not resolve: %v", err)
+	}
+}
+
+type source struct {
+	learned
+	static bool
+}
+
+// ordered returns everything, what the file says of all interfaces first. What
+// the file says of an interface stands in place of what that learned.
+func (o *offers) ordered() []source {
+	var static, rest []source
+	for _, index := range slices.Sorted(maps.Keys(o.sources)) {
+		s := *o.sources[index]
+		static = append(static, source{s[byFile], true})
+		for _, l := range s[byFile+1:] {
+			if len(s[byFile].DNS) > 0 {
+				l.DNS = nil
+			}
+			if len(s[byFile].Search) > 0 {
+				l.Search = nil
+			}
+			if len(s[byFile].NTP) > 0 {
+				l.NTP = nil
+			}
+			rest = append(rest, source{l, false})
+		}
+	}
+	return append(static, rest...)
+}
+
+// writeState writes the lines, or removes the file if there are none.
+func (o *offers) writeState(name string, lines []string) {
+	path := filepath.Join(o.dir, name)
+	var err error
+	if len(lines) == 0 {
+		err = remove(path)
+	} else if text := strings.Join(lines, "\n") + "\n"; !holds(path, text) {
+		err = replace(path, []byte(text))
+	}
+	if err != nil {
+		o.log.Printf("offer the %s of the network: %v", name, err)
+	}
+}
+
+func holds(path, text string) bool {
+	have, err := os.ReadFile(path)
+	return err == nil && string(have) == text
+}
+
+// hostname returns the name that is offered. With several interfaces, the first
+// one that came stays while it is offered: the node's name must not depend on
+// whose lease is renewed last.
+func (o *offers) hostname() string {
+	var first string
+	for _, index := range slices.Sorted(maps.Keys(o.sources)) {
+		for _, l := range o.sources[index] {
+			if l.Hostname != "" && l.Hostname == o.name {
+				return o.name
+			}
+			if first == "" {
+				first = l.Hostname
+			}
+		}
+	}
+	return first
+}
+
+// announce tells PID 1 about an offered name, in the background.
+func (o *offers) announce(name string) {
+	o.tell()
+	ctx, cancel := context.WithCancel(o.ctx)
+	o.tell = cancel
+	if name == "" || o.named() {
+		return
+	}
+	if have, err := os.Hostname(); err == nil && have == name {
+		return // it has the name already, and the server may only repeat it
+	}
+	go func() {
+		err := tell(ctx, o.control, name)
+		switch {
+		case ctx.Err() != nil: // another name came
+		case err != nil:
+			o.log.Printf("the network offers the hostname %s, but the node does not take it: %v", name, err)
+		default:
+			o.log.Printf("the network offers the hostname %s, and the node takes it", name)
+		}
+	}()
+}
+
+// named reports whether the user gave the machine a name.
+func (o *offers) named() bool {
+	text, err := os.ReadFile(o.hostnameFile)
+	if err != nil {
+		return false
+	}
+	name, err := identity.ParseHostname(string(text))
+	return err == nil && name != ""
+}
+
+// tell tries a few times: PID 1 may be busy moving the node onto its disk.
+func tell(ctx context.Context, socket, name string) error {
+	var err error
+	for wait := time.Second; wait <= 16*time.Second; wait *= 2 {
+		attempt, cancel := context.WithTimeout(ctx, 5*time.Second)
+		err = control.Send(attempt, socket, control.Hostname{Name: name})
+		cancel()
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(wait):
+		}
+	}
+	return err
+}

@@ -1,0 +1,101 @@
+package network
+
+import (
+	"log"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"kios/pods/network/resolvconf"
+)
+
+// desk is offers that write into a directory of the test's.
+func desk(t *testing.T) (o *offers, file func(string) string) {
+	dir := t.TempDir()
+	s := &Service{StateDir: dir, ResolvConf: filepath.Join(dir, "resolv.conf"), HostnameFile: filepath.Join(dir, "etc-hostname"), Log: log.New(t.Output(), "", 0)}
+	// The node has a name of its own, so that PID 1 is not asked.
+	if err := os.WriteFile(s.HostnameFile, []byte("mine\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	o = newOffers(s)
+	return o, func(name string) string {
+		text, err := os.ReadFile(filepath.Join(dir, name))
+		if err != nil {
+			return "absent"
+		}
+		return string(text)
+	}
+}
+
+func servers(list ...string) []netip.Addr {
+	var out []netip.Addr
+	for _, s := range list {
+		out = append(out, netip.MustParseAddr(s))
+	}
+	return out
+}
+
+func TestOffersMerge(t *testing.T) {
+	o, file := desk(t)
+	o.open(t.Context())
+	if got := file("resolv.conf"); got != "absent" {
+		t.Errorf("with nothing to say, resolv.conf is written: %q", got)
+	}
+	o.set(2, byDHCP4, learned{DNS: servers("10.0.0.1"), Search: []string{"a.example"}, NTP: []string{"10.0.0.9"}})
+	o.set(2, byRouter, learned{DNS: servers("2001:db8::1"), Search: []string{"a.example", "b.example"}})
+	o.set(1, byDHCP6, learned{DNS: servers("2001:db8::2"), NTP: []string{"10.0.0.9", "2001:db8::9"}})
+	expect := func(name, want string) {
+		t.Helper()
+		if diff := cmp.Diff(want, file(name)); diff != "" {
+			t.Errorf("%s, want -, got +:\n%s", name, diff)
+		}
+	}
+	expect("resolv.conf", resolvconf.Marker+"\nsearch a.example b.example\nnameserver 2001:db8::2\nnameserver 10.0.0.1\nnameserver 2001:db8::1\n")
+	expect("ntp", "10.0.0.9\n2001:db8::9\n")
+	// What the file says of an interface stands in place of what that learned,
+	// field by field, and before what the others did.
+	o.set(2, byFile, learned{DNS: servers("192.0.2.1")})
+	expect("resolv.conf", resolvconf.Marker+"\nsearch a.example b.example\nnameserver 192.0.2.1\nnameserver 2001:db8::2\n")
+	o.forget(1)
+	o.set(2, byDHCP4, learned{})
+	o.set(2, byRouter, learned{})
+	expect("resolv.conf", resolvconf.Marker+"\nnameserver 192.0.2.1\n")
+	expect("ntp", "absent")
+}
+
+// After a restart everything is as it was, and nothing is written in between.
+func TestOffersGatherBeforeTheyAreOpen(t *testing.T) {
+	o, file := desk(t)
+	o.set(1, byDHCP4, learned{DNS: servers("10.0.0.1")})
+	if got := file("resolv.conf"); got != "absent" {
+		t.Errorf("resolv.conf is written too early: %q", got)
+	}
+	o.set(2, byFile, learned{DNS: servers("10.0.0.2")})
+	o.open(t.Context())
+	if got, want := file("resolv.conf"), resolvconf.Marker+"\nnameserver 10.0.0.2\nnameserver 10.0.0.1\n"; got != want {
+		t.Errorf("resolv.conf = %q, want %q", got, want)
+	}
+}
+
+func TestOfferedHostnameStays(t *testing.T) {
+	o, file := desk(t)
+	o.open(t.Context())
+	for _, step := range []struct {
+		index      int
+		name, want string
+	}{
+		{2, "b", "b\n"},
+		{1, "a", "b\n"}, // it came later
+		{2, "c", "a\n"}, // nobody offers b any more
+		{1, "", "c\n"},
+		{2, "", "absent"},
+	} {
+		o.set(step.index, byDHCP4, learned{Hostname: step.name})
+		if got := file("hostname"); got != step.want {
+			t.Errorf("after %q on interface %d: %q, want %q", step.name, step.index, got, step.want)
+		}
+	}
+}

@@ -1,0 +1,204 @@
+package network
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log"
+	"os"
+	"strings"
+	"sync/atomic"
+
+	"kios/pods/network/ndisc"
+	"kios/pods/network/netconf"
+)
+
+// Service configures the interfaces of the network namespace that it runs in.
+type Service struct {
+	Interfaces   []string // names; none means each physical Ethernet interface
+	File         string   // the user's network.yaml
+	StateDir     string   // where leases are kept until the machine goes down
+	ResolvConf   string   // the file to write
+	HostnameFile string   // /etc/hostname: if it names one, offered names do not count
+	MachineID    string   // /etc/machine-id
+	Control      string   // the socket of PID 1
+	ProcSysNet   string   // /proc/sys/net, writable
+	Sysfs        string   // /sys
+	Log          *log.Logger
+
+	conf    *netconf.Config
+	text    string      // of the file, as last read
+	blind   atomic.Bool // the file makes no sense: what it may have asked for stays
+	links   map[int]link
+	ports   map[int]*port
+	adverts map[int]ndisc.Event
+	store   *store
+	offers  *offers
+	failed  chan error
+}
+
+// Run configures interfaces until ctx ends. It leaves everything as it is then.
+// An error means that it cannot go on; what causes trouble on one interface is
+// logged instead.
+func (s *Service) Run(ctx context.Context) error {
+	s.ports, s.adverts = map[int]*port{}, map[int]ndisc.Event{}
+	s.store = &store{dir: s.StateDir}
+	s.offers = newOffers(s)
+	s.failed = make(chan error, 1)
+	// All that is listened to, before what there is: nothing is missed between.
+	changes, err := watch(ctx)
+	if err != nil {
+		return err
+	}
+	adverts, err := ndisc.Watch(ctx)
+	if err != nil {
+		s.Log.Printf("no DNS from IPv6 routers, and no DHCPv6: %v", err)
+	}
+	edits, err := netconf.Watch(ctx, s.File)
+	if err != nil {
+		s.Log.Printf("changes of %s take a restart of this pod: %v", s.File, err)
+	}
+	if s.links, err = list(); err != nil {
+		return err
+	}
+	s.read(true)
+	s.arrange(ctx)
+	s.sweep()
+	s.offers.open(ctx)
+	return s.loop(ctx, changes, adverts, edits)
+}
+
+func (s *Service) loop(ctx context.Context, changes <-chan link, adverts <-chan ndisc.Event, edits <-chan struct{}) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case err := <-s.failed:
+			return err
+		case l, ok := <-changes:
+			if !ok {
+				return lost(ctx, "the interfaces")
+			}
+			s.changed(ctx, l)
+		case e, ok := <-adverts:
+			if !ok {
+				return lost(ctx, "IPv6 routers")
+			}
+			s.advertised(e)
+		case _, ok := <-edits:
+			if !ok {
+				return lost(ctx, s.File)
+			}
+			s.reread(ctx)
+		}
+	}
+}
+
+// lost is the error for something that cannot be watched any more, unless that
+// is because ctx has ended. Whatever was missed is seen after a restart.
+func lost(ctx context.Context, what string) error {
+	if ctx.Err() != nil {
+		return nil
+	}
+	return errors.New("lost track of " + what)
+}
+
+// reread carries out a change of the file.
+func (s *Service) reread(ctx context.Context) {
+	wasBlind := s.blind.Load()
+	if !s.read(false) {
+		return
+	}
+	if !wasBlind {
+		s.arrange(ctx)
+		return
+	}
+	// Begin as after a restart: what stayed may not be in the file.
+	for index, p := range s.ports {
+		p.stop()
+		delete(s.ports, index)
+	}
+	s.arrange(ctx)
+	s.sweep()
+}
+
+// read reads the file and reports whether there is something new to carry out.
+func (s *Service) read(first bool) bool {
+	text, err := os.ReadFile(s.File)
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		s.Log.Printf("read the configuration: %v", err)
+	}
+	if !first && string(text) == s.text {
+		return false
+	}
+	s.text = string(text)
+	if !first {
+		s.Log.Printf("%s has changed", s.File)
+	}
+	conf, errs := netconf.Parse(s.File, text)
+	for _, err := range errs {
+		s.Log.Print(err)
+	}
+	if conf == nil && !first {
+		s.Log.Printf("%s cannot be used: everything stays as it is", s.File)
+		return false
+	}
+	s.blind.Store(conf == nil)
+	if conf == nil {
+		s.Log.Printf("%s cannot be used: every physical interface uses DHCP until it can", s.File)
+		conf = &netconf.Config{}
+	}
+	s.conf = conf
+	return true
+}
+
+// changed takes in what the kernel says about an interface.
+func (s *Service) changed(ctx context.Context, l link) {
+	old := s.links[l.index]
+	if s.links[l.index] = l; l.gone {
+		delete(s.links, l.index)
+	}
+	s.settle(ctx, l)
+	if l.gone {
+		return
+	}
+	key, _ := s.conf.Find(l.name, l.perm)
+	if old.name != l.name {
+		s.makeVLANs(key, l)
+	}
+	if old.mtu != l.mtu {
+		for _, p := range s.ports {
+			if p.parent == l.index {
+				p.setMTU() // it may not have fitted before
+			}
+		}
+	}
+}
+
+func (s *Service) advertised(e ndisc.Event) {
+	s.adverts[e.Index] = e
+	if s.links[e.Index].name == "" {
+		delete(s.adverts, e.Index)
+	}
+	if p := s.ports[e.Index]; p != nil {
+		p.advertised(e)
+	}
+}
+
+// hostname returns the machine's name if it has one that means anything.
+func hostname() string {
+	name, err := os.Hostname()
+	name, _, _ = strings.Cut(name, ".")
+	if err != nil || name == "localhost" || name == "(none)" || len(name) > 63 {
+		return ""
+	}
+	return name
+}
+
+// fail ends the service with an error, the first one if there are several.
+func (s *Service) fail(name string, err error) {
+	select {
+	case s.failed <- fmt.Errorf("%s: %w", name, err):
+	default:
+	}
+}

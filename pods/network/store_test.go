@@ -1,0 +1,112 @@
+package network
+
+import (
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"kios/pods/network/dhcp"
+	"kios/pods/network/dhcp6"
+)
+
+var mac = net.HardwareAddr{0x52, 0x54, 0, 0x12, 0x34, 0x56}
+
+func lease() *dhcp.Lease {
+	return &dhcp.Lease{
+		Address: netip.MustParsePrefix("10.0.2.15/24"),
+		Server:  netip.MustParseAddr("10.0.2.2"),
+		Routes: []dhcp.Route{
+			{To: netip.MustParsePrefix("0.0.0.0/0"), Via: netip.MustParseAddr("10.0.2.2")},
+			{To: netip.MustParsePrefix("10.9.0.0/16")},
+		},
+		DNS:   []netip.Addr{netip.MustParseAddr("10.0.2.3")},
+		Renew: time.Minute, Rebind: 2 * time.Minute, Expiry: 3 * time.Minute,
+	}
+}
+
+func TestStoreKeepsRecord(t *testing.T) {
+	s := &store{dir: filepath.Join(t.TempDir(), "network")}
+	want := record{HardwareAddr: mac.String(), Lease: lease(), MTU: 1500}
+	save(t, s, want)
+	if err := s.update("eth0", mac, func(r *record) { r.Lease6 = lease6() }); err != nil {
+		t.Fatal(err)
+	}
+	want.Lease6 = lease6()
+	got, err := s.load("eth0", mac, time.Minute)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(want, got, cmpopts.EquateComparable(netip.Addr{}, netip.Prefix{})); diff != "" {
+		t.Errorf("load, want -, got +:\n%s", diff)
+	}
+	if err := s.forget("eth0"); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := s.load("eth0", mac, time.Minute); got.Lease != nil || err != nil {
+		t.Errorf("load after forget = %v, %v, want nothing", got, err)
+	}
+}
+
+func save(t *testing.T, s *store, want record) {
+	t.Helper()
+	if err := s.update("eth0", mac, func(r *record) { *r = want }); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func lease6() *dhcp6.Lease {
+	return &dhcp6.Lease{
+		Addresses: []dhcp6.Address{{Addr: netip.MustParseAddr("2001:db8::15"), Preferred: time.Minute, Valid: 2 * time.Minute}},
+		Server:    []byte{0, 4, 1},
+		Expiry:    2 * time.Minute,
+	}
+}
+
+func TestStoreIgnoresWhatDoesNotFit(t *testing.T) {
+	s := &store{dir: t.TempDir()}
+	save(t, s, record{HardwareAddr: mac.String(), Lease: lease(), Lease6: lease6()})
+	if got, _ := s.load("eth0", mac, 2*time.Minute); got.Lease == nil || got.Lease6 != nil {
+		t.Errorf("load after one lease has expired = %v, want the other", got)
+	}
+	if got, _ := s.load("eth0", mac, 3*time.Minute); got.Lease != nil || got.Lease6 != nil {
+		t.Errorf("load of expired leases = %v, want none", got)
+	}
+	if got, _ := s.load("eth0", net.HardwareAddr{2, 0, 0, 0, 0, 1}, time.Minute); got.Lease != nil {
+		t.Errorf("load for another card = %v, want no lease", got)
+	}
+	for _, garbage := range []string{"", "{", `{"Lease":{}}`, `{"Lease":{"Address":"x"}}`} {
+		if err := os.WriteFile(s.path("eth0"), []byte(garbage), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := s.load("eth0", mac, time.Minute); got.Lease != nil || err == nil {
+			t.Errorf("load of %q = %v, %v, want an error", garbage, got, err)
+		}
+	}
+}
+
+func TestChosen(t *testing.T) {
+	sysfs := t.TempDir()
+	if err := os.MkdirAll(filepath.Join(sysfs, "class/net/eth0/device"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for _, tc := range []struct {
+		what, name string
+		names      []string
+		want       bool
+	}{
+		{"physical", "eth0", nil, true},
+		{"virtual", "veth0", nil, false},
+		{"virtual, named", "veth0", []string{"veth0"}, true},
+		{"physical, another named", "eth0", []string{"veth0"}, false},
+	} {
+		if got := (link{name: tc.name}).chosen(tc.names, sysfs); got != tc.want {
+			t.Errorf("chosen(%s) = %v, want %v", tc.what, got, tc.want)
+		}
+	}
+}
