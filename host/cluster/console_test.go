@@ -1,4 +1,4 @@
-package vmcluster
+package cluster
 
 import (
 	"context"

@@ -1,4 +1,4 @@
-package vmcluster
+package cluster
 
 import (
 	"context"
@@ -49,7 +49,7 @@ func (c *Cluster) CheckMemory(accel qemu.Accel) error {
 	free := qemu.MemAvailable()
 	if want := c.need(accel); free > 0 && want > free {
 		return fmt.Errorf("cluster %s needs %s of memory and the host has %s available: stop other programs, or ask for less with --memory, --control-plane-memory and --workers",
-			c.Name, disk.FormatSize(want), disk.FormatSize(free))
+			c.Name, diskimage.FormatSize(want), diskimage.FormatSize(free))
 	}
 	return nil
 }
@@ -118,7 +118,7 @@ func (c *Cluster) copyBoot(p Products) error {
 }
 
 // makeDisk makes a node's disk unless it is there.
-func (c *Cluster) makeDisk(ctx context.Context, n Node, keys *cluster.Cluster, p Products) error {
+func (c *Cluster) makeDisk(ctx context.Context, n Node, keys *clusterconfig.Cluster, p Products) error {
 	out := c.disk(n)
 	if _, err := os.Stat(out); !errors.Is(err, fs.ErrNotExist) {
 		return err
@@ -131,7 +131,7 @@ func (c *Cluster) makeDisk(ctx context.Context, n Node, keys *cluster.Cluster, p
 	if err != nil {
 		return err
 	}
-	return disk.Create(ctx, disk.Options{
+	return diskimage.Create(ctx, diskimage.Options{
 		EFI:   p.EFI,
 		OCI:   images,
 		Extra: files,
@@ -142,20 +142,20 @@ func (c *Cluster) makeDisk(ctx context.Context, n Node, keys *cluster.Cluster, p
 
 // nodeFiles are what makes a machine this node of the cluster. One that is alone
 // with the control plane runs all pods.
-func (c *Cluster) nodeFiles(n Node, keys *cluster.Cluster, p Products) (map[string]disk.File, []string, error) {
+func (c *Cluster) nodeFiles(n Node, keys *clusterconfig.Cluster, p Products) (map[string]diskimage.File, []string, error) {
 	make, images := keys.Worker, p.Worker
 	if n.controlPlane() {
 		make, images = keys.ControlPlane, p.ControlPlane
 	}
-	etc, err := make(cluster.Node{Name: n.Name, Address: n.Address.String(), Alone: len(c.Nodes) == 1})
+	etc, err := make(clusterconfig.Node{Name: n.Name, Address: n.Address.String(), Alone: len(c.Nodes) == 1})
 	if err != nil {
 		return nil, nil, fmt.Errorf("files of node %s: %w", n.Name, err)
 	}
-	files := map[string]disk.File{
+	files := map[string]diskimage.File{
 		"meta/etc/kios/network.yaml": {Mode: 0o644, Data: n.network()},
 	}
 	for _, f := range etc {
-		files["meta/etc/"+f.Path] = disk.File{Mode: f.Mode, Data: f.Data}
+		files["meta/etc/"+f.Path] = diskimage.File{Mode: f.Mode, Data: f.Data}
 	}
 	return files, images, nil
 }

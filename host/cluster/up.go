@@ -1,4 +1,4 @@
-package vmcluster
+package cluster
 
 import (
 	"context"
@@ -36,7 +36,7 @@ type start struct {
 	*Cluster
 	products Products
 	observer Observer
-	keys     *cluster.Cluster
+	keys     *clusterconfig.Cluster
 	accel    qemu.Accel
 	api      *API
 
@@ -349,7 +349,7 @@ func (s *start) late(ctx context.Context, missing []string) error {
 // disks have no images.
 func (s *start) applyAddOns(ctx context.Context) error {
 	manifest, err := s.keys.AddOns()
-	if newer := cluster.AddOnVersions(); newer != s.AddOns {
+	if newer := clusterconfig.AddOnVersions(); newer != s.AddOns {
 		s.observer.Note("the add-ons stay as they are: a new cluster would have %s", newer)
 		manifest, err = s.keys.Access()
 	}

@@ -147,7 +147,7 @@ func benchDisk(ctx context.Context, b *build.Builder, dir, name string, manifest
 		}
 	}
 	image := filepath.Join(dir, name+".raw")
-	return image, disk.Create(ctx, disk.Options{
+	return image, diskimage.Create(ctx, diskimage.Options{
 		EFI: b.Out("kios.efi"), Etc: etc, OCI: []string{b.Out("hello.tar")}, Out: image,
 	})
 }

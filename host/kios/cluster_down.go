@@ -35,9 +35,9 @@ removes the cluster with its keys and all data.`,
 }
 
 func runClusterDown(ctx context.Context, name string, purge bool) error {
-	c, err := vmcluster.Open(name)
+	c, err := cluster.Open(name)
 	if err != nil && purge {
-		c, err = vmcluster.Remains(name) // a damaged one, or one that was never finished
+		c, err = cluster.Remains(name) // a damaged one, or one that was never finished
 	}
 	if err != nil {
 		return err

@@ -13,7 +13,7 @@ import (
 
 // filesOptions are the flags of "kios cluster files".
 type filesOptions struct {
-	cluster.Config
+	clusterconfig.Config
 	node, nodeAddress string
 	addresses         []string
 	alone             bool
@@ -69,16 +69,16 @@ func (o filesOptions) write(out string) error {
 	if o.nodeAddress != "" {
 		o.Names = append(o.Names, o.nodeAddress)
 	}
-	c, err := cluster.Open(filepath.Join(out, "keys"), o.Config)
+	c, err := clusterconfig.Open(filepath.Join(out, "keys"), o.Config)
 	if err != nil {
 		return err
 	}
-	control, err := c.ControlPlane(cluster.Node{Name: o.node, Address: o.nodeAddress, Alone: o.alone})
+	control, err := c.ControlPlane(clusterconfig.Node{Name: o.node, Address: o.nodeAddress, Alone: o.alone})
 	if err != nil {
 		return err
 	}
 	// Its name is a placeholder, and taken out again.
-	worker, err := c.Worker(cluster.Node{Name: "worker"})
+	worker, err := c.Worker(clusterconfig.Node{Name: "worker"})
 	if err != nil {
 		return err
 	}
@@ -95,7 +95,7 @@ func (o filesOptions) write(out string) error {
 	return nil
 }
 
-func writeAccess(c *cluster.Cluster, out string) error {
+func writeAccess(c *clusterconfig.Cluster, out string) error {
 	admin, err := c.Kubeconfig("")
 	if err != nil {
 		return err
@@ -104,7 +104,7 @@ func writeAccess(c *cluster.Cluster, out string) error {
 	if err != nil {
 		return err
 	}
-	return cluster.Files{
+	return clusterconfig.Files{
 		{Path: "admin.conf", Mode: 0o600, Data: admin},
 		{Path: "addons.yaml", Mode: 0o600, Data: addOns},
 	}.Write(out)
@@ -135,7 +135,7 @@ docs/control-plane.md has all of this step by step. Keep a copy of %s.
 
 func (o filesOptions) version() string {
 	if o.Kubernetes == "" {
-		return cluster.DefaultKubernetes
+		return clusterconfig.DefaultKubernetes
 	}
 	return o.Kubernetes
 }

@@ -22,7 +22,7 @@ func newClusterStatusCommand() *cobra.Command {
 		Short: "Show a cluster's machines and nodes",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			c, err := vmcluster.Open(name)
+			c, err := cluster.Open(name)
 			if err != nil {
 				return withOthers(err)
 			}
@@ -39,20 +39,20 @@ func newClusterStatusCommand() *cobra.Command {
 
 // withOthers adds to an error which clusters there are.
 func withOthers(err error) error {
-	names, namesErr := vmcluster.Names()
+	names, namesErr := cluster.Names()
 	if namesErr != nil || len(names) == 0 {
 		return err
 	}
 	return fmt.Errorf("%w; there is %s", err, strings.Join(names, ", "))
 }
 
-func printStatus(c *vmcluster.Cluster, s vmcluster.Status) error {
+func printStatus(c *cluster.Cluster, s cluster.Status) error {
 	_, err := io.WriteString(os.Stdout, statusText(c, s, time.Now()))
 	return err
 }
 
 // statusText is what "kios cluster status" prints.
-func statusText(c *vmcluster.Cluster, s vmcluster.Status, now time.Time) string {
+func statusText(c *cluster.Cluster, s cluster.Status, now time.Time) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "cluster %s, Kubernetes %s, in %s\n", c.Name, c.Kubernetes, c.Dir)
 	switch {
@@ -103,7 +103,7 @@ boot. The daemons' and the pods' logs are kubectl's to show: see docs/node.md.`,
 }
 
 func runClusterLogs(ctx context.Context, name, node string, follow bool) error {
-	c, err := vmcluster.Open(name)
+	c, err := cluster.Open(name)
 	if err != nil {
 		return withOthers(err)
 	}
@@ -111,7 +111,7 @@ func runClusterLogs(ctx context.Context, name, node string, follow bool) error {
 		return err
 	}
 	if !follow {
-		lines, err := vmcluster.Lines(c.ConsoleLog(node))
+		lines, err := cluster.Lines(c.ConsoleLog(node))
 		if err != nil {
 			return err
 		}
@@ -121,5 +121,5 @@ func runClusterLogs(ctx context.Context, name, node string, follow bool) error {
 		}
 		return w.Flush()
 	}
-	return vmcluster.Follow(ctx, c.ConsoleLog(node), 0, func(line string) { fmt.Println(line) })
+	return cluster.Follow(ctx, c.ConsoleLog(node), 0, func(line string) { fmt.Println(line) })
 }

@@ -51,13 +51,13 @@ func TestUpOptions(t *testing.T) {
 }
 
 func TestStatusText(t *testing.T) {
-	c := &vmcluster.Cluster{Name: "a", Dir: "/state/a", State: vmcluster.State{Kubernetes: "v1.37.2", Port: 16443}}
+	c := &cluster.Cluster{Name: "a", Dir: "/state/a", State: cluster.State{Kubernetes: "v1.37.2", Port: 16443}}
 	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
-	node := func(name, address string) vmcluster.Node {
-		return vmcluster.Node{Name: name, Address: netip.MustParseAddr(address)}
+	node := func(name, address string) cluster.Node {
+		return cluster.Node{Name: name, Address: netip.MustParseAddr(address)}
 	}
-	s := vmcluster.Status{
-		Nodes: []vmcluster.NodeStatus{
+	s := cluster.Status{
+		Nodes: []cluster.NodeStatus{
 			{Node: node("control-plane", "10.77.0.10"), Running: true, Since: now.Add(-90 * time.Second), State: "Ready", Kubelet: "v1.35.4"},
 			{Node: node("worker-1", "10.77.0.11"), State: "Unknown", Kubelet: "v1.35.4"},
 		},

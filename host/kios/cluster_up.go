@@ -121,9 +121,9 @@ func runClusterUp(ctx context.Context, o upOptions) error {
 
 // cluster returns the cluster as the flags say: a new one, or the one that is
 // there, changed.
-func (o upOptions) cluster(b *build.Builder) (*vmcluster.Cluster, error) {
-	c, err := vmcluster.Open(o.name)
-	if errors.Is(err, vmcluster.ErrNone) {
+func (o upOptions) cluster(b *build.Builder) (*cluster.Cluster, error) {
+	c, err := cluster.Open(o.name)
+	if errors.Is(err, cluster.ErrNone) {
 		return o.newCluster(b)
 	}
 	if err != nil {
@@ -152,13 +152,13 @@ func (o upOptions) cluster(b *build.Builder) (*vmcluster.Cluster, error) {
 }
 
 // changes reports whether the flags ask for something else than there is.
-func (o upOptions) changes(c *vmcluster.Cluster, s vmcluster.State) bool {
+func (o upOptions) changes(c *cluster.Cluster, s cluster.State) bool {
 	return s.Memory != c.Memory || s.ControlPlaneMemory != c.ControlPlaneMemory || s.CPUs != c.CPUs || s.Port != c.Port ||
 		o.given("workers") && o.workers > len(c.Nodes)-1
 }
 
-func (o upOptions) newCluster(b *build.Builder) (*vmcluster.Cluster, error) {
-	s := vmcluster.State{Kubernetes: o.kubernetes, Firmware: o.firmware}
+func (o upOptions) newCluster(b *build.Builder) (*cluster.Cluster, error) {
+	s := cluster.State{Kubernetes: o.kubernetes, Firmware: o.firmware}
 	if s.Firmware != "direct" && s.Firmware != "uefi" {
 		return nil, fmt.Errorf("--firmware %s: it must be direct or uefi", s.Firmware)
 	}
@@ -172,11 +172,11 @@ func (o upOptions) newCluster(b *build.Builder) (*vmcluster.Cluster, error) {
 	if err := o.set(&s, func(string) bool { return true }); err != nil {
 		return nil, err
 	}
-	return vmcluster.New(o.name, s, o.workers)
+	return cluster.New(o.name, s, o.workers)
 }
 
 // set checks and takes over those flags that may differ from start to start.
-func (o upOptions) set(s *vmcluster.State, take func(flag string) bool) error {
+func (o upOptions) set(s *cluster.State, take func(flag string) bool) error {
 	for _, m := range []struct {
 		flag, text string
 		least      int64
@@ -188,12 +188,12 @@ func (o upOptions) set(s *vmcluster.State, take func(flag string) bool) error {
 		if !take(m.flag) {
 			continue
 		}
-		size, err := disk.ParseSize(m.text)
+		size, err := diskimage.ParseSize(m.text)
 		if err != nil {
 			return fmt.Errorf("--%s: %w", m.flag, err)
 		}
 		if size < m.least {
-			return fmt.Errorf("--%s %s is too small: it takes %s at least", m.flag, m.text, disk.FormatSize(m.least))
+			return fmt.Errorf("--%s %s is too small: it takes %s at least", m.flag, m.text, diskimage.FormatSize(m.least))
 		}
 		*m.to = size
 	}
@@ -214,7 +214,7 @@ func (o upOptions) set(s *vmcluster.State, take func(flag string) bool) error {
 
 // checkPort finds a port taken that was asked for by hand; one that was only
 // chosen for the cluster is replaced.
-func (o upOptions) checkPort(c *vmcluster.Cluster) error {
+func (o upOptions) checkPort(c *cluster.Cluster) error {
 	if !o.given("port") || o.port == 0 || len(c.Running()) > 0 {
 		return nil
 	}
@@ -226,7 +226,7 @@ func (o upOptions) checkPort(c *vmcluster.Cluster) error {
 }
 
 // clusterProducts builds what is not there.
-func clusterProducts(ctx context.Context, b *build.Builder, c *vmcluster.Cluster) (p vmcluster.Products, err error) {
+func clusterProducts(ctx context.Context, b *build.Builder, c *cluster.Cluster) (p cluster.Products, err error) {
 	for _, name := range []string{"kios.efi", "vmlinuz", "initrd", "cmdline"} {
 		if missing(b.Out(name)) {
 			if err := b.Build(ctx); err != nil {
@@ -246,7 +246,7 @@ func clusterProducts(ctx context.Context, b *build.Builder, c *vmcluster.Cluster
 	if err != nil {
 		return p, err
 	}
-	return vmcluster.Products{
+	return cluster.Products{
 		EFI:          b.Out("kios.efi"),
 		Kernel:       b.Out("vmlinuz"),
 		Initrd:       b.Out("initrd"),
@@ -259,7 +259,7 @@ func clusterProducts(ctx context.Context, b *build.Builder, c *vmcluster.Cluster
 
 // up starts the cluster, and stops it again if that does not work. Machines
 // that ran before are not stopped.
-func (o upOptions) up(ctx context.Context, c *vmcluster.Cluster, p vmcluster.Products, signals <-chan os.Signal, all bool) error {
+func (o upOptions) up(ctx context.Context, c *cluster.Cluster, p cluster.Products, signals <-chan os.Signal, all bool) error {
 	accel, err := qemu.Probe(ctx, p.Kernel)
 	if err != nil {
 		return err
@@ -281,10 +281,10 @@ func (o upOptions) up(ctx context.Context, c *vmcluster.Cluster, p vmcluster.Pro
 		v.end()
 		fmt.Print(o.next(c, p, v.elapsed()))
 		return nil
-	case errors.Is(err, vmcluster.ErrNotReady):
+	case errors.Is(err, cluster.ErrNotReady):
 		v.end()
 		return fmt.Errorf("after %s, %w\nIt goes on running: see kios cluster status; kios cluster down stops it", o.timeout, err)
-	case errors.Is(err, vmcluster.ErrBusy):
+	case errors.Is(err, cluster.ErrBusy):
 		v.end()
 		return err
 	case !all:
@@ -314,7 +314,7 @@ func (o upOptions) up(ctx context.Context, c *vmcluster.Cluster, p vmcluster.Pro
 }
 
 // next tells what to type.
-func (o upOptions) next(c *vmcluster.Cluster, p vmcluster.Products, took time.Duration) string {
+func (o upOptions) next(c *cluster.Cluster, p cluster.Products, took time.Duration) string {
 	name := ""
 	if c.Name != "kios" {
 		name = " --name " + c.Name

@@ -31,7 +31,7 @@ type clusterView struct {
 
 type viewRow struct{ node, address, state, text string }
 
-func newClusterView(f *os.File, c *vmcluster.Cluster) *clusterView {
+func newClusterView(f *os.File, c *cluster.Cluster) *clusterView {
 	v := &clusterView{w: f, begin: time.Now()}
 	if term.IsTerminal(int(f.Fd())) {
 		v.width, _, _ = term.GetSize(int(f.Fd()))

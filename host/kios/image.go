@@ -16,7 +16,7 @@ import (
 
 // imageFlags are the flags of "kios image".
 type imageFlags struct {
-	disk.Options
+	diskimage.Options
 	size    string
 	noCheck bool
 	join    joinFlags
@@ -69,7 +69,7 @@ dd, or boot it with "kios run --disk OUT". Root is not needed.`,
 }
 
 func runImage(ctx context.Context, f imageFlags) error {
-	size, err := disk.ParseSize(f.size)
+	size, err := diskimage.ParseSize(f.size)
 	if err != nil {
 		return fmt.Errorf("--size: %w", err)
 	}
@@ -82,7 +82,7 @@ func runImage(ctx context.Context, f imageFlags) error {
 		f.EFI = b.Out("kios.efi")
 	}
 	if f.Etc != "" && !f.noCheck {
-		if err := disk.CheckEtc(f.Etc); err != nil {
+		if err := diskimage.CheckEtc(f.Etc); err != nil {
 			return fmt.Errorf("%w\n(--no-check makes the image all the same)", err)
 		}
 	}
@@ -94,7 +94,7 @@ func runImage(ctx context.Context, f imageFlags) error {
 		return err
 	}
 	step := progress.New(os.Stderr).Start("make " + filepath.Base(f.Out))
-	if err := step.End(disk.Create(ctx, f.Options)); err != nil {
+	if err := step.End(diskimage.Create(ctx, f.Options)); err != nil {
 		return err
 	}
 	return describeImage(f)
@@ -102,7 +102,7 @@ func runImage(ctx context.Context, f imageFlags) error {
 
 // describeImage says what was put on the disk.
 func describeImage(f imageFlags) error {
-	fmt.Printf("%s  %s, %s\n", f.Out, disk.FormatSize(f.Size), f.Format)
+	fmt.Printf("%s  %s, %s\n", f.Out, diskimage.FormatSize(f.Size), f.Format)
 	fmt.Printf("  EFI   %s\n", f.EFI)
 	if f.Etc != "" {
 		fmt.Printf("  /etc  %s\n", f.Etc)
@@ -111,7 +111,7 @@ func describeImage(f imageFlags) error {
 		f.join.describe()
 	}
 	for _, path := range f.OCI {
-		names, err := disk.ImageNames(path)
+		names, err := diskimage.ImageNames(path)
 		if err != nil {
 			return err
 		}

@@ -89,8 +89,8 @@ func (f *joinFlags) access(ctx context.Context) (err error) {
 }
 
 // extra lays the files over what --etc brings, which must not have the same.
-func extra(files []join.File, etc string) (map[string]disk.File, error) {
-	extra := map[string]disk.File{}
+func extra(files []join.File, etc string) (map[string]diskimage.File, error) {
+	extra := map[string]diskimage.File{}
 	for _, file := range files {
 		if etc != "" {
 			path := filepath.Join(etc, file.Path)
@@ -98,7 +98,7 @@ func extra(files []join.File, etc string) (map[string]disk.File, error) {
 				return nil, fmt.Errorf("%s and --join both make the node's /etc/%s: remove one", path, file.Path)
 			}
 		}
-		extra[filepath.Join("meta/etc", file.Path)] = disk.File{Mode: file.Mode, Data: file.Data}
+		extra[filepath.Join("meta/etc", file.Path)] = diskimage.File{Mode: file.Mode, Data: file.Data}
 	}
 	return extra, nil
 }

@@ -116,7 +116,7 @@ func runNode(ctx context.Context, o runOptions) error {
 
 // check finds flags that are wrong or contradict each other.
 func (o runOptions) check() (memory int64, ports []qemu.Port, err error) {
-	if memory, err = disk.ParseSize(o.memory); err != nil {
+	if memory, err = diskimage.ParseSize(o.memory); err != nil {
 		return 0, nil, fmt.Errorf("--memory: %w", err)
 	}
 	if ports, err = parseForwards(o.forward); err != nil {

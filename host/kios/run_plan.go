@@ -131,7 +131,7 @@ func (r *runPlan) prepare(ctx context.Context) (kubeletAccess, error) {
 		return kubeletAccess{}, err
 	}
 	step := r.log.Start("make the node's disk")
-	return access, step.End(disk.Create(ctx, disk.Options{
+	return access, step.End(diskimage.Create(ctx, diskimage.Options{
 		EFI:    r.out("kios.efi"),
 		Etc:    etc,
 		OCI:    oci,
@@ -209,7 +209,7 @@ func readManifest(file string) (podName, error) {
 // makeAccess makes an authority that lives for this run. The node answers only
 // clients of /etc/kubernetes/pki/ca.crt, and takes the serving certificate that
 // it finds.
-func (r *runPlan) makeAccess(etc string) (kubeletAccess, map[string]disk.File, error) {
+func (r *runPlan) makeAccess(etc string) (kubeletAccess, map[string]diskimage.File, error) {
 	if etc != "" && !missing(filepath.Join(etc, "kubernetes/pki/ca.crt")) {
 		return kubeletAccess{why: "--etc brings its own kubernetes/pki/ca.crt, so the node does not know this command"}, nil, nil
 	}
@@ -225,7 +225,7 @@ func (r *runPlan) makeAccess(etc string) (kubeletAccess, map[string]disk.File, e
 	if err != nil {
 		return kubeletAccess{}, nil, err
 	}
-	files := map[string]disk.File{
+	files := map[string]diskimage.File{
 		"meta/etc/kubernetes/pki/ca.crt":          {Data: ca.Cert(), Mode: 0o644},
 		"data/lib/kubelet/pki/kubelet-server.crt": {Data: server.Cert, Mode: 0o644},
 		"data/lib/kubelet/pki/kubelet-server.key": {Data: server.Key, Mode: 0o600},

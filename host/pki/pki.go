@@ -4,7 +4,7 @@
 // virtualisation makes and checks in milliseconds where RSA takes seconds.
 //
 // It keeps nothing, revokes nothing and renews nothing; see RFC 5280 for the
-// certificates and RFC 7468 for their text form. Package cluster keeps what it
+// certificates and RFC 7468 for their text form. Package clusterconfig keeps what it
 // makes here.
 package pki
 

@@ -1,6 +1,6 @@
 //go:build root
 
-package datadisk
+package disk
 
 import (
 	"bytes"

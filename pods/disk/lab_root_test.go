@@ -7,7 +7,7 @@
 //
 //	CGO_ENABLED=0 go test -tags root ./pods/disk
 
-package datadisk
+package disk
 
 import (
 	"bytes"

@@ -1,4 +1,4 @@
-package datadisk
+package disk
 
 import (
 	"bytes"

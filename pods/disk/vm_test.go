@@ -1,6 +1,6 @@
 //go:build vm
 
-package datadisk
+package disk
 
 import (
 	"bytes"

@@ -1,4 +1,4 @@
-package coldplug
+package modules
 
 import (
 	"encoding/json"

@@ -1,4 +1,4 @@
-// Package coldplug is the service of the pod "modules": it loads the drivers of
+// Package modules is the service of the pod "modules": it loads the drivers of
 // the devices that are there when it starts (coldplug), of those that appear
 // later (hotplug), and the modules that the user's file names.
 //
@@ -9,4 +9,4 @@
 //
 // It leaves out device nodes (the kernel's devtmpfs makes them), firmware (the
 // kernel reads it) and what the kernel itself asks /bin/modprobe for.
-package coldplug
+package modules

@@ -1,4 +1,4 @@
-package logtail
+package node
 
 import (
 	"bytes"

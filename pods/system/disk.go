@@ -11,7 +11,7 @@ import (
 )
 
 func runDisk(ctx context.Context, args []string, logger *log.Logger) error {
-	s := &datadisk.Service{Log: logger}
+	s := &disk.Service{Log: logger}
 	flags := flag.NewFlagSet("disk", flag.ExitOnError)
 	flags.StringVar(&s.Dev, "dev", "/dev", "`DIR` where the node's /dev is")
 	flags.StringVar(&s.Sys, "sys", "/sys", "`DIR` where sysfs is mounted")
@@ -23,7 +23,7 @@ func runDisk(ctx context.Context, args []string, logger *log.Logger) error {
 	if flags.NArg() > 0 {
 		return fmt.Errorf("unexpected argument %q", flags.Arg(0))
 	}
-	if err := datadisk.DropPrivilege(); err != nil {
+	if err := disk.DropPrivilege(); err != nil {
 		return err
 	}
 	return s.Run(ctx)

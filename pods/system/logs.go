@@ -22,6 +22,6 @@ func runLogs(ctx context.Context, args []string, _ *log.Logger) error {
 	if err != nil {
 		return err
 	}
-	t := &logtail.Tail{Path: *path, Boot: boot, Out: os.Stdout}
+	t := &node.Tail{Path: *path, Boot: boot, Out: os.Stdout}
 	return t.Run(ctx)
 }

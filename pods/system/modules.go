@@ -12,7 +12,7 @@ import (
 )
 
 func runModules(ctx context.Context, args []string, logger *log.Logger) error {
-	s := &coldplug.Service{Log: logger}
+	s := &modules.Service{Log: logger}
 	flags := flag.NewFlagSet("modules", flag.ExitOnError)
 	flags.StringVar(&s.File, "file", "/etc/kios/modules.yaml", "read what the user wants from `FILE`")
 	flags.StringVar(&s.Sysfs, "sysfs", "/sys", "`DIR` where sysfs is mounted")

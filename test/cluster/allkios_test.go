@@ -47,7 +47,7 @@ func TestAllKiOS(t *testing.T) {
 	k.demand(k.run("logs", "worker-1"), "Linux version", "kubelet")
 	u.kubectl("create", "configmap", "kept", "--from-literal=colour=blue")
 
-	c, err := vmcluster.Open(k.name)
+	c, err := cluster.Open(k.name)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -119,7 +119,7 @@ func allRun(u *user) error {
 }
 
 // reset presses a machine's reset button.
-func reset(t *testing.T, c *vmcluster.Cluster, node string) {
+func reset(t *testing.T, c *cluster.Cluster, node string) {
 	t.Helper()
 	m, err := c.Machine(node)
 	if err != nil {

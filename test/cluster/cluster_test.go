@@ -47,7 +47,7 @@ var workerFiles = map[string]string{
 // TestCluster boots two workers, lets users have their way with them, and then
 // drains, cuts off, switches off and resets them.
 func TestCluster(t *testing.T) {
-	l := newLab(t, cluster.Config{})
+	l := newLab(t, clusterconfig.Config{})
 	var workers []*node
 	for _, s := range []setup{
 		{name: "worker-1", images: l.products.ControlPlane}, // for testApproverPod

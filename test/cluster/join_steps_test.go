@@ -20,10 +20,10 @@ import (
 // nobody approves but a person.
 func TestJoiningSteps(t *testing.T) {
 	t.Parallel()
-	l := newLab(t, cluster.Config{})
+	l := newLab(t, clusterconfig.Config{})
 	l.plane.Stop("kubelet-serving-approver")
 	u := l.admin(t)
-	n := l.prepare(setup{name: "node-1", files: cluster.Files{}, etc: noNetwork, memory: 768})
+	n := l.prepare(setup{name: "node-1", files: clusterconfig.Files{}, etc: noNetwork, memory: 768})
 	steps := l.shell(t)
 	steps(section(t, "With a ready kubeconfig"), n)
 	n.start(t)
@@ -135,7 +135,7 @@ func pendingServing(u *user, n *node) (names []string) {
 // given another name.
 func TestFreshToken(t *testing.T) {
 	t.Parallel()
-	l := newLab(t, cluster.Config{})
+	l := newLab(t, clusterconfig.Config{})
 	o := l.offers()
 	good := l.bootstrapKubeconfig()
 	stale := regexp.MustCompile(`token: .*`).ReplaceAllString(good, "token: aaaaaa.0123456789abcdef")

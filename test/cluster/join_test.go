@@ -32,7 +32,7 @@ func TestSkew(t *testing.T) {
 }
 
 func checkNode(t *testing.T, version string) {
-	l := newLab(t, cluster.Config{Kubernetes: version})
+	l := newLab(t, clusterconfig.Config{Kubernetes: version})
 	n := l.boot(setup{
 		name:   "worker-1",
 		images: l.products.Worker,

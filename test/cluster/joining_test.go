@@ -108,7 +108,7 @@ const bootstrapFile = "kubernetes/bootstrap-kubelet.conf"
 // bootstrapKubeconfig is the one that a worker of the lab has.
 func (l *lab) bootstrapKubeconfig() string {
 	l.t.Helper()
-	files, err := l.cluster.Worker(cluster.Node{Name: "any"})
+	files, err := l.cluster.Worker(clusterconfig.Node{Name: "any"})
 	if err != nil {
 		l.t.Fatal(err)
 	}
@@ -150,7 +150,7 @@ func kubeletStarts(u *user, n *node) int {
 // and then lets it join.
 func TestJoinLater(t *testing.T) {
 	t.Parallel()
-	l := newLab(t, cluster.Config{})
+	l := newLab(t, clusterconfig.Config{})
 	o := l.offers()
 	n := l.boot(setup{
 		name: "worker-1", memory: 768,
@@ -184,7 +184,7 @@ func TestJoinLater(t *testing.T) {
 // under the one that the network gives it, and keeps that.
 func TestNameFromDHCP(t *testing.T) {
 	t.Parallel()
-	l := newLab(t, cluster.Config{})
+	l := newLab(t, clusterconfig.Config{})
 	n := l.prepare(setup{name: "from-dhcp", memory: 768, etc: noNetwork, without: []string{"hostname", "kios/network.yaml"}})
 	netlab.Start(t, l.name, nil, "dnsmasq", "--keep-in-foreground", "--log-facility=-", "--conf-file=/dev/null",
 		"--user=root", "--pid-file=", "--port=0", "--interface=lan", "--bind-interfaces", "--no-ping",
@@ -215,7 +215,7 @@ func TestNameFromDHCP(t *testing.T) {
 // has had signed, and one with a token that a pod keeps fresh.
 func TestKubeconfigs(t *testing.T) {
 	t.Parallel()
-	l := newLab(t, cluster.Config{})
+	l := newLab(t, clusterconfig.Config{})
 	o := l.offers()
 	t.Run("ClientCertificate", func(t *testing.T) {
 		n := l.boot(setup{
@@ -355,7 +355,7 @@ var garbage = map[string]string{
 // all, and joins when the one that it needs for it is mended.
 func TestBadFiles(t *testing.T) {
 	t.Parallel()
-	l := newLab(t, cluster.Config{})
+	l := newLab(t, clusterconfig.Config{})
 	o := l.offers()
 	n := l.boot(setup{
 		name: "worker-1", memory: 768,

@@ -28,7 +28,7 @@ func TestKubeadm(t *testing.T) {
 	u.namespace = "kube-system" // of what kubeadm puts into the cluster, and of the probe
 	k.startControlPlane(u)
 
-	n := l.prepare(setup{name: "node-1", files: cluster.Files{}, etc: noNetwork, memory: 768})
+	n := l.prepare(setup{name: "node-1", files: clusterconfig.Files{}, etc: noNetwork, memory: 768})
 	printed := k.run("token", "create", "--print-join-command", "--kubeconfig=/etc/kubernetes/admin.conf")
 	arguments, found := strings.CutPrefix(strings.TrimSpace(printed), "kubeadm join ")
 	if !found {

@@ -36,7 +36,7 @@ type lab struct {
 	ca       string // the cluster's authority, in PEM
 
 	// Both are nil if kubeadm has made the cluster.
-	cluster *cluster.Cluster
+	cluster *clusterconfig.Cluster
 	plane   *controlplane.ControlPlane
 }
 
@@ -54,7 +54,7 @@ func bareLab(t *testing.T, kubernetes string) *lab {
 }
 
 // newLab makes a network and starts a control plane in it.
-func newLab(t *testing.T, cfg cluster.Config) *lab {
+func newLab(t *testing.T, cfg clusterconfig.Config) *lab {
 	t.Helper()
 	if cfg.Kubernetes == "" {
 		cfg.Kubernetes = newest(t)
@@ -62,7 +62,7 @@ func newLab(t *testing.T, cfg cluster.Config) *lab {
 	cfg.Endpoint = endpoint
 	l := bareLab(t, cfg.Kubernetes)
 	var err error
-	if l.cluster, err = cluster.Open(filepath.Join(l.dir, "cluster"), cfg); err != nil {
+	if l.cluster, err = clusterconfig.Open(filepath.Join(l.dir, "cluster"), cfg); err != nil {
 		t.Fatal(err)
 	}
 	l.ca = string(l.cluster.CA())

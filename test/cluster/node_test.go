@@ -26,13 +26,13 @@ const dataOffset = 513 << 20
 // setup describes a node before its first boot.
 type setup struct {
 	name    string
-	files   cluster.Files     // below /etc; those of a worker that joins with the token if nil
-	etc     map[string]string // other files below /etc, over the former
-	without []string          // files of the former that are left out
-	memory  int64             // MiB; 1024 if 0
-	images  []string          // archives besides those of the tests
-	qemu    []string          // more arguments for QEMU
-	append  string            // for the kernel's command line
+	files   clusterconfig.Files // below /etc; those of a worker that joins with the token if nil
+	etc     map[string]string   // other files below /etc, over the former
+	without []string            // files of the former that are left out
+	memory  int64               // MiB; 1024 if 0
+	images  []string            // archives besides those of the tests
+	qemu    []string            // more arguments for QEMU
+	append  string              // for the kernel's command line
 }
 
 // node is a machine of the lab.
@@ -109,7 +109,7 @@ func (n *node) makeDisk(s setup) {
 	files := s.files
 	if files == nil {
 		var err error
-		if files, err = n.lab.cluster.Worker(cluster.Node{Name: n.name}); err != nil {
+		if files, err = n.lab.cluster.Worker(clusterconfig.Node{Name: n.name}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -128,7 +128,7 @@ func (n *node) makeDisk(s setup) {
 			t.Fatal(err)
 		}
 	}
-	err := disk.Create(t.Context(), disk.Options{
+	err := diskimage.Create(t.Context(), diskimage.Options{
 		EFI: out + "kios.efi", Etc: etc, OCI: append(testImages(t), s.images...), Size: 3 << 30, Out: n.disk,
 	})
 	if err != nil {

@@ -38,7 +38,7 @@ const registryPort = 5000
 // kubelet starts again.
 func TestCredentialProvider(t *testing.T) {
 	t.Parallel()
-	l := newLab(t, cluster.Config{})
+	l := newLab(t, clusterconfig.Config{})
 	host := fmt.Sprintf("%s:%d", gateway, registryPort)
 	image := host + "/private/workload:1"
 	l.registry("private/workload", "1")

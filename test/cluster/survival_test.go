@@ -20,7 +20,7 @@ import (
 // hour, most of it waiting.
 func TestSurvival(t *testing.T) {
 	t.Parallel()
-	l := newLab(t, cluster.Config{})
+	l := newLab(t, clusterconfig.Config{})
 	o := l.offers()
 	netlab.NTP(t, l.name)
 	n := l.boot(setup{
@@ -169,7 +169,7 @@ func testWrongClock(u *user, n *node) {
 func TestCertificates(t *testing.T) {
 	t.Parallel()
 	const lifetime = 3 * time.Minute
-	l := newLab(t, cluster.Config{NodeCertificates: lifetime})
+	l := newLab(t, clusterconfig.Config{NodeCertificates: lifetime})
 	n := l.boot(setup{name: "worker-1", memory: 768, etc: with(noNetwork, standing)})
 	u := l.admin(t)
 	u.waitFor("node/"+n.name, "create")

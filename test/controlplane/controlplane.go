@@ -39,7 +39,7 @@ const (
 type ControlPlane struct {
 	t         testing.TB
 	namespace string
-	cluster   *cluster.Cluster
+	cluster   *clusterconfig.Cluster
 	dir       string // logs, and the administrator's kubeconfig
 	kubectl   string
 	processes []*process
@@ -48,7 +48,7 @@ type ControlPlane struct {
 // process is a program that is started again after it was stopped, with the
 // same log.
 type process struct {
-	cluster.Process
+	clusterconfig.Process
 	log  string
 	cmd  *exec.Cmd       // nil while it is stopped
 	done <-chan struct{} // closed when cmd has ended
@@ -57,7 +57,7 @@ type process struct {
 // Start starts the control plane of c in the namespace and waits until it is
 // ready. The programs are those of ClusterProducts. Logs are in Dir, which stays
 // if the test fails, and their ends are shown then.
-func Start(t testing.TB, namespace string, c *cluster.Cluster, bin map[string]string) *ControlPlane {
+func Start(t testing.TB, namespace string, c *clusterconfig.Cluster, bin map[string]string) *ControlPlane {
 	t.Helper()
 	processes, err := c.Processes(bin)
 	if err != nil {
@@ -90,7 +90,7 @@ func (p *ControlPlane) Dir() string { return p.dir }
 func (p *ControlPlane) Namespace() string { return p.namespace }
 
 // Cluster is the one whose control plane this is.
-func (p *ControlPlane) Cluster() *cluster.Cluster { return p.cluster }
+func (p *ControlPlane) Cluster() *clusterconfig.Cluster { return p.cluster }
 
 func (p *ControlPlane) writeKubeconfig() error {
 	text, err := p.cluster.Kubeconfig("")

@@ -50,7 +50,7 @@ func start(t *testing.T) *ControlPlane {
 	t.Cleanup(func() { netlab.Run(t, "ip", "netns", "del", namespace) })
 	netlab.Run(t, "ip", "-n", namespace, "link", "set", "lo", "up")
 	netlab.Run(t, "ip", "-n", namespace, "addr", "add", address+"/32", "dev", "lo")
-	c, err := cluster.Open(t.TempDir(), cluster.Config{Endpoint: address + ":6443"})
+	c, err := clusterconfig.Open(t.TempDir(), clusterconfig.Config{Endpoint: address + ":6443"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -116,7 +116,7 @@ func (p *ControlPlane) as(kubeconfig, input string, args ...string) (string, err
 // have, as its kubelet would, and returns a kubeconfig with it.
 func testBootstrap(t *testing.T, p *ControlPlane) (kubeconfig string) {
 	t.Helper()
-	files, err := p.cluster.Worker(cluster.Node{Name: "worker-1", Address: "10.79.0.11"})
+	files, err := p.cluster.Worker(clusterconfig.Node{Name: "worker-1", Address: "10.79.0.11"})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -140,17 +140,17 @@ func (n *node) makeDisk(s setup) {
 	for path, text := range files {
 		writeFile(n.t, filepath.Join(etc, path), text)
 	}
-	extra := map[string]disk.File{
+	extra := map[string]diskimage.File{
 		"data/lib/kubelet/pki/kubelet-server.crt": {Mode: 0o644, Data: server.Cert},
 		"data/lib/kubelet/pki/kubelet-server.key": {Mode: 0o600, Data: server.Key},
 	}
 	for path, text := range s.extra {
-		extra[path] = disk.File{Mode: 0o644, Data: []byte(text)}
+		extra[path] = diskimage.File{Mode: 0o644, Data: []byte(text)}
 	}
 	if s.diskMB == 0 {
 		s.diskMB = 2048
 	}
-	n.must(disk.Create(n.t.Context(), disk.Options{
+	n.must(diskimage.Create(n.t.Context(), diskimage.Options{
 		EFI: out + "kios.efi", Etc: etc, OCI: images, Extra: extra, Size: s.diskMB << 20, Out: n.disk,
 	}))
 }

@@ -15,7 +15,7 @@ import (
 
 // What "kios cluster build" makes.
 const (
-	products = "../../_out/amd64/cluster/" + cluster.DefaultKubernetes
+	products = "../../_out/amd64/cluster/" + clusterconfig.DefaultKubernetes
 	layout   = products + "/node-images"
 )
 

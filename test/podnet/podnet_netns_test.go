@@ -86,7 +86,7 @@ func startPlane(t *testing.T) *controlplane.ControlPlane {
 	netlab.Run(t, "ip", "-n", namespace, "link", "add", "br0", "type", "bridge")
 	netlab.Run(t, "ip", "-n", namespace, "addr", "add", outside+"/24", "dev", "br0")
 	netlab.Run(t, "ip", "-n", namespace, "link", "set", "br0", "up")
-	c, err := cluster.Open(t.TempDir(), cluster.Config{Endpoint: outside + ":6443"})
+	c, err := clusterconfig.Open(t.TempDir(), clusterconfig.Config{Endpoint: outside + ":6443"})
 	if err != nil {
 		t.Fatal(err)
 	}

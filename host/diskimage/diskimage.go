@@ -1,11 +1,11 @@
-// Package disk makes disk images that a kiOS node boots from: a GPT with an
+// Package diskimage makes disk images that a kiOS node boots from: a GPT with an
 // EFI system partition that holds kios.efi, and a data partition that holds
 // what the user brings. How the node mounts that one is in internal/datapart.
 //
 // It writes image files only, with mkfs.vfat, mtools and mke2fs working at an
 // offset, so it needs neither root nor loop devices nor mounts. Writing to real
 // disks is left to dd and the like.
-package disk
+package diskimage
 
 import (
 	"context"

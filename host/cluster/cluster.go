@@ -1,4 +1,4 @@
-// Package vmcluster is a Kubernetes cluster whose nodes are virtual machines of
+// Package cluster is a Kubernetes cluster whose nodes are virtual machines of
 // this host: one with the control plane, and workers, on a network of their own
 // that takes no root. The machines outlive the command that started them, and
 // all that is known of a cluster is in its directory, which only its owner can
@@ -6,16 +6,16 @@
 //
 //	cluster.json   what the cluster is like
 //	lock           held by the command that starts or stops it
-//	keys/          the cluster's keys (package cluster)
+//	keys/          the cluster's keys (package clusterconfig)
 //	kubeconfig     the administrator's, for this host
 //	boot/          kernel, initrd and command line, for a direct boot
 //	network/       the switch (package qemu)
 //	nodes/NAME/    a machine's disk, console, monitor, ...
 //
-// What a cluster of kiOS consists of is known by package cluster, how to boot a
+// What a cluster of kiOS consists of is known by package clusterconfig, how to boot a
 // machine by package qemu; how things are built and shown to a person, by the
 // command.
-package vmcluster
+package cluster
 
 import (
 	"bytes"
@@ -171,7 +171,7 @@ func New(name string, s State, workers int) (*Cluster, error) {
 		return nil, err
 	}
 	c.State = s
-	c.AddOns = cluster.AddOnVersions()
+	c.AddOns = clusterconfig.AddOnVersions()
 	return c, c.AddWorkers(workers)
 }
 
@@ -246,8 +246,8 @@ func (c *Cluster) Running() (names []string) {
 }
 
 // keys opens, or makes, what the cluster proves itself with.
-func (c *Cluster) keys(accel qemu.Accel) (*cluster.Cluster, error) {
-	return cluster.Open(c.path("keys"), cluster.Config{
+func (c *Cluster) keys(accel qemu.Accel) (*clusterconfig.Cluster, error) {
+	return clusterconfig.Open(c.path("keys"), clusterconfig.Config{
 		Name:       c.Name,
 		Kubernetes: c.Kubernetes,
 		Endpoint:   netip.AddrPortFrom(c.Nodes[0].Address, apiPort).String(),

@@ -1,4 +1,4 @@
-// Package logtail is the service of the containers of the pod "node": it
+// Package node is the service of the containers of the pod "node": it
 // prints a log that package logfile writes, from the beginning of this boot on,
 // and follows it across rotations. What it prints is what the files hold, byte
 // for byte; remarks of its own are lines that begin with "(kios: ".
@@ -8,7 +8,7 @@
 // be left as soon as there is a newer one and its end has been read, in this
 // order. The place in the stream is an open file, which a rename does not
 // disturb and whose inode nobody can use again.
-package logtail
+package node
 
 import (
 	"context"

@@ -1,6 +1,6 @@
 //go:build vmtest
 
-package coldplug
+package modules
 
 import (
 	"bytes"

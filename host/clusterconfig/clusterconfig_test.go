@@ -1,4 +1,4 @@
-package cluster
+package clusterconfig
 
 import (
 	"bytes"
@@ -372,7 +372,7 @@ func TestControlPlane(t *testing.T) {
 	if err := files.Write(dir); err != nil {
 		t.Fatal(err)
 	}
-	if err := disk.CheckEtc(dir); err != nil {
+	if err := diskimage.CheckEtc(dir); err != nil {
 		t.Error(err)
 	}
 	for _, f := range files {

@@ -1,4 +1,4 @@
-package vmcluster
+package cluster
 
 import (
 	"errors"
@@ -288,9 +288,9 @@ func TestMachine(t *testing.T) {
 	}
 }
 
-// A kubeconfig of package cluster is one that the client understands.
+// A kubeconfig of package clusterconfig is one that the client understands.
 func TestKubeconfig(t *testing.T) {
-	keys, err := cluster.Open(t.TempDir(), cluster.Config{Endpoint: "10.77.0.10:6443"})
+	keys, err := clusterconfig.Open(t.TempDir(), clusterconfig.Config{Endpoint: "10.77.0.10:6443"})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,4 +1,4 @@
-// Package cluster makes what a Kubernetes cluster of kiOS nodes consists of,
+// Package clusterconfig makes what a Kubernetes cluster of kiOS nodes consists of,
 // apart from the machines: keys and certificates, kubeconfigs, the static pods
 // of the control plane, the files that make a machine a node of it, and the
 // add-ons. The layout is kubeadm's
@@ -7,9 +7,9 @@
 //
 // There is one control plane, on one node or as processes of the host, and so no
 // leader election and no second member of etcd. It leaves out machines (package
-// vmcluster), how images are built (package build) and talking to the API server,
+// cluster), how images are built (package build) and talking to the API server,
 // which is kubectl's.
-package cluster
+package clusterconfig
 
 import (
 	"fmt"

@@ -15,7 +15,7 @@
 // Every write is in such an order that the next run completes what a power cut
 // interrupted. Of the disk's contents it decides with libblkid (wipefs(8) and
 // blkid(8)); the file system is made and repaired by e2fsprogs.
-package datadisk
+package disk
 
 import (
 	"cmp"
