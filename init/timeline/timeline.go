@@ -12,7 +12,7 @@ import (
 	"sync"
 	"time"
 
-	"golang.org/x/sys/unix"
+	"kios/internal/boottime"
 )
 
 // maxEvents bounds the file: a pod that crashes for ever must not fill /run.
@@ -46,16 +46,7 @@ type Timeline struct {
 }
 
 // New returns a Timeline that is kept in the file path.
-func New(path string) *Timeline { return &Timeline{path: path, now: SinceBoot} }
-
-// SinceBoot returns the time since the kernel started.
-func SinceBoot() time.Duration {
-	var ts unix.Timespec
-	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &ts); err != nil {
-		return 0 // cannot happen on Linux 2.6.39 or newer
-	}
-	return time.Duration(ts.Nano())
-}
+func New(path string) *Timeline { return &Timeline{path: path, now: boottime.Now} }
 
 // Add records an event that ends now. It reports false once the timeline is
 // closed: the machine is up then.

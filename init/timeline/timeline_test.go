@@ -80,9 +80,3 @@ func TestBounds(t *testing.T) {
 		t.Error("a closed timeline takes events")
 	}
 }
-
-func TestSinceBoot(t *testing.T) {
-	if got := SinceBoot(); got <= 0 {
-		t.Errorf("SinceBoot = %v", got)
-	}
-}

@@ -1,4 +1,4 @@
-// Package datadisk is the service "disk": it looks after the disk of the data
+// Package disk is the service "disk": it looks after the disk of the data
 // partition, once, and ends. Depending on what it finds, it
 //
 //   - grows the data partition and its ext4 to the end of the disk, while they

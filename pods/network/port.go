@@ -15,6 +15,7 @@ import (
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
+	"kios/internal/boottime"
 	"kios/pods/network/dhcp"
 	"kios/pods/network/dhcp6"
 	"kios/pods/network/ndisc"
@@ -63,7 +64,7 @@ func (p *port) begin() error {
 	if err := p.bringUp(); err != nil {
 		return err
 	}
-	kept, err := p.store.load(p.name, p.mac, dhcp.SinceBoot())
+	kept, err := p.store.load(p.name, p.mac, boottime.Now())
 	if err != nil {
 		p.logf("starting without what is known from before: %v", err)
 	}
@@ -217,7 +218,7 @@ func (p *port) applyStatic() {
 
 // dropLeases removes the leases from before that the file does not allow.
 func (p *port) dropLeases() {
-	kept, _ := p.store.load(p.name, p.mac, dhcp.SinceBoot())
+	kept, _ := p.store.load(p.name, p.mac, boottime.Now())
 	if p.conf.DHCP4 {
 		kept.Lease = nil
 	}
@@ -254,10 +255,10 @@ func (p *port) dropLeases() {
 func (p *port) restoreLeases(kept record) error {
 	var errs []error
 	if p.conf.DHCP4 && kept.Lease != nil {
-		errs = append(errs, applyLease(p.index, kept.Lease, nil, dhcp.SinceBoot()))
+		errs = append(errs, applyLease(p.index, kept.Lease, nil, boottime.Now()))
 	}
 	if p.conf.DHCP6 && kept.Lease6 != nil {
-		errs = append(errs, applyLease6(p.index, kept.Lease6, nil, dhcp.SinceBoot()))
+		errs = append(errs, applyLease6(p.index, kept.Lease6, nil, boottime.Now()))
 	}
 	return errors.Join(errs...)
 }
@@ -306,7 +307,7 @@ func (p *port) Apply(l, old *dhcp.Lease) error {
 			return err
 		}
 	}
-	if err := applyLease(p.index, l, old, dhcp.SinceBoot()); err != nil {
+	if err := applyLease(p.index, l, old, boottime.Now()); err != nil {
 		return err
 	}
 	p.remember(func(r *record) { r.Lease = l })
@@ -367,7 +368,7 @@ func (p *port) advertised(e ndisc.Event) {
 }
 
 func (p *port) startDHCP6(stateful bool) {
-	kept, _ := p.store.load(p.name, p.mac, dhcp.SinceBoot())
+	kept, _ := p.store.load(p.name, p.mac, boottime.Now())
 	ctx, end := context.WithCancel(p.ctx)
 	p.v6 = &client6{stateful: stateful, up: make(chan bool, 16), end: end, done: make(chan struct{})}
 	c := dhcp6.Config{
@@ -406,7 +407,7 @@ func (p *port) duid() []byte {
 }
 
 func (p *port) apply6(l, old *dhcp6.Lease) error {
-	if err := applyLease6(p.index, l, old, dhcp.SinceBoot()); err != nil {
+	if err := applyLease6(p.index, l, old, boottime.Now()); err != nil {
 		return err
 	}
 	p.remember(func(r *record) { r.Lease6 = l })

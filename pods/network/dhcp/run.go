@@ -6,17 +6,9 @@ import (
 	"time"
 
 	"github.com/insomniacslk/dhcp/dhcpv4"
-	"golang.org/x/sys/unix"
-)
 
-// SinceBoot returns the time since the machine booted. It is the same for each
-// process and is not changed when somebody sets the clock.
-func SinceBoot() time.Duration {
-	var ts unix.Timespec
-	// It cannot fail: the clock exists since Linux 2.6.39 and ts is ours.
-	_ = unix.ClockGettime(unix.CLOCK_BOOTTIME, &ts)
-	return time.Duration(ts.Nano())
-}
+	"kios/internal/boottime"
+)
 
 // Run drives m with the machine's clock until ctx ends. The channel link tells
 // whether the interface has a carrier; replies are the messages from servers,
@@ -30,7 +22,7 @@ func Run(ctx context.Context, m *Machine, link <-chan bool, replies <-chan *dhcp
 		case <-ctx.Done():
 		case up := <-link:
 			if up {
-				m.LinkUp(SinceBoot())
+				m.LinkUp(boottime.Now())
 			} else {
 				m.LinkDown()
 			}
@@ -38,11 +30,11 @@ func Run(ctx context.Context, m *Machine, link <-chan bool, replies <-chan *dhcp
 			if p == nil {
 				return closed(ctx)
 			}
-			m.Receive(SinceBoot(), p)
+			m.Receive(boottime.Now(), p)
 		case <-timer.C:
-			m.Tick(SinceBoot())
+			m.Tick(boottime.Now())
 		}
-		timer.Reset(max(0, m.Wake()-SinceBoot()))
+		timer.Reset(max(0, m.Wake()-boottime.Now()))
 	}
 	return nil
 }

@@ -28,7 +28,7 @@ const (
 )
 
 // Lease is what a server granted, or only told if Addresses is empty (stateless
-// DHCPv6). Instants are those of [dhcp.SinceBoot], and [dhcp.Forever] means
+// DHCPv6). Instants are those of [boottime.Now], and [dhcp.Forever] means
 // never. A Lease is kept as JSON over restarts of the program.
 type Lease struct {
 	Addresses []Address

@@ -25,6 +25,7 @@ import (
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
+	"kios/internal/boottime"
 	"kios/pods/network/dhcp"
 	"kios/test/netlab"
 )
@@ -105,7 +106,7 @@ func runClient(stateful bool, state string) error {
 }
 
 func addAddresses(eth0 netlink.Link, l *Lease) error {
-	now := dhcp.SinceBoot()
+	now := boottime.Now()
 	for _, a := range l.Addresses {
 		err := netlink.AddrReplace(eth0, &netlink.Addr{
 			IPNet:       host(a),
@@ -295,7 +296,7 @@ func TestStatelessDNSMasq(t *testing.T) {
 	if fmt.Sprint(lease.Addresses, lease.DNS, lease.Search, lease.NTP) != "[] [fd77::53] [a.example] [fd77::7b]" {
 		t.Errorf("the lease brings %v %v %v %v", lease.Addresses, lease.DNS, lease.Search, lease.NTP)
 	}
-	if lease.Expiry != dhcp.Forever || lease.Renew < dhcp.SinceBoot()+10*time.Minute {
+	if lease.Expiry != dhcp.Forever || lease.Renew < boottime.Now()+10*time.Minute {
 		t.Errorf("Renew, Expiry = %s, %s", lease.Renew, lease.Expiry)
 	}
 }

@@ -8,7 +8,7 @@ import (
 
 	"github.com/insomniacslk/dhcp/dhcpv6"
 
-	"kios/pods/network/dhcp"
+	"kios/internal/boottime"
 )
 
 // Config says what a client is to do.
@@ -91,13 +91,13 @@ func (r *client) run(ctx context.Context, addresses <-chan address) {
 			r.address(a)
 		case p := <-r.replies():
 			if p != nil {
-				r.machine.Receive(dhcp.SinceBoot(), p)
+				r.machine.Receive(boottime.Now(), p)
 			}
 		case <-timer.C:
-			r.machine.Tick(dhcp.SinceBoot())
+			r.machine.Tick(boottime.Now())
 		}
 		r.connect()
-		timer.Reset(max(0, r.machine.Wake()-dhcp.SinceBoot()))
+		timer.Reset(max(0, r.machine.Wake()-boottime.Now()))
 	}
 }
 
@@ -110,7 +110,7 @@ func (r *client) replies() <-chan *dhcpv6.Message {
 
 func (r *client) address(a address) {
 	if a.duplicate {
-		r.machine.Duplicate(dhcp.SinceBoot(), a.addr)
+		r.machine.Duplicate(boottime.Now(), a.addr)
 	}
 	if !a.addr.IsLinkLocalUnicast() {
 		return
@@ -130,7 +130,7 @@ func (r *client) connect() {
 		r.listen(r.usable[0])
 	}
 	if r.carrier && r.conn != nil {
-		r.machine.LinkUp(dhcp.SinceBoot())
+		r.machine.LinkUp(boottime.Now())
 	} else {
 		r.machine.LinkDown()
 	}

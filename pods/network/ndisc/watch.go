@@ -10,6 +10,7 @@ import (
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 
+	"kios/internal/boottime"
 	"kios/pods/network/dhcp"
 )
 
@@ -66,7 +67,7 @@ type watcher struct {
 func (w *watcher) run(ctx context.Context) {
 	for {
 		messages, err := w.receive(min(w.table.wake(), w.flush))
-		now := dhcp.SinceBoot()
+		now := boottime.Now()
 		if errors.Is(err, unix.ENOBUFS) {
 			err = w.resync()
 		}
@@ -89,7 +90,7 @@ func (w *watcher) run(ctx context.Context) {
 func (w *watcher) receive(until time.Duration) ([]syscall.NetlinkMessage, error) {
 	var limit unix.Timeval // zero: none
 	if until != dhcp.Forever {
-		limit = unix.NsecToTimeval(max(time.Microsecond, until-dhcp.SinceBoot()).Nanoseconds())
+		limit = unix.NsecToTimeval(max(time.Microsecond, until-boottime.Now()).Nanoseconds())
 	}
 	if err := w.socket.SetReceiveTimeout(&limit); err != nil {
 		return nil, err
