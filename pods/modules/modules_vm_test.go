@@ -27,7 +27,7 @@ const (
 )
 
 // service runs the real thing, with a file of its own.
-func service(t *testing.T, text string) (s *Service, out *output) {
+func newService(t *testing.T, text string) (s *Service, out *output) {
 	t.Helper()
 	release, err := modprobe.Release()
 	if err != nil {
@@ -97,7 +97,7 @@ func echo(t *testing.T, text, file string) {
 // while the service runs.
 func TestHardware(t *testing.T) {
 	card := cardDir(t)
-	s, out := service(t, "")
+	s, out := newService(t, "")
 	start(t, s)
 	out.expect(t, "devices without a driver")
 	t.Log("\n" + out.String())
@@ -127,7 +127,7 @@ func TestHardware(t *testing.T) {
 // the file changes.
 func TestFile(t *testing.T) {
 	unload(t, "nbd", "dm_mirror", "dm_region_hash", "dm_log")
-	s, out := service(t, "load: [{name: nbd, parameters: {nbds_max: 3, typo: 1}}, no-such, ext4]\n")
+	s, out := newService(t, "load: [{name: nbd, parameters: {nbds_max: 3, typo: 1}}, no-such, ext4]\n")
 	start(t, s)
 	out.expect(t, "devices without a driver")
 	if got, _ := os.ReadFile("/sys/module/nbd/parameters/nbds_max"); string(got) != "3\n" {
@@ -153,7 +153,7 @@ func TestFile(t *testing.T) {
 func TestNever(t *testing.T) {
 	cardDir(t)
 	unload(t, "sdhci_pci", "cqhci", "sdhci", "mmc_core")
-	s, out := service(t, "never: [sdhci]\n")
+	s, out := newService(t, "never: [sdhci]\n")
 	start(t, s)
 	out.expect(t, "devices without a driver")
 	if live(cardModule) || live("sdhci") {
@@ -169,7 +169,7 @@ func TestNever(t *testing.T) {
 // TestRefused tries what the kernel refuses, each of which costs one line.
 func TestRefused(t *testing.T) {
 	unload(t, "nbd")
-	s, out := service(t, "load: [{name: nbd, parameters: nbds_max=many}]\n")
+	s, out := newService(t, "load: [{name: nbd, parameters: nbds_max=many}]\n")
 	start(t, s)
 	out.expect(t, "devices without a driver")
 	want := "nbd.ko: invalid argument: probably a value in its parameters (nbds_max=many); the kernel's log tells which\n"
@@ -192,7 +192,7 @@ func TestRefused(t *testing.T) {
 		"no module": {[]byte("#!/bin/sh\n"), "load "},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s, out := service(t, "load: [nbd]\n")
+			s, out := newService(t, "load: [nbd]\n")
 			s.Modules = t.TempDir()
 			write(t, filepath.Join(s.Modules, "modules.dep"), "nbd.ko:\n")
 			write(t, filepath.Join(s.Modules, "nbd.ko"), string(tt.module))

@@ -6,6 +6,7 @@ package main
 
 import (
 	"context"
+	"flag"
 	"fmt"
 	"log"
 	"os"
@@ -13,29 +14,33 @@ import (
 	"runtime/debug"
 	"syscall"
 	"time"
+
+	"kios/pods/disk"
+	"kios/pods/modules"
+	"kios/pods/network"
+	"kios/pods/node"
+	"kios/pods/service"
+	chrony "kios/pods/time"
 )
 
-// service is one subcommand. It runs until ctx ends.
-type service struct {
-	name, purpose string
-	run           func(ctx context.Context, args []string, log *log.Logger) error
-}
-
-var services = []service{
-	{"disk", "grow, repair or make the data partition", runDisk},
-	{"logs", "print a log of the node and follow it", runLogs},
-	{"modules", "load the drivers of the hardware, and what /etc/kios/modules.yaml names", runModules},
-	{"network", "bring up Ethernet interfaces and configure them", runNetwork},
-	{"time", "keep the clock with chrony", runTime},
+// commands are the services of the pods, by name. A pod with a program of ours adds
+// its row here.
+var commands = []service.Command{
+	disk.Command,
+	node.Command,
+	modules.Command,
+	network.Command,
+	chrony.Command,
 }
 
 func main() {
 	logger := log.New(os.Stdout, "", 0) // the kubelet keeps the time of each line
-	s := pick(os.Args[1:])
-	if s == nil {
+	c := pick(os.Args[1:])
+	if c == nil {
 		usage()
 		os.Exit(2)
 	}
+	run := parse(c, os.Args[2:])
 	// The heap of all services is small: 10 % of it is nothing, and Go would let
 	// 4 MB of garbage gather first.
 	debug.SetGCPercent(10)
@@ -47,8 +52,8 @@ func main() {
 		time.Sleep(stopBound)
 		os.Exit(0) // whatever keeps it: what the services set stays
 	})
-	if err := s.run(ctx, os.Args[2:], logger); err != nil && ctx.Err() == nil {
-		logger.Printf("%s: %v", s.name, err)
+	if err := run(ctx, logger); err != nil && ctx.Err() == nil {
+		logger.Printf("%s: %v", c.Name, err)
 		os.Exit(1)
 	}
 }
@@ -56,21 +61,34 @@ func main() {
 // stopBound is how long a service may take to end.
 const stopBound = 3 * time.Second
 
-func pick(args []string) *service {
+func pick(args []string) *service.Command {
 	if len(args) == 0 {
 		return nil
 	}
-	for i := range services {
-		if services[i].name == args[0] {
-			return &services[i]
+	for i := range commands {
+		if commands[i].Name == args[0] {
+			return &commands[i]
 		}
 	}
 	return nil
 }
 
+// parse reads the flags of a subcommand, which takes no other arguments. A mistake
+// ends the process.
+func parse(c *service.Command, args []string) func(context.Context, *log.Logger) error {
+	flags := flag.NewFlagSet(c.Name, flag.ExitOnError)
+	run := c.Flags(flags)
+	_ = flags.Parse(args) // it exits
+	if flags.NArg() > 0 {
+		fmt.Fprintf(os.Stderr, "%s: unexpected argument %q\n", c.Name, flags.Arg(0))
+		os.Exit(2)
+	}
+	return run
+}
+
 func usage() {
 	fmt.Fprintln(os.Stderr, "usage: system SERVICE [flags]\n\nservices:")
-	for _, s := range services {
-		fmt.Fprintf(os.Stderr, "  %-10s %s\n", s.name, s.purpose)
+	for _, c := range commands {
+		fmt.Fprintf(os.Stderr, "  %-10s %s\n", c.Name, c.Purpose)
 	}
 }

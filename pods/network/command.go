@@ -1,18 +1,19 @@
-package main
+package network
 
 import (
 	"context"
 	"flag"
-	"fmt"
 	"log"
 
 	"kios/internal/control"
-	"kios/pods/network"
+	"kios/pods/service"
 )
 
-func runNetwork(ctx context.Context, args []string, logger *log.Logger) error {
-	s := &network.Service{Log: logger}
-	flags := flag.NewFlagSet("network", flag.ExitOnError)
+// Command is the subcommand.
+var Command = service.Command{Name: "network", Purpose: "bring up Ethernet interfaces and configure them", Flags: declareFlags}
+
+func declareFlags(flags *flag.FlagSet) func(context.Context, *log.Logger) error {
+	s := &Service{}
 	flags.Func("interface", "configure the interface `NAME` instead of each physical one (can be repeated)", func(name string) error {
 		s.Interfaces = append(s.Interfaces, name)
 		return nil
@@ -25,9 +26,8 @@ func runNetwork(ctx context.Context, args []string, logger *log.Logger) error {
 	flags.StringVar(&s.Control, "control", control.Path, "the `SOCKET` of PID 1")
 	flags.StringVar(&s.ProcSysNet, "proc-sys-net", "/proc/sys/net", "`DIR` where the kernel's network settings can be written")
 	flags.StringVar(&s.Sysfs, "sysfs", "/sys", "`DIR` where sysfs is mounted")
-	_ = flags.Parse(args) // it exits
-	if flags.NArg() > 0 {
-		return fmt.Errorf("unexpected argument %q", flags.Arg(0))
+	return func(ctx context.Context, log *log.Logger) error {
+		s.Log = log
+		return s.Run(ctx)
 	}
-	return s.Run(ctx)
 }

@@ -1,18 +1,19 @@
-package main
+package chrony
 
 import (
 	"context"
 	"flag"
-	"fmt"
 	"log"
 
 	"kios/internal/ptp"
-	"kios/pods/time"
+	"kios/pods/service"
 )
 
-func runTime(ctx context.Context, args []string, logger *log.Logger) error {
-	s := &chrony.Service{Log: logger}
-	flags := flag.NewFlagSet("time", flag.ExitOnError)
+// Command is the subcommand.
+var Command = service.Command{Name: "time", Purpose: "keep the clock with chrony", Flags: declareFlags}
+
+func declareFlags(flags *flag.FlagSet) func(context.Context, *log.Logger) error {
+	s := &Service{}
 	flags.StringVar(&s.Etc, "etc", "/etc", "`DIR` with kios/time.yaml, resolv.conf and ssl/certs")
 	flags.StringVar(&s.NetworkDir, "network", "/run/kios/network", "`DIR` with the file ntp, the time servers from DHCP")
 	flags.StringVar(&s.StateDir, "state", "/var/lib/kios/time", "keep what outlives a boot in `DIR`")
@@ -22,9 +23,8 @@ func runTime(ctx context.Context, args []string, logger *log.Logger) error {
 	flags.StringVar(&s.Chronyd, "chronyd", "/usr/sbin/chronyd", "`FILE` of chronyd")
 	flags.StringVar(&s.Chronyc, "chronyc", "/usr/bin/chronyc", "`FILE` of chronyc")
 	flags.BoolVar(&s.Observe, "observe", false, "only tell how wrong the clock is, and never set it")
-	_ = flags.Parse(args) // it exits
-	if flags.NArg() > 0 {
-		return fmt.Errorf("unexpected argument %q", flags.Arg(0))
+	return func(ctx context.Context, log *log.Logger) error {
+		s.Log = log
+		return s.Run(ctx)
 	}
-	return s.Run(ctx)
 }

@@ -1,30 +1,30 @@
-package main
+package disk
 
 import (
 	"context"
 	"flag"
-	"fmt"
 	"log"
 
 	"kios/internal/control"
-	"kios/pods/disk"
+	"kios/pods/service"
 )
 
-func runDisk(ctx context.Context, args []string, logger *log.Logger) error {
-	s := &disk.Service{Log: logger}
-	flags := flag.NewFlagSet("disk", flag.ExitOnError)
+// Command is the subcommand.
+var Command = service.Command{Name: "disk", Purpose: "grow, repair or make the data partition", Flags: declareFlags}
+
+func declareFlags(flags *flag.FlagSet) func(context.Context, *log.Logger) error {
+	s := &Service{}
 	flags.StringVar(&s.Dev, "dev", "/dev", "`DIR` where the node's /dev is")
 	flags.StringVar(&s.Sys, "sys", "/sys", "`DIR` where sysfs is mounted")
 	flags.StringVar(&s.Data, "data", "/var/meta", "`DIR` that is on the data partition if that is mounted")
 	flags.StringVar(&s.Settings, "settings", "/etc/kios/disk.yaml", "read what the user wants from `FILE`")
 	flags.StringVar(&s.Cmdline, "cmdline", "/proc/cmdline", "`FILE` with the kernel command line")
 	flags.StringVar(&s.Control, "control", control.Path, "`SOCKET` of PID 1")
-	_ = flags.Parse(args) // it exits
-	if flags.NArg() > 0 {
-		return fmt.Errorf("unexpected argument %q", flags.Arg(0))
+	return func(ctx context.Context, log *log.Logger) error {
+		s.Log = log
+		if err := DropPrivilege(); err != nil {
+			return err
+		}
+		return s.Run(ctx)
 	}
-	if err := disk.DropPrivilege(); err != nil {
-		return err
-	}
-	return s.Run(ctx)
 }

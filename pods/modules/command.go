@@ -1,0 +1,30 @@
+package modules
+
+import (
+	"context"
+	"flag"
+	"log"
+	"path/filepath"
+
+	"kios/internal/modprobe"
+	"kios/pods/service"
+)
+
+// Command is the subcommand.
+var Command = service.Command{Name: "modules", Purpose: "load the drivers of the hardware, and what /etc/kios/modules.yaml names", Flags: declareFlags}
+
+func declareFlags(flags *flag.FlagSet) func(context.Context, *log.Logger) error {
+	s := &Service{}
+	flags.StringVar(&s.File, "file", "/etc/kios/modules.yaml", "read what the user wants from `FILE`")
+	flags.StringVar(&s.Sysfs, "sysfs", "/sys", "`DIR` where sysfs is mounted")
+	trees := flags.String("modules", "/lib/modules", "`DIR` with a directory of modules for each kernel")
+	return func(ctx context.Context, log *log.Logger) error {
+		s.Log = log
+		release, err := modprobe.Release()
+		if err != nil {
+			return err
+		}
+		s.Modules = filepath.Join(*trees, release)
+		return s.Run(ctx)
+	}
+}
