@@ -85,10 +85,14 @@ func (b *Builder) Build(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := b.buildImages(ctx, debs, bins); err != nil {
+	pods, err := b.SystemPods()
+	if err != nil {
 		return err
 	}
-	if err := b.buildRoot(ctx, debs, bins); err != nil {
+	if err := b.buildImages(ctx, debs, bins, pods); err != nil {
+		return err
+	}
+	if err := b.buildRoot(ctx, debs, bins, pods); err != nil {
 		return err
 	}
 	return b.assemble(debs, bins)

@@ -3,6 +3,7 @@ package build
 import (
 	"bytes"
 	"context"
+	_ "embed"
 	"errors"
 	"fmt"
 	"os"
@@ -83,13 +84,20 @@ func (b *Builder) Cluster(ctx context.Context, version string) (*ClusterProducts
 	return p, b.writeClusterImages(ctx, p, nft)
 }
 
+//go:embed nft.yaml
+var nftRecipe []byte
+
 // nftLayer has the files of the program nft.
 func (b *Builder) nftLayer(ctx context.Context) (layer, error) {
 	debs, err := b.fetchDebian(ctx)
 	if err != nil {
 		return layer{}, err
 	}
-	return debianLayer("nft", debimage.Nft, debs)
+	recipe, err := debimage.ParseRecipe(nftRecipe)
+	if err != nil {
+		return layer{}, fmt.Errorf("nft.yaml: %w", err)
+	}
+	return debianLayer(recipe, debs)
 }
 
 // writeClusterImages writes a layout with what every node needs, and one with

@@ -19,27 +19,36 @@ type layer struct {
 	check                  func(context.Context) error // or nil
 }
 
-// bundled are the images of the OS, as lists of layers. The system pods share
-// the one with our program, in the image and in the node's page cache.
-var bundled = []struct {
+// bundledImage is an image of the OS, as a list of layers.
+type bundledImage struct {
 	name, program, user string
 	layers              []string
-}{
-	{"pause:1", "/pause", "65535:65535", []string{"pause"}},
-	{"system:VERSION", "/system", "", []string{"system"}},
-	{"time:VERSION", "/system", "", []string{"system", "chrony"}},
-	{"disk:VERSION", "/system", "", []string{"system", "disktools"}},
+}
+
+// bundled are the images of the OS. The system pods share the layer with our
+// program, in the image and in the node's page cache.
+func bundled(pods []SystemPod) []bundledImage {
+	all := []bundledImage{
+		{"pause:1", "/pause", "65535:65535", []string{"pause"}},
+		{"system:VERSION", "/system", "", []string{"system"}},
+	}
+	for _, p := range pods {
+		if p.recipe != nil {
+			all = append(all, bundledImage{p.Name + ":VERSION", "/system", "", []string{"system", p.recipe.Title}})
+		}
+	}
+	return all
 }
 
 // buildImages writes the images of the OS as a layout into the directory
 // images, and as archives, beside it, those that the example and the benchmark
 // need.
-func (b *Builder) buildImages(ctx context.Context, debs debianPackages, bins programs) error {
+func (b *Builder) buildImages(ctx context.Context, debs debianPackages, bins programs, pods []SystemPod) error {
 	pauseBin := b.Out("pause")
 	if err := pause.Build(ctx, "gcc", filepath.Join(b.Root, "pods/pause/pause.c"), pauseBin); err != nil {
 		return err
 	}
-	if err := b.writeLayout(ctx, debs, bins, pauseBin); err != nil {
+	if err := b.writeLayout(ctx, debs, bins, pods, pauseBin); err != nil {
 		return fmt.Errorf("write the images of the OS: %w", err)
 	}
 	if err := WriteImage(b.Out("pause.tar"), "kios.local/pause:1", "/pause", pauseBin, "65535:65535"); err != nil {
@@ -48,8 +57,8 @@ func (b *Builder) buildImages(ctx context.Context, debs debianPackages, bins pro
 	return WriteImage(b.Out("hello.tar"), "kios.local/hello:1", "/hello", bins["hello"], "")
 }
 
-func (b *Builder) writeLayout(ctx context.Context, debs debianPackages, bins programs, pauseBin string) error {
-	layers, err := b.layers(debs, bins, pauseBin)
+func (b *Builder) writeLayout(ctx context.Context, debs debianPackages, bins programs, pods []SystemPod, pauseBin string) error {
+	layers, err := b.layers(debs, bins, pods, pauseBin)
 	if err != nil {
 		return err
 	}
@@ -62,7 +71,7 @@ func (b *Builder) writeLayout(ctx context.Context, debs debianPackages, bins pro
 		made[l.title] = oci.Layer{Title: l.title, Origin: l.origin, Licence: l.licence, From: file}
 	}
 	var images []oci.LayoutImage
-	for _, i := range bundled {
+	for _, i := range bundled(pods) {
 		image := oci.LayoutImage{Image: oci.Image{Name: b.imageName(i.name), Entrypoint: []string{i.program}, User: i.user}}
 		for _, title := range i.layers {
 			image.Layers = append(image.Layers, made[title])
@@ -75,20 +84,26 @@ func (b *Builder) writeLayout(ctx context.Context, debs debianPackages, bins pro
 	return oci.WriteLayout(b.Out("images"), images)
 }
 
-func (b *Builder) layers(debs debianPackages, bins programs, pauseBin string) ([]layer, error) {
+func (b *Builder) layers(debs debianPackages, bins programs, pods []SystemPod, pauseBin string) ([]layer, error) {
 	own := func(title, path, from string) layer {
 		return layer{title, "kiOS " + b.Versions.KiOS, licences[fromKiOS], []oci.File{{Path: path, Mode: 0o555, From: from}}, nil}
 	}
-	chrony, err := debianLayer("chrony", debimage.Chrony, debs)
-	if err != nil {
-		return nil, err
+	all := []layer{own("pause", "/pause", pauseBin), own("system", "/system", bins["system"])}
+	for _, p := range pods {
+		if p.recipe == nil {
+			continue
+		}
+		l, err := debianLayer(*p.recipe, debs)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, l)
 	}
-	tools, err := debianLayer("disktools", debimage.Disk, debs)
-	return []layer{own("pause", "/pause", pauseBin), own("system", "/system", bins["system"]), chrony, tools}, err
+	return all, nil
 }
 
 // debianLayer is a layer of files of Debian packages.
-func debianLayer(title string, r debimage.Recipe, debs debianPackages) (layer, error) {
+func debianLayer(r debimage.Recipe, debs debianPackages) (layer, error) {
 	trees, versions := map[string]string{}, map[string]string{}
 	for _, p := range r.Packages {
 		if d, found := debs[p.Name]; found {
@@ -97,10 +112,10 @@ func debianLayer(title string, r debimage.Recipe, debs debianPackages) (layer, e
 	}
 	files, err := r.Collect(trees)
 	if err != nil {
-		return layer{}, fmt.Errorf("layer %s: %w", title, err)
+		return layer{}, fmt.Errorf("layer %s: %w", r.Title, err)
 	}
 	check := func(ctx context.Context) error { return r.Check(ctx, files, versions) }
-	return layer{title, r.Origin(versions), r.Licence(), files, check}, nil
+	return layer{r.Title, r.Origin(versions), r.Licence(), files, check}, nil
 }
 
 // makeLayer makes the EROFS image of a layer and returns its path.

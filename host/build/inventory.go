@@ -18,7 +18,7 @@ var modules = map[source]string{
 
 // writeInventory writes the list of the root's files into the root and checks
 // that no file lacks a purpose.
-func (b *Builder) writeInventory(root string, debs debianPackages) error {
+func (b *Builder) writeInventory(root string, debs debianPackages, pods []SystemPod) error {
 	m := inventory.Manifest{Version: b.Versions.KiOS}
 	for _, p := range purposes {
 		version, err := b.sourceVersion(p.from, filepath.Join(root, p.path), debs)
@@ -27,6 +27,11 @@ func (b *Builder) writeInventory(root string, debs debianPackages) error {
 		}
 		m.Files = append(m.Files, inventory.File{
 			Path: p.path, Purpose: p.purpose, Upstream: string(p.from), Version: version, Licence: licences[p.from],
+		})
+	}
+	for _, p := range pods {
+		m.Files = append(m.Files, inventory.File{
+			Path: p.path(), Purpose: p.purpose, Upstream: string(fromKiOS), Version: b.Versions.KiOS, Licence: licences[fromKiOS],
 		})
 	}
 	for _, p := range processes {

@@ -21,8 +21,8 @@ var licences = map[source]string{
 	fromDebian:     "MPL-2.0",
 }
 
-// purposes says what every file and link of the root is there for. A file that
-// is not named here fails the build.
+// purposes says what every file and link of the root is there for; manifests of the
+// system pods say so themselves. A file without a purpose fails the build.
 var purposes = []struct {
 	path    string
 	from    source
@@ -40,11 +40,6 @@ var purposes = []struct {
 
 	{"/etc/group", fromKiOS, "names of the groups 0 and 65534; programs want the file"},
 	{"/etc/hosts", fromKiOS, "localhost; init adds the node's name"},
-	{"/etc/kubernetes/manifests/disk.yaml", fromKiOS, "static pod: grows, repairs or makes the data partition, and ends"},
-	{"/etc/kubernetes/manifests/modules.yaml", fromKiOS, "static pod: loads the drivers of the hardware"},
-	{"/etc/kubernetes/manifests/network.yaml", fromKiOS, "static pod: addresses, by DHCP or from a file, on every Ethernet interface"},
-	{"/etc/kubernetes/manifests/node.yaml", fromKiOS, "static pod: shows the daemons' and the kernel's logs"},
-	{"/etc/kubernetes/manifests/time.yaml", fromKiOS, "static pod: keeps the clock"},
 	{"/etc/nsswitch.conf", fromKiOS, "host names: first /etc/hosts, then DNS"},
 	{"/etc/os-release", fromKiOS, "name and version of the system, for the kubelet and for tools"},
 	{"/etc/passwd", fromKiOS, "names of the users 0 and 65534; the kubelet does not start without the file"},

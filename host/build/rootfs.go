@@ -10,9 +10,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
 	"sort"
-	"strings"
 )
 
 // emptyDirs are the directories of the root that have no file in them: mount
@@ -50,7 +48,7 @@ var links = map[string]string{
 }
 
 // stageRoot lays out the root file system below dir.
-func (b *Builder) stageRoot(dir string, debs debianPackages, bins programs) error {
+func (b *Builder) stageRoot(dir string, debs debianPackages, bins programs, pods []SystemPod) error {
 	if err := os.Chmod(dir, 0o755); err != nil { // a temporary directory has 0700
 		return err
 	}
@@ -75,12 +73,12 @@ func (b *Builder) stageRoot(dir string, debs debianPackages, bins programs) erro
 			return err
 		}
 	}
-	return b.stageEtc(dir, debs)
+	return b.stageEtc(dir, debs, pods)
 }
 
 // stageEtc writes the parts of /etc that are made and not copied: the trusted
 // certificates, os-release and the manifests of the system pods.
-func (b *Builder) stageEtc(dir string, debs debianPackages) error {
+func (b *Builder) stageEtc(dir string, debs debianPackages, pods []SystemPod) error {
 	bundle, err := certificateBundle(debs[certsPackage].dir)
 	if err != nil {
 		return err
@@ -91,29 +89,12 @@ func (b *Builder) stageEtc(dir string, debs debianPackages) error {
 	if err := writeFile(filepath.Join(dir, "etc/os-release"), b.osRelease()); err != nil {
 		return err
 	}
-	manifests, err := b.SystemPods()
-	if err != nil {
-		return err
-	}
-	for _, path := range manifests {
-		text, err := os.ReadFile(path)
-		if err != nil {
-			return err
-		}
-		text = withUID(bytes.ReplaceAll(text, []byte(":VERSION\n"), []byte(":"+b.Versions.KiOS+"\n")))
-		if err := writeFile(filepath.Join(dir, "etc/kubernetes/manifests", filepath.Base(path)), text); err != nil {
+	for _, pod := range pods {
+		if err := writeFile(filepath.Join(dir, pod.path()), b.rootManifest(pod)); err != nil {
 			return err
 		}
 	}
 	return nil
-}
-
-// SystemPods returns the paths of the system pods' manifests.
-func (b *Builder) SystemPods() ([]string, error) {
-	paths, err := filepath.Glob(filepath.Join(b.Root, "pods/*/*.yaml"))
-	return slices.DeleteFunc(paths, func(path string) bool {
-		return filepath.Base(path) == "hello.yaml" // the example is the user's pod
-	}), err
 }
 
 // withUID gives a pod a UID that is made from its manifest. The kubelet would
@@ -122,11 +103,6 @@ func (b *Builder) SystemPods() ([]string, error) {
 func withUID(manifest []byte) []byte {
 	sum := sha256.Sum256(manifest)
 	return bytes.Replace(manifest, []byte("\nmetadata:\n"), fmt.Appendf(nil, "\nmetadata:\n  uid: \"%x\"\n", sum[:16]), 1)
-}
-
-// imageName completes the short name of an image of the OS.
-func (b *Builder) imageName(short string) string {
-	return "kios.local/" + strings.ReplaceAll(short, "VERSION", b.Versions.KiOS)
 }
 
 // osRelease is the root's os-release(5), which is also the UKI's .osrel
@@ -163,16 +139,16 @@ func certificateBundle(dir string) ([]byte, error) {
 }
 
 // buildRoot writes rootfs.erofs.
-func (b *Builder) buildRoot(ctx context.Context, debs debianPackages, bins programs) error {
+func (b *Builder) buildRoot(ctx context.Context, debs debianPackages, bins programs, pods []SystemPod) error {
 	dir, err := os.MkdirTemp("", "kios-root-")
 	if err != nil {
 		return err
 	}
 	defer os.RemoveAll(dir)
-	if err := b.stageRoot(dir, debs, bins); err != nil {
+	if err := b.stageRoot(dir, debs, bins, pods); err != nil {
 		return fmt.Errorf("lay out the root: %w", err)
 	}
-	if err := b.writeInventory(dir, debs); err != nil {
+	if err := b.writeInventory(dir, debs, pods); err != nil {
 		return err
 	}
 	image, err := b.makeErofs(ctx, dir, "rootfs", nil)

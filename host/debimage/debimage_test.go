@@ -228,6 +228,18 @@ func TestUpstream(t *testing.T) {
 	}
 }
 
+func TestParseRecipeMistakes(t *testing.T) {
+	for name, text := range map[string]string{
+		"empty":         "",
+		"no probes":     "{title: a, packages: [{name: b, licence: MIT}], paths: [/c]}",
+		"unknown field": "{title: a, packages: [{name: b, license: MIT}], paths: [/c], probes: [{package: b, command: [/c]}]}",
+	} {
+		if r, err := ParseRecipe([]byte(text)); err == nil {
+			t.Errorf("%s: ParseRecipe = %+v, want an error", name, r)
+		}
+	}
+}
+
 func TestLicenceAndOrigin(t *testing.T) {
 	r := Recipe{Packages: []Package{{"a", "MIT"}, {"b", "X OR Y"}, {"c", "MIT"}, {"d", "(X OR Y) AND Z"}}}
 	if got, want := r.Licence(), "MIT AND (X OR Y) AND (X OR Y) AND Z"; got != want {
@@ -240,8 +252,20 @@ func TestLicenceAndOrigin(t *testing.T) {
 
 // The recipes with the packages themselves, where a build has fetched them.
 func TestRecipes(t *testing.T) {
-	for name, r := range map[string]Recipe{"chrony": Chrony, "disk": Disk, "nft": Nft} {
-		t.Run(name, func(t *testing.T) {
+	paths, err := filepath.Glob("../../pods/*/image.yaml")
+	if err != nil || len(paths) == 0 {
+		t.Fatalf("recipes in pods/: %v, %v", paths, err)
+	}
+	for _, path := range append(paths, "../build/nft.yaml") {
+		t.Run(path, func(t *testing.T) {
+			text, err := os.ReadFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			r, err := ParseRecipe(text)
+			if err != nil {
+				t.Fatal(err)
+			}
 			trees, versions := unpack(t, r)
 			files, err := r.Collect(trees)
 			if err != nil {

@@ -2,112 +2,54 @@ package debimage
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
 
+	"sigs.k8s.io/yaml"
+
 	"kios/host/oci"
 )
 
-// Recipe says what of which packages an image holds.
+// Recipe says what of which packages a layer of an image holds. It is written as
+// YAML, beside what it is for: pods/time/image.yaml is one.
 type Recipe struct {
-	Packages []Package
-	Paths    []string   // what is wanted; libraries follow by themselves
-	Files    []oci.File // what no package has, by this project
-	Probes   []Probe    // how to see that it works
+	Title    string    `json:"title"` // of the layer
+	Packages []Package `json:"packages"`
+	Paths    []string  `json:"paths"` // what is wanted; libraries follow by themselves
+	Files    []Text    `json:"files"` // what no package has
+	Probes   []Probe   `json:"probes"`
 }
 
 // Package is a Debian package. Its version stands in versions.json.
 type Package struct {
-	Name    string
-	Licence string // SPDX expression, of the files that are taken
+	Name    string `json:"name"`
+	Licence string `json:"licence"` // SPDX expression, of the files that are taken
+}
+
+// Text is a small file, which everybody may read.
+type Text struct {
+	Path string `json:"path"`
+	Text string `json:"text"`
 }
 
 // Probe runs a program that must print the upstream version of its package.
 type Probe struct {
-	Package string
-	Argv    []string
+	Package string   `json:"package"`
+	Command []string `json:"command"`
 }
 
-// Chrony keeps the clock: chronyd does, and chronyc tells it of new servers and
-// a person how it is going. What GnuTLS needs is there for NTS.
-var Chrony = Recipe{
-	Packages: []Package{
-		{"chrony", "GPL-2.0-only"},
-		{"libc6", "LGPL-2.1-or-later"},
-		{"libcap2", "BSD-3-Clause OR GPL-2.0-only"},
-		{"libseccomp2", "LGPL-2.1-only"},
-		{"libgnutls30t64", "LGPL-2.1-or-later"},
-		{"libnettle8t64", "LGPL-3.0-or-later OR GPL-2.0-or-later"},
-		{"libhogweed6t64", "LGPL-3.0-or-later OR GPL-2.0-or-later"},
-		{"libgmp10", "LGPL-3.0-or-later OR GPL-2.0-or-later"},
-		{"libp11-kit0", "BSD-3-Clause"},
-		{"libffi8", "MIT"},
-		{"libidn2-0", "(LGPL-3.0-or-later OR GPL-2.0-or-later) AND Unicode-DFS-2016"},
-		{"libunistring5", "LGPL-3.0-or-later OR GPL-2.0-or-later"},
-		{"libtasn1-6", "LGPL-2.1-or-later"},
-		// For chronyc's command line:
-		{"libedit2", "BSD-3-Clause"},
-		{"libtinfo6", "X11-distribute-modifications-variant"},
-		{"libbsd0", "BSD-3-Clause AND BSD-2-Clause AND ISC AND MIT"},
-		{"libmd0", "BSD-3-Clause AND BSD-2-Clause AND ISC AND Beerware"},
-	},
-	Paths: []string{"/usr/sbin/chronyd", "/usr/bin/chronyc"},
-	Files: []oci.File{
-		{Path: "/etc/passwd", Mode: 0o444, Data: []byte("root:x:0:0:root:/:/nonexistent\n_chrony:x:123:123:chrony:/:/nonexistent\n")},
-		{Path: "/etc/group", Mode: 0o444, Data: []byte("root:x:0:\n_chrony:x:123:\n")},
-		{Path: "/etc/nsswitch.conf", Mode: 0o444, Data: []byte("passwd: files\ngroup: files\nhosts: files dns\n")},
-	},
-	Probes: []Probe{
-		{"chrony", []string{"/usr/sbin/chronyd", "--version"}},
-		{"chrony", []string{"/usr/bin/chronyc", "--version"}},
-	},
-}
-
-// Disk makes and repairs ext4, and tells what is on a disk before it is touched.
-var Disk = Recipe{
-	Packages: []Package{
-		{"e2fsprogs", "GPL-2.0-only"},
-		{"libc6", "LGPL-2.1-or-later"},
-		{"libext2fs2t64", "LGPL-2.0-only"},
-		{"libcom-err2", "MIT"},
-		{"util-linux", "GPL-2.0-or-later"},
-		{"libblkid1", "LGPL-2.1-or-later"},
-		{"libuuid1", "BSD-3-Clause"},
-		{"libsmartcols1", "LGPL-2.1-or-later"},
-	},
-	Paths: []string{
-		"/usr/sbin/mke2fs", "/usr/sbin/e2fsck", "/etc/mke2fs.conf",
-		"/usr/sbin/wipefs", "/usr/sbin/blkid",
-	},
-	Probes: []Probe{
-		{"e2fsprogs", []string{"/usr/sbin/mke2fs", "-V"}},
-		{"e2fsprogs", []string{"/usr/sbin/e2fsck", "-V"}},
-		{"util-linux", []string{"/usr/sbin/wipefs", "--version"}},
-		{"util-linux", []string{"/usr/sbin/blkid", "--version"}},
-	},
-}
-
-// Nft changes the kernel's packet filters, for kube-proxy, flannel and CNI's
-// portmap.
-var Nft = Recipe{
-	Packages: []Package{
-		{"nftables", "GPL-2.0-only"},
-		{"libc6", "LGPL-2.1-or-later"},
-		{"libnftables1", "GPL-2.0-only"},
-		{"libnftnl11", "GPL-2.0-or-later"},
-		{"libmnl0", "LGPL-2.1-or-later"},
-		{"libjansson4", "MIT"},
-		{"libgmp10", "LGPL-3.0-or-later OR GPL-2.0-or-later"},
-		{"libxtables12", "GPL-2.0-or-later"},
-		// For its command line, which nobody uses here, but which it is linked to:
-		{"libedit2", "BSD-3-Clause"},
-		{"libtinfo6", "X11-distribute-modifications-variant"},
-		{"libbsd0", "BSD-3-Clause AND BSD-2-Clause AND ISC AND MIT"},
-		{"libmd0", "BSD-3-Clause AND BSD-2-Clause AND ISC AND Beerware"},
-	},
-	Paths:  []string{"/usr/sbin/nft"},
-	Probes: []Probe{{"nftables", []string{"/usr/sbin/nft", "--version"}}},
+// ParseRecipe reads a recipe. Unknown fields are errors.
+func ParseRecipe(text []byte) (Recipe, error) {
+	var r Recipe
+	if err := yaml.UnmarshalStrict(text, &r); err != nil {
+		return r, fmt.Errorf("parse the recipe: %w", err)
+	}
+	if r.Title == "" || len(r.Packages) == 0 || len(r.Paths) == 0 || len(r.Probes) == 0 {
+		return r, errors.New("parse the recipe: it must have title, packages, paths and probes")
+	}
+	return r, nil
 }
 
 // Collect returns the recipe's files, sorted by path. trees says where each of
@@ -125,7 +67,9 @@ func (r Recipe) Collect(trees map[string]string) ([]oci.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	files = append(files, r.Files...)
+	for _, f := range r.Files {
+		files = append(files, oci.File{Path: f.Path, Mode: 0o444, Data: []byte(f.Text)})
+	}
 	slices.SortFunc(files, func(a, b oci.File) int {
 		return strings.Compare(strings.TrimPrefix(a.Path, "/"), strings.TrimPrefix(b.Path, "/"))
 	})
@@ -140,7 +84,7 @@ func (r Recipe) Check(ctx context.Context, files []oci.File, versions map[string
 		if want == "" {
 			return fmt.Errorf("no version of %s is known", p.Package)
 		}
-		if err := Check(ctx, files, p.Argv, want); err != nil {
+		if err := Check(ctx, files, p.Command, want); err != nil {
 			return err
 		}
 	}

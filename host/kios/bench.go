@@ -95,8 +95,8 @@ func benchSystems(ctx context.Context, b *build.Builder, dir string) ([]bench.Sy
 		return nil, err
 	}
 	empty := map[string][]byte{}
-	for _, path := range pods {
-		empty[filepath.Base(path)] = nil
+	for _, pod := range pods {
+		empty[pod.Name+".yaml"] = nil
 	}
 	bare, err := benchDisk(ctx, b, dir, "bare", empty)
 	if err != nil {
