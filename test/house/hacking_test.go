@@ -38,15 +38,24 @@ func folders(t *testing.T) []string {
 	return slices.Compact(all)
 }
 
-func TestHackingListsTheHouse(t *testing.T) {
+// house is the section of HACKING.md.
+func house(t *testing.T) string {
+	t.Helper()
 	text, err := os.ReadFile(filepath.Join(root, "HACKING.md"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, house, _ := strings.Cut(string(text), "\n## The house\n")
-	house, _, _ = strings.Cut(house, "\n## ")
+	_, section, found := strings.Cut(string(text), "\n## The house\n")
+	if !found {
+		t.Fatal("HACKING.md has no section The house")
+	}
+	section, _, _ = strings.Cut(section, "\n## ")
+	return section
+}
+
+func TestHackingListsTheHouse(t *testing.T) {
 	var got []string
-	for line := range strings.Lines(house) {
+	for line := range strings.Lines(house(t)) {
 		if m := listed.FindStringSubmatch(line); m != nil {
 			got = append(got, m[1])
 		}
@@ -63,5 +72,31 @@ func TestHackingListsTheHouse(t *testing.T) {
 		if slices.Contains(got[:i], f) {
 			t.Errorf("HACKING.md, The house, lists %s/ twice", f)
 		}
+	}
+}
+
+// step matches a step of a walk: a file and a function in it.
+var step = regexp.MustCompile(`^    +([a-z0-9_/-]+\.go):(\w+) +\S`)
+
+func TestWalksLeadSomewhere(t *testing.T) {
+	steps := 0
+	for line := range strings.Lines(house(t)) {
+		m := step.FindStringSubmatch(line)
+		if m == nil {
+			continue
+		}
+		steps++
+		text, err := os.ReadFile(filepath.Join(root, m[1]))
+		if err != nil {
+			t.Errorf("HACKING.md names %s, which is not there", m[1])
+			continue
+		}
+		declared := regexp.MustCompile(`(?m)^func (\([^)]*\) )?` + m[2] + `\(`)
+		if !declared.Match(text) {
+			t.Errorf("HACKING.md names %s in %s, which has no such function", m[2], m[1])
+		}
+	}
+	if steps < 10 {
+		t.Errorf("HACKING.md has %d steps of walks, want two walks", steps)
 	}
 }
