@@ -17,6 +17,7 @@ import (
 	"kios/internal/identity"
 	"kios/pods/network/dhcp"
 	"kios/pods/network/dhcp6"
+	"kios/pods/network/hostaddr"
 	"kios/pods/network/ndisc"
 	"kios/pods/network/resolvconf"
 )
@@ -41,11 +42,11 @@ const (
 )
 
 func learned4(l *dhcp.Lease) learned {
-	return learned{DNS: l.DNS, Search: l.Search, NTP: texts(l.NTP), Hostname: l.Hostname}
+	return learned{DNS: l.DNS, Search: l.Search, NTP: hostaddr.Strings(l.NTP), Hostname: l.Hostname}
 }
 
 func learned6(l *dhcp6.Lease) learned {
-	return learned{DNS: l.DNS, Search: l.Search, NTP: texts(l.NTP)}
+	return learned{DNS: l.DNS, Search: l.Search, NTP: hostaddr.Strings(l.NTP)}
 }
 
 func learnedRA(e ndisc.Event) learned {
@@ -57,14 +58,6 @@ func learnedRA(e ndisc.Event) learned {
 		l.Search = append(l.Search, d.Name)
 	}
 	return l
-}
-
-func texts(addrs []netip.Addr) []string {
-	var out []string
-	for _, a := range addrs {
-		out = append(out, a.String())
-	}
-	return out
 }
 
 // offers keeps the files for the whole machine in step with what all interfaces

@@ -13,7 +13,8 @@ import (
 	"github.com/insomniacslk/dhcp/dhcpv4"
 
 	"kios/internal/identity"
-	"kios/pods/network/resolvconf"
+	"kios/pods/network/dnsname"
+	"kios/pods/network/hostaddr"
 )
 
 // Forever is the length of a lease that never expires.
@@ -49,14 +50,6 @@ type Route struct {
 	Via netip.Addr // not valid: To is directly on the link
 }
 
-// Remaining returns for how long the lease is still valid.
-func (l *Lease) Remaining(now time.Duration) time.Duration {
-	if l.Expiry == Forever {
-		return Forever
-	}
-	return max(0, l.Expiry-now)
-}
-
 // leaseFrom reads the lease out of an offer or an acknowledgement. The error
 // says what makes it unusable: such an answer is to be ignored, because a
 // second server, or the same one a moment later, may do better.
@@ -65,7 +58,7 @@ func leaseFrom(p *dhcpv4.DHCPv4, now time.Duration) (*Lease, error) {
 	if err != nil {
 		return nil, err
 	}
-	server, ok := hostAddr(p.ServerIdentifier())
+	server, ok := hostaddr.FromIPv4(p.ServerIdentifier())
 	if !ok {
 		return nil, errors.New("it has no server identifier")
 	}
@@ -85,7 +78,7 @@ func leaseFrom(p *dhcpv4.DHCPv4, now time.Duration) (*Lease, error) {
 }
 
 func addressOf(p *dhcpv4.DHCPv4) (netip.Prefix, error) {
-	addr, ok := hostAddr(p.YourIPAddr)
+	addr, ok := hostaddr.FromIPv4(p.YourIPAddr)
 	if !ok {
 		return netip.Prefix{}, fmt.Errorf("%s is no address for a host", p.YourIPAddr)
 	}
@@ -98,17 +91,10 @@ func addressOf(p *dhcpv4.DHCPv4) (netip.Prefix, error) {
 		return netip.Prefix{}, fmt.Errorf("its subnet mask %x is not a mask", raw)
 	}
 	prefix := netip.PrefixFrom(addr, ones)
-	if ones < 31 && isEdge(prefix) {
+	if hostaddr.IsEdge(prefix) {
 		return netip.Prefix{}, fmt.Errorf("%s is the subnet's own address or its broadcast address", prefix)
 	}
 	return prefix, nil
-}
-
-// isEdge reports whether the host part of p is all zeros or all ones.
-func isEdge(p netip.Prefix) bool {
-	a := p.Addr().As4()
-	host := binary.BigEndian.Uint32(a[:]) << p.Bits()
-	return host == 0 || host == math.MaxUint32<<p.Bits()
 }
 
 // setTimes sets the lease's three instants. T1 and T2 from the server count
@@ -188,13 +174,7 @@ func searchOf(p *dhcpv4.DHCPv4) []string {
 		// Some servers put several names into option 15.
 		names = strings.Fields(strings.TrimRight(p.DomainName(), "\x00"))
 	}
-	var domains []string
-	for _, name := range names {
-		if resolvconf.IsDomain(name) {
-			domains = append(domains, strings.TrimSuffix(name, "."))
-		}
-	}
-	return domains
+	return dnsname.Filter(names)
 }
 
 // hostnameOf returns the machine's name: option 12, else the client FQDN of
@@ -220,16 +200,11 @@ func fqdnOf(raw []byte) string {
 	if flags&encoded == 0 {
 		return string(name)
 	}
-	var labels []string
-	for len(name) > 0 && name[0] != 0 {
-		length := int(name[0])
-		if length > len(name)-1 {
-			return "" // cut off
-		}
-		labels = append(labels, string(name[1:1+length]))
-		name = name[1+length:]
+	decoded, _, err := dnsname.Decode(name)
+	if err != nil && !errors.Is(err, dnsname.ErrNoEnd) {
+		return ""
 	}
-	return strings.Join(labels, ".")
+	return decoded
 }
 
 // mtuOf returns the MTU, or 0 if it is absent or below what each IPv4 host
@@ -245,20 +220,9 @@ func mtuOf(p *dhcpv4.DHCPv4) int {
 func hostAddrs(ips []net.IP) []netip.Addr {
 	var addrs []netip.Addr
 	for _, ip := range ips {
-		if a, ok := hostAddr(ip); ok {
+		if a, ok := hostaddr.FromIPv4(ip); ok {
 			addrs = append(addrs, a)
 		}
 	}
 	return addrs
-}
-
-// hostAddr returns ip if a host could have it: not 0.0.0.0/8, not loopback,
-// and nothing from 224.0.0.0 upwards.
-func hostAddr(ip net.IP) (netip.Addr, bool) {
-	a, ok := netip.AddrFromSlice(ip.To4())
-	if !ok {
-		return netip.Addr{}, false
-	}
-	first := a.As4()[0]
-	return a, first != 0 && first != 127 && first < 224
 }

@@ -11,7 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 	"github.com/insomniacslk/dhcp/dhcpv4"
 
-	"kios/pods/network/resolvconf"
+	"kios/pods/network/dnsname"
 )
 
 func option(code uint8, value ...byte) dhcpv4.Option {
@@ -192,11 +192,11 @@ func FuzzReceive(f *testing.F) {
 			t.Errorf("times %s, %s, %s are not in order", l.Renew, l.Rebind, l.Expiry)
 		}
 		for _, d := range l.Search {
-			if !resolvconf.IsDomain(d) {
+			if !dnsname.Valid(d) {
 				t.Errorf("search domain %q", d)
 			}
 		}
-		if l.Hostname != "" && !resolvconf.IsDomain(l.Hostname) {
+		if l.Hostname != "" && !dnsname.Valid(l.Hostname) {
 			t.Errorf("hostname %q", l.Hostname)
 		}
 	})

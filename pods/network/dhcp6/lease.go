@@ -15,7 +15,8 @@ import (
 	"github.com/insomniacslk/dhcp/iana"
 
 	"kios/pods/network/dhcp"
-	"kios/pods/network/resolvconf"
+	"kios/pods/network/dnsname"
+	"kios/pods/network/hostaddr"
 )
 
 const (
@@ -55,7 +56,7 @@ func (l *Lease) String() string {
 	if len(l.Addresses) == 0 {
 		return "the answer without addresses"
 	}
-	return strings.Join(texts(l.addrs()), " ")
+	return strings.Join(hostaddr.Strings(l.addrs()), " ")
 }
 
 func (l *Lease) addrs() []netip.Addr {
@@ -64,14 +65,6 @@ func (l *Lease) addrs() []netip.Addr {
 		addrs = append(addrs, a.Addr)
 	}
 	return addrs
-}
-
-func texts(addrs []netip.Addr) []string {
-	var list []string
-	for _, a := range addrs {
-		list = append(list, a.String())
-	}
-	return list
 }
 
 // Errors that decide what the client does next.
@@ -142,7 +135,7 @@ func associationOf(p *dhcpv6.Message, iaid [4]byte) *dhcpv6.OptIANA {
 }
 
 func (g *grant) add(o *dhcpv6.OptIAAddress, now time.Duration) {
-	addr, ok := hostAddr(o.IPv6Addr)
+	addr, ok := hostaddr.FromIPv6(o.IPv6Addr)
 	if !ok || addr.IsLinkLocalUnicast() || o.PreferredLifetime > o.ValidLifetime || statusOf(o.Options.Options) != nil {
 		return
 	}
@@ -210,11 +203,7 @@ func (g *grant) keep(old *Lease, now time.Duration) {
 func informationFrom(p *dhcpv6.Message, zone string) *Lease {
 	l := &Lease{Server: p.Options.ServerID().ToBytes(), DNS: hostAddrs(p.Options.DNS(), zone)}
 	if list := p.Options.DomainSearchList(); list != nil {
-		for _, name := range list.Labels {
-			if resolvconf.IsDomain(name) {
-				l.Search = append(l.Search, strings.TrimSuffix(name, "."))
-			}
-		}
+		l.Search = dnsname.Filter(list.Labels)
 	}
 	l.NTP = hostAddrs(p.Options.NTPServers(), zone)
 	if len(l.NTP) == 0 {
@@ -247,20 +236,9 @@ func maxRT(p *dhcpv6.Message, code dhcpv6.OptionCode) (time.Duration, bool) {
 func hostAddrs(ips []net.IP, zone string) []netip.Addr {
 	var addrs []netip.Addr
 	for _, ip := range ips {
-		a, ok := hostAddr(ip)
-		if !ok {
-			continue
+		if a, ok := hostaddr.FromIPv6(ip); ok {
+			addrs = append(addrs, hostaddr.OnLink(a, zone))
 		}
-		if a.IsLinkLocalUnicast() {
-			a = a.WithZone(zone)
-		}
-		addrs = append(addrs, a)
 	}
 	return addrs
-}
-
-// hostAddr returns ip if it is the IPv6 address that a host could have.
-func hostAddr(ip net.IP) (netip.Addr, bool) {
-	a, ok := netip.AddrFromSlice(ip)
-	return a, ok && a.Is6() && !a.Is4In6() && !a.IsUnspecified() && !a.IsMulticast() && !a.IsLoopback()
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/insomniacslk/dhcp/dhcpv6"
 
 	"kios/pods/network/dhcp"
+	"kios/pods/network/hostaddr"
 )
 
 // State is a state of the client. RFC 8415 has messages rather than states;
@@ -414,13 +415,13 @@ func (l *Lease) describe(now time.Duration) string {
 		b.WriteString("a server answered")
 	}
 	if len(l.DNS) > 0 {
-		fmt.Fprintf(&b, ", DNS %s", strings.Join(texts(l.DNS), " "))
+		fmt.Fprintf(&b, ", DNS %s", strings.Join(hostaddr.Strings(l.DNS), " "))
 	}
 	if len(l.Search) > 0 {
 		fmt.Fprintf(&b, ", search %s", strings.Join(l.Search, " "))
 	}
 	if len(l.NTP) > 0 {
-		fmt.Fprintf(&b, ", NTP %s", strings.Join(texts(l.NTP), " "))
+		fmt.Fprintf(&b, ", NTP %s", strings.Join(hostaddr.Strings(l.NTP), " "))
 	}
 	return b.String()
 }

@@ -4,7 +4,6 @@ import (
 	"encoding/binary"
 	"math"
 	"net/netip"
-	"strings"
 	"syscall"
 	"time"
 
@@ -12,7 +11,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"kios/pods/network/dhcp"
-	"kios/pods/network/resolvconf"
+	"kios/pods/network/dnsname"
+	"kios/pods/network/hostaddr"
 )
 
 // From linux/if_link.h, net/if_inet6.h, linux/ipv6.h, linux/rtnetlink.h and
@@ -151,8 +151,7 @@ func (o *option) parse(kind byte, raw []byte) {
 func serversOf(raw []byte) []netip.Addr {
 	var servers []netip.Addr
 	for ; len(raw) >= 16; raw = raw[16:] {
-		a := netip.AddrFrom16([16]byte(raw))
-		if !a.IsUnspecified() && !a.IsMulticast() && !a.IsLoopback() && !a.Is4In6() {
+		if a := netip.AddrFrom16([16]byte(raw)); hostaddr.Valid(a) {
 			servers = append(servers, a)
 		}
 	}
@@ -165,22 +164,11 @@ func serversOf(raw []byte) []netip.Addr {
 func domainsOf(raw []byte) []string {
 	var domains []string
 	for len(raw) > 0 {
-		var labels []string
-		for len(raw) > 0 && raw[0] != 0 {
-			n := int(raw[0])
-			if n >= len(raw) {
-				return domains // cut off, or compressed, which RFC 8106 forbids
-			}
-			labels = append(labels, string(raw[1:1+n]))
-			raw = raw[1+n:]
+		name, rest, err := dnsname.Decode(raw)
+		if err != nil {
+			break // cut off, or compressed, which RFC 8106 forbids
 		}
-		if len(raw) == 0 {
-			return domains
-		}
-		raw = raw[1:]
-		if name := strings.Join(labels, "."); resolvconf.IsDomain(name) {
-			domains = append(domains, name)
-		}
+		domains, raw = append(domains, name), rest
 	}
-	return domains
+	return dnsname.Filter(domains)
 }

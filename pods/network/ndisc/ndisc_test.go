@@ -13,7 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"kios/pods/network/dhcp"
-	"kios/pods/network/resolvconf"
+	"kios/pods/network/dnsname"
 )
 
 // bench is a table, a clock that the test moves, and what happened.
@@ -290,7 +290,7 @@ func FuzzParseOption(f *testing.F) {
 	f.Fuzz(func(t *testing.T, body []byte) {
 		o, _ := parseOption(body)
 		for _, d := range o.domains {
-			if !resolvconf.IsDomain(d) {
+			if !dnsname.Valid(d) {
 				t.Errorf("domain %q", d)
 			}
 		}

@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"kios/pods/network/dhcp"
+	"kios/pods/network/hostaddr"
 )
 
 const (
@@ -128,9 +129,7 @@ func (t *table) option(o option, now time.Duration) {
 }
 
 func (i *iface) server(s Server, now time.Duration) {
-	if s.Addr.IsLinkLocalUnicast() {
-		s.Addr = s.Addr.WithZone(i.name)
-	}
+	s.Addr = hostaddr.OnLink(s.Addr, i.name)
 	same := func(o Server) bool { return o.Addr == s.Addr }
 	expiry := func(s Server) time.Duration { return s.Expiry }
 	i.state.DNS = put(i.state.DNS, s, same, expiry, now)

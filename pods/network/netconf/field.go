@@ -1,14 +1,14 @@
 package netconf
 
 import (
-	"encoding/binary"
 	"math"
 	"net"
 	"net/netip"
 	"slices"
 	"strings"
 
-	"kios/pods/network/resolvconf"
+	"kios/pods/network/dnsname"
+	"kios/pods/network/hostaddr"
 )
 
 func (k *checker) mac(s string) string {
@@ -38,11 +38,11 @@ func (k *checker) address(field, s string) netip.Prefix {
 		k.bad(field, "%q has no prefix length; it looks like 192.0.2.10/24 or 2001:db8::10/64", s)
 	case err != nil || p.Addr().Is4In6():
 		k.bad(field, "%q is no address with a prefix length; it looks like 192.0.2.10/24 or 2001:db8::10/64", s)
-	case !isHost(p.Addr()):
+	case !hostaddr.Valid(p.Addr()):
 		k.bad(field, "%s is no address for a host", p.Addr())
 	case p.Bits() == 0:
 		k.bad(field, "%s has a prefix length of 0", s)
-	case p.Addr().Is4() && p.Bits() < 31 && isEdge(p):
+	case hostaddr.IsEdge(p):
 		k.bad(field, "%s is the subnet's own address or its broadcast address", s)
 	}
 	return p
@@ -51,21 +51,6 @@ func (k *checker) address(field, s string) netip.Prefix {
 func isAddr(s string) bool {
 	_, err := netip.ParseAddr(s)
 	return err == nil
-}
-
-func isHost(a netip.Addr) bool {
-	if a.Is4() {
-		first := a.As4()[0]
-		return first != 0 && first != 127 && first < 224
-	}
-	return !a.IsUnspecified() && !a.IsLoopback() && !a.IsMulticast()
-}
-
-// isEdge reports whether the host part of p is all zeros or all ones.
-func isEdge(p netip.Prefix) bool {
-	a := p.Addr().As4()
-	host := binary.BigEndian.Uint32(a[:]) << p.Bits()
-	return host == 0 || host == math.MaxUint32<<p.Bits()
 }
 
 func (k *checker) route(field, to, via string, metric int) Route {
@@ -96,7 +81,7 @@ func (k *checker) route(field, to, via string, metric int) Route {
 
 func (k *checker) gateway(field, s string) netip.Addr {
 	a, err := netip.ParseAddr(s)
-	if err != nil || a.Zone() != "" || a.Is4In6() || !isHost(a) {
+	if err != nil || a.Zone() != "" || !hostaddr.Valid(a) {
 		k.bad(field, "%q is no address of a gateway", s)
 		return netip.Addr{}
 	}
@@ -124,7 +109,7 @@ func (k *checker) destination(field, s string) netip.Prefix {
 func (k *checker) host(field, s string) netip.Addr {
 	a, err := netip.ParseAddr(s)
 	switch {
-	case err != nil || a.Is4In6() || !a.IsLoopback() && !isHost(a) || !isName(a.Zone()) && a.Zone() != "":
+	case err != nil || a.Is4In6() || !a.IsLoopback() && !hostaddr.Valid(a) || !isName(a.Zone()) && a.Zone() != "":
 		k.bad(field, "%q is no address of a server", s)
 	case a.Is6() && a.IsLinkLocalUnicast() && a.Zone() == "":
 		k.bad(field, "%s is valid on one link only; name that, as in %s%%eth0", s, s)
@@ -133,14 +118,14 @@ func (k *checker) host(field, s string) netip.Addr {
 }
 
 func (k *checker) domain(field, s string) string {
-	if !resolvconf.IsDomain(s) {
+	if !dnsname.Valid(s) {
 		k.bad(field, "%q is no domain", s)
 	}
 	return strings.TrimSuffix(s, ".")
 }
 
 func (k *checker) server(field, s string) string {
-	if !isAddr(s) && !resolvconf.IsDomain(s) {
+	if !isAddr(s) && !dnsname.Valid(s) {
 		k.bad(field, "%q is neither an address nor a name", s)
 	}
 	return strings.TrimSuffix(s, ".")

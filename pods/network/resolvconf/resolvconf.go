@@ -90,19 +90,6 @@ func choose(sources []Source) []netip.Addr {
 	return servers[:maxServers]
 }
 
-// IsDomain reports whether name is a domain name, with or without a dot at the
-// end. Such a name can be written into a file of lines and words.
-func IsDomain(name string) bool {
-	for _, label := range strings.Split(strings.TrimSuffix(name, "."), ".") {
-		if label == "" || len(label) > 63 || strings.Trim(label, domainChars) != "" {
-			return false
-		}
-	}
-	return len(name) <= 253
-}
-
-const domainChars = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_"
-
 // Write makes content the file at path, if it is absent or ours, and otherwise
 // returns an error that wraps ErrForeign. Readers see the old file or the new
 // one: it is replaced by a rename, so path must not itself be a mount point.
