@@ -17,11 +17,13 @@
 // somebody else's bond or bridge, are left alone.
 //
 //	link.go       what the kernel says about interfaces
-//	service.go    what happened -> who is to know
-//	settle.go     link + file -> what is to become of an interface
-//	port.go       one interface that is ours, and its DHCP clients
-//	static.go     addresses, routes and MTU of the file
+//	service.go    passes on what happens: links, the file, router advertisements
+//	reconcile.go  decides for each interface: manage, release, enslave, free, remove
+//	port.go       one interface that is managed
+//	client.go     its DHCP clients: client4.go, client6.go
+//	static.go     addresses and routes of the file
 //	lease.go      those of DHCP
+//	route.go      routes of either kind
 //	virtual.go    VLANs and bonds
 //	offer.go      resolv.conf, NTP servers, hostname
 //	store.go      what a restart must not forget

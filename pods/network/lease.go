@@ -3,7 +3,6 @@ package network
 import (
 	"errors"
 	"fmt"
-	"net"
 	"net/netip"
 	"slices"
 	"time"
@@ -13,6 +12,7 @@ import (
 
 	"kios/pods/network/dhcp"
 	"kios/pods/network/dhcp6"
+	"kios/pods/network/lease"
 )
 
 // baseMetric leaves room below for routes of the file and for those that a user
@@ -40,7 +40,7 @@ func applyLease(index int, l, old *dhcp.Lease, now time.Duration) error {
 // kernel removes it then if nobody renewed it.
 func leased(index int, p netip.Prefix, preferred, valid, now time.Duration) *netlink.Addr {
 	a := &netlink.Addr{IPNet: ipNet(p), LinkIndex: index}
-	if valid != dhcp.Forever {
+	if valid != lease.Forever {
 		// Rounded up: with two zeros it would be there for ever.
 		a.ValidLft = int((valid - now + time.Second - 1) / time.Second)
 		a.PreferedLft = min(a.ValidLft, int((max(0, preferred-now)+time.Second-1)/time.Second))
@@ -48,30 +48,20 @@ func leased(index int, p netip.Prefix, preferred, valid, now time.Duration) *net
 	return a
 }
 
+// routesOf returns the routes of a lease. Clouds give a /32 and a gateway outside
+// of it.
 func routesOf(index int, l *dhcp.Lease) []netlink.Route {
-	var onLink, via []netlink.Route
-	for _, r := range l.Routes {
-		route := netlink.Route{
-			LinkIndex: index,
-			Dst:       ipNet(r.To),
-			Src:       l.Address.Addr().AsSlice(),
-			Priority:  baseMetric + index,
-			Protocol:  unix.RTPROT_DHCP,
-			Scope:     netlink.SCOPE_LINK,
-		}
-		if !r.Via.IsValid() {
-			onLink = append(onLink, route)
-			continue
-		}
-		route.Scope = netlink.SCOPE_UNIVERSE
-		route.Gw = r.Via.AsSlice()
-		if !l.Address.Masked().Contains(r.Via) {
-			// Clouds give a /32 and a gateway outside of it.
-			route.Flags = int(netlink.FLAG_ONLINK)
-		}
-		via = append(via, route)
+	base := netlink.Route{
+		LinkIndex: index,
+		Src:       l.Address.Addr().AsSlice(),
+		Priority:  baseMetric + index,
+		Protocol:  unix.RTPROT_DHCP,
 	}
-	return append(onLink, via...)
+	var routes []netlink.Route
+	for _, r := range l.Routes {
+		routes = append(routes, routeTo(base, r.To, r.Via, l.Address.Masked().Contains(r.Via)))
+	}
+	return routes
 }
 
 // applyLease6 gives the interface the addresses of a DHCPv6 lease.
@@ -118,8 +108,4 @@ func removeLease(index int, l *dhcp.Lease, keep []netip.Prefix) error {
 		errs = append(errs, removeAddress(index, l.Address))
 	}
 	return errors.Join(append(errs, setRoutes(index, netlink.FAMILY_V4, unix.RTPROT_DHCP, nil)...)...)
-}
-
-func ipNet(p netip.Prefix) *net.IPNet {
-	return &net.IPNet{IP: p.Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), p.Addr().BitLen())}
 }

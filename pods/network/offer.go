@@ -22,7 +22,7 @@ import (
 	"kios/pods/network/resolvconf"
 )
 
-// learned is what an interface brings that is for the whole machine.
+// learned is what one interface contributes to the whole machine.
 type learned struct {
 	DNS      []netip.Addr
 	Search   []string
@@ -91,8 +91,8 @@ func newOffers(s *Service) *offers {
 	}
 }
 
-// open begins to write. Before, what is known from before a restart gathers: the
-// files are right as they are until then.
+// open begins to write. Until then, only what is known from before a restart is
+// collected: the files are still right.
 func (o *offers) open(ctx context.Context) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -170,8 +170,8 @@ type source struct {
 	static bool
 }
 
-// ordered returns everything, what the file says of all interfaces first. What
-// the file says of an interface stands in place of what that learned.
+// ordered returns all sources, those of the file first. What the file says about
+// an interface replaces what the interface learned.
 func (o *offers) ordered() []source {
 	var static, rest []source
 	for _, index := range slices.Sorted(maps.Keys(o.sources)) {

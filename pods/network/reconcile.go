@@ -13,15 +13,15 @@ import (
 	"kios/pods/network/netconf"
 )
 
-// arrange brings everything in line with the file.
-func (s *Service) arrange(ctx context.Context) {
+// reconcileAll brings everything in line with the file.
+func (s *Service) reconcileAll(ctx context.Context) {
 	for _, key := range slices.Sorted(maps.Keys(s.conf.Interfaces)) {
 		if i := s.conf.Interfaces[key]; i.Bond != nil {
 			s.make(key, bondOf(key, i.Bond))
 		}
 	}
 	for _, l := range s.ordered() {
-		s.settle(ctx, l)
+		s.reconcile(ctx, l)
 		key, _ := s.conf.Find(l.name, l.perm)
 		s.makeVLANs(key, l)
 	}
@@ -36,8 +36,8 @@ func (s *Service) ordered() []link {
 	})
 }
 
-// missing names what the file speaks of and nobody has seen. That is no error:
-// drivers may still be on their way.
+// missing logs which interfaces of the file do not exist. That is no error: their
+// drivers may not be loaded yet.
 func (s *Service) missing() {
 	seen := map[string]bool{}
 	for _, l := range s.links {
@@ -61,109 +61,119 @@ func (s *Service) missing() {
 	}
 }
 
-// settle decides what is to become of one interface and has it done.
-func (s *Service) settle(ctx context.Context, l link) {
+// reconcile decides what is to become of one interface, and has it done.
+func (s *Service) reconcile(ctx context.Context, l link) {
 	key, entry := s.conf.Find(l.name, l.perm)
 	bond := s.bond(s.conf.BondOf(key, l.name))
 	switch {
 	case l.gone:
-		s.abandon(l)
+		s.release(l, asItIs)
 	case !l.ether || len(l.mac) != 6:
 	case l.ours && !s.blind.Load() && !isVirtual(entry, l.kind):
-		s.unmake(l)
+		s.remove(l)
 	case bond != nil && !isVirtual(entry, l.kind):
-		s.enlist(l, bond)
+		s.enslave(l, bond)
 	case l.master != 0 && s.links[l.master].ours && !s.blind.Load():
-		s.dismiss(l)
+		s.free(l)
 	case l.master != 0 || isTaken(entry, l.kind):
-		s.abandon(l)
-	case entry == nil && !l.ours && len(s.conf.VLANsOn(key, l.name)) == 0 && !l.chosen(s.Interfaces, s.Sysfs):
-		s.withdraw(l)
-	default:
+		s.release(l, asItIs)
+	case s.isWanted(l, key, entry):
 		if entry == nil {
 			entry = netconf.Default()
 		}
-		s.attend(ctx, l, entry)
+		s.manage(ctx, l, entry)
+	case s.ports[l.index] != nil:
+		s.release(l, withoutOurs)
 	}
+}
+
+// isWanted reports whether the interface is to be managed: the file has an entry
+// for it or puts a VLAN on it, this program made it, or it is chosen without a
+// file.
+func (s *Service) isWanted(l link, key string, entry *netconf.Interface) bool {
+	return entry != nil || l.ours || len(s.conf.VLANsOn(key, l.name)) > 0 || l.chosen(s.Interfaces, s.Sysfs)
 }
 
 func isVirtual(i *netconf.Interface, kind string) bool {
 	return i != nil && (i.VLAN != nil && kind == "vlan" || i.Bond != nil && kind == "bond")
 }
 
-// isTaken reports whether the entry is about a VLAN or bond whose name something
-// else has, which was said when it could not be made.
+// isTaken reports whether the entry describes a VLAN or a bond whose name another
+// interface has. make has logged that.
 func isTaken(i *netconf.Interface, kind string) bool {
 	return i != nil && (i.VLAN != nil || i.Bond != nil) && !isVirtual(i, kind)
 }
 
-// attend makes the interface a port with this configuration, unless it is.
-func (s *Service) attend(ctx context.Context, l link, conf *netconf.Interface) {
+// manage makes the interface a port with this configuration, unless it is one.
+func (s *Service) manage(ctx context.Context, l link, conf *netconf.Interface) {
 	p := s.ports[l.index]
-	if p != nil && (p.name != l.name || !bytes.Equal(p.mac, l.mac) || !reflect.DeepEqual(p.conf, conf)) {
-		p.stop()
-		delete(s.ports, l.index)
+	if p != nil && (p.link.name != l.name || !bytes.Equal(p.link.mac, l.mac) || !reflect.DeepEqual(p.conf, conf)) {
+		s.stop(p)
 		p = nil
 	}
 	if p == nil {
-		p = s.start(ctx, l, conf)
+		p = newPort(ctx, s, l, conf)
 		s.ports[l.index] = p
 	}
 	p.linkChanged(l)
 }
 
-// abandon lets go of an interface that is gone, or somebody else's by now, and
-// leaves what it has.
-func (s *Service) abandon(l link) {
+// stop ends a port. Its interface keeps what it has.
+func (s *Service) stop(p *port) {
+	p.stop()
+	delete(s.ports, p.link.index)
+}
+
+// condition is how an interface is released.
+type condition int
+
+const (
+	asItIs      condition = iota // it is gone, or somebody else's by now
+	withoutOurs                  // it loses all that it has from us
+)
+
+// release lets go of an interface.
+func (s *Service) release(l link, left condition) {
+	if left == withoutOurs {
+		s.unconfigure(l)
+	}
 	p := s.ports[l.index]
 	if p == nil {
 		return
 	}
 	p.logf("no longer configured here")
-	p.stop()
-	delete(s.ports, l.index)
-	if err := s.store.forget(p.name); err != nil {
-		p.logf("%v", err)
-	}
+	s.stop(p)
+	p.logErrors(s.store.forget(p.link.name))
 	s.offers.forget(l.index)
 }
 
-// withdraw lets go of an interface and takes everything back that it has from
-// us.
-func (s *Service) withdraw(l link) {
-	if s.ports[l.index] != nil {
-		s.strip(l)
-		s.abandon(l)
+// unconfigure takes everything from the interface that it has from us.
+func (s *Service) unconfigure(l link) {
+	if p := s.ports[l.index]; p != nil {
+		p.stop()
 	}
+	p := &port{service: s, link: l, conf: &netconf.Interface{}}
+	p.dropLeases()
+	p.applyStatic()
+	p.setMTU()
 }
 
-// sweep strips interfaces that lost their entry while this program was not
-// running.
-func (s *Service) sweep() {
+// releaseLeftovers releases interfaces that lost their entry while this program
+// was not running.
+func (s *Service) releaseLeftovers() {
 	found, err := marked()
 	if err != nil {
 		s.Log.Printf("look for what is left from before: %v", err)
 	}
 	for _, l := range s.links {
 		if s.ports[l.index] == nil && l.ether && l.master == 0 && (found[l.index] || s.store.knows(l.name)) {
-			s.strip(l)
+			s.release(l, withoutOurs)
 		}
 	}
 }
 
-// strip takes everything from the interface that it has from us.
-func (s *Service) strip(l link) {
-	if p := s.ports[l.index]; p != nil {
-		p.stop()
-	}
-	p := &port{Service: s, link: l, conf: &netconf.Interface{}}
-	p.dropLeases()
-	p.applyStatic()
-	p.setMTU()
-}
-
-// bond returns the bond of that name, or nil: why it could not be made has been
-// said, and its members count as ordinary interfaces.
+// bond returns the bond of that name, or nil if it could not be made, which make
+// has logged. Its members then count as ordinary interfaces.
 func (s *Service) bond(name string) netlink.Link {
 	if name == "" {
 		return nil
@@ -175,8 +185,8 @@ func (s *Service) bond(name string) netlink.Link {
 	return nl
 }
 
-// enlist makes the interface a member of a bond.
-func (s *Service) enlist(l link, bond netlink.Link) {
+// enslave makes the interface a member of a bond.
+func (s *Service) enslave(l link, bond netlink.Link) {
 	name, index := bond.Attrs().Name, bond.Attrs().Index
 	nl, err := netlink.LinkByIndex(l.index) // l may be older than the bond
 	if err != nil || nl.Attrs().MasterIndex == index {
@@ -184,11 +194,10 @@ func (s *Service) enlist(l link, bond netlink.Link) {
 	}
 	if nl.Attrs().MasterIndex != 0 {
 		s.Log.Printf("%s: %s belongs to another interface already and is not added", name, l.name)
-		s.abandon(l)
+		s.release(l, asItIs)
 		return
 	}
-	s.strip(l) // also what is left from before a restart
-	s.abandon(l)
+	s.release(l, withoutOurs) // also of what is left from before a restart
 	// The kernel refuses a member that is up, and brings it up again itself.
 	if err := netlink.LinkSetDown(nl); err != nil {
 		s.Log.Printf("%s: set %s down: %v", name, l.name, err)
@@ -201,9 +210,9 @@ func (s *Service) enlist(l link, bond netlink.Link) {
 	s.Log.Printf("%s: added %s", name, l.name)
 }
 
-// dismiss takes the interface out of a bond of ours. The kernel's message about
-// that comes back here, and then it is an interface like any other.
-func (s *Service) dismiss(l link) {
+// free takes the interface out of a bond of ours. The kernel's message about that
+// comes back here, and then it is an interface like any other.
+func (s *Service) free(l link) {
 	nl, err := netlink.LinkByIndex(l.index)
 	if err != nil {
 		return

@@ -28,7 +28,7 @@ type Service struct {
 
 	conf    *netconf.Config
 	text    string      // of the file, as last read
-	blind   atomic.Bool // the file makes no sense: what it may have asked for stays
+	blind   atomic.Bool // the file cannot be used: what it may have asked for stays
 	links   map[int]link
 	ports   map[int]*port
 	adverts map[int]ndisc.Event
@@ -45,7 +45,7 @@ func (s *Service) Run(ctx context.Context) error {
 	s.store = &store{dir: s.StateDir}
 	s.offers = newOffers(s)
 	s.failed = make(chan error, 1)
-	// All that is listened to, before what there is: nothing is missed between.
+	// Subscribe before listing what exists, so that nothing is missed in between.
 	changes, err := watch(ctx)
 	if err != nil {
 		return err
@@ -62,8 +62,8 @@ func (s *Service) Run(ctx context.Context) error {
 		return err
 	}
 	s.read(true)
-	s.arrange(ctx)
-	s.sweep()
+	s.reconcileAll(ctx)
+	s.releaseLeftovers()
 	s.offers.open(ctx)
 	return s.loop(ctx, changes, adverts, edits)
 }
@@ -110,16 +110,15 @@ func (s *Service) reread(ctx context.Context) {
 		return
 	}
 	if !wasBlind {
-		s.arrange(ctx)
+		s.reconcileAll(ctx)
 		return
 	}
 	// Begin as after a restart: what stayed may not be in the file.
-	for index, p := range s.ports {
-		p.stop()
-		delete(s.ports, index)
+	for _, p := range s.ports {
+		s.stop(p)
 	}
-	s.arrange(ctx)
-	s.sweep()
+	s.reconcileAll(ctx)
+	s.releaseLeftovers()
 }
 
 // read reads the file and reports whether there is something new to carry out.
@@ -158,7 +157,7 @@ func (s *Service) changed(ctx context.Context, l link) {
 	if s.links[l.index] = l; l.gone {
 		delete(s.links, l.index)
 	}
-	s.settle(ctx, l)
+	s.reconcile(ctx, l)
 	if l.gone {
 		return
 	}
@@ -168,7 +167,7 @@ func (s *Service) changed(ctx context.Context, l link) {
 	}
 	if old.mtu != l.mtu {
 		for _, p := range s.ports {
-			if p.parent == l.index {
+			if p.link.parent == l.index {
 				p.setMTU() // it may not have fitted before
 			}
 		}

@@ -17,7 +17,7 @@ import (
 
 const (
 	// protocol marks addresses (IFA_PROTO) and routes (rtm_protocol) of the
-	// file. Nobody in iproute2's rt_protos has the number.
+	// file. iproute2's rt_protos gives the number to nobody.
 	protocol = 75
 
 	// staticMetric is for routes of the file that have none of their own, plus
@@ -179,36 +179,21 @@ func marked() (map[int]bool, error) {
 	return found, nil
 }
 
-// routesOf returns the routes of one family, those without a gateway first,
-// because the way to a gateway may be among them.
+// routesOf returns the routes of one family.
 func (s static) routesOf(family int) []netlink.Route {
-	var onLink, via []netlink.Route
+	var routes []netlink.Route
 	for _, r := range s.routes {
 		if r.To.Addr().Is4() != (family == netlink.FAMILY_V4) {
 			continue
 		}
-		route := netlink.Route{
-			LinkIndex: s.index,
-			Dst:       ipNet(r.To),
-			Priority:  r.Metric,
-			Protocol:  protocol,
-			Scope:     netlink.SCOPE_LINK,
+		metric := r.Metric
+		if metric == 0 {
+			metric = min(staticMetric+s.index, highestStatic)
 		}
-		if r.Metric == 0 {
-			route.Priority = min(staticMetric+s.index, highestStatic)
-		}
-		if !r.Via.IsValid() {
-			onLink = append(onLink, route)
-			continue
-		}
-		route.Scope = netlink.SCOPE_UNIVERSE
-		route.Gw = r.Via.AsSlice()
-		if !s.reaches(r.Via) {
-			route.Flags = int(netlink.FLAG_ONLINK)
-		}
-		via = append(via, route)
+		base := netlink.Route{LinkIndex: s.index, Priority: metric, Protocol: protocol}
+		routes = append(routes, routeTo(base, r.To, r.Via, s.reaches(r.Via)))
 	}
-	return append(onLink, via...)
+	return routes
 }
 
 // reaches reports whether the kernel finds the gateway on this interface by
@@ -217,36 +202,4 @@ func (s static) routesOf(family int) []netlink.Route {
 func (s static) reaches(gateway netip.Addr) bool {
 	return gateway.IsLinkLocalUnicast() && gateway.Is6() ||
 		slices.ContainsFunc(s.addresses, func(p netip.Prefix) bool { return p.Masked().Contains(gateway) })
-}
-
-// setRoutes makes want the routes of the interface that have the protocol. It
-// goes on after an error.
-func setRoutes(index, family, protocol int, want []netlink.Route) []error {
-	var errs []error
-	keep := map[string]bool{}
-	for _, r := range want {
-		if err := netlink.RouteReplace(&r); err != nil {
-			errs = append(errs, fmt.Errorf("add route to %s via %s: %w", r.Dst, r.Gw, err))
-		}
-		keep[routeKey(r)] = true
-	}
-	have, err := netlink.RouteListFiltered(family,
-		&netlink.Route{LinkIndex: index, Protocol: netlink.RouteProtocol(protocol)},
-		netlink.RT_FILTER_OIF|netlink.RT_FILTER_PROTOCOL)
-	if err != nil && !errors.Is(err, netlink.ErrDumpInterrupted) {
-		return append(errs, fmt.Errorf("list routes: %w", err))
-	}
-	for _, r := range have {
-		if keep[routeKey(r)] {
-			continue
-		}
-		if err := netlink.RouteDel(&r); err != nil && !errors.Is(err, unix.ESRCH) {
-			errs = append(errs, fmt.Errorf("remove route to %s via %s: %w", r.Dst, r.Gw, err))
-		}
-	}
-	return errs
-}
-
-func routeKey(r netlink.Route) string {
-	return fmt.Sprintf("%s %s %s %d", r.Dst, r.Gw, r.Src, r.Priority)
 }

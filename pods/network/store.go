@@ -40,8 +40,8 @@ func (s *store) knows(name string) bool {
 	return err == nil
 }
 
-// load returns the record of an interface with what is valid of it, which is
-// also to be used after an error.
+// load returns the valid parts of an interface's record. After an error that is
+// an empty record, which can be used.
 func (s *store) load(name string, mac net.HardwareAddr, now time.Duration) (record, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -62,7 +62,7 @@ func (s *store) read(name string, mac net.HardwareAddr, now time.Duration) (reco
 		return empty, fmt.Errorf("read %s: %w", s.path(name), err)
 	}
 	if l := r.Lease; l != nil && (!l.Address.IsValid() || !l.Server.IsValid()) {
-		return empty, fmt.Errorf("read %s: its lease is none", s.path(name))
+		return empty, fmt.Errorf("read %s: it holds a lease without an address or a server", s.path(name))
 	}
 	if r.HardwareAddr != mac.String() {
 		return empty, nil

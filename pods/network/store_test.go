@@ -13,11 +13,14 @@ import (
 
 	"kios/pods/network/dhcp"
 	"kios/pods/network/dhcp6"
+	"kios/pods/network/lease"
 )
 
 var mac = net.HardwareAddr{0x52, 0x54, 0, 0x12, 0x34, 0x56}
 
-func lease() *dhcp.Lease {
+var compareAddrs = cmpopts.EquateComparable(netip.Addr{}, netip.Prefix{})
+
+func lease4() *dhcp.Lease {
 	return &dhcp.Lease{
 		Address: netip.MustParsePrefix("10.0.2.15/24"),
 		Server:  netip.MustParseAddr("10.0.2.2"),
@@ -26,13 +29,13 @@ func lease() *dhcp.Lease {
 			{To: netip.MustParsePrefix("10.9.0.0/16")},
 		},
 		DNS:   []netip.Addr{netip.MustParseAddr("10.0.2.3")},
-		Renew: time.Minute, Rebind: 2 * time.Minute, Expiry: 3 * time.Minute,
+		Times: lease.Times{Renew: time.Minute, Rebind: 2 * time.Minute, Expiry: 3 * time.Minute},
 	}
 }
 
 func TestStoreKeepsRecord(t *testing.T) {
 	s := &store{dir: filepath.Join(t.TempDir(), "network")}
-	want := record{HardwareAddr: mac.String(), Lease: lease(), MTU: 1500}
+	want := record{HardwareAddr: mac.String(), Lease: lease4(), MTU: 1500}
 	save(t, s, want)
 	if err := s.update("eth0", mac, func(r *record) { r.Lease6 = lease6() }); err != nil {
 		t.Fatal(err)
@@ -42,7 +45,7 @@ func TestStoreKeepsRecord(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff(want, got, cmpopts.EquateComparable(netip.Addr{}, netip.Prefix{})); diff != "" {
+	if diff := cmp.Diff(want, got, compareAddrs); diff != "" {
 		t.Errorf("load, want -, got +:\n%s", diff)
 	}
 	if err := s.forget("eth0"); err != nil {
@@ -50,6 +53,36 @@ func TestStoreKeepsRecord(t *testing.T) {
 	}
 	if got, err := s.load("eth0", mac, time.Minute); got.Lease != nil || err != nil {
 		t.Errorf("load after forget = %v, %v, want nothing", got, err)
+	}
+}
+
+// The file is from a version before DHCPv4 and DHCPv6 shared code. What a version
+// of then or now writes, the other one reads.
+func TestStoreFormat(t *testing.T) {
+	text, err := os.ReadFile("testdata/eth0.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := record{HardwareAddr: mac.String(), Lease: lease4(), Lease6: lease6(), MTU: 1500}
+	want.Lease.Search, want.Lease.NTP = []string{"lab.example"}, []netip.Addr{netip.MustParseAddr("10.0.2.4")}
+	want.Lease.MTU, want.Lease.Hostname = 1400, "node-7"
+	want.Lease6.DNS = []netip.Addr{netip.MustParseAddr("fe80::53%eth0")}
+	want.Lease6.Renew, want.Lease6.Rebind = time.Minute, 90*time.Second
+	s := &store{dir: t.TempDir()}
+	if err := os.WriteFile(s.path("eth0"), text, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	got, err := s.load("eth0", mac, time.Minute)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(want, got, compareAddrs); diff != "" {
+		t.Errorf("load, want -, got +:\n%s", diff)
+	}
+	save(t, s, want)
+	written, err := os.ReadFile(s.path("eth0"))
+	if diff := cmp.Diff(string(text), string(written)); diff != "" || err != nil {
+		t.Errorf("update, want -, got +:\n%s%v", diff, err)
 	}
 }
 
@@ -64,13 +97,13 @@ func lease6() *dhcp6.Lease {
 	return &dhcp6.Lease{
 		Addresses: []dhcp6.Address{{Addr: netip.MustParseAddr("2001:db8::15"), Preferred: time.Minute, Valid: 2 * time.Minute}},
 		Server:    []byte{0, 4, 1},
-		Expiry:    2 * time.Minute,
+		Times:     lease.Times{Expiry: 2 * time.Minute},
 	}
 }
 
 func TestStoreIgnoresWhatDoesNotFit(t *testing.T) {
 	s := &store{dir: t.TempDir()}
-	save(t, s, record{HardwareAddr: mac.String(), Lease: lease(), Lease6: lease6()})
+	save(t, s, record{HardwareAddr: mac.String(), Lease: lease4(), Lease6: lease6()})
 	if got, _ := s.load("eth0", mac, 2*time.Minute); got.Lease == nil || got.Lease6 != nil {
 		t.Errorf("load after one lease has expired = %v, want the other", got)
 	}

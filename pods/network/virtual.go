@@ -8,8 +8,8 @@ import (
 	"kios/pods/network/netconf"
 )
 
-// bondOf returns the bond as it is to be; the file has defaults for what the
-// mode makes use of.
+// bondOf returns the bond that the file describes, with the file's defaults for
+// what its mode uses.
 func bondOf(name string, b *netconf.Bond) *netlink.Bond {
 	attrs := netlink.NewLinkAttrs()
 	attrs.Name = name
@@ -82,7 +82,7 @@ func (s *Service) claim(nl netlink.Link) {
 	}
 }
 
-// alike compares what the file has a say in.
+// alike compares the properties that the file sets.
 func alike(have, want netlink.Link) bool {
 	switch w := want.(type) {
 	case *netlink.Vlan:
@@ -97,8 +97,8 @@ func alike(have, want netlink.Link) bool {
 	return false
 }
 
-// unmake removes a VLAN or a bond that the file does not have any more.
-func (s *Service) unmake(l link) {
+// remove removes a VLAN or a bond that the file does not have any more.
+func (s *Service) remove(l link) {
 	nl, err := netlink.LinkByIndex(l.index)
 	if err != nil {
 		return // the kernel was first

@@ -341,41 +341,62 @@ func bonding(name string) string {
 }
 
 func TestBond(t *testing.T) {
-	l := newVLab(t)
-	bridge := &netlink.Bridge{LinkAttrs: newAttrs("x-br")}
-	l.serve(bridge, "10.1.0.1/24", "10.1.0.20")
-	plug := func(name string) {
-		l.cable(name)
-		l.outside(func() error {
-			nl, err := netlink.LinkByName("x-" + name)
-			if err != nil {
-				return err
-			}
-			return netlink.LinkSetMaster(nl, bridge)
-		})
-	}
-	plug("port0")
-	plug("port1")
+	l := &bondLab{newVLab(t), &netlink.Bridge{LinkAttrs: newAttrs("x-br")}}
+	l.serve(l.bridge, "10.1.0.1/24", "10.1.0.20")
+	l.plug("port0")
+	l.plug("port1")
 	// First on their own, so that there is something to take away.
 	l.configure("  port0: {addresses: [10.1.0.30/24]}\n  port1: {}\n")
 	l.start()
 	l.eventually("addresses on the ports", func() bool { return has("port0", "10.1.0.30/24") && has("port1", "10.1.0.20/24") })
+	l.joinsTwo()
+	l.joinsALateMember()
+	l.outlivesAMember()
+	l.losesAMember()
+	l.changesMode()
+	l.ends()
+}
 
+// bondLab has cables that end in one bridge of the network. Its methods check what
+// becomes of the bond, one after the other.
+type bondLab struct {
+	*vlab
+	bridge *netlink.Bridge
+}
+
+func (l *bondLab) plug(name string) {
+	l.t.Helper()
+	l.cable(name)
+	l.outside(func() error {
+		nl, err := netlink.LinkByName("x-" + name)
+		if err != nil {
+			return err
+		}
+		return netlink.LinkSetMaster(nl, l.bridge)
+	})
+}
+
+func (l *bondLab) joinsTwo() {
 	l.configure("  bond0: {bond: {members: [port0, port1, port2], miimon: 50}}\n")
 	l.eventually("two members", func() bool { return memberOf("port0", "bond0") && memberOf("port1", "bond0") })
 	l.eventually("an address by DHCP through the bond", func() bool { return has("bond0", "10.1.0.20/24") })
 	if has("port0", "10.1.0.30/24") || has("port1", "10.1.0.20/24") {
-		t.Error("a member has kept its address")
+		l.t.Error("a member has kept its address")
 	}
-	l.eventually("a line about the third", l.logged("bond0: its member port2 is not there; it is added when it appears"))
 	for _, want := range []string{"Bonding Mode: fault-tolerance (active-backup)", "MII Polling Interval (ms): 50", "MII Status: up"} {
 		if got := bonding("bond0"); !strings.Contains(got, want) {
-			t.Errorf("the bond has no %q:\n%s", want, got)
+			l.t.Errorf("the bond has no %q:\n%s", want, got)
 		}
 	}
-	plug("port2")
-	l.eventually("the late member", func() bool { return memberOf("port2", "bond0") })
+}
 
+func (l *bondLab) joinsALateMember() {
+	l.eventually("a line about the third", l.logged("bond0: its member port2 is not there; it is added when it appears"))
+	l.plug("port2")
+	l.eventually("the late member", func() bool { return memberOf("port2", "bond0") })
+}
+
+func (l *bondLab) outlivesAMember() {
 	l.outside(func() error {
 		nl, err := netlink.LinkByName("x-port0")
 		if err != nil {
@@ -388,16 +409,20 @@ func TestBond(t *testing.T) {
 		return strings.Contains(got, "Currently Active Slave: port1") || strings.Contains(got, "Currently Active Slave: port2")
 	})
 	if strings.Contains(l.log(), "bond0: link is down") {
-		t.Error("the bond went down with one of its members")
+		l.t.Error("the bond went down with one of its members")
 	}
+}
 
+func (l *bondLab) losesAMember() {
 	bond0 := index("bond0")
 	l.configure("  bond0: {bond: {members: [port1, port2], miimon: 50}}\n")
 	l.eventually("the end of a membership", func() bool { return exists("port0") && !memberOf("port0", "bond0") })
 	if index("bond0") != bond0 || !memberOf("port1", "bond0") || !has("bond0", "10.1.0.20/24") {
-		t.Error("the rest of the bond was touched")
+		l.t.Error("the rest of the bond was touched")
 	}
+}
 
+func (l *bondLab) changesMode() {
 	l.configure("  bond0: {bond: {members: [port1, port2], mode: 802.3ad, lacpRate: fast, xmitHash: layer3+4}, addresses: [10.1.0.40/24], mtu: 1400}\n" +
 		"  lan: {vlan: {id: 5, parent: bond0}, addresses: [10.5.0.20/24]}\n")
 	l.eventually("the other mode", func() bool {
@@ -409,11 +434,13 @@ func TestBond(t *testing.T) {
 		return memberOf("port1", "bond0") && memberOf("port2", "bond0") && has("bond0", "10.1.0.40/24") && !has("bond0", "10.1.0.20/24") && has("lan", "10.5.0.20/24")
 	})
 	if nl, err := netlink.LinkByName("port1"); err != nil || nl.Attrs().MTU != 1400 {
-		t.Errorf("the MTU of a member: %+v, %v", nl, err)
+		l.t.Errorf("the MTU of a member: %+v, %v", nl, err)
 	}
+}
 
+func (l *bondLab) ends() {
 	if err := os.Remove(filepath.Join(l.dir, "etc/kios/network.yaml")); err != nil {
-		t.Fatal(err)
+		l.t.Fatal(err)
 	}
 	l.eventually("the end of the bond", func() bool { return !exists("bond0") && !exists("lan") && exists("port1") })
 }

@@ -39,6 +39,6 @@
 //	                  +---| REBINDING | --- ACK ---------------------+
 //	                      +-----------+
 //
-// [Machine] is that diagram and does no I/O; [Run] connects it to the clock and
-// to the sockets of [Listen].
+// [Machine] is that diagram and does no I/O; what it shares with DHCPv6 is in
+// package lease. [Run] connects it to the clock and to the sockets of [Listen].
 package dhcp

@@ -15,17 +15,13 @@ import (
 	"kios/internal/identity"
 	"kios/pods/network/dnsname"
 	"kios/pods/network/hostaddr"
+	"kios/pods/network/lease"
 )
-
-// Forever is the length of a lease that never expires.
-const Forever = time.Duration(math.MaxInt64)
 
 const infiniteSeconds = math.MaxUint32 // RFC 2131, section 3.3
 
-// Lease is what a server granted. Instants are measured on the clock that the
-// client was given, which counts from the boot of the machine: wall-clock time
-// jumps when a machine learns what year it is. A Lease is kept as JSON over
-// restarts of the program.
+// Lease is what a server granted. It is kept as JSON over restarts of the
+// program.
 type Lease struct {
 	Address netip.Prefix // with the length of the subnet
 	Server  netip.Addr
@@ -39,15 +35,47 @@ type Lease struct {
 	// client sent.
 	Hostname string
 
-	Renew  time.Duration // T1: ask this server for more time
-	Rebind time.Duration // T2: ask any server
-	Expiry time.Duration // the address must not be used any more
+	lease.Times
 }
+
+// String returns the lease's address, for messages.
+func (l *Lease) String() string { return l.Address.String() }
 
 // Route is a route that came with a lease.
 type Route struct {
 	To  netip.Prefix
 	Via netip.Addr // not valid: To is directly on the link
+}
+
+// String returns "TO via GATEWAY", or "TO on the link".
+func (r Route) String() string {
+	to := r.To.String()
+	if r.To.Bits() == 0 {
+		to = "default"
+	}
+	if !r.Via.IsValid() {
+		return to + " on the link"
+	}
+	return to + " via " + r.Via.String()
+}
+
+// describe says in one line what the lease brings.
+func (l *Lease) describe(now time.Duration) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s from %s for %s", l, l.Server, l.Length(now))
+	for _, r := range l.Routes {
+		fmt.Fprintf(&b, ", %s", r)
+	}
+	if len(l.DNS) > 0 {
+		fmt.Fprintf(&b, ", DNS %s", strings.Join(hostaddr.Strings(l.DNS), " "))
+	}
+	if len(l.Search) > 0 {
+		fmt.Fprintf(&b, ", search %s", strings.Join(l.Search, " "))
+	}
+	if l.MTU > 0 {
+		fmt.Fprintf(&b, ", MTU %d", l.MTU)
+	}
+	return b.String()
 }
 
 // leaseFrom reads the lease out of an offer or an acknowledgement. The error
@@ -105,7 +133,7 @@ func (l *Lease) setTimes(p *dhcpv4.DHCPv4, now time.Duration) error {
 		return errors.New("it has no lease time, or a malformed one")
 	}
 	if length == infiniteSeconds*time.Second {
-		l.Renew, l.Rebind, l.Expiry = Forever, Forever, Forever
+		l.Times = lease.Times{Renew: lease.Forever, Rebind: lease.Forever, Expiry: lease.Forever}
 		return nil
 	}
 	t1, ok1 := seconds(p, dhcpv4.OptionRenewTimeValue)
@@ -119,7 +147,7 @@ func (l *Lease) setTimes(p *dhcpv4.DHCPv4, now time.Duration) error {
 	if t1 >= t2 { // T1 is the default, T2 is not
 		t1 = t2 / 2
 	}
-	l.Renew, l.Rebind, l.Expiry = now+t1, now+t2, now+length
+	l.Times = lease.Times{Renew: now + t1, Rebind: now + t2, Expiry: now + length}
 	return nil
 }
 

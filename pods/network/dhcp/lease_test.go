@@ -12,6 +12,7 @@ import (
 	"github.com/insomniacslk/dhcp/dhcpv4"
 
 	"kios/pods/network/dnsname"
+	"kios/pods/network/lease"
 )
 
 func option(code uint8, value ...byte) dhcpv4.Option {
@@ -22,63 +23,64 @@ func ack(options ...dhcpv4.Option) *dhcpv4.DHCPv4 {
 	return reply(dhcpv4.TransactionID{}, dhcpv4.MessageTypeAck, options...)
 }
 
+// leaseCases are options and what they bring beside the address, the server and
+// the times of ack.
+var leaseCases = []struct {
+	name    string
+	options []dhcpv4.Option
+	want    Lease
+}{
+	{"bare", nil, Lease{}},
+	{"router", []dhcpv4.Option{option(3, 10, 0, 2, 2, 10, 0, 2, 3)}, Lease{Routes: []Route{{netip.MustParsePrefix("0.0.0.0/0"), netip.MustParseAddr("10.0.2.2")}}}},
+	{"unusable router", []dhcpv4.Option{option(3, 0, 0, 0, 0)}, Lease{}},
+	{
+		"classless routes win over the router",
+		[]dhcpv4.Option{option(3, 10, 0, 2, 9), option(121, 0, 10, 0, 2, 2, 16, 172, 16, 0, 0, 0, 0, 32, 169, 254, 169, 254, 10, 0, 2, 3)},
+		Lease{Routes: []Route{
+			{netip.MustParsePrefix("0.0.0.0/0"), netip.MustParseAddr("10.0.2.2")},
+			{To: netip.MustParsePrefix("172.16.0.0/16")},
+			{netip.MustParsePrefix("169.254.169.254/32"), netip.MustParseAddr("10.0.2.3")},
+		}},
+	},
+	{
+		"names",
+		[]dhcpv4.Option{option(6, 10, 0, 2, 3, 0, 0, 0, 0, 8, 8, 8, 8), option(15, []byte("lab.example\x00")...)},
+		Lease{DNS: []netip.Addr{netip.MustParseAddr("10.0.2.3"), netip.MustParseAddr("8.8.8.8")}, Search: []string{"lab.example"}},
+	},
+	{
+		"search list wins over domain",
+		[]dhcpv4.Option{option(15, []byte("lab.example")...), option(119, []byte("\x01a\x07example\x00\x01b\xc0\x02")...)},
+		Lease{Search: []string{"a.example", "b.example"}},
+	},
+	{"line break in a domain", []dhcpv4.Option{option(15, []byte("x\nnameserver\t6.6.6.6")...)}, Lease{Search: []string{"x", "nameserver", "6.6.6.6"}}},
+	{"domain with control bytes", []dhcpv4.Option{option(15, []byte("x\x07y")...)}, Lease{}},
+	{"NTP", []dhcpv4.Option{option(42, 10, 0, 2, 4, 224, 0, 1, 1)}, Lease{NTP: []netip.Addr{netip.MustParseAddr("10.0.2.4")}}},
+	{"hostname", []dhcpv4.Option{option(12, []byte("Node-7\x00")...)}, Lease{Hostname: "node-7"}},
+	{"hostname with a domain", []dhcpv4.Option{option(12, []byte("node-7.lab.example.")...)}, Lease{Hostname: "node-7.lab.example"}},
+	{"hostname that is none", []dhcpv4.Option{option(12, []byte("node 7\n")...)}, Lease{}},
+	{"hostname too long for the kernel", []dhcpv4.Option{option(12, []byte(strings.Repeat("a", 60)+".example")...)}, Lease{}},
+	{"hostname with hyphens at its edges", []dhcpv4.Option{option(12, []byte("-node-")...)}, Lease{}},
+	{"localhost", []dhcpv4.Option{option(12, []byte("localhost.localdomain")...)}, Lease{}},
+	{"FQDN as text", []dhcpv4.Option{option(81, append([]byte{0, 0, 0}, "node-7.lab.example"...)...)}, Lease{Hostname: "node-7.lab.example"}},
+	{"FQDN, encoded", []dhcpv4.Option{option(81, append([]byte{4, 0, 0}, "\x06node-7\x03lab\x00"...)...)}, Lease{Hostname: "node-7.lab"}},
+	{"FQDN, encoded, without an end", []dhcpv4.Option{option(81, append([]byte{4, 0, 0}, "\x06node-7"...)...)}, Lease{Hostname: "node-7"}},
+	{"FQDN cut off", []dhcpv4.Option{option(81, append([]byte{4, 0, 0}, "\x06node"...)...)}, Lease{}},
+	{"FQDN without a name", []dhcpv4.Option{option(81, 0, 0)}, Lease{}},
+	{"hostname wins over FQDN", []dhcpv4.Option{option(12, []byte("a")...), option(81, 0, 0, 0, 'b')}, Lease{Hostname: "a"}},
+	{"MTU", []dhcpv4.Option{option(26, 0x05, 0x78)}, Lease{MTU: 1400}},
+	{"MTU that would break everything", []dhcpv4.Option{option(26, 0, 68)}, Lease{}},
+	{"MTU of wrong length", []dhcpv4.Option{option(26, 5)}, Lease{}},
+}
+
 func TestLeaseFrom(t *testing.T) {
-	defaultVia := func(via string) []Route {
-		return []Route{{netip.MustParsePrefix("0.0.0.0/0"), netip.MustParseAddr(via)}}
-	}
-	for _, tc := range []struct {
-		name    string
-		options []dhcpv4.Option
-		want    Lease
-	}{
-		{"bare", nil, Lease{}},
-		{"router", []dhcpv4.Option{option(3, 10, 0, 2, 2, 10, 0, 2, 3)}, Lease{Routes: defaultVia("10.0.2.2")}},
-		{"unusable router", []dhcpv4.Option{option(3, 0, 0, 0, 0)}, Lease{}},
-		{
-			"classless routes win over the router",
-			[]dhcpv4.Option{option(3, 10, 0, 2, 9), option(121, 0, 10, 0, 2, 2, 16, 172, 16, 0, 0, 0, 0, 32, 169, 254, 169, 254, 10, 0, 2, 3)},
-			Lease{Routes: []Route{
-				{netip.MustParsePrefix("0.0.0.0/0"), netip.MustParseAddr("10.0.2.2")},
-				{To: netip.MustParsePrefix("172.16.0.0/16")},
-				{netip.MustParsePrefix("169.254.169.254/32"), netip.MustParseAddr("10.0.2.3")},
-			}},
-		},
-		{
-			"names",
-			[]dhcpv4.Option{option(6, 10, 0, 2, 3, 0, 0, 0, 0, 8, 8, 8, 8), option(15, []byte("lab.example\x00")...)},
-			Lease{DNS: []netip.Addr{netip.MustParseAddr("10.0.2.3"), netip.MustParseAddr("8.8.8.8")}, Search: []string{"lab.example"}},
-		},
-		{
-			"search list wins over domain",
-			[]dhcpv4.Option{option(15, []byte("lab.example")...), option(119, []byte("\x01a\x07example\x00\x01b\xc0\x02")...)},
-			Lease{Search: []string{"a.example", "b.example"}},
-		},
-		{"line break in a domain", []dhcpv4.Option{option(15, []byte("x\nnameserver\t6.6.6.6")...)}, Lease{Search: []string{"x", "nameserver", "6.6.6.6"}}},
-		{"domain with control bytes", []dhcpv4.Option{option(15, []byte("x\x07y")...)}, Lease{}},
-		{"NTP", []dhcpv4.Option{option(42, 10, 0, 2, 4, 224, 0, 1, 1)}, Lease{NTP: []netip.Addr{netip.MustParseAddr("10.0.2.4")}}},
-		{"hostname", []dhcpv4.Option{option(12, []byte("Node-7\x00")...)}, Lease{Hostname: "node-7"}},
-		{"hostname with a domain", []dhcpv4.Option{option(12, []byte("node-7.lab.example.")...)}, Lease{Hostname: "node-7.lab.example"}},
-		{"hostname that is none", []dhcpv4.Option{option(12, []byte("node 7\n")...)}, Lease{}},
-		{"hostname too long for the kernel", []dhcpv4.Option{option(12, []byte(strings.Repeat("a", 60)+".example")...)}, Lease{}},
-		{"hostname with hyphens at its edges", []dhcpv4.Option{option(12, []byte("-node-")...)}, Lease{}},
-		{"localhost", []dhcpv4.Option{option(12, []byte("localhost.localdomain")...)}, Lease{}},
-		{"FQDN as text", []dhcpv4.Option{option(81, append([]byte{0, 0, 0}, "node-7.lab.example"...)...)}, Lease{Hostname: "node-7.lab.example"}},
-		{"FQDN, encoded", []dhcpv4.Option{option(81, append([]byte{4, 0, 0}, "\x06node-7\x03lab\x00"...)...)}, Lease{Hostname: "node-7.lab"}},
-		{"FQDN, encoded, without an end", []dhcpv4.Option{option(81, append([]byte{4, 0, 0}, "\x06node-7"...)...)}, Lease{Hostname: "node-7"}},
-		{"FQDN cut off", []dhcpv4.Option{option(81, append([]byte{4, 0, 0}, "\x06node"...)...)}, Lease{}},
-		{"FQDN without a name", []dhcpv4.Option{option(81, 0, 0)}, Lease{}},
-		{"hostname wins over FQDN", []dhcpv4.Option{option(12, []byte("a")...), option(81, 0, 0, 0, 'b')}, Lease{Hostname: "a"}},
-		{"MTU", []dhcpv4.Option{option(26, 0x05, 0x78)}, Lease{MTU: 1400}},
-		{"MTU that would break everything", []dhcpv4.Option{option(26, 0, 68)}, Lease{}},
-		{"MTU of wrong length", []dhcpv4.Option{option(26, 5)}, Lease{}},
-	} {
+	for _, tc := range leaseCases {
 		t.Run(tc.name, func(t *testing.T) {
 			got, err := leaseFrom(ack(tc.options...), 0)
 			if err != nil {
 				t.Fatalf("leaseFrom: %v", err)
 			}
 			tc.want.Address, tc.want.Server = netip.MustParsePrefix("10.0.2.15/24"), netip.MustParseAddr("10.0.2.2")
-			tc.want.Renew, tc.want.Rebind, tc.want.Expiry = 30*time.Minute, 52*time.Minute+30*time.Second, time.Hour
+			tc.want.Times = lease.Times{Renew: 30 * time.Minute, Rebind: 52*time.Minute + 30*time.Second, Expiry: time.Hour}
 			if diff := cmp.Diff(&tc.want, got, cmpopts.EquateComparable(netip.Addr{}, netip.Prefix{})); diff != "" {
 				t.Errorf("leaseFrom, want -, got +:\n%s", diff)
 			}

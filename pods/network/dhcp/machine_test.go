@@ -8,8 +8,10 @@ import (
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
 	"github.com/insomniacslk/dhcp/dhcpv4"
+
+	"kios/pods/network/lease"
+	"kios/pods/network/leasetest"
 )
 
 var (
@@ -17,25 +19,18 @@ var (
 	testServer = net.IPv4(10, 0, 2, 2)
 )
 
-// bench is a machine on a table: a clock that the test moves, and a record of
-// what the machine did.
 type bench struct {
-	t        *testing.T
-	m        *Machine
-	now      time.Duration
-	did      []string // since the last call of expect
-	sent     *dhcpv4.DHCPv4
-	applyErr error
+	leasetest.Bench[State, *Lease]
+	m    *Machine
+	sent *dhcpv4.DHCPv4
 }
 
-func newBench(t *testing.T) *bench {
-	b := &bench{t: t, now: time.Minute}
-	b.m = &Machine{
-		Identity: func() Identity { return Identity{HardwareAddr: testMAC, Hostname: "node-1"} },
-		Outside:  b,
-		Log:      t.Logf,
-		Jitter:   func() float64 { return 0.5 }, // no deviation
-	}
+func newBench(t testing.TB) *bench {
+	b := &bench{}
+	identity := func() Identity { return Identity{HardwareAddr: testMAC, Hostname: "node-1"} }
+	b.m = NewMachine(identity, b, t.Logf)
+	b.m.Jitter = leasetest.Jitter
+	b.Place(t, b.m)
 	return b
 }
 
@@ -45,46 +40,13 @@ func (b *bench) Send(p *dhcpv4.DHCPv4, to netip.Addr) {
 		where = to.String()
 	}
 	b.sent = p
-	b.did = append(b.did, fmt.Sprintf("%s to %s", p.MessageType(), where))
-}
-
-func (b *bench) Apply(l, old *Lease) error {
-	what := "apply " + l.Address.String()
-	if old != nil {
-		what += " for " + old.Address.String()
-	}
-	b.did = append(b.did, what)
-	return b.applyErr
-}
-
-func (b *bench) Drop(l *Lease) { b.did = append(b.did, "drop "+l.Address.String()) }
-
-// expect checks the state and what happened since it was called last.
-func (b *bench) expect(state State, did ...string) {
-	b.t.Helper()
-	if b.m.State() != state {
-		b.t.Errorf("state = %s, want %s", b.m.State(), state)
-	}
-	if diff := cmp.Diff(did, b.did); diff != "" {
-		b.t.Errorf("what happened, want -, got +:\n%s", diff)
-	}
-	b.did = nil
-}
-
-// sleep moves the clock, calling Tick when the machine wants it.
-func (b *bench) sleep(d time.Duration) {
-	end := b.now + d
-	for b.m.Wake() <= end {
-		b.now = max(b.now, b.m.Wake())
-		b.m.Tick(b.now)
-	}
-	b.now = end
+	b.Note(fmt.Sprintf("%s to %s", p.MessageType(), where))
 }
 
 // answer receives a reply to the latest message, from a server that grants
 // 10.0.2.15/24 for an hour unless options say otherwise.
 func (b *bench) answer(kind dhcpv4.MessageType, options ...dhcpv4.Option) {
-	b.m.Receive(b.now, reply(b.sent.TransactionID, kind, options...))
+	b.m.Receive(b.Now, reply(b.sent.TransactionID, kind, options...))
 }
 
 func reply(xid dhcpv4.TransactionID, kind dhcpv4.MessageType, options ...dhcpv4.Option) *dhcpv4.DHCPv4 {
@@ -106,19 +68,19 @@ func reply(xid dhcpv4.TransactionID, kind dhcpv4.MessageType, options ...dhcpv4.
 }
 
 func (b *bench) bind() {
-	b.t.Helper()
-	b.m.LinkUp(b.now)
+	b.T.Helper()
+	b.m.LinkUp(b.Now)
 	b.answer(dhcpv4.MessageTypeOffer)
 	b.answer(dhcpv4.MessageTypeAck)
-	b.expect(Bound, "DISCOVER to everyone", "REQUEST to everyone", "apply 10.0.2.15/24")
+	b.Expect(Bound, "DISCOVER to everyone", "REQUEST to everyone", "apply 10.0.2.15/24")
 }
 
 func TestFirstLease(t *testing.T) {
 	b := newBench(t)
-	b.m.LinkUp(b.now)
-	b.expect(Selecting, "DISCOVER to everyone")
+	b.m.LinkUp(b.Now)
+	b.Expect(Selecting, "DISCOVER to everyone")
 	b.answer(dhcpv4.MessageTypeOffer)
-	b.expect(Requesting, "REQUEST to everyone")
+	b.Expect(Requesting, "REQUEST to everyone")
 	if got := b.sent.RequestedIPAddress(); !got.Equal(net.IPv4(10, 0, 2, 15)) {
 		t.Errorf("the request asks for %s, want 10.0.2.15", got)
 	}
@@ -129,29 +91,21 @@ func TestFirstLease(t *testing.T) {
 		t.Errorf("the request carries host name %q, want node-1", got)
 	}
 	b.answer(dhcpv4.MessageTypeAck)
-	b.expect(Bound, "apply 10.0.2.15/24")
+	b.Expect(Bound, "apply 10.0.2.15/24")
 }
 
 func TestNoServerBacksOff(t *testing.T) {
 	b := newBench(t)
-	b.m.LinkUp(b.now)
-	start := b.now
-	var at []time.Duration
-	for len(at) < 9 {
-		b.now = b.m.Wake()
-		b.m.Tick(b.now)
-		at = append(at, (b.now-start)/time.Second)
-	}
-	if diff := cmp.Diff([]time.Duration{1, 3, 7, 15, 31, 63, 127, 191, 255}, at); diff != "" {
-		t.Errorf("seconds of the repetitions, want -, got +:\n%s", diff)
-	}
+	b.m.LinkUp(b.Now)
+	b.ExpectWakes(1, 3, 7, 15, 31, 63, 127, 191, 255)
 }
 
 func TestJitterStaysNearTheMean(t *testing.T) {
 	for _, jitter := range []float64{0, 0.999} {
-		m := Machine{Jitter: func() float64 { return jitter }}
-		if got := m.backoff(2); got < 3*time.Second || got > 5*time.Second {
-			t.Errorf("backoff(2) with jitter %v = %s, want 3s to 5s", jitter, got)
+		m := newBench(t).m
+		m.Jitter = func() float64 { return jitter }
+		if got := m.Backoff(2); got < 3*time.Second || got > 5*time.Second {
+			t.Errorf("Backoff(2) with jitter %v = %s, want 3s to 5s", jitter, got)
 		}
 	}
 }
@@ -159,57 +113,52 @@ func TestJitterStaysNearTheMean(t *testing.T) {
 func TestRenewal(t *testing.T) {
 	b := newBench(t)
 	b.bind()
-	b.sleep(30*time.Minute - time.Second)
-	b.expect(Bound)
-	b.sleep(time.Second)
-	b.expect(Renewing, "REQUEST to 10.0.2.2")
+	b.Sleep(30*time.Minute - time.Second)
+	b.Expect(Bound)
+	b.Sleep(time.Second)
+	b.Expect(Renewing, "REQUEST to 10.0.2.2")
 	if !b.sent.ClientIPAddr.Equal(net.IPv4(10, 0, 2, 15)) || b.sent.Options.Has(dhcpv4.OptionRequestedIPAddress) ||
 		b.sent.Options.Has(dhcpv4.OptionServerIdentifier) {
 		t.Errorf("a renewal must name its address in ciaddr only (RFC 2131, table 5): %s", b.sent.Summary())
 	}
 	b.answer(dhcpv4.MessageTypeAck)
-	b.expect(Bound, "apply 10.0.2.15/24 for 10.0.2.15/24")
-	b.sleep(30*time.Minute - time.Second)
-	b.expect(Bound)
+	b.Expect(Bound, "apply 10.0.2.15/24 for 10.0.2.15/24")
+	b.Sleep(30*time.Minute - time.Second)
+	b.Expect(Bound)
 }
 
 func TestServerTimes(t *testing.T) {
 	b := newBench(t)
-	b.m.LinkUp(b.now)
+	b.m.LinkUp(b.Now)
 	b.answer(dhcpv4.MessageTypeOffer)
 	b.answer(dhcpv4.MessageTypeAck,
 		dhcpv4.OptRenewTimeValue(10*time.Minute), dhcpv4.OptRebindingTimeValue(20*time.Minute))
-	b.did = nil
-	b.sleep(10 * time.Minute)
-	b.expect(Renewing, "REQUEST to 10.0.2.2")
-	b.sleep(10 * time.Minute)
-	b.expect(Rebinding, "REQUEST to 10.0.2.2", "REQUEST to 10.0.2.2", "REQUEST to 10.0.2.2", "REQUEST to 10.0.2.2",
+	b.Did = nil
+	b.Sleep(10 * time.Minute)
+	b.Expect(Renewing, "REQUEST to 10.0.2.2")
+	b.Sleep(10 * time.Minute)
+	b.Expect(Rebinding, "REQUEST to 10.0.2.2", "REQUEST to 10.0.2.2", "REQUEST to 10.0.2.2", "REQUEST to 10.0.2.2",
 		"REQUEST to everyone")
 }
 
 func TestServerGone(t *testing.T) {
 	b := newBench(t)
 	b.bind()
-	b.sleep(52*time.Minute + 30*time.Second) // 7/8 of an hour
-	if b.m.State() != Rebinding || b.did[len(b.did)-1] != "REQUEST to everyone" {
-		t.Errorf("after T2 the state is %s and the latest act %q", b.m.State(), b.did[len(b.did)-1])
+	b.Sleep(52*time.Minute + 30*time.Second) // 7/8 of an hour
+	if b.m.State() != Rebinding || b.Did[len(b.Did)-1] != "REQUEST to everyone" {
+		t.Errorf("after T2 the state is %s and the latest act %q", b.m.State(), b.Did[len(b.Did)-1])
 	}
-	b.did = nil
-	b.sleep(7*time.Minute + 29*time.Second)
-	for _, act := range b.did {
-		if act != "REQUEST to everyone" {
-			t.Errorf("before expiry: %s", act)
-		}
-	}
-	b.did = nil
-	b.sleep(time.Second)
-	b.expect(Selecting, "drop 10.0.2.15/24", "DISCOVER to everyone")
+	b.Did = nil
+	b.Sleep(7*time.Minute + 29*time.Second)
+	b.ExpectOnly("REQUEST to everyone") // before expiry
+	b.Sleep(time.Second)
+	b.Expect(Selecting, "drop 10.0.2.15/24", "DISCOVER to everyone")
 	if got := b.sent.RequestedIPAddress(); !got.Equal(net.IPv4(10, 0, 2, 15)) {
 		t.Errorf("after expiry it asks for %s, want the address of before", got)
 	}
 	b.answer(dhcpv4.MessageTypeOffer)
 	b.answer(dhcpv4.MessageTypeAck)
-	b.expect(Bound, "REQUEST to everyone", "apply 10.0.2.15/24")
+	b.Expect(Bound, "REQUEST to everyone", "apply 10.0.2.15/24")
 }
 
 func TestNak(t *testing.T) {
@@ -223,10 +172,10 @@ func TestNak(t *testing.T) {
 		t.Run(tc.name, func(t *testing.T) {
 			b := newBench(t)
 			b.bind()
-			b.sleep(tc.after)
-			b.did = nil
+			b.Sleep(tc.after)
+			b.Did = nil
 			b.answer(dhcpv4.MessageTypeNak)
-			b.expect(Selecting, "drop 10.0.2.15/24", "DISCOVER to everyone")
+			b.Expect(Selecting, "drop 10.0.2.15/24", "DISCOVER to everyone")
 			if b.sent.Options.Has(dhcpv4.OptionRequestedIPAddress) {
 				t.Errorf("asks for an address that was just refused")
 			}
@@ -237,60 +186,60 @@ func TestNak(t *testing.T) {
 // A server that offers and then refuses must not be asked in a tight loop.
 func TestNakForOfferPauses(t *testing.T) {
 	b := newBench(t)
-	b.m.LinkUp(b.now)
+	b.m.LinkUp(b.Now)
 	for _, pause := range []time.Duration{1, 2, 4, 8} {
 		b.answer(dhcpv4.MessageTypeOffer)
-		b.did = nil
+		b.Did = nil
 		b.answer(dhcpv4.MessageTypeNak)
-		b.sleep(pause*time.Second - time.Millisecond)
-		b.expect(Selecting)
-		b.sleep(time.Millisecond)
-		b.expect(Selecting, "DISCOVER to everyone")
+		b.Sleep(pause*time.Second - time.Millisecond)
+		b.Expect(Selecting)
+		b.Sleep(time.Millisecond)
+		b.Expect(Selecting, "DISCOVER to everyone")
 	}
 }
 
 func TestServerFallsSilentAfterOffer(t *testing.T) {
 	b := newBench(t)
-	b.m.LinkUp(b.now)
+	b.m.LinkUp(b.Now)
 	b.answer(dhcpv4.MessageTypeOffer)
-	b.did = nil
-	b.sleep(16 * time.Second)
-	b.expect(Selecting, "REQUEST to everyone", "REQUEST to everyone", "REQUEST to everyone", "DISCOVER to everyone")
+	b.Did = nil
+	b.Sleep(16 * time.Second)
+	b.Expect(Selecting, "REQUEST to everyone", "REQUEST to everyone", "REQUEST to everyone", "DISCOVER to everyone")
 }
 
 func TestLinkReturns(t *testing.T) {
 	b := newBench(t)
 	b.bind()
 	b.m.LinkDown()
-	b.sleep(time.Minute)
-	b.expect(NoLink)
-	b.m.LinkUp(b.now)
-	b.expect(Rebooting, "REQUEST to everyone")
+	b.Sleep(time.Minute)
+	b.Expect(NoLink)
+	b.m.LinkUp(b.Now)
+	b.Expect(Rebooting, "REQUEST to everyone")
 	if !b.sent.RequestedIPAddress().Equal(net.IPv4(10, 0, 2, 15)) || b.sent.Options.Has(dhcpv4.OptionServerIdentifier) {
 		t.Errorf("INIT-REBOOT must ask for the address and name no server: %s", b.sent.Summary())
 	}
 	b.answer(dhcpv4.MessageTypeAck)
-	b.expect(Bound, "apply 10.0.2.15/24 for 10.0.2.15/24")
+	b.Expect(Bound, "apply 10.0.2.15/24 for 10.0.2.15/24")
 }
 
 func TestLinkReturnsElsewhere(t *testing.T) {
 	b := newBench(t)
 	b.bind()
 	b.m.LinkDown()
-	b.m.LinkUp(b.now)
-	b.did = nil
+	b.m.LinkUp(b.Now)
+	b.Did = nil
 	b.answer(dhcpv4.MessageTypeNak)
-	b.expect(Selecting, "drop 10.0.2.15/24", "DISCOVER to everyone")
+	b.Expect(Selecting, "drop 10.0.2.15/24", "DISCOVER to everyone")
 }
 
 func TestLeaseExpiresWithoutLink(t *testing.T) {
 	b := newBench(t)
 	b.bind()
 	b.m.LinkDown()
-	b.sleep(time.Hour)
-	b.expect(NoLink, "drop 10.0.2.15/24")
-	b.m.LinkUp(b.now)
-	b.expect(Selecting, "DISCOVER to everyone")
+	b.Sleep(time.Hour)
+	b.Expect(NoLink, "drop 10.0.2.15/24")
+	b.m.LinkUp(b.Now)
+	b.Expect(Selecting, "DISCOVER to everyone")
 }
 
 // After a restart the address stays even when no server answers: it is still
@@ -300,21 +249,21 @@ func TestResume(t *testing.T) {
 	b.m.Resume(&Lease{
 		Address: netip.MustParsePrefix("10.0.9.9/24"),
 		Server:  netip.MustParseAddr("10.0.9.1"),
-		Renew:   b.now + 10*time.Second, Rebind: b.now + 20*time.Second, Expiry: b.now + time.Hour,
+		Times:   lease.Times{Renew: b.Now + 10*time.Second, Rebind: b.Now + 20*time.Second, Expiry: b.Now + time.Hour},
 	})
-	b.m.LinkUp(b.now)
-	b.expect(Rebooting, "REQUEST to everyone")
-	b.sleep(7 * time.Second)
-	b.expect(Selecting, "REQUEST to everyone", "REQUEST to everyone", "DISCOVER to everyone")
+	b.m.LinkUp(b.Now)
+	b.Expect(Rebooting, "REQUEST to everyone")
+	b.Sleep(7 * time.Second)
+	b.Expect(Selecting, "REQUEST to everyone", "REQUEST to everyone", "DISCOVER to everyone")
 	b.answer(dhcpv4.MessageTypeOffer)
 	b.answer(dhcpv4.MessageTypeAck)
-	b.expect(Bound, "REQUEST to everyone", "apply 10.0.2.15/24 for 10.0.9.9/24")
+	b.Expect(Bound, "REQUEST to everyone", "apply 10.0.2.15/24 for 10.0.9.9/24")
 }
 
 func TestUnusableAnswersAreIgnored(t *testing.T) {
 	b := newBench(t)
-	b.m.LinkUp(b.now)
-	b.did = nil
+	b.m.LinkUp(b.Now)
+	b.Did = nil
 	for name, p := range map[string]*dhcpv4.DHCPv4{
 		"another transaction": reply(dhcpv4.TransactionID{1}, dhcpv4.MessageTypeOffer),
 		"ACK out of turn":     reply(b.sent.TransactionID, dhcpv4.MessageTypeAck),
@@ -325,42 +274,42 @@ func TestUnusableAnswersAreIgnored(t *testing.T) {
 			return p
 		}(),
 	} {
-		b.m.Receive(b.now, p)
-		if b.m.State() != Selecting || b.did != nil {
-			t.Errorf("%s: state %s, did %v", name, b.m.State(), b.did)
+		b.m.Receive(b.Now, p)
+		if b.m.State() != Selecting || b.Did != nil {
+			t.Errorf("%s: state %s, did %v", name, b.m.State(), b.Did)
 		}
 	}
-	b.sleep(time.Second)
-	b.expect(Selecting, "DISCOVER to everyone")
+	b.Sleep(time.Second)
+	b.Expect(Selecting, "DISCOVER to everyone")
 }
 
 func TestApplyFails(t *testing.T) {
 	b := newBench(t)
-	b.applyErr = errors.New("device is gone")
-	b.m.LinkUp(b.now)
+	b.ApplyErr = errors.New("device is gone")
+	b.m.LinkUp(b.Now)
 	b.answer(dhcpv4.MessageTypeOffer)
-	b.did = nil
+	b.Did = nil
 	b.answer(dhcpv4.MessageTypeAck)
-	b.expect(Selecting, "apply 10.0.2.15/24")
-	b.applyErr = nil
-	b.sleep(time.Second)
-	b.expect(Selecting, "DISCOVER to everyone")
+	b.Expect(Selecting, "apply 10.0.2.15/24")
+	b.ApplyErr = nil
+	b.Sleep(time.Second)
+	b.Expect(Selecting, "DISCOVER to everyone")
 }
 
 func TestInfiniteLease(t *testing.T) {
 	b := newBench(t)
-	b.m.LinkUp(b.now)
+	b.m.LinkUp(b.Now)
 	b.answer(dhcpv4.MessageTypeOffer)
 	b.answer(dhcpv4.MessageTypeAck, dhcpv4.OptIPAddressLeaseTime(infiniteSeconds*time.Second))
-	b.did = nil
-	if b.m.Wake() != Forever {
+	b.Did = nil
+	if b.m.Wake() != lease.Forever {
 		t.Errorf("Wake = %s, want Forever", b.m.Wake())
 	}
 }
 
 func TestDescribe(t *testing.T) {
 	l := &Lease{
-		Address: netip.MustParsePrefix("10.0.2.15/24"), Server: netip.MustParseAddr("10.0.2.2"), Expiry: time.Hour,
+		Address: netip.MustParsePrefix("10.0.2.15/24"), Server: netip.MustParseAddr("10.0.2.2"), Times: lease.Times{Expiry: time.Hour},
 		Routes: []Route{
 			{netip.MustParsePrefix("0.0.0.0/0"), netip.MustParseAddr("10.0.2.2")},
 			{To: netip.MustParsePrefix("10.9.0.0/16")},

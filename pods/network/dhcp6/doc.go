@@ -54,6 +54,7 @@
 // SOLICITING; and a stateless client has INFORMING in place of all states but
 // NO LINK and BOUND.
 //
-// [Machine] is that diagram and does no I/O; [Run] connects it to the clock, to
-// a socket and to what the kernel says about the interface's addresses.
+// [Machine] is that diagram and does no I/O; what it shares with DHCPv4 is in
+// package lease. [Run] connects it to the clock, to a socket and to what the
+// kernel says about the interface's addresses.
 package dhcp6

@@ -14,9 +14,9 @@ import (
 	"github.com/insomniacslk/dhcp/dhcpv6"
 	"github.com/insomniacslk/dhcp/iana"
 
-	"kios/pods/network/dhcp"
 	"kios/pods/network/dnsname"
 	"kios/pods/network/hostaddr"
+	"kios/pods/network/lease"
 )
 
 const (
@@ -29,8 +29,7 @@ const (
 )
 
 // Lease is what a server granted, or only told if Addresses is empty (stateless
-// DHCPv6). Instants are those of [boottime.Now], and [dhcp.Forever] means
-// never. A Lease is kept as JSON over restarts of the program.
+// DHCPv6). It is kept as JSON over restarts of the program.
 type Lease struct {
 	Addresses []Address
 	Server    []byte       // its DUID
@@ -38,9 +37,7 @@ type Lease struct {
 	Search    []string     // domains, in the order of search
 	NTP       []netip.Addr // as DNS
 
-	Renew  time.Duration // T1: ask this server for more time, or for news
-	Rebind time.Duration // T2: ask any server
-	Expiry time.Duration // none of the addresses may be used any more
+	lease.Times // without addresses, Renew is when to ask for news
 }
 
 // Address is an address of a lease. It belongs on the interface as a /128:
@@ -65,6 +62,31 @@ func (l *Lease) addrs() []netip.Addr {
 		addrs = append(addrs, a.Addr)
 	}
 	return addrs
+}
+
+// brings reports whether both leases bring the same, whatever their times.
+func (l *Lease) brings(o *Lease) bool {
+	return slices.Equal(l.addrs(), o.addrs()) && slices.Equal(l.DNS, o.DNS) &&
+		slices.Equal(l.Search, o.Search) && slices.Equal(l.NTP, o.NTP)
+}
+
+func (l *Lease) describe(now time.Duration) string {
+	var b strings.Builder
+	if len(l.Addresses) > 0 {
+		fmt.Fprintf(&b, "%s for %s", l, l.Length(now))
+	} else {
+		b.WriteString("a server answered")
+	}
+	if len(l.DNS) > 0 {
+		fmt.Fprintf(&b, ", DNS %s", strings.Join(hostaddr.Strings(l.DNS), " "))
+	}
+	if len(l.Search) > 0 {
+		fmt.Fprintf(&b, ", search %s", strings.Join(l.Search, " "))
+	}
+	if len(l.NTP) > 0 {
+		fmt.Fprintf(&b, ", NTP %s", strings.Join(hostaddr.Strings(l.NTP), " "))
+	}
+	return b.String()
 }
 
 // Errors that decide what the client does next.
@@ -149,7 +171,7 @@ func (g *grant) add(o *dhcpv6.OptIAAddress, now time.Duration) {
 // after returns the instant that is d later.
 func after(now, d time.Duration) time.Duration {
 	if d == infinite {
-		return dhcp.Forever
+		return lease.Forever
 	}
 	return now + d
 }
@@ -158,7 +180,7 @@ func after(now, d time.Duration) time.Duration {
 // client (RFC 8415, section 21.4, has the fractions), and so do those that come
 // too late to be of use.
 func (l *Lease) setTimes(t1, t2, now time.Duration) {
-	shortest := dhcp.Forever // time that one of the addresses is preferred
+	shortest := lease.Forever // time that one of the addresses is preferred
 	l.Expiry = 0
 	for _, a := range l.Addresses {
 		l.Expiry = max(l.Expiry, a.Valid)
@@ -166,11 +188,11 @@ func (l *Lease) setTimes(t1, t2, now time.Duration) {
 		if end <= now { // deprecated from the start
 			end = a.Valid
 		}
-		if end != dhcp.Forever {
+		if end != lease.Forever {
 			shortest = min(shortest, end-now)
 		}
 	}
-	late := func(t time.Duration) bool { return t != infinite && l.Expiry != dhcp.Forever && now+t >= l.Expiry }
+	late := func(t time.Duration) bool { return t != infinite && l.Expiry != lease.Forever && now+t >= l.Expiry }
 	if t1 == 0 || late(t1) {
 		t1 = fraction(shortest, 5)
 	}
@@ -182,7 +204,7 @@ func (l *Lease) setTimes(t1, t2, now time.Duration) {
 }
 
 func fraction(d time.Duration, tenths int64) time.Duration {
-	if d == dhcp.Forever {
+	if d == lease.Forever {
 		return infinite
 	}
 	return d / 10 * time.Duration(tenths)
@@ -219,7 +241,7 @@ func answerFrom(p *dhcpv6.Message, zone string, now time.Duration) (*Lease, erro
 	}
 	l := informationFrom(p, zone)
 	l.Renew = after(now, max(p.Options.InformationRefreshTime(refreshDefault), refreshMinimum))
-	l.Rebind, l.Expiry = dhcp.Forever, dhcp.Forever
+	l.Rebind, l.Expiry = lease.Forever, lease.Forever
 	return l, nil
 }
 

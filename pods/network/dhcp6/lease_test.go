@@ -13,30 +13,28 @@ import (
 	"github.com/insomniacslk/dhcp/dhcpv6"
 	"github.com/insomniacslk/dhcp/rfc1035label"
 
-	"kios/pods/network/dhcp"
+	"kios/pods/network/lease"
 )
 
 var compareAddrs = cmpopts.EquateComparable(netip.Addr{})
 
 func TestInformation(t *testing.T) {
 	b := newBench(t)
-	b.m.LinkUp(b.now)
+	b.m.LinkUp(b.Now)
 	ntp := dhcpv6.NTPSuboptionSrvAddr(net.ParseIP("fd00::7b"))
 	b.answer(dhcpv6.MessageTypeReply, rapid, grants,
 		with(dhcpv6.OptDNS(net.ParseIP("fd00::53"), net.ParseIP("fe80::53"), net.ParseIP("ff02::1"), net.ParseIP("::"))),
 		with(dhcpv6.OptDomainSearchList(&rfc1035label.Labels{Labels: []string{"a.example", "b example", "c.example"}})),
 		with(&dhcpv6.OptNTPServer{Suboptions: dhcpv6.Options{&ntp}}))
 	want := &Lease{
-		Addresses: []Address{{netip.MustParseAddr("fd00::15"), b.now + 30*time.Minute, b.now + time.Hour}},
+		Addresses: []Address{{netip.MustParseAddr("fd00::15"), b.Now + 30*time.Minute, b.Now + time.Hour}},
 		Server:    testServer,
 		DNS:       []netip.Addr{netip.MustParseAddr("fd00::53"), netip.MustParseAddr("fe80::53%eth0")},
 		Search:    []string{"a.example", "c.example"},
 		NTP:       []netip.Addr{netip.MustParseAddr("fd00::7b")},
-		Renew:     b.now + 15*time.Minute,
-		Rebind:    b.now + 24*time.Minute,
-		Expiry:    b.now + time.Hour,
+		Times:     lease.Times{Renew: b.Now + 15*time.Minute, Rebind: b.Now + 24*time.Minute, Expiry: b.Now + time.Hour},
 	}
-	if diff := cmp.Diff(want, b.applied, compareAddrs); diff != "" {
+	if diff := cmp.Diff(want, b.Applied, compareAddrs); diff != "" {
 		t.Errorf("lease, want -, got +:\n%s", diff)
 	}
 
@@ -55,10 +53,10 @@ func TestInformation(t *testing.T) {
 
 func TestSNTPWithoutNTP(t *testing.T) {
 	b := newStatelessBench(t)
-	b.m.LinkUp(b.now)
+	b.m.LinkUp(b.Now)
 	b.answer(dhcpv6.MessageTypeReply, with(&dhcpv6.OptionGeneric{
 		OptionCode: dhcpv6.OptionSNTPServerList, OptionData: net.ParseIP("fd00::7b")}))
-	if diff := cmp.Diff([]netip.Addr{netip.MustParseAddr("fd00::7b")}, b.applied.NTP, compareAddrs); diff != "" {
+	if diff := cmp.Diff([]netip.Addr{netip.MustParseAddr("fd00::7b")}, b.Applied.NTP, compareAddrs); diff != "" {
 		t.Errorf("NTP, want -, got +:\n%s", diff)
 	}
 }
@@ -84,9 +82,9 @@ func TestTimes(t *testing.T) {
 		{what: "a lease of a second", addresses: []Address{{addr, now + time.Second, now + time.Second}},
 			renew: time.Second, rebind: time.Second, expiry: time.Second},
 		{what: "never renewed", addresses: []Address{{addr, now + h, now + h}}, t1: infinite, t2: infinite,
-			renew: dhcp.Forever, rebind: dhcp.Forever, expiry: h},
-		{what: "for ever", addresses: []Address{{addr, dhcp.Forever, dhcp.Forever}},
-			renew: dhcp.Forever, rebind: dhcp.Forever, expiry: dhcp.Forever},
+			renew: lease.Forever, rebind: lease.Forever, expiry: h},
+		{what: "for ever", addresses: []Address{{addr, lease.Forever, lease.Forever}},
+			renew: lease.Forever, rebind: lease.Forever, expiry: lease.Forever},
 	} {
 		l := &Lease{Addresses: tc.addresses}
 		l.setTimes(tc.t1, tc.t2, now)
@@ -94,7 +92,7 @@ func TestTimes(t *testing.T) {
 			name      string
 			got, want time.Duration
 		}{{"Renew", l.Renew, tc.renew}, {"Rebind", l.Rebind, tc.rebind}, {"Expiry", l.Expiry, tc.expiry}} {
-			if x.want != dhcp.Forever {
+			if x.want != lease.Forever {
 				x.want += now
 			}
 			if x.got != x.want {
@@ -106,13 +104,13 @@ func TestTimes(t *testing.T) {
 
 func TestManyAddresses(t *testing.T) {
 	b := newBench(t)
-	b.m.LinkUp(b.now)
+	b.m.LinkUp(b.Now)
 	parts := []part{rapid}
 	for n := range 100 {
 		parts = append(parts, granted(netip.AddrFrom16([16]byte{0: 0xfd, 15: byte(n)}).String()))
 	}
 	b.answer(dhcpv6.MessageTypeReply, parts...)
-	if got := len(b.applied.Addresses); got != maxAddresses {
+	if got := len(b.Applied.Addresses); got != maxAddresses {
 		t.Errorf("the lease has %d addresses, want %d", got, maxAddresses)
 	}
 }
@@ -144,9 +142,8 @@ func TestDUIDFromMAC(t *testing.T) {
 // FuzzReceive checks that no message brings the client down, and that nothing
 // gets into a lease that is not fit for use.
 func FuzzReceive(f *testing.F) {
-	b := newBench(&testing.T{})
-	b.m.Log = func(string, ...any) {}
-	b.m.LinkUp(b.now)
+	b := newBench(f)
+	b.m.LinkUp(b.Now)
 	for _, p := range []*dhcpv6.Message{
 		b.reply(dhcpv6.MessageTypeReply, rapid, grants),
 		b.reply(dhcpv6.MessageTypeAdvertise, grants, times(time.Minute, time.Hour), with(dhcpv6.OptDNS(net.ParseIP("fe80::1")))),
@@ -156,17 +153,17 @@ func FuzzReceive(f *testing.F) {
 	f.Fuzz(func(t *testing.T, options []byte) {
 		for _, kind := range []dhcpv6.MessageType{dhcpv6.MessageTypeReply, dhcpv6.MessageTypeAdvertise} {
 			for _, stateful := range []bool{true, false} {
-				b := newBench(t)
-				b.m.Log, b.m.Stateful = func(string, ...any) {}, stateful
-				b.m.LinkUp(b.now)
+				b := benchOf(t, stateful)
+				b.m.Log = func(string, ...any) {}
+				b.m.LinkUp(b.Now)
 				p, err := dhcpv6.MessageFromBytes(append([]byte{byte(kind), b.sent.TransactionID[0],
 					b.sent.TransactionID[1], b.sent.TransactionID[2]}, options...))
 				if err != nil {
 					return
 				}
-				b.m.Receive(b.now, p)
-				b.sleep(time.Minute)
-				if l := b.applied; l != nil && (l.Renew <= time.Minute || l.Renew > l.Rebind || stateful && len(l.Addresses) == 0) {
+				b.m.Receive(b.Now, p)
+				b.Sleep(time.Minute)
+				if l := b.Applied; l != nil && (l.Renew <= time.Minute || l.Renew > l.Rebind || stateful && len(l.Addresses) == 0) {
 					t.Errorf("lease %+v", l)
 				}
 			}

@@ -32,10 +32,10 @@ var wantedStateless = dhcpv6.OptRequestedOption(
 // message returns the message of the state, as RFC 8415, section 18.2 and
 // appendix B, compose them.
 func (m *Machine) message(now time.Duration) *dhcpv6.Message {
-	p := &dhcpv6.Message{MessageType: m.state.messageType(), TransactionID: m.xid}
-	p.AddOption(raw(dhcpv6.OptionClientID, m.DUID))
+	p := &dhcpv6.Message{MessageType: m.State().messageType(), TransactionID: m.xid}
+	p.AddOption(raw(dhcpv6.OptionClientID, m.id.DUID))
 	p.AddOption(dhcpv6.OptElapsedTime(min(now-m.began, math.MaxUint16*10*time.Millisecond)))
-	switch m.state {
+	switch m.State() {
 	case Soliciting:
 		p.AddOption(raw(dhcpv6.OptionRapidCommit, nil))
 		p.AddOption(m.association(m.last))
@@ -43,15 +43,15 @@ func (m *Machine) message(now time.Duration) *dhcpv6.Message {
 		p.AddOption(raw(dhcpv6.OptionServerID, m.offer.Server))
 		p.AddOption(m.association(m.offer.addrs()))
 	case Renewing:
-		p.AddOption(raw(dhcpv6.OptionServerID, m.lease.Server))
-		p.AddOption(m.association(m.lease.addrs()))
+		p.AddOption(raw(dhcpv6.OptionServerID, m.Lease().Server))
+		p.AddOption(m.association(m.Lease().addrs()))
 	case Confirming, Rebinding:
-		p.AddOption(m.association(m.lease.addrs()))
+		p.AddOption(m.association(m.Lease().addrs()))
 	case Declining:
 		p.AddOption(raw(dhcpv6.OptionServerID, m.decliner))
 		p.AddOption(m.association([]netip.Addr{m.declined}))
 	}
-	switch m.state {
+	switch m.State() {
 	case Soliciting, Requesting, Renewing, Rebinding:
 		p.AddOption(wanted)
 	case Informing:
@@ -62,7 +62,7 @@ func (m *Machine) message(now time.Duration) *dhcpv6.Message {
 
 // association returns an IA_NA without times: those are the server's to choose.
 func (m *Machine) association(addrs []netip.Addr) *dhcpv6.OptIANA {
-	ia := &dhcpv6.OptIANA{IaId: m.IAID}
+	ia := &dhcpv6.OptIANA{IaId: m.id.IAID}
 	for _, a := range addrs {
 		ia.Options.Add(&dhcpv6.OptIAAddress{IPv6Addr: a.AsSlice()})
 	}

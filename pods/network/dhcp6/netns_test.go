@@ -26,7 +26,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"kios/internal/boottime"
-	"kios/pods/network/dhcp"
+	"kios/pods/network/lease"
 	"kios/test/netlab"
 )
 
@@ -59,50 +59,67 @@ func runClient(stateful bool, state string) error {
 			return err
 		}
 	}
-	updates, link := make(chan netlink.LinkUpdate), make(chan bool)
-	if err := netlink.LinkSubscribeWithOptions(updates, nil, netlink.LinkSubscribeOptions{ListExisting: true}); err != nil {
+	link, err := watchCarrier(eth0.Attrs().Index)
+	if err != nil {
 		return err
 	}
+	return Run(context.Background(), Config{
+		Identity: Identity{
+			DUID:     DUIDFromMachineID("b09d3b1e4e0f4a5d8c7f00112233aabb"),
+			IAID:     [4]byte{1, 2, 3, 4},
+			Name:     "eth0",
+			Stateful: stateful,
+		},
+		Index:   eth0.Attrs().Index,
+		Resume:  resume,
+		Link:    link,
+		Outside: &node{eth0, state},
+		Log:     func(format string, args ...any) { fmt.Printf(format+"\n", args...) },
+	})
+}
+
+func watchCarrier(index int) (<-chan bool, error) {
+	updates, carrier := make(chan netlink.LinkUpdate), make(chan bool)
+	err := netlink.LinkSubscribeWithOptions(updates, nil, netlink.LinkSubscribeOptions{ListExisting: true})
 	go func() {
 		for u := range updates {
-			if u.Attrs().Index == eth0.Attrs().Index {
-				link <- u.Attrs().RawFlags&unix.IFF_LOWER_UP != 0
+			if u.Attrs().Index == index {
+				carrier <- u.Attrs().RawFlags&unix.IFF_LOWER_UP != 0
 			}
 		}
 	}()
-	return Run(context.Background(), Config{
-		Index:    eth0.Attrs().Index,
-		Name:     "eth0",
-		DUID:     DUIDFromMachineID("b09d3b1e4e0f4a5d8c7f00112233aabb"),
-		IAID:     [4]byte{1, 2, 3, 4},
-		Stateful: stateful,
-		Resume:   resume,
-		Link:     link,
-		Apply: func(l, old *Lease) error {
-			text, err := json.Marshal(l)
-			if err != nil {
-				return err
+	return carrier, err
+}
+
+// node uses a lease on its interface, and keeps it in a file.
+type node struct {
+	eth0  netlink.Link
+	state string
+}
+
+func (n *node) Apply(l, old *Lease) error {
+	text, err := json.Marshal(l)
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(n.state, text, 0o644); err != nil {
+		return err
+	}
+	if old != nil {
+		for _, a := range old.Addresses {
+			if !slices.Contains(l.addrs(), a.Addr) {
+				removeAddress(n.eth0, a)
 			}
-			if err := os.WriteFile(state, text, 0o644); err != nil {
-				return err
-			}
-			if old != nil {
-				for _, a := range old.Addresses {
-					if !slices.Contains(l.addrs(), a.Addr) {
-						removeAddress(eth0, a)
-					}
-				}
-			}
-			return addAddresses(eth0, l)
-		},
-		Drop: func(l *Lease) {
-			for _, a := range l.Addresses {
-				removeAddress(eth0, a)
-			}
-			os.Remove(state)
-		},
-		Log: func(format string, args ...any) { fmt.Printf(format+"\n", args...) },
-	})
+		}
+	}
+	return addAddresses(n.eth0, l)
+}
+
+func (n *node) Drop(l *Lease) {
+	for _, a := range l.Addresses {
+		removeAddress(n.eth0, a)
+	}
+	os.Remove(n.state)
 }
 
 func addAddresses(eth0 netlink.Link, l *Lease) error {
@@ -214,11 +231,11 @@ func (l *lab) lease() *Lease {
 	if err != nil {
 		l.t.Fatal(err)
 	}
-	var lease Lease
-	if err := json.Unmarshal(text, &lease); err != nil {
+	var kept Lease
+	if err := json.Unmarshal(text, &kept); err != nil {
 		l.t.Fatal(err)
 	}
-	return &lease
+	return &kept
 }
 
 // dnsmasq advertises the prefix and serves leases of two minutes, its shortest.
@@ -273,16 +290,16 @@ func TestStatefulDNSMasq(t *testing.T) {
 	if got := l.addresses(); !strings.Contains(got, "/128 ") {
 		t.Errorf("the address is not a /128:\n%s", got)
 	}
-	lease := l.lease()
-	if fmt.Sprint(lease.DNS, lease.Search, lease.NTP) != "[fd77::53] [a.example] [fd77::7b]" {
-		t.Errorf("DNS, search and NTP = %v %v %v", lease.DNS, lease.Search, lease.NTP)
+	got := l.lease()
+	if fmt.Sprint(got.DNS, got.Search, got.NTP) != "[fd77::53] [a.example] [fd77::7b]" {
+		t.Errorf("DNS, search and NTP = %v %v %v", got.DNS, got.Search, got.NTP)
 	}
 	if strings.Contains(server.String(), "DHCPREQUEST") {
 		t.Errorf("rapid commit was not used:\n%s", server)
 	}
 	// From the leased address, by the prefix that the router advertises.
 	l.eventually("an answer to a ping", 5*time.Second, func() bool {
-		return exec.Command("ip", "netns", "exec", l.node, "ping", "-c1", "-W1", "-I", lease.Addresses[0].Addr.String(), "fd77::1").Run() == nil
+		return exec.Command("ip", "netns", "exec", l.node, "ping", "-c1", "-W1", "-I", got.Addresses[0].Addr.String(), "fd77::1").Run() == nil
 	})
 }
 
@@ -292,12 +309,12 @@ func TestStatelessDNSMasq(t *testing.T) {
 	l.startClient("stateless")
 	l.up()
 	l.eventually("an answer", 5*time.Second, l.logged("DNS fd77::53"))
-	lease := l.lease()
-	if fmt.Sprint(lease.Addresses, lease.DNS, lease.Search, lease.NTP) != "[] [fd77::53] [a.example] [fd77::7b]" {
-		t.Errorf("the lease brings %v %v %v %v", lease.Addresses, lease.DNS, lease.Search, lease.NTP)
+	answer := l.lease()
+	if fmt.Sprint(answer.Addresses, answer.DNS, answer.Search, answer.NTP) != "[] [fd77::53] [a.example] [fd77::7b]" {
+		t.Errorf("the lease brings %v %v %v %v", answer.Addresses, answer.DNS, answer.Search, answer.NTP)
 	}
-	if lease.Expiry != dhcp.Forever || lease.Renew < boottime.Now()+10*time.Minute {
-		t.Errorf("Renew, Expiry = %s, %s", lease.Renew, lease.Expiry)
+	if answer.Expiry != lease.Forever || answer.Renew < boottime.Now()+10*time.Minute {
+		t.Errorf("Renew, Expiry = %s, %s", answer.Renew, answer.Expiry)
 	}
 }
 

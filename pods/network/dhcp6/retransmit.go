@@ -4,7 +4,9 @@ import (
 	"math/rand/v2"
 	"time"
 
-	"kios/pods/network/dhcp"
+	"github.com/insomniacslk/dhcp/dhcpv6"
+
+	"kios/pods/network/lease"
 )
 
 // slowest is how far repetitions slow down unless a server says otherwise; the
@@ -26,7 +28,7 @@ func (m *Machine) pace() pace {
 		Rebinding:  {10 * time.Second, 10 * time.Minute},
 		Declining:  {time.Second, 0},
 		Informing:  {time.Second, limit(m.infMaxRT)},
-	}[m.state]
+	}[m.State()]
 }
 
 func limit(fromServer time.Duration) time.Duration {
@@ -40,7 +42,7 @@ func limit(fromServer time.Duration) time.Duration {
 // now.
 func (m *Machine) wait(now time.Duration) time.Duration {
 	p, end := m.pace(), m.end()
-	if m.tries == 0 {
+	if m.Tries() == 0 {
 		// A lease of seconds leaves no room for ten of them.
 		m.rt = min(p.irt, max(time.Second, (end-now)/4))
 	} else {
@@ -49,8 +51,8 @@ func (m *Machine) wait(now time.Duration) time.Duration {
 	if p.mrt > 0 {
 		m.rt = min(m.rt, p.mrt)
 	}
-	deviation := m.deviation()
-	if m.state == Soliciting && m.tries == 0 && deviation < 0 {
+	deviation := m.Deviation()
+	if m.State() == Soliciting && m.Tries() == 0 && deviation < 0 {
 		deviation = -deviation // a whole second for offers with a preference
 	}
 	m.rt += time.Duration(deviation * float64(m.rt))
@@ -59,23 +61,42 @@ func (m *Machine) wait(now time.Duration) time.Duration {
 
 // end returns when the state is to be left if nobody answers.
 func (m *Machine) end() time.Duration {
-	switch m.state {
+	switch m.State() {
 	case Confirming:
 		return m.began + confirmFor
 	case Renewing:
-		return m.lease.Rebind
+		return m.Lease().Rebind
 	case Rebinding:
-		return m.lease.Expiry
+		return m.Lease().Expiry
 	}
-	return dhcp.Forever
+	return lease.Forever
 }
 
-// deviation returns RAND of RFC 8415, from -0.1 to 0.1, so that machines that
-// boot together do not stay in step.
-func (m *Machine) deviation() float64 {
-	jitter := m.Jitter
-	if jitter == nil {
-		jitter = rand.Float64
+// begin prepares an exchange of messages.
+func (m *Machine) begin(time.Duration) {
+	if m.State() == Soliciting {
+		m.offer = nil
 	}
-	return (jitter() - 0.5) / 5
+	random := rand.Uint32()
+	m.xid = dhcpv6.TransactionID{byte(random >> 16), byte(random >> 8), byte(random)}
+}
+
+// send sends the message of the state.
+func (m *Machine) send(now time.Duration) {
+	if m.Tries() == 0 {
+		m.began, m.complaint = now, lease.ComplainAfter
+	} else {
+		m.complain(now - m.began)
+	}
+	m.outside.Send(m.message(now))
+}
+
+// complain says that nobody answers, less and less often: on a network without
+// a server that goes on for ever.
+func (m *Machine) complain(elapsed time.Duration) {
+	if m.State() != m.start() || elapsed < m.complaint {
+		return
+	}
+	m.complaint = 2 * elapsed
+	m.Log("no DHCPv6 server has answered for %s, still asking", elapsed.Round(time.Second))
 }

@@ -9,28 +9,20 @@ import (
 	"github.com/insomniacslk/dhcp/dhcpv6"
 
 	"kios/internal/boottime"
+	"kios/pods/network/lease"
 )
 
 // Config says what a client is to do.
 type Config struct {
-	Index    int // of the interface
-	Name     string
-	DUID     []byte  // who the machine is; see DUIDFromMachineID and DUIDFromMAC
-	IAID     [4]byte // which interface it is; see IAIDFromMAC
-	Stateful bool    // ask for addresses, not only for DNS and the like
-	Resume   *Lease  // from before a restart; nil for none
+	Identity
+	Index  int    // of the interface
+	Resume *Lease // from before a restart; nil for none
 
 	// Link tells whether the interface has a carrier. There is none until it
 	// says so.
-	Link <-chan bool
-	// Apply brings a lease into use in place of old, which is nil for a first
-	// one. It is called again with other instants for each renewal, and with a
-	// lease that was resumed once that is known to be good. An error makes the
-	// client look for another lease.
-	Apply func(l, old *Lease) error
-	// Drop takes a lease out of use. It is not called when Run ends.
-	Drop func(l *Lease)
-	Log  func(format string, args ...any)
+	Link    <-chan bool
+	Outside lease.Outside[*Lease]
+	Log     func(format string, args ...any)
 }
 
 // Run is the client of one interface until ctx ends. Nothing is taken out of
@@ -43,10 +35,10 @@ type Config struct {
 // when it finds one, the client sees that by itself, drops the lease and tells
 // the server.
 //
-// All callbacks are called by the goroutine that called Run.
+// Outside and Log are called by the goroutine that called Run.
 func Run(ctx context.Context, c Config) error {
 	r := &client{Config: c}
-	r.machine = &Machine{DUID: c.DUID, IAID: c.IAID, Name: c.Name, Stateful: c.Stateful, Outside: r, Log: c.Log}
+	r.machine = NewMachine(c.Identity, outside{c.Outside, r}, c.Log)
 	if c.Resume != nil {
 		r.machine.Resume(c.Resume)
 	}
@@ -139,7 +131,7 @@ func (r *client) connect() {
 func (r *client) listen(local netip.Addr) {
 	conn, err := listen(r.Name, local, r.Log)
 	if err != nil {
-		// The address may be gone, which is about to be told, or another client
+		// The address is gone, and the kernel is about to say so, or another client
 		// has the port. Either way, this address is of no use for now.
 		r.Log("%v", err)
 		r.usable = slices.DeleteFunc(r.usable, func(u netip.Addr) bool { return u == local })
@@ -155,15 +147,15 @@ func (r *client) close() {
 	}
 }
 
-// Send implements Outside.
-func (r *client) Send(p *dhcpv6.Message) {
-	if err := r.conn.send(p); err != nil {
-		r.Log("send %s: %v", p.MessageType, err)
-	}
+// outside is what the machine acts on.
+type outside struct {
+	lease.Outside[*Lease]
+	client *client
 }
 
-// Apply implements Outside.
-func (r *client) Apply(l, old *Lease) error { return r.Config.Apply(l, old) }
-
-// Drop implements Outside.
-func (r *client) Drop(l *Lease) { r.Config.Drop(l) }
+// Send implements Outside.
+func (o outside) Send(p *dhcpv6.Message) {
+	if err := o.client.conn.send(p); err != nil {
+		o.client.Log("send %s: %v", p.MessageType, err)
+	}
+}

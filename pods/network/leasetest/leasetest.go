@@ -97,6 +97,20 @@ func (b *Bench[S, L]) ExpectWakes(want ...time.Duration) {
 	}
 }
 
+// ExpectSlow checks that so many attempts, which all fail, take at least that long
+// together.
+func (b *Bench[S, L]) ExpectSlow(attempts int, least time.Duration, attempt func()) {
+	b.T.Helper()
+	start := b.Now
+	for range attempts {
+		attempt()
+		b.Sleep(b.machine.Wake() - b.Now)
+	}
+	if took := b.Now - start; took < least {
+		b.T.Errorf("%d attempts took %s, want at least %s", attempts, took, least)
+	}
+}
+
 // ExpectOnly checks that all that happened since Expect was called last is this.
 func (b *Bench[S, L]) ExpectOnly(act string) {
 	b.T.Helper()

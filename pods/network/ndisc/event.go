@@ -6,7 +6,7 @@ import (
 )
 
 // Event is all that is known about one interface. Instants are those of
-// [kios/internal/boottime.Now], and dhcp.Forever means never.
+// [kios/internal/boottime.Now], and [lease.Forever] means never.
 type Event struct {
 	Index   int      // of the interface
 	Managed bool     // flag M: addresses, and the rest, by DHCPv6

@@ -10,9 +10,9 @@ import (
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 
-	"kios/pods/network/dhcp"
 	"kios/pods/network/dnsname"
 	"kios/pods/network/hostaddr"
+	"kios/pods/network/lease"
 )
 
 // From linux/if_link.h, net/if_inet6.h, linux/ipv6.h, linux/rtnetlink.h and
@@ -69,18 +69,22 @@ func parseLink(m syscall.NetlinkMessage) (link, bool) {
 		carrier: info.Flags&unix.IFF_UP != 0 && info.Flags&unix.IFF_LOWER_UP != 0,
 	}
 	for _, a := range attrs {
-		switch a.Attr.Type & attrType {
-		case unix.IFLA_IFNAME:
-			l.name = unix.ByteSliceToString(a.Value)
-		case unix.IFLA_PROTINFO:
-			if info.Family == unix.AF_INET6 {
-				l.setIPv6(a.Value)
-			}
-		case unix.IFLA_AF_SPEC:
-			l.setIPv6(attribute(a.Value, unix.AF_INET6))
-		}
+		l.setAttribute(a.Attr.Type&attrType, a.Value, info.Family == unix.AF_INET6)
 	}
 	return l, true
+}
+
+// setAttribute takes in an attribute of a message, of which some are about IPv6
+// only.
+func (l *link) setAttribute(kind uint16, value []byte, onlyIPv6 bool) {
+	switch {
+	case kind == unix.IFLA_IFNAME:
+		l.name = unix.ByteSliceToString(value)
+	case kind == unix.IFLA_PROTINFO && onlyIPv6:
+		l.setIPv6(value)
+	case kind == unix.IFLA_AF_SPEC:
+		l.setIPv6(attribute(value, unix.AF_INET6))
+	}
 }
 
 func (l *link) setIPv6(nested []byte) {
@@ -112,7 +116,7 @@ func attribute(nested []byte, kind uint16) []byte {
 // option is one of an advertisement's options for DNS.
 type option struct {
 	index    int
-	lifetime time.Duration // dhcp.Forever: no end; 0: it is over
+	lifetime time.Duration // lease.Forever: no end; 0: it is over
 	servers  []netip.Addr
 	domains  []string
 }
@@ -136,7 +140,7 @@ func parseOption(body []byte) (option, bool) {
 
 // parse reads the lifetime and what follows it.
 func (o *option) parse(kind byte, raw []byte) {
-	o.lifetime = dhcp.Forever
+	o.lifetime = lease.Forever
 	if seconds := binary.BigEndian.Uint32(raw); seconds != math.MaxUint32 {
 		o.lifetime = time.Duration(seconds) * time.Second
 	}

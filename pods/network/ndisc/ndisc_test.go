@@ -12,8 +12,8 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 	"golang.org/x/sys/unix"
 
-	"kios/pods/network/dhcp"
 	"kios/pods/network/dnsname"
+	"kios/pods/network/lease"
 )
 
 // bench is a table, a clock that the test moves, and what happened.
@@ -129,7 +129,7 @@ func TestEntriesExpire(t *testing.T) {
 	b.expect(Event{Index: 2, Heard: true, Search: search})
 	b.sleep(5 * time.Second)
 	b.expect(Event{Index: 2, Heard: true})
-	if got := b.table.wake(); got != dhcp.Forever {
+	if got := b.table.wake(); got != lease.Forever {
 		t.Errorf("wake = %s with nothing to do, want for ever", got)
 	}
 }
@@ -137,9 +137,9 @@ func TestEntriesExpire(t *testing.T) {
 func TestRouterTakesEntriesBack(t *testing.T) {
 	b := newBench(t)
 	b.list(eth0())
-	b.option(dhcp.Forever, []string{"fd00::1", "fd00::2"}, "a.example", "b.example")
+	b.option(lease.Forever, []string{"fd00::1", "fd00::2"}, "a.example", "b.example")
 	b.option(0, []string{"fd00::1"}, "b.example")
-	b.expect(Event{Index: 2, Heard: true, DNS: servers(dhcp.Forever, "fd00::2"), Search: []Domain{{"a.example", dhcp.Forever}}})
+	b.expect(Event{Index: 2, Heard: true, DNS: servers(lease.Forever, "fd00::2"), Search: []Domain{{"a.example", lease.Forever}}})
 }
 
 // An event that was sent must not change under its reader.
@@ -265,7 +265,7 @@ func TestParseOption(t *testing.T) {
 		{"servers", rdnss, option{index: 2, lifetime: time.Hour,
 			servers: []netip.Addr{netip.MustParseAddr("fd00::53"), netip.MustParseAddr("fe80::1")}}},
 		{"domains", dnssl, option{index: 2, lifetime: time.Hour, domains: []string{"a.example", "example"}}},
-		{"for ever", "19030000ffffffff" + "fd000000000000000000000000000053", option{index: 2, lifetime: dhcp.Forever,
+		{"for ever", "19030000ffffffff" + "fd000000000000000000000000000053", option{index: 2, lifetime: lease.Forever,
 			servers: []netip.Addr{netip.MustParseAddr("fd00::53")}}},
 		{"no longer", "1903000000000000" + "fd000000000000000000000000000053", option{index: 2,
 			servers: []netip.Addr{netip.MustParseAddr("fd00::53")}}},

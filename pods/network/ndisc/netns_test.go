@@ -81,6 +81,17 @@ func newLab(t *testing.T) *lab {
 	return l
 }
 
+// newHeardLab is newLab with a quiet router that the watcher has heard.
+func newHeardLab(t *testing.T) (l *lab, router *exec.Cmd) {
+	t.Helper()
+	l = newLab(t)
+	router = l.quietRadvd("fd77::53")
+	l.watch()
+	l.up()
+	l.expect("a server", 10*time.Second, has("fd77::53"))
+	return l, router
+}
+
 func (l *lab) sysctl(ns, key, value string) {
 	l.t.Helper()
 	l.run("ip", "netns", "exec", ns, "sh", "-c", "echo "+value+" > /proc/sys/net/ipv6/conf/"+key)
@@ -273,11 +284,7 @@ func TestModesOfDNSMasq(t *testing.T) {
 
 // A router that is asked no second time within half an hour has to be asked.
 func TestStartsAfterTheAdvertisement(t *testing.T) {
-	l := newLab(t)
-	l.quietRadvd("fd77::53")
-	l.watch()
-	l.up()
-	l.expect("a server", 10*time.Second, has("fd77::53"))
+	l, _ := newHeardLab(t)
 	l.end(l.watcher, syscall.SIGKILL)
 	before := l.counter(l.router, solicitations)
 	l.watch()
@@ -301,22 +308,14 @@ func TestRouterDies(t *testing.T) {
 }
 
 func TestRouterLeaves(t *testing.T) {
-	l := newLab(t)
-	router := l.quietRadvd("fd77::53")
-	l.watch()
-	l.up()
-	l.expect("a server", 10*time.Second, has("fd77::53"))
+	l, router := newHeardLab(t)
 	l.end(router, syscall.SIGTERM)
 	l.expect("nothing left", 5*time.Second, func(e Event) bool { return len(e.DNS)+len(e.Search) == 0 })
 }
 
 // The kernel does not ask the routers of a link that returns.
 func TestLinkReturnsElsewhere(t *testing.T) {
-	l := newLab(t)
-	router := l.quietRadvd("fd77::53")
-	l.watch()
-	l.up()
-	l.expect("a server", 10*time.Second, has("fd77::53"))
+	l, router := newHeardLab(t)
 	l.cut()
 	l.end(router, syscall.SIGKILL)
 	l.quietRadvd("fd77::54")
@@ -342,11 +341,7 @@ func TestInterfaceDownAndAway(t *testing.T) {
 
 // While the watcher sleeps, the kernel has more to say than it keeps.
 func TestLostMessages(t *testing.T) {
-	l := newLab(t)
-	router := l.quietRadvd("fd77::53")
-	l.watch()
-	l.up()
-	l.expect("a server", 10*time.Second, has("fd77::53"))
+	l, router := newHeardLab(t)
 	if err := l.watcher.Process.Signal(syscall.SIGSTOP); err != nil {
 		t.Fatal(err)
 	}

@@ -8,8 +8,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"kios/pods/network/dhcp"
 	"kios/pods/network/hostaddr"
+	"kios/pods/network/lease"
 )
 
 const (
@@ -64,7 +64,7 @@ func (t *table) link(l link, now time.Duration) {
 		if l.gone {
 			return
 		}
-		i = &iface{state: Event{Index: l.index}, sent: Event{Index: l.index}, next: dhcp.Forever}
+		i = &iface{state: Event{Index: l.index}, sent: Event{Index: l.index}, next: lease.Forever}
 		if t.links == nil {
 			t.links = map[int]*iface{}
 		}
@@ -88,7 +88,7 @@ func (i *iface) update(l link, now time.Duration) {
 	}
 	i.state.Managed, i.state.Other = l.managed, l.other
 	if !l.carrier {
-		i.next = dhcp.Forever
+		i.next = lease.Forever
 	} else if !had {
 		i.begin(now)
 	}
@@ -99,7 +99,7 @@ func (i *iface) update(l link, now time.Duration) {
 func (i *iface) clear() {
 	i.link = link{index: i.index, name: i.name, gone: i.gone || !i.listed}
 	i.state = Event{Index: i.index, Heard: i.state.Heard}
-	i.next = dhcp.Forever
+	i.next = lease.Forever
 }
 
 // begin starts to solicit.
@@ -115,9 +115,9 @@ func (t *table) option(o option, now time.Duration) {
 	if i == nil || !i.up {
 		return
 	}
-	i.next, i.state.Heard = dhcp.Forever, true // somebody answers
-	expiry := dhcp.Forever
-	if o.lifetime != dhcp.Forever {
+	i.next, i.state.Heard = lease.Forever, true // somebody answers
+	expiry := lease.Forever
+	if o.lifetime != lease.Forever {
 		expiry = now + o.lifetime
 	}
 	for _, a := range o.servers {
@@ -166,7 +166,7 @@ func put[E any](list []E, entry E, same func(E) bool, expiry func(E) time.Durati
 
 // wake returns when tick is to be called next.
 func (t *table) wake() time.Duration {
-	wake := dhcp.Forever
+	wake := lease.Forever
 	for _, i := range t.links {
 		wake = min(wake, i.next)
 		for _, s := range i.state.DNS {
@@ -204,14 +204,14 @@ func (i *iface) expire(now time.Duration) {
 // nothing to do: the kernel solicits by itself as soon as it has made one.
 func (t *table) ask(i *iface, now time.Duration) {
 	if i.tries == solicitTries {
-		i.next, i.state.Heard = dhcp.Forever, true
+		i.next, i.state.Heard = lease.Forever, true
 		return
 	}
 	i.tries++
 	i.next = now + solicitEvery
 	err := t.solicit(i.index)
 	if errors.Is(err, unix.EADDRNOTAVAIL) || errors.Is(err, unix.EPERM) {
-		i.next = dhcp.Forever
+		i.next = lease.Forever
 	}
 }
 

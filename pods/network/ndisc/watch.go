@@ -11,7 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"kios/internal/boottime"
-	"kios/pods/network/dhcp"
+	"kios/pods/network/lease"
 )
 
 // settle is for how long the messages of one advertisement are waited for:
@@ -39,7 +39,7 @@ func Watch(ctx context.Context) (<-chan Event, error) {
 	// Room for a machine that starts a hundred pods at once. A smaller buffer
 	// works, too: see resync.
 	_ = socket.SetReceiveBufferSize(1<<20, false)
-	w := &watcher{socket: socket, events: make(chan Event), flush: dhcp.Forever}
+	w := &watcher{socket: socket, events: make(chan Event), flush: lease.Forever}
 	w.table.solicit = Solicit
 	if err := w.resync(); err != nil {
 		socket.Close()
@@ -89,7 +89,7 @@ func (w *watcher) run(ctx context.Context) {
 // receive returns the next messages, or none at the time until.
 func (w *watcher) receive(until time.Duration) ([]syscall.NetlinkMessage, error) {
 	var limit unix.Timeval // zero: none
-	if until != dhcp.Forever {
+	if until != lease.Forever {
 		limit = unix.NsecToTimeval(max(time.Microsecond, until-boottime.Now()).Nanoseconds())
 	}
 	if err := w.socket.SetReceiveTimeout(&limit); err != nil {
@@ -154,13 +154,13 @@ func (w *watcher) take(m syscall.NetlinkMessage, now time.Duration) error {
 // send sends what changed, once the messages of one advertisement have arrived.
 // It reports whether ctx goes on.
 func (w *watcher) send(ctx context.Context, now time.Duration) bool {
-	if w.flush == dhcp.Forever && w.table.changed() {
+	if w.flush == lease.Forever && w.table.changed() {
 		w.flush = now + settle
 	}
 	if now < w.flush {
 		return true
 	}
-	w.flush = dhcp.Forever
+	w.flush = lease.Forever
 	for _, e := range w.table.take() {
 		select {
 		case w.events <- e:

@@ -20,8 +20,8 @@ var comparable = cmpopts.EquateComparable(netip.Addr{}, netip.Prefix{})
 func prefix(s string) netip.Prefix { return netip.MustParsePrefix(s) }
 func addr(s string) netip.Addr     { return netip.MustParseAddr(s) }
 
-func TestParse(t *testing.T) {
-	text := `
+// wholeFormat has each field, and wholeConfig is what it means.
+const wholeFormat = `
 # the whole format
 interfaces:
   eth0:
@@ -49,108 +49,116 @@ interfaces:
     vlan: {id: 100, parent: bond0}
   eth4:
 `
-	want := &Config{map[string]*Interface{
-		"eth0": {
-			Addresses: []netip.Prefix{prefix("192.0.2.10/24"), prefix("2001:db8::10/64")},
-			Routes: []Route{
-				{To: prefix("0.0.0.0/0"), Via: addr("192.0.2.1")},
-				{To: prefix("::/0"), Via: addr("fe80::1"), Metric: 10},
-				{To: prefix("10.0.0.0/8"), Via: addr("192.0.2.2")},
-				{To: prefix("198.51.100.7/32")},
-			},
-			MTU:    9000,
-			DNS:    []netip.Addr{addr("192.0.2.53"), addr("fe80::53%eth0")},
-			Search: []string{"lab.example"},
-			NTP:    []string{"192.0.2.123", "ntp.example"},
-			RA:     true,
+
+var wholeConfig = &Config{map[string]*Interface{
+	"eth0": {
+		Addresses: []netip.Prefix{prefix("192.0.2.10/24"), prefix("2001:db8::10/64")},
+		Routes: []Route{
+			{To: prefix("0.0.0.0/0"), Via: addr("192.0.2.1")},
+			{To: prefix("::/0"), Via: addr("fe80::1"), Metric: 10},
+			{To: prefix("10.0.0.0/8"), Via: addr("192.0.2.2")},
+			{To: prefix("198.51.100.7/32")},
 		},
-		"uplink": {MAC: "52:54:00:12:34:56", DHCP6: true},
-		"bond0": {
-			Addresses: []netip.Prefix{prefix("198.51.100.1/24")},
-			DHCP4:     true,
-			RA:        true,
-			Bond:      &Bond{Members: []string{"uplink", "eth2"}, Mode: "802.3ad", Miimon: 50, LACPRate: "fast", XmitHash: "layer3+4"},
-		},
-		"bond1":   {DHCP4: true, DHCP6: true, RA: true, Bond: &Bond{Members: []string{"eth3"}, Mode: "active-backup", Miimon: 100}},
-		"storage": {DHCP4: true, DHCP6: true, RA: true, VLAN: &VLAN{ID: 100, Parent: "bond0"}},
-		"eth4":    Default(),
-	}}
-	got, errs := Parse(path, []byte(text))
+		MTU:    9000,
+		DNS:    []netip.Addr{addr("192.0.2.53"), addr("fe80::53%eth0")},
+		Search: []string{"lab.example"},
+		NTP:    []string{"192.0.2.123", "ntp.example"},
+		RA:     true,
+	},
+	"uplink": {MAC: "52:54:00:12:34:56", DHCP6: true},
+	"bond0": {
+		Addresses: []netip.Prefix{prefix("198.51.100.1/24")},
+		DHCP4:     true,
+		RA:        true,
+		Bond:      &Bond{Members: []string{"uplink", "eth2"}, Mode: "802.3ad", Miimon: 50, LACPRate: "fast", XmitHash: "layer3+4"},
+	},
+	"bond1":   {DHCP4: true, DHCP6: true, RA: true, Bond: &Bond{Members: []string{"eth3"}, Mode: "active-backup", Miimon: 100}},
+	"storage": {DHCP4: true, DHCP6: true, RA: true, VLAN: &VLAN{ID: 100, Parent: "bond0"}},
+	"eth4":    Default(),
+}}
+
+func TestParse(t *testing.T) {
+	got, errs := Parse(path, []byte(wholeFormat))
 	if errs != nil {
 		t.Fatalf("Parse: %v", errs)
 	}
-	if diff := cmp.Diff(want, got, comparable); diff != "" {
+	if diff := cmp.Diff(wholeConfig, got, comparable); diff != "" {
 		t.Errorf("Parse, want -, got +:\n%s", diff)
 	}
 }
 
+// mistakes are entries with one mistake, beside goodEntry, and a part of its
+// message.
+var mistakes = []struct{ text, want string }{
+	{"x: {adresses: []}", `interfaces.x: there is no field "adresses"`},
+	{"x: {addresses: 192.0.2.1/24}", "interfaces.x: the field addresses is a string, but must be a list"},
+	{"x: [192.0.2.1/24]", "interfaces.x: the whole is a array"},
+	{"x: {mtu: big}", "interfaces.x: the field mtu is a string, but must be a whole number"},
+	{"x: {dhcp4: 5}", "interfaces.x: the field dhcp4 is a number, but must be true or false"},
+	{"x: {addresses: [192.0.2.1]}", `interfaces.x.addresses[0]: "192.0.2.1" has no prefix length; it looks like`},
+	{"x: {addresses: [192.0.2.9/24, nonsense]}", `interfaces.x.addresses[1]: "nonsense" is no address`},
+	{`x: {addresses: ["a\nb"]}`, `interfaces.x.addresses[0]: "a\nb" is no address`},
+	{"x: {addresses: ['::ffff:192.0.2.1/120']}", "is no address with a prefix length"},
+	{"x: {addresses: ['fe80::1%eth0/64']}", "is no address with a prefix length"},
+	{"x: {addresses: [192.0.2.0/24]}", "interfaces.x.addresses[0]: 192.0.2.0/24 is the subnet's own address"},
+	{"x: {addresses: [192.0.2.255/24]}", "or its broadcast address"},
+	{"x: {addresses: [127.0.0.1/8]}", "127.0.0.1 is no address for a host"},
+	{"x: {addresses: ['ff02::1/64']}", "ff02::1 is no address for a host"},
+	{"x: {addresses: [192.0.2.1/0]}", "has a prefix length of 0"},
+	{"x: {addresses: [192.0.2.1/24, 192.0.2.1/24]}", "interfaces.x.addresses[1]: 192.0.2.1/24 is there twice"},
+	{"x: {addresses: [198.51.100.1/24]}", "interfaces.x.addresses[0]: 198.51.100.1 is already in the entry good"},
+	{"x: {routes: [{via: 192.0.2.1}]}", "interfaces.x.routes[0].to: it is missing"},
+	{"x: {routes: [{to: default}]}", `interfaces.x.routes[0].via: it is missing: "default" needs a gateway`},
+	{"x: {routes: [{to: 10.0.0.1/8, via: 192.0.2.1}]}", "interfaces.x.routes[0].to: 10.0.0.1/8 has bits beyond its prefix length; the subnet is 10.0.0.0/8"},
+	{"x: {routes: [{to: ten, via: 192.0.2.1}]}", `interfaces.x.routes[0].to: "ten" is no subnet`},
+	{"x: {routes: [{to: 10.0.0.0/8, via: 'fe80::1'}]}", "interfaces.x.routes[0].via: fe80::1 and 10.0.0.0/8 are not of the same family"},
+	{"x: {routes: [{to: default, via: gateway}]}", `interfaces.x.routes[0].via: "gateway" is no address of a gateway`},
+	{"x: {routes: [{to: default, via: 192.0.2.1, metric: -1}]}", "interfaces.x.routes[0].metric: -1 is not between 1 and"},
+	{"x: {routes: [{to: default, via: 192.0.2.1}, {to: 0.0.0.0/0, via: 192.0.2.2}]}", "interfaces.x.routes[1]: there are two routes to 0.0.0.0/0"},
+	{"x: {routes: [{to: 10.1.0.0/16, via: 192.0.2.1, metric: 7}]}", "interfaces.x.routes[0]: a route to 10.1.0.0/16 with metric 7 is already in the entry good"},
+	{"x: {addresses: [192.0.2.1/24], routes: [{to: default, via: 192.0.2.1}]}", "interfaces.x.routes[0].via: 192.0.2.1 is the interface's own address"},
+	{"x: {routes: [{to: default, gateway: 192.0.2.1}]}", `interfaces.x: there is no field "gateway"`},
+	{"x: {mtu: 100}", "interfaces.x.mtu: 100 is not between 576 and 65535"},
+	{"x: {mtu: 1000, addresses: ['2001:db8::1/64']}", "interfaces.x.mtu: 1000 is too small for IPv6"},
+	{"x: {dns: [dns.example]}", `interfaces.x.dns[0]: "dns.example" is no address of a server`},
+	{`x: {dns: ["fe80::1%a b"]}`, "is no address of a server"},
+	{"x: {dns: ['fe80::1']}", "interfaces.x.dns[0]: fe80::1 is valid on one link only; name that, as in fe80::1%eth0"},
+	{"x: {search: ['a b']}", `interfaces.x.search[0]: "a b" is no domain`},
+	{"x: {ntp: ['-;']}", `interfaces.x.ntp[0]: "-;" is neither an address nor a name`},
+	{"x: {mac: 'zz'}", `interfaces.x.mac: "zz" is no Ethernet address`},
+	{"x: {mac: '52:54:00:00:00:01'}", "interfaces.x.mac: 52:54:00:00:00:01 is already in the entry good"},
+	{"x: {ra: false, dhcp6: true}", "interfaces.x.dhcp6: without router advertisements"},
+	{"interface-0123456789: {mtu: 1500}", `interfaces.interface-0123456789: "interface-0123456789" cannot be the name of an interface`},
+	{"'a/b': {mtu: 1500}", "cannot be the name of an interface"},
+	{"x: {vlan: {id: 0, parent: good}}", "interfaces.x.vlan.id: 0 is not between 1 and 4094"},
+	{"x: {vlan: {id: 4095, parent: good}}", "interfaces.x.vlan.id: 4095 is not between 1 and 4094"},
+	{"x: {vlan: {id: 5}}", "interfaces.x.vlan.parent: it is missing"},
+	{"x: {vlan: {id: 5, parent: x}}", "interfaces.x.vlan.parent: the VLAN would be its own parent"},
+	{"x: {vlan: {id: 5, parent: z}}\n  z: {vlan: {id: 6, parent: x}}", "interfaces.x.vlan.parent: the VLAN would be its own parent"},
+	{"w: {vlan: {id: 5, parent: good}}\n  x: {vlan: {id: 5, parent: good}}", "interfaces.x.vlan: VLAN 5 of good is already in the entry w"},
+	{"x: {vlan: {id: 5, on: good}}", `interfaces.x: there is no field "`},
+	{"x: {vlan: {id: 5, parent: a}, bond: {members: [b]}}", "interfaces.x: it is a VLAN and a bond"},
+	{"x: {mac: '52:54:00:00:00:02', vlan: {id: 5, parent: good}}", "interfaces.x.mac: a VLAN or a bond is not found by its address"},
+	{"x: {bond: {}}", "interfaces.x.bond.members: it is missing"},
+	{"x: {bond: {members: [a, a]}}", "interfaces.x.bond.members[1]: a is there twice"},
+	{"x: {bond: {members: [a], mode: lacp}}", `interfaces.x.bond.mode: "lacp" is none of balance-rr, active-backup,`},
+	{"x: {bond: {members: [a], miimon: 0}}", "interfaces.x.bond.miimon: 0 is not between 1 and 60000"},
+	{"x: {bond: {members: [a], lacpRate: fast}}", "interfaces.x.bond.lacpRate: it belongs to mode 802.3ad only"},
+	{"x: {bond: {members: [a], mode: 802.3ad, lacpRate: quick}}", `interfaces.x.bond.lacpRate: "quick" is none of slow, fast`},
+	{"x: {bond: {members: [a], xmitHash: layer2}}", "interfaces.x.bond.xmitHash: it belongs to the modes"},
+	{"w: {bond: {members: [a]}}\n  x: {bond: {members: [a]}}", "interfaces.x.bond.members[0]: a is already a member of w"},
+	{"w: {bond: {members: [a]}}\n  x: {bond: {members: [w]}}", "interfaces.x.bond.members[0]: w is no physical interface"},
+	{"w: {bond: {members: [x]}}\n  x: {addresses: [192.0.2.1/24]}", "interfaces.x: it is a member of w and cannot have addresses"},
+	{"w: {bond: {members: [a]}}\n  x: {vlan: {id: 5, parent: a}}", "interfaces.x.vlan.parent: a is a member of w; put the VLAN on w"},
+}
+
+const goodEntry = "  good: {addresses: [198.51.100.1/24], routes: [{to: 10.1.0.0/16, via: 198.51.100.2, metric: 7}], mac: '52:54:00:00:00:01'}\n"
+
 // Each mistake costs its own entry only, and its message is one line that names
 // the field.
 func TestParseMistakes(t *testing.T) {
-	const good = "  good: {addresses: [198.51.100.1/24], routes: [{to: 10.1.0.0/16, via: 198.51.100.2, metric: 7}], mac: '52:54:00:00:00:01'}\n"
-	for _, tc := range []struct{ text, want string }{
-		{"x: {adresses: []}", `interfaces.x: there is no field "adresses"`},
-		{"x: {addresses: 192.0.2.1/24}", "interfaces.x: the field addresses is a string, but must be a list"},
-		{"x: [192.0.2.1/24]", "interfaces.x: the whole is a array"},
-		{"x: {mtu: big}", "interfaces.x: the field mtu is a string, but must be a whole number"},
-		{"x: {dhcp4: 5}", "interfaces.x: the field dhcp4 is a number, but must be true or false"},
-		{"x: {addresses: [192.0.2.1]}", `interfaces.x.addresses[0]: "192.0.2.1" has no prefix length; it looks like`},
-		{"x: {addresses: [192.0.2.9/24, nonsense]}", `interfaces.x.addresses[1]: "nonsense" is no address`},
-		{`x: {addresses: ["a\nb"]}`, `interfaces.x.addresses[0]: "a\nb" is no address`},
-		{"x: {addresses: ['::ffff:192.0.2.1/120']}", "is no address with a prefix length"},
-		{"x: {addresses: ['fe80::1%eth0/64']}", "is no address with a prefix length"},
-		{"x: {addresses: [192.0.2.0/24]}", "interfaces.x.addresses[0]: 192.0.2.0/24 is the subnet's own address"},
-		{"x: {addresses: [192.0.2.255/24]}", "or its broadcast address"},
-		{"x: {addresses: [127.0.0.1/8]}", "127.0.0.1 is no address for a host"},
-		{"x: {addresses: ['ff02::1/64']}", "ff02::1 is no address for a host"},
-		{"x: {addresses: [192.0.2.1/0]}", "has a prefix length of 0"},
-		{"x: {addresses: [192.0.2.1/24, 192.0.2.1/24]}", "interfaces.x.addresses[1]: 192.0.2.1/24 is there twice"},
-		{"x: {addresses: [198.51.100.1/24]}", "interfaces.x.addresses[0]: 198.51.100.1 is already in the entry good"},
-		{"x: {routes: [{via: 192.0.2.1}]}", "interfaces.x.routes[0].to: it is missing"},
-		{"x: {routes: [{to: default}]}", `interfaces.x.routes[0].via: it is missing: "default" needs a gateway`},
-		{"x: {routes: [{to: 10.0.0.1/8, via: 192.0.2.1}]}", "interfaces.x.routes[0].to: 10.0.0.1/8 has bits beyond its prefix length; the subnet is 10.0.0.0/8"},
-		{"x: {routes: [{to: ten, via: 192.0.2.1}]}", `interfaces.x.routes[0].to: "ten" is no subnet`},
-		{"x: {routes: [{to: 10.0.0.0/8, via: 'fe80::1'}]}", "interfaces.x.routes[0].via: fe80::1 and 10.0.0.0/8 are not of the same family"},
-		{"x: {routes: [{to: default, via: gateway}]}", `interfaces.x.routes[0].via: "gateway" is no address of a gateway`},
-		{"x: {routes: [{to: default, via: 192.0.2.1, metric: -1}]}", "interfaces.x.routes[0].metric: -1 is not between 1 and"},
-		{"x: {routes: [{to: default, via: 192.0.2.1}, {to: 0.0.0.0/0, via: 192.0.2.2}]}", "interfaces.x.routes[1]: there are two routes to 0.0.0.0/0"},
-		{"x: {routes: [{to: 10.1.0.0/16, via: 192.0.2.1, metric: 7}]}", "interfaces.x.routes[0]: a route to 10.1.0.0/16 with metric 7 is already in the entry good"},
-		{"x: {addresses: [192.0.2.1/24], routes: [{to: default, via: 192.0.2.1}]}", "interfaces.x.routes[0].via: 192.0.2.1 is the interface's own address"},
-		{"x: {routes: [{to: default, gateway: 192.0.2.1}]}", `interfaces.x: there is no field "gateway"`},
-		{"x: {mtu: 100}", "interfaces.x.mtu: 100 is not between 576 and 65535"},
-		{"x: {mtu: 1000, addresses: ['2001:db8::1/64']}", "interfaces.x.mtu: 1000 is too small for IPv6"},
-		{"x: {dns: [dns.example]}", `interfaces.x.dns[0]: "dns.example" is no address of a server`},
-		{`x: {dns: ["fe80::1%a b"]}`, "is no address of a server"},
-		{"x: {dns: ['fe80::1']}", "interfaces.x.dns[0]: fe80::1 is valid on one link only; name that, as in fe80::1%eth0"},
-		{"x: {search: ['a b']}", `interfaces.x.search[0]: "a b" is no domain`},
-		{"x: {ntp: ['-;']}", `interfaces.x.ntp[0]: "-;" is neither an address nor a name`},
-		{"x: {mac: 'zz'}", `interfaces.x.mac: "zz" is no Ethernet address`},
-		{"x: {mac: '52:54:00:00:00:01'}", "interfaces.x.mac: 52:54:00:00:00:01 is already in the entry good"},
-		{"x: {ra: false, dhcp6: true}", "interfaces.x.dhcp6: without router advertisements"},
-		{"interface-0123456789: {mtu: 1500}", `interfaces.interface-0123456789: "interface-0123456789" cannot be the name of an interface`},
-		{"'a/b': {mtu: 1500}", "cannot be the name of an interface"},
-		{"x: {vlan: {id: 0, parent: good}}", "interfaces.x.vlan.id: 0 is not between 1 and 4094"},
-		{"x: {vlan: {id: 4095, parent: good}}", "interfaces.x.vlan.id: 4095 is not between 1 and 4094"},
-		{"x: {vlan: {id: 5}}", "interfaces.x.vlan.parent: it is missing"},
-		{"x: {vlan: {id: 5, parent: x}}", "interfaces.x.vlan.parent: the VLAN would be its own parent"},
-		{"x: {vlan: {id: 5, parent: z}}\n  z: {vlan: {id: 6, parent: x}}", "interfaces.x.vlan.parent: the VLAN would be its own parent"},
-		{"w: {vlan: {id: 5, parent: good}}\n  x: {vlan: {id: 5, parent: good}}", "interfaces.x.vlan: VLAN 5 of good is already in the entry w"},
-		{"x: {vlan: {id: 5, on: good}}", `interfaces.x: there is no field "`},
-		{"x: {vlan: {id: 5, parent: a}, bond: {members: [b]}}", "interfaces.x: it is a VLAN and a bond"},
-		{"x: {mac: '52:54:00:00:00:02', vlan: {id: 5, parent: good}}", "interfaces.x.mac: a VLAN or a bond is not found by its address"},
-		{"x: {bond: {}}", "interfaces.x.bond.members: it is missing"},
-		{"x: {bond: {members: [a, a]}}", "interfaces.x.bond.members[1]: a is there twice"},
-		{"x: {bond: {members: [a], mode: lacp}}", `interfaces.x.bond.mode: "lacp" is none of balance-rr, active-backup,`},
-		{"x: {bond: {members: [a], miimon: 0}}", "interfaces.x.bond.miimon: 0 is not between 1 and 60000"},
-		{"x: {bond: {members: [a], lacpRate: fast}}", "interfaces.x.bond.lacpRate: it belongs to mode 802.3ad only"},
-		{"x: {bond: {members: [a], mode: 802.3ad, lacpRate: quick}}", `interfaces.x.bond.lacpRate: "quick" is none of slow, fast`},
-		{"x: {bond: {members: [a], xmitHash: layer2}}", "interfaces.x.bond.xmitHash: it belongs to the modes"},
-		{"w: {bond: {members: [a]}}\n  x: {bond: {members: [a]}}", "interfaces.x.bond.members[0]: a is already a member of w"},
-		{"w: {bond: {members: [a]}}\n  x: {bond: {members: [w]}}", "interfaces.x.bond.members[0]: w is no physical interface"},
-		{"w: {bond: {members: [x]}}\n  x: {addresses: [192.0.2.1/24]}", "interfaces.x: it is a member of w and cannot have addresses"},
-		{"w: {bond: {members: [a]}}\n  x: {vlan: {id: 5, parent: a}}", "interfaces.x.vlan.parent: a is a member of w; put the VLAN on w"},
-	} {
-		c, errs := Parse(path, []byte("interfaces:\n"+good+"  "+tc.text+"\n"))
+	for _, tc := range mistakes {
+		c, errs := Parse(path, []byte("interfaces:\n"+goodEntry+"  "+tc.text+"\n"))
 		if len(errs) == 0 || !strings.HasPrefix(errs[0].Error(), path+": ") || !strings.Contains(errs[0].Error(), tc.want) {
 			t.Errorf("Parse(%s) = %v, want %q", tc.text, errs, tc.want)
 			continue

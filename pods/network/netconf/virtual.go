@@ -45,6 +45,15 @@ func (e *bondEntry) convert(k *checker) *Bond {
 	if e.Miimon != nil {
 		b.Miimon = *e.Miimon
 	}
+	k.bond(b)
+	if len(k.errs) > before {
+		return nil
+	}
+	b.setDefaults()
+	return b
+}
+
+func (k *checker) bond(b *Bond) {
 	if b.Miimon < 1 || b.Miimon > 60_000 {
 		k.bad("bond.miimon", "%d is not between 1 and 60000 milliseconds", b.Miimon)
 	}
@@ -58,11 +67,6 @@ func (e *bondEntry) convert(k *checker) *Bond {
 	if b.XmitHash != "" && !slices.Contains(hashed, b.Mode) {
 		k.bad("bond.xmitHash", "it belongs to the modes 802.3ad, balance-xor and balance-tlb only")
 	}
-	if len(k.errs) > before {
-		return nil
-	}
-	b.setDefaults()
-	return b
 }
 
 // setDefaults names the kernel's defaults, so that taking a field out of the

@@ -1,0 +1,79 @@
+package network
+
+import (
+	"context"
+	"os"
+	"strings"
+
+	"kios/internal/boottime"
+	"kios/pods/network/dhcp6"
+	"kios/pods/network/ndisc"
+)
+
+// outside6 is what the port's DHCPv6 client acts on.
+type outside6 struct{ port *port }
+
+// advertised takes in what routers say. A client that runs goes on when they
+// change their mind: its server will tell it.
+func (p *port) advertised(e ndisc.Event) {
+	if !p.conf.RA {
+		e = ndisc.Event{}
+	}
+	p.offer(byRouter, learnedRA(e))
+	if !p.conf.DHCP6 || !e.Managed && !e.Other || p.v6 != nil && (p.stateful || !e.Managed) {
+		return
+	}
+	if p.v6 != nil {
+		p.v6.stop()
+	}
+	p.startDHCP6(e.Managed)
+}
+
+// startDHCP6 starts the port's DHCPv6 client, with the lease of before if there
+// is one.
+func (p *port) startDHCP6(stateful bool) {
+	kept := p.kept()
+	if kept.Lease6 != nil {
+		p.offer(byDHCP6, learned6(kept.Lease6))
+	}
+	p.stateful = stateful
+	p.v6 = p.startClient(func(ctx context.Context, carrier <-chan bool) error {
+		return dhcp6.Run(ctx, dhcp6.Config{
+			Identity: dhcp6.Identity{DUID: p.duid(), IAID: dhcp6.IAIDFromMAC(p.link.mac), Name: p.link.name, Stateful: stateful},
+			Index:    p.link.index,
+			Resume:   kept.Lease6,
+			Link:     carrier,
+			Outside:  outside6{p},
+			Log:      p.logf,
+		})
+	}, func() {})
+	p.v6.setCarrier(p.link.carrier)
+}
+
+// duid names the machine, and if it has no ID, the card.
+func (p *port) duid() []byte {
+	id, err := os.ReadFile(p.service.MachineID)
+	if text := strings.TrimSpace(string(id)); err == nil && text != "" {
+		return dhcp6.DUIDFromMachineID(text)
+	}
+	return dhcp6.DUIDFromMAC(p.link.mac)
+}
+
+// Apply implements dhcp6.Outside.
+func (o outside6) Apply(l, old *dhcp6.Lease) error {
+	p := o.port
+	if err := applyLease6(p.link.index, l, old, boottime.Now()); err != nil {
+		return err
+	}
+	p.remember(func(r *record) { r.Lease6 = l })
+	p.offer(byDHCP6, learned6(l))
+	return nil
+}
+
+// Drop implements dhcp6.Outside.
+func (o outside6) Drop(l *dhcp6.Lease) {
+	p := o.port
+	p.logErrors(removeLease6(p.link.index, l, nil, p.conf.Addresses))
+	p.remember(func(r *record) { r.Lease6 = nil })
+	p.offer(byDHCP6, learned{})
+}
