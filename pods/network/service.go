@@ -56,7 +56,7 @@ func (s *Service) Run(ctx context.Context) error {
 	}
 	edits, err := netconf.Watch(ctx, s.File)
 	if err != nil {
-		s.Log.Printf("changes of %s take a restart of this pod: %v", s.File, err)
+		s.Log.Printf("changes of %s need a restart of this pod: %v", s.File, err)
 	}
 	if s.links, err = list(); err != nil {
 		return err

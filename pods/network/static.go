@@ -17,7 +17,7 @@ import (
 
 const (
 	// protocol marks addresses (IFA_PROTO) and routes (rtm_protocol) of the
-	// file. iproute2's rt_protos gives the number to nobody.
+	// file. The number is free in iproute2's rt_protos.
 	protocol = 75
 
 	// staticMetric is for routes of the file that have none of their own, plus

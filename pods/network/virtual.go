@@ -55,7 +55,7 @@ func (s *Service) make(name string, want netlink.Link) {
 		s.Log.Printf("%s: there is an interface of that name already, of type %s, that was not made from the file; it is left as it is", name, have.Type())
 		return
 	default:
-		s.Log.Printf("%s: made anew, because it is to be different", name)
+		s.Log.Printf("%s: replaced, because the file describes a different one", name)
 		if err := netlink.LinkDel(have); err != nil {
 			s.Log.Printf("%s: remove it: %v", name, err)
 			return

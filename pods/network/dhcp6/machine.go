@@ -124,7 +124,7 @@ func (m *Machine) LinkUp(now time.Duration) {
 	switch {
 	case m.State() != NoLink:
 	case !m.id.Stateful:
-		m.Log("asking a DHCPv6 server for what is not an address")
+		m.Log("asking a DHCPv6 server for everything but an address")
 		m.Enter(Informing, now)
 	case m.Lease() != nil && len(m.Lease().Addresses) > 0:
 		m.Log("link is up, asking whether %s still fits it", m.Lease())
@@ -159,13 +159,13 @@ func (m *Machine) due(now time.Duration) {
 		m.Log("the server does not answer, asking every server to extend the lease")
 		m.Enter(Rebinding, now)
 	case m.State() == Confirming && now-m.began >= confirmFor:
-		m.confirm(now, "nobody answers about %s, using it on")
+		m.confirm(now, "nobody answers about %s, continuing to use it")
 	case m.State() == Soliciting && m.offer != nil:
 		m.Enter(Requesting, now)
 	case m.State() == Requesting && m.Tries() >= requestTries:
 		m.Restart(now, fmt.Sprintf("a server offered %s and then fell silent", m.offer))
 	case m.State() == Declining && m.Tries() >= declineTries:
-		m.Restart(now, "nobody wants "+m.declined.String()+" back")
+		m.Restart(now, "no server has taken "+m.declined.String()+" back")
 	default:
 		m.Transmit(now)
 	}

@@ -91,9 +91,9 @@ func (m *Machine) answered(now time.Duration, p *dhcpv6.Message) {
 	case err == nil:
 		m.bind(now, g.Lease)
 	case m.State() == Requesting:
-		m.Restart(now, fmt.Sprintf("%s was offered and is then refused: %v", m.offer, err))
+		m.Restart(now, fmt.Sprintf("%s was offered and then refused: %v", m.offer, err))
 	case errors.Is(err, errNoBinding):
-		m.Log("the server has forgotten %s, asking for it anew", m.Lease())
+		m.Log("the server has forgotten %s, asking for it again", m.Lease())
 		m.offer = &Lease{Addresses: m.Lease().Addresses, Server: p.Options.ServerID().ToBytes()}
 		m.Enter(Requesting, now)
 	case len(g.withdrawn) > 0:
