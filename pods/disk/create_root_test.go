@@ -394,25 +394,33 @@ func TestWipePowerCut(t *testing.T) {
 	}
 }
 
+// broken makes a data partition with wrong counts, which -p corrects, and with
+// the flag that keeps PID 1 from mounting it.
+func broken(l *lab) *disk {
+	d := l.dataDisk("vda", 256*mib, 512)
+	command(l.t, "debugfs", "-w", "-R", "set_super_value free_blocks_count 17", d.part(2))
+	command(l.t, "debugfs", "-w", "-R", "set_super_value state 2", d.part(2))
+	return d
+}
+
 func TestRepair(t *testing.T) {
-	// broken is a data partition with wrong counts, which -p corrects, and the
-	// flag that keeps PID 1 from mounting it.
-	broken := func(t *testing.T, l *lab) *disk {
-		d := l.dataDisk("vda", 256*mib, 512)
-		command(t, "debugfs", "-w", "-R", "set_super_value free_blocks_count 17", d.part(2))
-		command(t, "debugfs", "-w", "-R", "set_super_value state 2", d.part(2))
-		return d
+	for _, tt := range repairs {
+		t.Run(tt.name, func(t *testing.T) { tt.test(t, newLab(t)) })
 	}
-	t.Run("corrected", func(t *testing.T) {
-		l := newLab(t)
-		d := broken(t, l)
+}
+
+var repairs = []struct {
+	name string
+	test func(*testing.T, *lab)
+}{
+	{"corrected", func(t *testing.T, l *lab) {
+		d := broken(l)
 		wantText(t, l.run(), "the data partition /dev/vda2 was repaired: KIOS-DATA contains a file system with errors, check forced. KIOS-DATA: 11/")
 		l.wantMove("/dev/vda2")
 		d.sound(2)
-	})
-	t.Run("turned off", func(t *testing.T) {
-		l := newLab(t)
-		d := broken(t, l)
+	}},
+	{"turned off", func(t *testing.T, l *lab) {
+		d := broken(l)
 		before := d.sum()
 		l.settings("repair: false\n")
 		l.run()
@@ -420,30 +428,26 @@ func TestRepair(t *testing.T) {
 		if d.sum() != before {
 			t.Error("the disk has changed")
 		}
-	})
-	t.Run("with garbage in the file", func(t *testing.T) {
-		l := newLab(t)
-		broken(t, l)
+	}},
+	{"with garbage in the file", func(t *testing.T, l *lab) {
+		broken(l)
 		l.settings("\x00\x01")
 		wantText(t, l.run(), "was repaired")
 		l.wantMove("/dev/vda2")
-	})
-	t.Run("sound", func(t *testing.T) {
-		l := newLab(t)
+	}},
+	{"sound", func(_ *testing.T, l *lab) {
 		l.dataDisk("vda", 256*mib, 512)
 		l.run()
 		l.wantMove("/dev/vda2")
-	})
-	t.Run("by name", func(t *testing.T) {
-		l := newLab(t)
+	}},
+	{"by name", func(t *testing.T, l *lab) {
 		d := l.disk("vdb", 256*mib, 512)
 		command(t, "mke2fs", "-q", "-F", "-t", "ext4", d.loop)
 		l.write("cmdline", "datapart=/dev/vdb")
 		l.run()
 		l.wantMove("/dev/vdb")
-	})
-	t.Run("not safe", func(t *testing.T) {
-		l := newLab(t)
+	}},
+	{"not safe", func(t *testing.T, l *lab) {
 		d := l.dataDisk("vda", 256*mib, 512)
 		// Two files that claim the same block.
 		for _, cmd := range []string{"write " + l.path("cmdline") + " a", "write " + l.path("cmdline") + " b", "set_inode_field b block[0] 0", "copy_inode a b"} {
@@ -456,9 +460,8 @@ func TestRepair(t *testing.T) {
 			t.Errorf("%d lines", n)
 		}
 		l.wantMove()
-	})
-	t.Run("no ext4", func(t *testing.T) {
-		l := newLab(t)
+	}},
+	{"no ext4", func(t *testing.T, l *lab) {
 		d := l.dataDisk("vda", 256*mib, 512)
 		command(t, "mkntfs", "-q", "-F", "-f", d.part(2))
 		before := d.sum()
@@ -467,20 +470,18 @@ func TestRepair(t *testing.T) {
 			t.Error("the disk has changed")
 		}
 		l.wantMove()
-	})
-	t.Run("in use", func(t *testing.T) {
-		l := newLab(t)
+	}},
+	{"in use", func(t *testing.T, l *lab) {
 		d := l.dataDisk("vda", 256*mib, 512)
 		l.mount(d.part(2))
 		wantText(t, l.run(), "the data partition /dev/vda2 is left alone: it is in use")
 		l.wantMove()
-	})
-	t.Run("PID 1 is not there", func(t *testing.T) {
-		l := newLab(t)
+	}},
+	{"PID 1 is not there", func(t *testing.T, l *lab) {
 		l.dataDisk("vda", 256*mib, 512)
 		os.Remove(l.path("control"))
 		if out, code := l.runCode(); code == 0 {
 			t.Errorf("the service ended with 0:\n%s", out)
 		}
-	})
+	}},
 }

@@ -79,12 +79,12 @@ func packGuest(t *testing.T, work string, accel qemu.Accel) string {
 		}
 	}
 	goTool(t, "build", "-o", filepath.Join(root, "init"), "../../test/guest/gotest")
-	goTool(t, "test", "-c", "-tags", "root", "-o", filepath.Join(root, "bin/datadisk.test"), ".")
+	goTool(t, "test", "-c", "-tags", "root", "-o", filepath.Join(root, "bin/disk.test"), ".")
 	for _, name := range tools {
 		copyTool(t, root, name)
 	}
 	list, err := json.Marshal([]map[string]string{{
-		"Package": "kios/pods/disk", "Binary": "/bin/datadisk.test", "Dir": "/tmp",
+		"Package": "kios/pods/disk", "Binary": "/bin/disk.test", "Dir": "/tmp",
 		"Run": cmp.Or(os.Getenv("KIOS_VM_RUN"), guestTests), "Timeout": accel.Scale(guestBound).String(),
 	}})
 	if err != nil {
