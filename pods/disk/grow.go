@@ -40,15 +40,9 @@ func (s *Service) growPartition(d *device) error {
 		return fmt.Errorf("change the table of %s: %w", disk.node(), err)
 	}
 	defer f.Close()
-	g, err := gpt.Grow(f, disk.sectorSize, uint64(disk.size/disk.sectorSize), d.number)
-	if errors.Is(err, gpt.ErrNoTable) {
-		return fmt.Errorf("%s has no GPT, and other tables are not changed", disk.node())
-	}
+	g, err := planGrowth(f, disk, d)
 	if err != nil {
-		return fmt.Errorf("%s: %w", disk.node(), err)
-	}
-	if start := int64(g.Partition.FirstLBA) * disk.sectorSize; start != d.start {
-		return fmt.Errorf("%s: the kernel has its start at byte %d, the table at %d", disk.node(), d.start, start)
+		return err
 	}
 	if err := gpt.Apply(f, disk.sectorSize, g.Patches, f.Sync); err != nil {
 		return err
@@ -62,6 +56,22 @@ func (s *Service) growPartition(d *device) error {
 	}
 	d.size = length
 	return nil
+}
+
+// planGrowth returns the changes to the table of the disk that f is, with which
+// its partition d reaches to the end.
+func planGrowth(f *os.File, disk, d *device) (*gpt.Growth, error) {
+	g, err := gpt.Grow(f, disk.sectorSize, uint64(disk.size/disk.sectorSize), d.number)
+	if errors.Is(err, gpt.ErrNoTable) {
+		return nil, fmt.Errorf("%s has no GPT, and other tables are not changed", disk.node())
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", disk.node(), err)
+	}
+	if start := int64(g.Partition.FirstLBA) * disk.sectorSize; start != d.start {
+		return nil, fmt.Errorf("%s: the partition starts at byte %d for the kernel, and at byte %d in the table", disk.node(), d.start, start)
+	}
+	return g, nil
 }
 
 // growFileSystem reports whether there was something to do.

@@ -26,11 +26,23 @@ const (
 // they open devices, and that is all. Call it before there is work to do.
 func DropPrivilege() error {
 	if err := prctl(unix.PR_SET_NO_NEW_PRIVS, 1); err != nil {
-		return fmt.Errorf("drop privileges: no new ones: %w", err)
+		return fmt.Errorf("drop privileges: set no_new_privs: %w", err)
 	}
 	if err := prctl(unix.PR_SET_SECUREBITS, secureNoRoot|secureNoRootLocked); err != nil {
-		return fmt.Errorf("drop privileges: those of root's programs: %w", err)
+		return fmt.Errorf("drop privileges: set the secure bits: %w", err)
 	}
+	if err := dropBounding(); err != nil {
+		return fmt.Errorf("drop privileges: %w", err)
+	}
+	if err := dropPermitted(); err != nil {
+		return fmt.Errorf("drop privileges: %w", err)
+	}
+	return nil
+}
+
+// dropBounding takes all capabilities but the kept ones out of the bounding set:
+// no program that is started from now on can get them.
+func dropBounding() error {
 	for c := uintptr(0); c < 64; c++ {
 		if kept&(1<<c) != 0 {
 			continue
@@ -40,19 +52,24 @@ func DropPrivilege() error {
 			break // the kernel knows no more
 		}
 		if err != nil {
-			return fmt.Errorf("drop privileges: capability %d: %w", c, err)
+			return fmt.Errorf("capability %d: %w", c, err)
 		}
 	}
+	return nil
+}
+
+// dropPermitted takes all capabilities but the kept ones from this process.
+func dropPermitted() error {
 	header := unix.CapUserHeader{Version: capabilityVersion3}
 	var data [2]unix.CapUserData
 	if err := unix.Capget(&header, &data[0]); err != nil {
-		return fmt.Errorf("drop privileges: %w", err)
+		return fmt.Errorf("read the capabilities: %w", err)
 	}
 	have := kept & data[0].Permitted
 	data = [2]unix.CapUserData{{Effective: have, Permitted: have}}
 	_, _, errno := syscall.AllThreadsSyscall(unix.SYS_CAPSET, uintptr(unsafe.Pointer(&header)), uintptr(unsafe.Pointer(&data)), 0)
 	if errno != 0 {
-		return fmt.Errorf("drop privileges: %w", errno)
+		return fmt.Errorf("set the capabilities: %w", errno)
 	}
 	return nil
 }

@@ -147,24 +147,34 @@ type signature struct {
 	Type, Label string
 }
 
+// list returns the signatures that libblkid finds on the whole disk.
+func (s *Service) list(ctx context.Context, d *device) ([]signature, error) {
+	out, said, code, err := run(ctx, wipefs, "--no-act", "--json", s.host(d.node()))
+	if err != nil {
+		return nil, err
+	}
+	if code != 0 {
+		return nil, fmt.Errorf("wipefs cannot read %s: %s", d.node(), oneLine(said))
+	}
+	if strings.TrimSpace(out) == "" {
+		return nil, nil
+	}
+	var list struct{ Signatures []signature }
+	if err := json.Unmarshal([]byte(out), &list); err != nil {
+		return nil, fmt.Errorf("read the output of wipefs: %w", err)
+	}
+	return list.Signatures, nil
+}
+
 // signatures describes what libblkid finds on the whole disk, and says whether a
 // data partition is among it.
 func (s *Service) signatures(ctx context.Context, d *device, f *os.File) (found string, data bool, err error) {
-	out, said, code, err := run(ctx, wipefs, "--no-act", "--json", s.host(d.node()))
+	list, err := s.list(ctx, d)
 	if err != nil {
 		return "", false, err
 	}
-	if code != 0 {
-		return "", false, fmt.Errorf("wipefs cannot read %s: %s", d.node(), oneLine(said))
-	}
-	var list struct{ Signatures []signature }
-	if strings.TrimSpace(out) != "" {
-		if err := json.Unmarshal([]byte(out), &list); err != nil {
-			return "", false, fmt.Errorf("read the output of wipefs: %w", err)
-		}
-	}
 	var texts []string
-	for _, sig := range list.Signatures {
+	for _, sig := range list {
 		text := sig.describe()
 		switch sig.Type {
 		case "gpt":
@@ -173,7 +183,7 @@ func (s *Service) signatures(ctx context.Context, d *device, f *os.File) (found 
 			text = describeMBR(f)
 		case "PMBR": // belongs to a GPT, or is left of one
 			text = "the protective MBR of a GPT"
-			if len(list.Signatures) > 1 {
+			if len(list) > 1 {
 				continue
 			}
 		}
@@ -278,7 +288,11 @@ func (s *Service) lostPartition(ctx context.Context, d *device) (string, error) 
 	case code != 0:
 		return "", fmt.Errorf("blkid cannot read %s: %s", d.node(), oneLine(said))
 	}
-	var sig signature
+	return parseExport(out).describe() + " at 1 MiB, perhaps a partition whose table is lost", nil
+}
+
+// parseExport reads what blkid writes with --output export.
+func parseExport(out string) (sig signature) {
 	for line := range strings.Lines(out) {
 		switch key, value, _ := strings.Cut(strings.TrimSpace(line), "="); key {
 		case "TYPE":
@@ -291,5 +305,5 @@ func (s *Service) lostPartition(ctx context.Context, d *device) (string, error) 
 			sig.Label = value
 		}
 	}
-	return sig.describe() + " at 1 MiB, perhaps a partition whose table is lost", nil
+	return sig
 }

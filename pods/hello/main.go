@@ -47,14 +47,19 @@ func main() {
 	if *write != "" {
 		tick = openRecords(*write).append
 	}
+	end(repeat(tick, *every, stop), *linger, *onTerm)
+}
+
+// repeat calls tick at once and then at each interval, and returns the signal
+// that ends it.
+func repeat(tick func(), every time.Duration, stop <-chan os.Signal) os.Signal {
 	tick()
-	for ticker := time.NewTicker(*every); ; {
+	for ticker := time.NewTicker(every); ; {
 		select {
 		case <-ticker.C:
 			tick()
 		case s := <-stop:
-			end(s, *linger, *onTerm)
-			return
+			return s
 		}
 	}
 }

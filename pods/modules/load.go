@@ -34,22 +34,26 @@ func (s *Service) load(tree *modprobe.Tree, module string, params []string, why 
 		if s.config.never[step.Module] || s.failed[step.Module] && step.Soft || modprobe.Present(s.Sysfs, step.Module) {
 			continue
 		}
-		if s.failed[step.Module] && step.Module != module {
-			s.failed[module] = true
-			s.Log.Printf("%s is not loaded (%s): it needs %s, which could not be loaded", module, why, step.Module)
-			return loaded
-		}
-		reason, given := module+" needs it", s.config.params[step.Module]
-		if step.Module == module {
-			reason, given = why, params
-		}
-		if !s.insertOne(step, given, reason) && !step.Soft {
+		if !s.loadStep(step, module, params, why) {
 			s.failed[module] = true
 			return loaded
 		}
 		loaded++
 	}
 	return loaded
+}
+
+// loadStep loads one of the modules that a module consists of or needs. It
+// returns false if the module cannot be loaded without it.
+func (s *Service) loadStep(step modprobe.Step, module string, params []string, why string) bool {
+	if step.Module == module {
+		return s.insertOne(step, params, why) || step.Soft
+	}
+	if s.failed[step.Module] {
+		s.Log.Printf("%s is not loaded (%s): it needs %s, which could not be loaded", module, why, step.Module)
+		return false
+	}
+	return s.insertOne(step, s.config.params[step.Module], module+" needs it") || step.Soft
 }
 
 // forbidden reports whether one of the modules that are needed is never to be

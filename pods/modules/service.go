@@ -40,8 +40,7 @@ func (s *Service) Run(ctx context.Context) error {
 	if err != nil {
 		s.Log.Printf("%s is not read again until a restart: %v", s.File, err)
 	}
-	s.readFile()
-	s.loadAll()
+	s.reload()
 	for {
 		debug.FreeOSMemory() // the lists are large and not needed for now
 		select {
@@ -57,8 +56,7 @@ func (s *Service) Run(ctx context.Context) error {
 			s.hotplug(append([]event{e}, waiting(events)...))
 		case <-changes:
 			s.Log.Printf("%s has changed", s.File)
-			s.readFile()
-			s.loadAll()
+			s.reload()
 		}
 	}
 }
@@ -86,6 +84,12 @@ func waiting(events <-chan event) (list []event) {
 			return list
 		}
 	}
+}
+
+// reload reads the user's file and loads all that is needed now.
+func (s *Service) reload() {
+	s.readFile()
+	s.loadAll()
 }
 
 // readFile takes in the user's file. One that makes no sense as a whole leaves

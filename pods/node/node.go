@@ -127,15 +127,8 @@ func (t *Tail) advance(w *watch) (more bool, err error) {
 		return len(t.queue) > 0, err // if there is none, the log has yet to begin
 	}
 	if len(t.queue) == 1 {
-		// Before looking for newer files and for its end: a change after that
-		// wakes wait.
-		if err := w.file(t.queue[0]); err != nil {
+		if err := t.addNewer(w, t.queue[0]); err != nil {
 			return false, err
-		}
-		if !t.isNewest(t.queue[0]) {
-			if err := t.add(t.queue[0]); err != nil {
-				return false, err
-			}
 		}
 	}
 	if err := t.drain(t.queue[0]); err != nil {
@@ -146,6 +139,19 @@ func (t *Tail) advance(w *watch) (more bool, err error) {
 	}
 	t.drop(1)
 	return true, nil
+}
+
+// addNewer watches the only file of the queue, and adds those that are newer. It
+// watches before it looks for newer files, and before the file's end is read: a
+// change after that wakes wait.
+func (t *Tail) addNewer(w *watch, f *os.File) error {
+	if err := w.file(f); err != nil {
+		return err
+	}
+	if t.isNewest(f) {
+		return nil
+	}
+	return t.add(f)
 }
 
 // isNewest reports whether the file is the one that is written to. It is asked

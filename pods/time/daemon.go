@@ -34,6 +34,20 @@ type daemon struct {
 // capability. restarted says that the clock was right before in this boot: then
 // it is not stepped again.
 func (s *Service) startDaemon(restarted bool) (*daemon, error) {
+	d := &daemon{cmd: s.command(restarted), lines: make(chan string), ended: make(chan struct{})}
+	out, err := d.cmd.StderrPipe()
+	if err == nil {
+		err = d.cmd.Start()
+	}
+	if err != nil {
+		return nil, fmt.Errorf("start chronyd: %w", err)
+	}
+	go d.listen(out)
+	return d, nil
+}
+
+// command returns chronyd with its arguments and its privileges.
+func (s *Service) command(restarted bool) *exec.Cmd {
 	args := []string{
 		"-U",      // it is no root, and need not be
 		"-F", "1", // a filter of system calls of its own, besides the container's
@@ -49,17 +63,9 @@ func (s *Service) startDaemon(restarted bool) (*daemon, error) {
 	} else {
 		attr.AmbientCaps = []uintptr{unix.CAP_SYS_TIME}
 	}
-	d := &daemon{cmd: exec.Command(s.Chronyd, args...), lines: make(chan string), ended: make(chan struct{})}
-	d.cmd.SysProcAttr = attr
-	out, err := d.cmd.StderrPipe()
-	if err == nil {
-		err = d.cmd.Start()
-	}
-	if err != nil {
-		return nil, fmt.Errorf("start chronyd: %w", err)
-	}
-	go d.listen(out)
-	return d, nil
+	cmd := exec.Command(s.Chronyd, args...)
+	cmd.SysProcAttr = attr
+	return cmd
 }
 
 // listen passes on what chronyd logs until it ends.
