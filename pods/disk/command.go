@@ -9,17 +9,17 @@ import (
 	"kios/pods/service"
 )
 
-// Command is the subcommand.
+// Command is the subcommand of /system that the pod runs.
 var Command = service.Command{Name: "disk", Purpose: "grow, repair or make the data partition", Flags: declareFlags}
 
 func declareFlags(flags *flag.FlagSet) func(context.Context, *log.Logger) error {
 	s := &Service{}
-	flags.StringVar(&s.Dev, "dev", "/dev", "`DIR` where the node's /dev is")
+	flags.StringVar(&s.Dev, "dev", "/dev", "`DIR` with the node's /dev")
 	flags.StringVar(&s.Sys, "sys", "/sys", "`DIR` where sysfs is mounted")
-	flags.StringVar(&s.Data, "data", "/var/meta", "`DIR` that is on the data partition if that is mounted")
-	flags.StringVar(&s.Settings, "settings", "/etc/kios/disk.yaml", "read what the user wants from `FILE`")
+	flags.StringVar(&s.Data, "data", "/var/meta", "`DIR` on the data partition, if one is mounted")
+	flags.StringVar(&s.Settings, "settings", "/etc/kios/disk.yaml", "read the user's settings from `FILE`")
 	flags.StringVar(&s.Cmdline, "cmdline", "/proc/cmdline", "`FILE` with the kernel command line")
-	flags.StringVar(&s.Control, "control", control.Path, "`SOCKET` of PID 1")
+	flags.StringVar(&s.Control, "control", control.Path, "send requests to PID 1 on `SOCKET`")
 	return func(ctx context.Context, log *log.Logger) error {
 		s.Log = log
 		if err := DropPrivilege(); err != nil {

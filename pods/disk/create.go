@@ -20,17 +20,17 @@ const (
 	minDisk        = 256 * mib // less fills up with the first images
 )
 
-// A data partition comes to be in this order, each step on the disk before the
-// next begins:
+// A data partition is made in these steps. Each is on the disk before the next
+// begins:
 //
 //	wipe, if asked for   the first two MiB and the last are zero
-//	mke2fs               as long as there is no table, the disk looks blank
-//	table                its GUIDs follow from the file system's UUID
+//	mke2fs               while there is no table, the disk still looks blank
+//	table                its GUIDs are derived from the file system's UUID
 //
-// A disk that the power cut left in the middle is recognised: with nothing of
-// the table it is blank, and all is done again; with a part of the table that
-// belongs to the file system there, the rest is written. The MBR comes last, and
-// without it Linux sees no partitions.
+// After a power cut the next run recognises how far the last one came. If nothing
+// of the table is there, the disk is blank and all is done again. If a part of
+// the table is there, and it belongs to the file system on the disk, the rest is
+// written. The MBR is written last: without it Linux sees no partitions.
 
 // layout is where things are on a disk that is all data partition.
 type layout struct {
@@ -41,7 +41,7 @@ type layout struct {
 
 func newLayout(d *device) (*layout, error) {
 	if d.size < minDisk {
-		return nil, fmt.Errorf("its %s are too small: a data partition takes %s", size(d.size), size(minDisk))
+		return nil, fmt.Errorf("its size of %s is too small: a data partition needs at least %s", size(d.size), size(minDisk))
 	}
 	l := &layout{sectorSize: d.sectorSize, sectors: uint64(d.size / d.sectorSize)}
 	t := l.table([16]byte{})
@@ -116,9 +116,9 @@ func (s *Service) chooseNamed(ctx context.Context, w wishes, events datapart.Eve
 	case c.data:
 		return nil, nil, fmt.Errorf("%s holds %s: a data partition is not wiped, not even with wipe: true; repair its table from another system", d.node(), c.found)
 	case !w.wipe:
-		return nil, nil, fmt.Errorf("%s is not blank but holds %s: it is not touched without wipe: true in %s, which destroys that", d.node(), c.found, s.Settings)
+		return nil, nil, fmt.Errorf("%s is not blank but holds %s: to destroy that and use the disk, write wipe: true in %s", d.node(), c.found, s.Settings)
 	}
-	s.Log.Printf("wipe: true: %s, which holds %s, is wiped", d.node(), c.found)
+	s.Log.Printf("wiping %s, which holds %s, because wipe is true", d.node(), c.found)
 	return d, c, nil
 }
 
@@ -182,8 +182,8 @@ func (s *Service) consider(ctx context.Context, d *device, w wishes) (*contents,
 	return c, err
 }
 
-// virtual are prefixes of what is a disk in sysfs and to nobody else, or was
-// made of other disks by somebody who wants it.
+// virtual are name prefixes of devices that auto never takes: sysfs calls them
+// disks but they are none, or somebody made them out of other disks.
 var virtual = []string{"loop", "ram", "zram", "sr", "fd", "dm-", "md", "nbd", "rbd", "drbd", "mtdblock", "ubiblock", "pmem"}
 
 // disks returns the disks that auto may take: none that is removable, virtual or

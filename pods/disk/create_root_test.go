@@ -49,7 +49,7 @@ func TestCreate(t *testing.T) {
 			// The next run finds it, in use.
 			l.show()
 			unmount := l.inUse(d.part(1))
-			wantText(t, l.run(), "nothing to grow into")
+			wantText(t, l.run(), "no free space to grow into")
 			unmount()
 			l.wantMove()
 		})
@@ -76,10 +76,10 @@ func TestNothingAsked(t *testing.T) {
 	d := l.disk("vda", 256*mib, 512)
 	before := d.sum()
 	for _, tt := range []struct{ settings, cmdline, want string }{
-		{"", "", "nothing says to make one"},
-		{"repair: false\n", "", "nothing says to make one"},
+		{"", "", "no data partition, and none is to be made"},
+		{"repair: false\n", "", "no data partition, and none is to be made"},
 		{"device: auto\n", "datapart=none", "datapart=none"},
-		{"devcie: auto\n", "", `disk.yaml: there is no field "devcie"; until that is right no data partition is made`},
+		{"devcie: auto\n", "", `disk.yaml: there is no field "devcie": no data partition is made until this is corrected`},
 		{"devcie: auto\n", "kios.disk=auto", `there is no field "devcie"`},
 		{"device: [auto]\n", "", "disk.yaml: the field device is a array, but must be a string"},
 		{"device: auto\nwipe: maybe\n", "", "disk.yaml: the field wipe is a string, but must be true or false"},
@@ -249,7 +249,7 @@ func TestRefuseSmall(t *testing.T) {
 	l := newLab(t)
 	l.disk("vda", 100*mib, 512)
 	l.settings("device: /dev/vda\n")
-	wantText(t, l.run(), "/dev/vda: its 100 MiB are too small: a data partition takes 256 MiB")
+	wantText(t, l.run(), "/dev/vda: its size of 100 MiB is too small: a data partition needs at least 256 MiB")
 }
 
 func TestAuto(t *testing.T) {
@@ -455,7 +455,7 @@ var repairs = []struct {
 		}
 		command(t, "debugfs", "-w", "-R", "set_super_value state 2", d.part(2))
 		log := l.run()
-		wantText(t, log, "cannot be repaired without a decision of yours, and the node stays in memory: e2fsck -p ended with 4")
+		wantText(t, log, "cannot be repaired automatically, and the node stays in memory: e2fsck -p ended with 4")
 		if n := strings.Count(log, "\n"); n != 2 { // one, and one of the test's own
 			t.Errorf("%d lines", n)
 		}

@@ -1,4 +1,4 @@
-// Package disk is the service "disk": it looks after the disk of the data
+// Package disk is the service of the pod "disk": it looks after the disk of the data
 // partition, once, and ends. Depending on what it finds, it
 //
 //   - grows the data partition and its ext4 to the end of the disk, while they
@@ -12,9 +12,9 @@
 // beside the disk's name; what counts as blank is in probe.go. It does not
 // shrink, move, encrypt or join anything, and knows no partition table but GPT.
 //
-// Every write is in such an order that the next run completes what a power cut
-// interrupted. Of the disk's contents it decides with libblkid (wipefs(8) and
-// blkid(8)); the file system is made and repaired by e2fsprogs.
+// The order of writes is such that the next run completes what a power cut
+// interrupted. libblkid (wipefs(8) and blkid(8)) tells what is on a disk;
+// e2fsprogs makes and repairs the file system.
 package disk
 
 import (
@@ -45,16 +45,16 @@ type Service struct {
 }
 
 const (
-	// Disks may come one after another: drivers are loaded by a pod of their own.
-	// With no data partition at hand it is decided when there was quiet.
+	// Disks may appear one after another, because the pod "modules" loads their
+	// drivers. The service decides when no disk has appeared for usualQuiet.
 	usualQuiet  = 2 * time.Second
 	settleBound = 20 * time.Second
 	// moveBound is how long PID 1 may take to move the node.
 	moveBound = 3 * time.Minute
 )
 
-// Run does what there is to do. What only the user can change is logged and no
-// error: trying again would not help.
+// Run does what there is to do. What only the user can change is logged, and is
+// not an error: trying again would not help.
 func (s *Service) Run(ctx context.Context) error {
 	w := s.wishes()
 	d, err := s.mounted()
@@ -89,7 +89,7 @@ func (s *Service) attach(ctx context.Context, w wishes) error {
 	case w.device != "":
 		return s.create(ctx, w, problems, events)
 	case len(problems) == 0:
-		s.Log.Printf("no data partition, and nothing says to make one (%s, or kios.disk= on the kernel command line)", s.Settings)
+		s.Log.Printf("there is no data partition, and none is to be made: to make one, name a disk in %s, or with kios.disk= on the kernel command line", s.Settings)
 	}
 	return nil
 }

@@ -9,8 +9,9 @@ import (
 )
 
 // grow gives the mounted data partition, and then its file system, all that is
-// free behind it. Each step looks at what there is, so that a run completes what
-// another began. A step that fails is told, and tried again at the next boot.
+// free behind it. Each step looks at what is there, so that a run completes what
+// an interrupted one began. A step that fails is logged, and tried again at the
+// next boot.
 func (s *Service) grow(d *device) {
 	told := false
 	if d.number > 0 {
@@ -24,7 +25,7 @@ func (s *Service) grow(d *device) {
 	case err != nil:
 		s.Log.Printf("the file system of %s keeps its size: %v", d.node(), err)
 	case !grew && !told:
-		s.Log.Printf("the data partition %s has %s, and nothing to grow into", d.node(), size(d.size))
+		s.Log.Printf("the data partition %s has %s, and there is no free space to grow into", d.node(), size(d.size))
 	}
 }
 

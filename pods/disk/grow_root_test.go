@@ -164,7 +164,7 @@ func TestGrowInUse(t *testing.T) {
 				t.Errorf("the file system has %s", size(got))
 			}
 			before := l.fsSize()
-			wantText(t, l.run(), "nothing to grow into")
+			wantText(t, l.run(), "no free space to grow into")
 			if l.fsSize() != before {
 				t.Error("a second run changed the size")
 			}

@@ -28,10 +28,10 @@ type contents struct {
 
 func (c *contents) blank() bool { return c.found == "" }
 
-// probe finds out what is on a disk, as its only user. It is blank if libblkid
-// knows nothing on it, neither at its start or end nor where the first partition
-// of most disks begins (the table may be lost), and if its first and last MiB
-// are zero.
+// probe finds out what is on a disk, as its only user. A disk is blank if its
+// first and last MiB are zero, and if libblkid finds nothing on it: neither at its
+// start or end, nor where the first partition of most disks begins, because a
+// partition's table may be lost.
 func (s *Service) probe(ctx context.Context, d *device) (*contents, error) {
 	f, err := s.open(d, os.O_RDONLY)
 	if err != nil {
@@ -194,7 +194,7 @@ func (s *Service) signatures(ctx context.Context, d *device, f *os.File) (found 
 	return strings.Join(texts, " and "), data, nil
 }
 
-// names are libblkid's for what people call otherwise.
+// names tells what people call the types of libblkid.
 var names = map[string]string{
 	"LVM2_member":       "an LVM2 physical volume",
 	"crypto_LUKS":       "a LUKS encrypted volume",

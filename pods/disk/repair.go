@@ -8,9 +8,9 @@ import (
 )
 
 // repair deals with a data partition that is there and not mounted: PID 1 found
-// errors in it, or it came late. What "e2fsck -p" does is what every boot of
-// other systems does unasked: it replays the journal and corrects what has one
-// right answer. Anything else is left to its owner.
+// errors in it, or it came late. It runs "e2fsck -p", as other systems do at
+// every boot: that replays the journal and corrects what has only one right
+// answer. Anything else is left to its owner.
 func (s *Service) repair(ctx context.Context, node string, w wishes) error {
 	d, err := s.block(node)
 	if err != nil {
@@ -51,7 +51,7 @@ func (s *Service) check(ctx context.Context, node string) (bool, error) {
 		s.Log.Printf("the data partition %s was repaired: %s", node, said)
 		return true, nil
 	}
-	s.Log.Printf("the data partition %s cannot be repaired without a decision of yours, and the node stays in memory: e2fsck -p ended with %d, saying: %s; "+
-		"it changed nothing that has two answers: copy the partition, repair it with \"e2fsck -f %s\" from another system or a privileged pod, and restart", node, code, said, node)
+	s.Log.Printf("the data partition %s cannot be repaired automatically, and the node stays in memory: e2fsck -p ended with %d and printed: %s; "+
+		"it made no correction that needs a decision of yours: copy the partition, repair it with \"e2fsck -f %s\" from another system or a privileged pod, and restart", node, code, said, node)
 	return false, nil
 }

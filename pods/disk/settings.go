@@ -29,12 +29,12 @@ type wishes struct {
 
 const auto = "auto"
 
-// wishes reads both sources. With a mistake in either, nothing is made: what was
-// meant is anybody's guess.
+// wishes reads both sources. With a mistake in either, nothing is made: the
+// service does not guess what the user meant.
 func (s *Service) wishes() wishes {
 	w, err := s.readFile()
 	if err != nil {
-		s.Log.Printf("%v; until that is right no data partition is made", err)
+		s.Log.Printf("%v: no data partition is made until this is corrected", err)
 	}
 	wrong := err != nil
 	text, err := os.ReadFile(s.Cmdline)
@@ -42,10 +42,10 @@ func (s *Service) wishes() wishes {
 		s.Log.Printf("read the kernel command line: %v", err)
 	}
 	params := cmdline.Parse(string(text))
-	options, _ := params.Options() // PID 1 has told of mistakes
+	options, _ := params.Options() // PID 1 has logged mistakes
 	w.dataPart = options.DataPart
 	if device, found := params.Last("kios.disk"); found {
-		// It stands for itself: wipe and serial were said of another disk.
+		// It replaces the file's disk: wipe and serial were meant for that one.
 		w.device, w.serial, w.wipe = device, "", false
 		if err := checkDevice(device); err != nil {
 			s.Log.Printf("kernel command line: kios.disk=%s is ignored: %v", device, err)

@@ -18,8 +18,8 @@ const (
 	e2fsck = "/usr/sbin/e2fsck"
 )
 
-// run runs a program and returns what it wrote, to standard output and in all,
-// and its exit code. An error says that there is no exit code.
+// run runs a program. It returns what the program wrote to standard output, all
+// that it wrote, and its exit code. With an error there is no exit code.
 func run(ctx context.Context, program string, args ...string) (stdout, said string, code int, err error) {
 	var out, errs bytes.Buffer
 	cmd := exec.CommandContext(ctx, program, args...)

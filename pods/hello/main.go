@@ -4,8 +4,9 @@
 // to stop, and one whose start, and the memory then in use, can be seen on the
 // serial console.
 //
-// Each record that -write appends is on the disk before its line is printed. A
-// restart checks the records of before, and goes on after the last one.
+// Each record that -write appends is on the disk before its line is printed. After
+// a restart the program checks the records in the file, and continues after the
+// last one.
 package main
 
 import (
@@ -23,13 +24,13 @@ import (
 
 func main() {
 	var (
-		every    = flag.Duration("every", 10*time.Second, "say hello, or write a record, each `TIME`")
-		write    = flag.String("write", "", "append numbered records to `FILE`, each synced")
-		onTerm   = flag.String("on-term", "", "write `FILE` when told to stop, after -linger")
+		every    = flag.Duration("every", 10*time.Second, "say hello, or write a record, every `TIME`")
+		write    = flag.String("write", "", "append numbered records to `FILE`, and sync each")
+		onTerm   = flag.String("on-term", "", "write `FILE` when told to stop, after the time of -linger")
 		linger   = flag.Duration("linger", 0, "take `TIME` to stop")
 		marker   = flag.String("marker", "", "write the line `TEXT` to -marker-to at the start")
 		markerTo = flag.String("marker-to", "/dev/console", "where to write -marker")
-		memAfter = flag.Duration("meminfo-after", 0, "after `TIME`, write how much memory the machine has and has available to -marker-to")
+		memAfter = flag.Duration("meminfo-after", 0, "after `TIME`, write the machine's total and available memory to -marker-to")
 	)
 	flag.Parse()
 	log.SetFlags(0)

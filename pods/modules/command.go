@@ -10,14 +10,14 @@ import (
 	"kios/pods/service"
 )
 
-// Command is the subcommand.
-var Command = service.Command{Name: "modules", Purpose: "load the drivers of the hardware, and what /etc/kios/modules.yaml names", Flags: declareFlags}
+// Command is the subcommand of /system that the pod runs.
+var Command = service.Command{Name: "modules", Purpose: "load drivers for the hardware, and the modules that /etc/kios/modules.yaml names", Flags: declareFlags}
 
 func declareFlags(flags *flag.FlagSet) func(context.Context, *log.Logger) error {
 	s := &Service{}
-	flags.StringVar(&s.File, "file", "/etc/kios/modules.yaml", "read what the user wants from `FILE`")
+	flags.StringVar(&s.File, "file", "/etc/kios/modules.yaml", "read the user's settings from `FILE`")
 	flags.StringVar(&s.Sysfs, "sysfs", "/sys", "`DIR` where sysfs is mounted")
-	trees := flags.String("modules", "/lib/modules", "`DIR` with a directory of modules for each kernel")
+	trees := flags.String("modules", "/lib/modules", "`DIR` with one directory of modules for each kernel")
 	return func(ctx context.Context, log *log.Logger) error {
 		s.Log = log
 		release, err := modprobe.Release()

@@ -33,8 +33,8 @@ type file struct {
 }
 
 // readConfig reads the user's file. The errors tell what is wrong with it. If
-// the file as a whole cannot be read, ok is false; otherwise the config is what
-// is right with it.
+// the file as a whole cannot be read, ok is false. Otherwise the config holds all
+// entries that are right.
 func readConfig(path string) (c config, ok bool, errs []error) {
 	var f file
 	if err := settings.Read(path, &f); err != nil {
@@ -64,10 +64,10 @@ func (c *config) addLoad(where string, raw json.RawMessage) error {
 	}
 	module := modprobe.Normalize(e.name)
 	if c.never[module] {
-		return fmt.Errorf("%s: %s is named by never, too, and is not loaded: remove it from one of the two", where, e.name)
+		return fmt.Errorf("%s: %s is also named under never, so it is not loaded: remove it from one of the two", where, e.name)
 	}
 	if slices.ContainsFunc(c.load, func(o entry) bool { return modprobe.Normalize(o.name) == module }) {
-		return fmt.Errorf("%s: %s is there twice; the first counts", where, e.name)
+		return fmt.Errorf("%s: %s is there twice; only the first entry counts", where, e.name)
 	}
 	c.load = append(c.load, e)
 	c.params[module] = e.params
@@ -115,12 +115,12 @@ func parseName(raw json.RawMessage) (string, error) {
 		return "", fmt.Errorf("must be the name of a module")
 	}
 	if !madeOf(nameChars, name) || strings.HasSuffix(name, ".ko") {
-		return "", fmt.Errorf("is %q, but must be the name of a module, as nvme_tcp, not a path or a file", name)
+		return "", fmt.Errorf("is %q, but must be the name of a module, such as nvme_tcp, not a path or a file", name)
 	}
 	return name, nil
 }
 
-// parseParams takes a map, or a text as on the kernel command line.
+// parseParams takes a map, or a string as on the kernel command line.
 func parseParams(raw json.RawMessage) ([]string, error) {
 	switch {
 	case len(raw) == 0 || string(raw) == "null":
@@ -128,7 +128,7 @@ func parseParams(raw json.RawMessage) ([]string, error) {
 	case raw[0] == '"':
 		return parseText(raw)
 	case raw[0] != '{':
-		return nil, fmt.Errorf("they must be a map or a text")
+		return nil, fmt.Errorf("they must be a map or a string")
 	}
 	var values map[string]json.RawMessage
 	if err := json.Unmarshal(raw, &values); err != nil {
@@ -173,7 +173,7 @@ func checkParam(name, value string) error {
 		return fmt.Errorf("this is not the name of a parameter")
 	}
 	if strings.ContainsAny(value, "\"\n\r\x00") {
-		return fmt.Errorf("a value cannot hold quotation marks or line ends")
+		return fmt.Errorf("a value cannot contain quotation marks or line breaks")
 	}
 	return nil
 }
@@ -195,7 +195,7 @@ func parseValue(raw json.RawMessage) (string, error) {
 	case raw[0] == '[':
 		return parseList(raw)
 	}
-	return "", fmt.Errorf("the value must be a text, a number, true, false, or a list of those")
+	return "", fmt.Errorf("the value must be a string, a number, true, false, or a list of those")
 }
 
 func parseList(raw json.RawMessage) (string, error) {

@@ -2,8 +2,8 @@
 // the devices that are there when it starts (coldplug), of those that appear
 // later (hotplug), and the modules that the user's file names.
 //
-// Each device tells the kind that it is in its modalias, and depmod has listed
-// which modules fit which kinds (package modprobe). A device that has a driver
+// The modalias of a device tells its kind, and depmod has listed which modules fit
+// which kinds (package modprobe). A device that has a driver
 // is left alone. Nothing is ever unloaded, and what failed is not tried again
 // until the user's file changes.
 //

@@ -64,7 +64,7 @@ func (s *Service) forbidden(module string, steps []modprobe.Step, why string) bo
 		return false
 	}
 	s.failed[module] = true // said once
-	s.Log.Printf("%s is not loaded (%s): it needs %s, which %s has under never", module, why, steps[i].Module, s.File)
+	s.Log.Printf("%s is not loaded (%s): it needs %s, which %s names under never", module, why, steps[i].Module, s.File)
 	return true
 }
 
@@ -122,8 +122,8 @@ func paramNames(module []byte) (names []string) {
 	}
 }
 
-// checkValues says so if a module that was there before has other values than
-// the user's file wants: its parameters can be given only when it is loaded.
+// checkValues logs the parameters of a module that was already there, if they
+// differ from the user's file: they can be given only when a module is loaded.
 func (s *Service) checkValues(module string, params []string) {
 	for _, p := range params {
 		name, want, _ := strings.Cut(p, "=")
@@ -132,12 +132,12 @@ func (s *Service) checkValues(module string, params []string) {
 		if err != nil || !simple(is) || !simple(want) || number(is) == number(want) {
 			continue
 		}
-		s.Log.Printf("%s: %s was there before, with %s=%s instead of %s: give %s.%s=%s on the kernel command line", s.File, module, name, is, want, module, name, want)
+		s.Log.Printf("%s: %s was already loaded, with %s=%s instead of %s: write %s.%s=%s on the kernel command line", s.File, module, name, is, want, module, name, want)
 	}
 }
 
-// simple reports whether a value is a number or the kernel's Y or N: of
-// others it may show something else than it was given.
+// simple reports whether a value is a number, or the kernel's Y or N. Other values
+// the kernel may show in another form than they were given in.
 func simple(value string) bool {
 	return value == "Y" || value == "N" || value != "" && strings.Trim(value, "0123456789") == ""
 }

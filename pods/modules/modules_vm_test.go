@@ -146,7 +146,7 @@ func TestFile(t *testing.T) {
 	write(t, s.File, "load: [dm-mirror, {name: nbd, parameters: nbds_max=4}]\n")
 	out.expect(t, "loaded dm_log: dm_mirror needs it\n")
 	out.expect(t, "loaded dm_mirror: "+s.File+" names it\n")
-	out.expect(t, "nbd was there before, with nbds_max=3 instead of 4: give nbd.nbds_max=4 on the kernel command line\n")
+	out.expect(t, "nbd was already loaded, with nbds_max=3 instead of 4: write nbd.nbds_max=4 on the kernel command line\n")
 }
 
 // TestNever leaves the card without its driver.
@@ -159,7 +159,7 @@ func TestNever(t *testing.T) {
 	if live(cardModule) || live("sdhci") {
 		t.Error("what is never to be loaded is loaded")
 	}
-	if want := "): it needs sdhci, which " + s.File + " has under never\n"; !strings.Contains(out.String(), want) {
+	if want := "): it needs sdhci, which " + s.File + " names under never\n"; !strings.Contains(out.String(), want) {
 		t.Errorf("no %q in the log:\n%s", want, out)
 	}
 	write(t, s.File, "")

@@ -30,15 +30,15 @@ type Service struct {
 // Run loads modules until ctx ends.
 func (s *Service) Run(ctx context.Context) error {
 	s.prepare()
-	// Both before the first look, so that nothing is missed. Without one of them
-	// the rest still works.
+	// Both begin before the first look, so that nothing is missed. If one of them
+	// fails, the rest still works.
 	events, err := listen(ctx)
 	if err != nil {
 		s.Log.Printf("devices that appear from now on get no driver: %v", err)
 	}
 	changes, err := watch(ctx, s.File)
 	if err != nil {
-		s.Log.Printf("%s is not read again until a restart: %v", s.File, err)
+		s.Log.Printf("changes of %s are not noticed until this pod restarts: %v", s.File, err)
 	}
 	s.reload()
 	for {

@@ -151,7 +151,7 @@ func TestNeverAsDependency(t *testing.T) {
 	if diff := cmp.Diff([]string{"other"}, m.loaded); diff != "" {
 		t.Errorf("loaded (-want +got):\n%s", diff)
 	}
-	if want := "card is not loaded (pci device 0000:00:03.0 (" + card + ")): it needs core, which " + m.File + " has under never\n"; !strings.Contains(m.out.String(), want) {
+	if want := "card is not loaded (pci device 0000:00:03.0 (" + card + ")): it needs core, which " + m.File + " names under never\n"; !strings.Contains(m.out.String(), want) {
 		t.Errorf("no %q in the log:\n%s", want, m.out.String())
 	}
 }
@@ -233,8 +233,8 @@ func TestOtherValues(t *testing.T) {
 	}
 	write(t, m.File, "load: [{name: core, parameters: debug=3 on=1 mode=x same=5}]\n")
 	m.once()
-	want := "core was there before, with debug=2 instead of 3: give core.debug=3 on the kernel command line\n"
-	if got := m.out.String(); !strings.Contains(got, want) || strings.Count(got, "was there before") != 1 {
+	want := "core was already loaded, with debug=2 instead of 3: write core.debug=3 on the kernel command line\n"
+	if got := m.out.String(); !strings.Contains(got, want) || strings.Count(got, "was already loaded") != 1 {
 		t.Errorf("not only %q in the log:\n%s", want, got)
 	}
 }

@@ -19,9 +19,9 @@ type mark struct {
 	end  int64 // of the file when it was read
 }
 
-// lastMark returns the last mark of a boot in the file. It reads from the end:
-// at boot, when all are in a hurry, the mark is there, after megabytes of
-// earlier boots. It leaves the file where it was.
+// lastMark returns the last mark of a boot in the file. It reads backwards: during
+// a boot, when time matters, the mark is near the end, behind megabytes of earlier
+// boots. It leaves the file's offset as it is.
 func lastMark(f *os.File, buf []byte) (mark, error) {
 	info, err := f.Stat()
 	if err != nil {

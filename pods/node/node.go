@@ -1,13 +1,14 @@
-// Package node is the service of the containers of the pod "node": it
-// prints a log that package logfile writes, from the beginning of this boot on,
-// and follows it across rotations. What it prints is what the files hold, byte
-// for byte; remarks of its own are lines that begin with "(kios: ".
+// Package node is the service of each container of the pod "node": it prints one
+// of the node's logs, as package logfile writes them, from the beginning of this
+// boot on, and follows it across rotations. It prints the files byte for byte.
+// Remarks of its own are lines that begin with "(kios: ". It leaves out the logs
+// of earlier boots, and does not parse, filter or forward what it prints.
 //
-// The files of a log are one stream: NAME.2, NAME.1, NAME. Only the last is
-// written to, and a file that has been renamed never again, so that a file can
-// be left as soon as there is a newer one and its end has been read, in this
-// order. The place in the stream is an open file, which a rename does not
-// disturb and whose inode nobody can use again.
+// The files of a log are one stream: NAME.2, NAME.1, NAME. Only the last one is
+// written to; a file that has been renamed is never written to again. So a file is
+// done with when there is a newer one and, after that was seen, its end has been
+// read. The place in the stream is an open file: a rename does not disturb it, and
+// nobody can use its inode again.
 package node
 
 import (
@@ -78,8 +79,8 @@ func (t *Tail) start() error {
 			return fmt.Errorf("look for the beginning of this boot: %w", err)
 		}
 		if i == len(files)-1 {
-			// If the last boot in the log is another, this one has written nothing
-			// yet, and will write here.
+			// If the last boot in the log is another one, this boot has written
+			// nothing yet, and will write here.
 			if _, err := f.Seek(m.end, io.SeekStart); err != nil {
 				return err
 			}
@@ -176,7 +177,7 @@ func (t *Tail) add(last *os.File) error {
 }
 
 func (t *Tail) remark(text string) error {
-	// Both may say it in the middle of a line.
+	// What was printed before may have ended in the middle of a line.
 	_, err := fmt.Fprintf(t.Out, "\n(kios: %s)\n", text)
 	return err
 }

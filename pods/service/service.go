@@ -1,5 +1,6 @@
-// Package service is what the services of the system pods have in common: each is
-// a subcommand of one program, whose main function is in pods/system.
+// Package service defines what the services of the system pods have in common:
+// each is a subcommand of one program, pods/system. It leaves out how services are
+// started and stopped; the main function there does that.
 package service
 
 import (
@@ -12,7 +13,8 @@ import (
 type Command struct {
 	Name    string
 	Purpose string // in a few words, for the list of subcommands
-	// Flags declares the subcommand's flags, and returns what runs after they have
-	// been read. That serves until ctx ends, and its lines for people go to log.
+	// Flags declares the subcommand's flags and returns its run function, which is
+	// called after they have been parsed. run serves until ctx ends, or until its
+	// work is done, and logs to log.
 	Flags func(flags *flag.FlagSet) (run func(ctx context.Context, log *log.Logger) error)
 }

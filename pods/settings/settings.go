@@ -1,8 +1,8 @@
 // Package settings reads the small YAML files in /etc/kios with which a user
-// tells a system pod what to do. It is strict: a field that does not exist, a
-// value of the wrong type, a key that is there twice are errors, in one line
-// that names file and field, because a typing mistake that is silently ignored
-// costs an evening.
+// tells a system pod what to do. It is strict, because a typing mistake that is
+// silently ignored costs an evening: an unknown field, a value of the wrong type
+// and a key that is there twice are errors, each in one line that names the file
+// and the field. What the values mean is for the pods to check.
 package settings
 
 import (
@@ -40,7 +40,7 @@ func Parse(path string, text []byte, into any) error {
 		return fmt.Errorf("%s is longer than %d bytes", path, maxSize)
 	}
 	if bytes.IndexByte(text, 0) >= 0 {
-		return fmt.Errorf("%s is no YAML: it holds binary data", path)
+		return fmt.Errorf("%s is not YAML: it contains binary data", path)
 	}
 	if err := yaml.UnmarshalStrict(text, into); err != nil {
 		return fmt.Errorf("%s: %s", path, explain(err))

@@ -29,7 +29,7 @@ func TestParse(t *testing.T) {
 		{"name: a\nname: b\n", `"name" is there twice`},
 		{"- a\n", "the whole is a array, but must be a map of fields"},
 		{"a: [\n", "line 1"},
-		{"\x00\x01", "it holds binary data"},
+		{"\x00\x01", "it contains binary data"},
 	}
 	for _, tt := range tests {
 		var v shape

@@ -1,7 +1,7 @@
-// Command system is the one program in the image kios.local/system: each of its
-// subcommands is a service that runs as PID 1 of a container in a pod of its
-// own. They are configured by flags in the pod's manifest and log lines for
-// people to standard output.
+// Command system is the one program in the images of the system pods. Each of its
+// subcommands is a service, which runs as PID 1 of a container in a pod of its own.
+// The pod's manifest configures it by flags. It logs to standard output, in lines
+// for people.
 package main
 
 import (
@@ -23,8 +23,7 @@ import (
 	chrony "kios/pods/time"
 )
 
-// commands are the services of the pods, by name. A pod with a program of ours adds
-// its row here.
+// commands are the services of the pods. A new pod adds its row here.
 var commands = []service.Command{
 	disk.Command,
 	node.Command,
@@ -41,16 +40,16 @@ func main() {
 		os.Exit(2)
 	}
 	run := parse(c, os.Args[2:])
-	// The heap of all services is small: 10 % of it is nothing, and Go would let
-	// 4 MB of garbage gather first.
+	// The heaps of the services are small. Without this, Go would let 4 MB of garbage
+	// gather in each.
 	debug.SetGCPercent(10)
-	// It has to be said what ends the process: the kernel does not apply a
-	// signal's default action to PID 1.
+	// PID 1 of a container has to catch the signals that are to end it: the kernel
+	// does not apply their default action.
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
 	context.AfterFunc(ctx, func() {
 		time.Sleep(stopBound)
-		os.Exit(0) // whatever keeps it: what the services set stays
+		os.Exit(0) // whatever the service still waits for: what it has set stays
 	})
 	if err := run(ctx, logger); err != nil && ctx.Err() == nil {
 		logger.Printf("%s: %v", c.Name, err)

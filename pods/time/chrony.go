@@ -6,16 +6,17 @@
 //     /run/kios/network/ntp;
 //   - and from the hypervisor's clock, if there is one (package ptp).
 //
-// Nobody else is asked: a node contacts no servers on the internet that its
-// owner did not name. Nothing waits for this service, and it waits for nothing.
+// It asks no other servers: a node contacts none on the internet that its owner
+// did not name. Nothing waits for this service, and it waits for nothing.
 //
-// chronyd runs as a user of its own with no capability but the one to set the
-// clock, and has no open port. When the servers change it is told by chronyc
-// and goes on; when it dies, so does this service, for the kubelet to start
+// chronyd runs as a user of its own. It has no open port, and no capability but
+// the one to set the clock. When the servers change, chronyc tells it and it keeps
+// running. When chronyd ends, this service ends as well, and the kubelet starts
 // both again. See chrony.conf(5) and chronyd(8).
 //
-// The time of leap seconds comes from the servers. A list of them would be wrong
-// where servers smear a leap second, as those of the big clouds do.
+// It leaves out serving time to others, and a list of leap seconds: the servers
+// announce those. A list would be wrong where servers smear a leap second, as those
+// of the big clouds do.
 package chrony
 
 import (
@@ -201,7 +202,7 @@ func (s *Service) update(ctx context.Context) error {
 		s.tell(ctx, "reload", "sources")
 	}
 	if resolvers {
-		s.hurry(ctx)
+		s.retry(ctx)
 	}
 	return nil
 }
@@ -332,9 +333,9 @@ func (s *Service) tell(ctx context.Context, command ...string) {
 	}
 }
 
-// hurry makes chronyd try all servers now: names that did not resolve may do so,
-// and servers that were out of reach a minute ago may be there.
-func (s *Service) hurry(ctx context.Context) {
+// retry makes chronyd try all servers now: names that did not resolve before may
+// resolve now, and servers that were out of reach a minute ago may answer.
+func (s *Service) retry(ctx context.Context) {
 	s.tell(ctx, "refresh")
 	s.tell(ctx, "burst", "4/8")
 }

@@ -22,21 +22,21 @@ type hostClock interface {
 	Offset() (ahead time.Duration, at time.Time, err error)
 }
 
-// feed gives chronyd readings of the clock until ctx ends. There is one
-// complaint about each row of failures.
+// feed gives chronyd readings of the clock until ctx ends. It logs the first of
+// several failures in a row.
 func (s *Service) feed(ctx context.Context, clock hostClock) {
 	ticker := time.NewTicker(sampleInterval)
 	defer ticker.Stop()
-	complained := false
+	logged := false
 	for {
 		err := s.feedOnce(clock)
-		// Without a socket chronyd is only just starting.
-		if err != nil && !complained && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, unix.ECONNREFUSED) {
+		// Without a socket, chronyd is still starting.
+		if err != nil && !logged && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, unix.ECONNREFUSED) {
 			s.Log.Printf("the hypervisor's clock is not used: %v", err)
-			complained = true
+			logged = true
 		}
 		if err == nil {
-			complained = false
+			logged = false
 		}
 		select {
 		case <-ctx.Done():

@@ -49,7 +49,7 @@ func (s *Service) startDaemon(restarted bool) (*daemon, error) {
 // command returns chronyd with its arguments and its privileges.
 func (s *Service) command(restarted bool) *exec.Cmd {
 	args := []string{
-		"-U",      // it is no root, and need not be
+		"-U",      // it is not root, and does not have to be
 		"-F", "1", // a filter of system calls of its own, besides the container's
 		"-d", // in the foreground, with its log on standard error
 		"-f", s.configFile(),
@@ -103,13 +103,13 @@ func (s *Service) stop(d *daemon) error {
 		case <-d.ended:
 			return nil
 		case <-ctx.Done():
-			return fmt.Errorf("stop chronyd: it goes on after %s", stopBound)
+			return fmt.Errorf("stop chronyd: it still runs after %s", stopBound)
 		}
 	}
 }
 
-// ask runs chronyc with a command and returns its answer. A chronyd that was
-// just started may not listen yet, so it is tried for a while.
+// ask runs chronyc with a command and returns its answer. A chronyd that has just
+// been started may not listen yet, so ask tries for a while.
 func (s *Service) ask(ctx context.Context, command ...string) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, askBound)
 	defer cancel()

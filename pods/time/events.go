@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// What chronyd says, of which this service makes something.
+// Lines of chronyd that this service acts on.
 var (
 	selected = regexp.MustCompile(`^Selected source (\S+)`)
 	lost     = regexp.MustCompile(`^Can't synchronise: no selectable sources`)
@@ -19,15 +19,15 @@ var (
 	stepped  = regexp.MustCompile(`^(System clock was stepped by|Could not step system clock)`)
 )
 
-// tooFarBehind is from when on a clock that was right before is stepped instead
-// of slewed: forwards only, as after the machine was suspended or a virtual one
-// was paused. To slew an hour takes half a day, in which nothing on the node
-// agrees with the rest of the world.
+// tooFarBehind is the difference from which a clock that was right before is
+// stepped instead of slewed. It is only stepped forwards, as is needed after a
+// machine was suspended or paused: to slew an hour takes half a day, in which
+// nothing on the node agrees with the rest of the world.
 const tooFarBehind = 10 * time.Second
 
-// lag is how far the clock was found behind. chronyd may be about to step it by
-// itself, which it says in its next line, so a moment passes before that is
-// asked of it.
+// lag is how far the clock was found to be behind. chronyd may be about to step it
+// by itself, and says so in its next line. So the service waits a moment before it
+// asks chronyd to step it.
 type lag struct {
 	by  time.Duration
 	due <-chan time.Time
@@ -40,7 +40,7 @@ func (s *Service) hear(ctx context.Context, line string) {
 	case selected.MatchString(line):
 		s.gotSource(ctx, selected.FindStringSubmatch(line)[1])
 	case lost.MatchString(line) && s.synchronised:
-		s.Log.Print("no time source answers: the clock runs on at the rate it had")
+		s.Log.Print("no time source answers: the clock goes on at its last known rate")
 	case disagree.MatchString(line):
 		s.Log.Print("the time sources disagree, so none is followed: name others in " + s.userFile() +
 			", or write \"ptp: false\" there if it is the hypervisor's clock that is wrong")
@@ -90,7 +90,7 @@ func (s *Service) lastOffset(ctx context.Context) (time.Duration, bool) {
 
 // catchUp steps a clock that is far behind.
 func (s *Service) catchUp(ctx context.Context) {
-	s.Log.Printf("the clock is %v behind, as after a pause of the machine: it is set forward", s.behind.by)
+	s.Log.Printf("the clock is %v behind, probably because the machine was paused: it is set forward", s.behind.by)
 	s.behind = lag{}
 	s.tell(ctx, "makestep")
 }

@@ -397,7 +397,7 @@ func TestFileChanges(t *testing.T) {
 	l.expectLine("chronyd: Selected source 10.79.0.9", 20*time.Second)
 
 	l.place("host/etc/kios/time.yaml", []byte("\x00\x01garbage"), 0o644)
-	l.expectLine("/etc/kios/time.yaml is no YAML: it holds binary data", 10*time.Second)
+	l.expectLine("/etc/kios/time.yaml is not YAML: it contains binary data", 10*time.Second)
 	l.place("host/etc/kios/time.yaml", []byte("server: 10.79.0.1\n"), 0o644)
 	l.expectLine(`/etc/kios/time.yaml: there is no field "server"`, 10*time.Second)
 	if strings.Contains(l.service.String(), "Removed source") {
@@ -428,7 +428,7 @@ func TestServerGoneAndBack(t *testing.T) {
 	l.expectLine("synchronised with 10.79.0.1", 20*time.Second)
 	l.pollFast()
 	server.Stop()
-	l.expectLine("no time source answers: the clock runs on at the rate it had", 60*time.Second)
+	l.expectLine("no time source answers: the clock goes on at its last known rate", 60*time.Second)
 	l.startServer()
 	l.eventually("the server again", 30*time.Second, func() bool {
 		return strings.Count(l.service.String(), "chronyd: Selected source 10.79.0.1") == 2
