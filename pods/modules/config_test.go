@@ -73,7 +73,7 @@ func TestConfigErrors(t *testing.T) {
 		{"- {name: a, parameters: 3}", "load[1]: parameters of a: they must be a map or a string"},
 		{"- {name: a, parameters: {b: {}}}", "parameters of a: b: the value must be a string"},
 		{"- {name: a, parameters: {b: null}}", "parameters of a: b: the value must be a string"},
-		{"- {name: a, parameters: {b: 'x\"y'}}", "parameters of a: b: a value cannot hold quotation marks"},
+		{"- {name: a, parameters: {b: 'x\"y'}}", "parameters of a: b: a value cannot contain quotation marks"},
 		{"- {name: a, parameters: {b c: 1}}", "parameters of a: b c: this is not the name of a parameter"},
 		{"- {name: a, parameters: '=1'}", "this is not the name of a parameter"},
 		{"- {name: a, parameters: {b: 1, b: 2}}", "twice"},

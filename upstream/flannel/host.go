@@ -13,8 +13,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// rules give packets from pods to the world the node's address. What kube-proxy
-// has marked gets one from it. In one transaction, in place of what was there.
+// rules replace the source address of packets from pods to the world by the node's.
+// kube-proxy does that itself for packets that it has marked. nft applies all lines
+// in one transaction, which also removes the rules that were there before.
 const rules = `
 add table ip flannel
 delete table ip flannel
@@ -37,8 +38,8 @@ func masquerade(ctx context.Context, network string) error {
 	return nil
 }
 
-// refuse answers packets to pods of the subnet that are not there, which would
-// leave by the default route. Pods that are have routes of their own.
+// refuse makes the kernel refuse packets to addresses of the subnet that no pod has.
+// Without it they would leave by the default route. Pods have routes of their own.
 func refuse(subnet *net.IPNet) error {
 	if err := netlink.RouteReplace(&netlink.Route{Dst: subnet, Type: unix.RTN_UNREACHABLE}); err != nil {
 		return fmt.Errorf("make %s unreachable apart from its pods: %w", subnet, err)
@@ -58,11 +59,11 @@ func watchAddress(ctx context.Context, external *backend.ExternalInterface) (<-c
 	go func() {
 		for u := range updates {
 			if isLoss(u, external.Iface.Index, external.IfaceAddr) {
-				lost <- fmt.Errorf("%s no longer has the address %s: starting anew", external.IfaceName, external.IfaceAddr)
+				lost <- fmt.Errorf("%s no longer has the address %s: starting again", external.IfaceName, external.IfaceAddr)
 				return
 			}
 		}
-		lost <- fmt.Errorf("the kernel tells no more of the addresses of %s: starting anew", external.IfaceName)
+		lost <- fmt.Errorf("the kernel no longer reports the addresses of %s: starting again", external.IfaceName)
 	}()
 	return lost, nil
 }

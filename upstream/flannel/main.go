@@ -2,10 +2,10 @@
 // host-gw backend and its leases kept in Node objects, and with our own main
 // around these packages. Upstream's
 //
-//   - links every backend, etcd's client and clouds' SDKs, one of which is not to
-//     be had from the module proxy;
-//   - ends when the node has no pod CIDR yet, which costs a new node the kubelet's
-//     back-off;
+//   - links every backend, etcd's client and clouds' SDKs, one of which the module
+//     proxy does not have;
+//   - ends when the node has no pod CIDR yet, so that a new node waits for the
+//     kubelet's back-off;
 //   - calls nft nine times before pods can start, where once is enough;
 //   - leaves the CNI plugins and their configuration to other containers, each of
 //     which costs a start;
@@ -54,9 +54,9 @@ type options struct {
 
 func main() {
 	var o options
-	printVersion := flag.Bool("version", false, "print the version and end")
+	printVersion := flag.Bool("version", false, "print the version and exit")
 	flag.StringVar(&o.network, "network", "/etc/flannel/network.json", "flannel's network configuration")
-	flag.StringVar(&o.kubeconfig, "kubeconfig", "/etc/flannel/kubeconfig", "how to reach the API server")
+	flag.StringVar(&o.kubeconfig, "kubeconfig", "/etc/flannel/kubeconfig", "kubeconfig for the API server")
 	flag.StringVar(&o.node, "node", os.Getenv("NODE_NAME"), "name of this node")
 	flag.StringVar(&o.address, "address", os.Getenv("NODE_ADDRESS"), "IPv4 address of this node")
 	flag.StringVar(&o.cni.Plugins, "cni-plugins", "/cni", "where the CNI plugins are")
@@ -101,26 +101,10 @@ func run(ctx context.Context, o options) error {
 	if err := masquerade(ctx, config.Network.String()); err != nil {
 		return err
 	}
-	leases, err := open(ctx, o)
+	network, err := join(ctx, o, external, config)
 	if err != nil {
 		return err
 	}
-	network, err := register(ctx, leases, external, config)
-	if err != nil {
-		return err
-	}
-	lease := network.Lease()
-	if err := refuse(lease.Subnet.ToIPNet()); err != nil {
-		return err
-	}
-	// Now containerd may start pods.
-	if err := cni.Configure(o.cni, lease.Subnet.String(), network.MTU()); err != nil {
-		return fmt.Errorf("write the configuration of CNI: %w", err)
-	}
-	if err := leases.CompleteLease(ctx, lease, nil); err != nil {
-		return fmt.Errorf("tell the API server that the network is there: %w", err)
-	}
-	klog.Infof("pods of this node get addresses of %v", lease.Subnet)
 	go network.Run(ctx) // keeps the routes to the other nodes
 	select {
 	case <-ctx.Done():
@@ -130,7 +114,32 @@ func run(ctx context.Context, o options) error {
 	}
 }
 
-// readConfig reads what the network is to be.
+// join gets this node's subnet and lets containerd start pods in it.
+func join(ctx context.Context, o options, external *backend.ExternalInterface, config *subnet.Config) (backend.Network, error) {
+	leases, err := open(ctx, o)
+	if err != nil {
+		return nil, err
+	}
+	network, err := register(ctx, leases, external, config)
+	if err != nil {
+		return nil, err
+	}
+	lease := network.Lease()
+	if err := refuse(lease.Subnet.ToIPNet()); err != nil {
+		return nil, err
+	}
+	// Now containerd may start pods.
+	if err := cni.Configure(o.cni, lease.Subnet.String(), network.MTU()); err != nil {
+		return nil, fmt.Errorf("write the configuration of CNI: %w", err)
+	}
+	if err := leases.CompleteLease(ctx, lease, nil); err != nil {
+		return nil, fmt.Errorf("tell the API server that the network is there: %w", err)
+	}
+	klog.Infof("pods of this node get addresses of %v", lease.Subnet)
+	return network, nil
+}
+
+// readConfig reads the configuration of the network.
 func readConfig(path string) (*subnet.Config, error) {
 	text, err := os.ReadFile(path)
 	if err != nil {
@@ -165,14 +174,14 @@ func register(ctx context.Context, leases subnet.Manager, external *backend.Exte
 	if err != nil {
 		return nil, err
 	}
-	said := ""
+	last := ""
 	for {
 		network, err := b.RegisterNetwork(ctx, &sync.WaitGroup{}, config)
 		if err == nil {
 			return network, nil
 		}
-		if err.Error() != said {
-			said = err.Error()
+		if err.Error() != last {
+			last = err.Error()
 			klog.Warningf("waiting: %v", err)
 		}
 		select {

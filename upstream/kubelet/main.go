@@ -1,8 +1,7 @@
 // Kubelet is the unmodified kubelet of Kubernetes, the way its own main starts
-// it, with one thing done first: the files that a user or a pod has put on the
-// node are checked, its kubeconfigs, its KubeletConfiguration and its credential
-// providers, and only good ones are handed to the kubelet, because one that is
-// given a bad one does not start at all.
+// it. First, this main checks the files that a user or a pod has put on the node:
+// kubeconfigs, KubeletConfiguration and credential providers. It hands only good
+// ones to the kubelet, because a kubelet that is given a bad one does not start.
 package main
 
 import (
@@ -65,7 +64,7 @@ func join(list []string) []string {
 // restart asks init for a new start of the kubelet, into a cluster.
 func restart(m joining.Membership) {
 	if _, err := daemon.SdNotify(false, "X_KIOS_EVENT=joining\nX_KIOS_CLUSTER="+m.Server); err != nil {
-		say("the kubelet has to be started again to join %s: %v", m.Server, err)
+		say("cannot tell init to restart the kubelet, which is needed to join %s: %v", m.Server, err)
 	}
 }
 

@@ -36,9 +36,9 @@ type archive struct {
 	names      []string      // normalized; unknown for a compressed archive
 }
 
-// inspect reads the list of contents of an archive. Only headers are read on
-// the way there, so it is quick for a plain archive of any size; of a
-// compressed one nothing is known before it is read to the end.
+// inspect reads the list of contents of an archive. Before it finds that, it reads
+// headers only, so it is quick for a plain archive of any size. Nothing is known of
+// a compressed archive until it has been read to the end.
 func inspect(path string) (*archive, error) {
 	f, err := os.Open(path)
 	if err != nil {
@@ -123,15 +123,8 @@ func readContents(r io.Reader) (*contents, error) {
 		if err != nil {
 			return nil, fmt.Errorf("read tar: %w", err)
 		}
-		var into *[]byte
-		switch path.Clean(h.Name) {
-		case ocispec.ImageLayoutFile:
-			into = &c.layout
-		case ocispec.ImageIndexFile:
-			into = &c.index
-		case "manifest.json":
-			into = &c.manifest
-		default:
+		into := c.file(path.Clean(h.Name))
+		if into == nil {
 			continue
 		}
 		if *into, err = io.ReadAll(io.LimitReader(tr, maxIndex)); err != nil {
@@ -139,9 +132,22 @@ func readContents(r io.Reader) (*contents, error) {
 		}
 	}
 	if c.index == nil && c.manifest == nil {
-		return nil, errors.New("it is no image archive: neither index.json nor manifest.json is in it")
+		return nil, errors.New("it is not an image archive: it has neither index.json nor manifest.json")
 	}
 	return &c, nil
+}
+
+// file returns where the content of a file belongs, or nil if it is not a list.
+func (c *contents) file(name string) *[]byte {
+	switch name {
+	case ocispec.ImageLayoutFile:
+		return &c.layout
+	case ocispec.ImageIndexFile:
+		return &c.index
+	case "manifest.json":
+		return &c.manifest
+	}
+	return nil
 }
 
 func (c *contents) isOCI() bool { return c.layout != nil && c.index != nil }

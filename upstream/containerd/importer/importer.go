@@ -165,24 +165,30 @@ func (im *Importer) Run(ctx context.Context, dirs []string) {
 	if err := im.store.Forget(ctx, im.scan(ctx, dirs)); err != nil {
 		log.G(ctx).WithError(err).Warn("forget images that are gone")
 	}
-	for {
-		im.mu.Lock()
-		if len(im.pending) == 0 || ctx.Err() != nil {
-			im.pending = nil
-			im.wake()
-			im.mu.Unlock()
-			return
-		}
-		a := im.pending[0]
-		im.mu.Unlock()
-
+	for a := im.next(ctx); a != nil; a = im.next(ctx) {
 		im.one(ctx, a)
-
-		im.mu.Lock()
-		im.pending = im.pending[1:]
-		im.wake()
-		im.mu.Unlock()
+		im.finish()
 	}
+}
+
+// next returns the archive to import now, or nil if there is no more to do.
+func (im *Importer) next(ctx context.Context) *archive {
+	im.mu.Lock()
+	defer im.mu.Unlock()
+	if len(im.pending) == 0 || ctx.Err() != nil {
+		im.pending = nil
+		im.wake()
+		return nil
+	}
+	return im.pending[0]
+}
+
+// finish takes the archive that next returned off the list.
+func (im *Importer) finish() {
+	im.mu.Lock()
+	defer im.mu.Unlock()
+	im.pending = im.pending[1:]
+	im.wake()
 }
 
 // wake closes the channel that callers of Pending wait for. It is called with
@@ -218,16 +224,22 @@ func (im *Importer) scan(ctx context.Context, dirs []string) (layouts []string) 
 			system = append(system, rest)
 		}
 	}
-	for _, rest := range system {
-		rest.names = slices.DeleteFunc(rest.names, func(name string) bool {
-			return slices.ContainsFunc(found, func(a *archive) bool { return a.path != rest.path && slices.Contains(a.names, name) })
-		})
-	}
+	dropReplaced(system, found)
 	im.mu.Lock()
 	defer im.mu.Unlock()
 	im.pending, im.scanned = inOrder(found, system), true
 	im.wake()
 	return layouts
+}
+
+// dropReplaced takes those names off the images of the OS that another archive
+// brings, too: that one wins.
+func dropReplaced(system, found []*archive) {
+	for _, rest := range system {
+		rest.names = slices.DeleteFunc(rest.names, func(name string) bool {
+			return slices.ContainsFunc(found, func(a *archive) bool { return a.path != rest.path && slices.Contains(a.names, name) })
+		})
+	}
 }
 
 // inOrder puts the images of the OS where they belong: the pods of the OS let

@@ -26,13 +26,13 @@ import (
 )
 
 // The images of the OS are an OCI image layout whose layers are EROFS images, and
-// a user may bring such layouts, too. They are used where they are: each layer is mounted, and the snapshot that
-// stands for it is a symbolic link to there. Nothing is copied, hashed or
-// unpacked, neither at the first boot of a machine nor in the memory of one
-// without a disk, and pods that share a layer share its page cache.
+// a user may bring such layouts, too. They are used where they are: each layer is
+// mounted, and the snapshot that stands for it is a symbolic link to the mount.
+// Nothing is copied, hashed or unpacked, neither at the first boot of a machine nor
+// in the memory of one without a disk. Pods that share a layer share its page cache.
 //
-// What vouches for the layers is what vouches for the kernel beside them; of a
-// user's, what vouches for the data partition, as for images that are unpacked.
+// The layers of the OS are as trustworthy as the kernel beside them, and those of
+// a user as the data partition, like images that are unpacked.
 
 // layersDir is where the layers are mounted on a node, each in a directory named
 // by its digest.
@@ -293,21 +293,30 @@ func (s *store) writeBlobs(ctx context.Context, b *bundled) error {
 		{b.configDesc, b.config, "containerd.io/gc.ref.snapshot." + s.snapshotter, top},
 		{b.target, b.manifest, "containerd.io/gc.ref.content.config", b.configDesc.Digest.String()},
 	} {
-		cs := s.client.ContentStore()
-		labels := map[string]string{blob.label: blob.value}
-		if info, err := cs.Info(ctx, blob.desc.Digest); err == nil { // from an archive, say
-			if info.Labels[blob.label] == blob.value {
-				continue
-			}
-			if _, err := cs.Update(ctx, content.Info{Digest: blob.desc.Digest, Labels: labels}, "labels."+blob.label); err != nil {
-				return fmt.Errorf("label %s: %w", blob.desc.Digest, err)
-			}
-			continue
+		if err := s.writeBlob(ctx, blob.desc, blob.data, blob.label, blob.value); err != nil {
+			return err
 		}
-		err := content.WriteBlob(ctx, cs, "kios-"+blob.desc.Digest.Encoded(), bytes.NewReader(blob.data), blob.desc, content.WithLabels(labels))
-		if err != nil {
-			return fmt.Errorf("store %s: %w", blob.desc.Digest, err)
+	}
+	return nil
+}
+
+// writeBlob stores a blob with a label. If the blob is there already, from an
+// archive perhaps, it gets the label only.
+func (s *store) writeBlob(ctx context.Context, desc ocispec.Descriptor, data []byte, label, value string) error {
+	cs := s.client.ContentStore()
+	labels := map[string]string{label: value}
+	if info, err := cs.Info(ctx, desc.Digest); err == nil {
+		if info.Labels[label] == value {
+			return nil
 		}
+		if _, err := cs.Update(ctx, content.Info{Digest: desc.Digest, Labels: labels}, "labels."+label); err != nil {
+			return fmt.Errorf("label %s: %w", desc.Digest, err)
+		}
+		return nil
+	}
+	err := content.WriteBlob(ctx, cs, "kios-"+desc.Digest.Encoded(), bytes.NewReader(data), desc, content.WithLabels(labels))
+	if err != nil {
+		return fmt.Errorf("store %s: %w", desc.Digest, err)
 	}
 	return nil
 }
@@ -317,16 +326,21 @@ func (s *store) link(ctx context.Context, b *bundled, n int) error {
 	if ok, err := s.isLinked(ctx, b, n); ok || err != nil {
 		return err
 	}
-	sn, name, target := s.client.SnapshotService(s.snapshotter), b.chains[n].String(), s.mountPoint(b.layers[n])
-	if info, err := sn.Stat(ctx, name); err == nil {
+	sn := s.client.SnapshotService(s.snapshotter)
+	if info, err := sn.Stat(ctx, b.chains[n].String()); err == nil {
 		link := info.Labels[linkLabel]
 		if link == "" {
 			// The same layer came unpacked, in an archive: that will do.
 			return nil
 		}
-		return replaceByLink(link, target)
+		return replaceByLink(link, s.mountPoint(b.layers[n]))
 	}
-	parent := ""
+	return s.makeLink(ctx, b, n)
+}
+
+// makeLink makes the snapshot of a layer. What Prepare made becomes the link.
+func (s *store) makeLink(ctx context.Context, b *bundled, n int) error {
+	sn, parent := s.client.SnapshotService(s.snapshotter), ""
 	if n > 0 {
 		parent = b.chains[n-1].String()
 	}
@@ -337,10 +351,10 @@ func (s *store) link(ctx context.Context, b *bundled, n int) error {
 	}
 	dir, err := directory(mounts)
 	if err == nil {
-		err = replaceByLink(dir, target)
+		err = replaceByLink(dir, s.mountPoint(b.layers[n]))
 	}
 	if err == nil {
-		err = sn.Commit(ctx, name, key, snapshots.WithLabels(map[string]string{linkLabel: dir}))
+		err = sn.Commit(ctx, b.chains[n].String(), key, snapshots.WithLabels(map[string]string{linkLabel: dir}))
 	}
 	if err != nil {
 		return errors.Join(fmt.Errorf("make the snapshot of layer %d: %w", n, err), sn.Remove(ctx, key))

@@ -124,6 +124,11 @@ func (s *store) Import(ctx context.Context, path string, id digest.Digest) ([]st
 			return nil, fmt.Errorf("image %s: %w", i.Name, err)
 		}
 	}
+	return s.nameAll(ctx, found, id)
+}
+
+// nameAll names the images that the archive id brought, and returns their names.
+func (s *store) nameAll(ctx context.Context, found []images.Image, id digest.Digest) ([]string, error) {
 	var names []string
 	for _, i := range found {
 		i.Labels = map[string]string{archiveLabel(id): strconv.Itoa(len(found))}
@@ -163,6 +168,24 @@ func (s *store) images(ctx context.Context, index ocispec.Descriptor) ([]images.
 	if err := json.Unmarshal(blob, &list); err != nil {
 		return nil, fmt.Errorf("index.json: %w", err)
 	}
+	found, err := named(list)
+	if err != nil {
+		return nil, err
+	}
+	handler := images.SetChildrenLabels(cs, images.FilterPlatforms(images.ChildrenHandler(cs), platforms.Default()))
+	var out []images.Image
+	for _, name := range slices.Sorted(maps.Keys(found)) {
+		target := found[name]
+		if err := images.WalkNotEmpty(ctx, handler, target); err != nil {
+			return nil, fmt.Errorf("image %s: %w", name, err)
+		}
+		out = append(out, images.Image{Name: name, Target: target})
+	}
+	return out, nil
+}
+
+// named returns the manifests that have a name and are for this machine, by name.
+func named(list ocispec.Index) (map[string]ocispec.Descriptor, error) {
 	found := map[string]ocispec.Descriptor{}
 	reason := errNoName
 	for _, m := range list.Manifests {
@@ -179,16 +202,7 @@ func (s *store) images(ctx context.Context, index ocispec.Descriptor) ([]images.
 	if len(found) == 0 {
 		return nil, reason
 	}
-	handler := images.SetChildrenLabels(cs, images.FilterPlatforms(images.ChildrenHandler(cs), platforms.Default()))
-	var out []images.Image
-	for _, name := range slices.Sorted(maps.Keys(found)) {
-		target := found[name]
-		if err := images.WalkNotEmpty(ctx, handler, target); err != nil {
-			return nil, fmt.Errorf("image %s: %w", name, err)
-		}
-		out = append(out, images.Image{Name: name, Target: target})
-	}
-	return out, nil
+	return found, nil
 }
 
 // unpack makes the image's snapshot. Afterwards it is on disk: see package

@@ -1,7 +1,7 @@
-// Package runtimeinfo answers CRI's question at start, what the runtime runc
-// can do, without running the shim, which would run runc: two program starts
-// before the first container, more than half of containerd's own start. The
-// answer is known when the node is built, because runc is built with it.
+// Package runtimeinfo tells CRI what the runtime runc can do. CRI asks when it
+// starts. containerd would run the shim for that, which would run runc: these two
+// starts of programs take more than half of containerd's own start. The answer is
+// known when the node is built, because runc is built with it.
 //
 // Once CRI is ready, and for any other runtime, the shim is asked.
 package runtimeinfo

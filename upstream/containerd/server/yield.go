@@ -13,9 +13,9 @@ import (
 // YieldAnnotation, on a pod, is a number: the pod lets those with a smaller one,
 // and above all those without one, go first while a node boots.
 //
-// A boot keeps every processor busy: pods that start at the same moment are all
-// as slow as the last. In an order, the first is there early and the last no
-// later. The kubelet has no such order for static pods.
+// A boot keeps every processor busy. Pods that start at the same moment are all as
+// late as the last one. When they start in an order, the first is early, and the
+// last is no later than before. The kubelet has no such order for static pods.
 const YieldAnnotation = "kios.local/yield"
 
 // maxYield is the largest number that counts.
@@ -24,16 +24,16 @@ const maxYield = 9
 // The times of yielding are measured in the time that the start of containerd
 // took: 0.1 s on most machines, 2 s on an emulated one.
 const (
-	settle = 0.5  // for so long no pod without a number starts anything
-	short  = 0.15 // the same, for pods with a smaller number: they are known to come
-	bound  = 10   // after so long it is the pod's turn in any case
-	booted = 60   // after so long a node does not boot any more
+	settle = 0.5  // how long pods without a number must have started nothing
+	short  = 0.15 // the same for pods with a smaller number: they are known to come
+	bound  = 10   // the longest that a pod waits
+	booted = 60   // when the boot is over: after that no pod waits
 )
 
 // maxWait is far less than what the kubelet gives the start of a sandbox.
 const maxWait = time.Minute
 
-// yielding makes pods wait that let others go first.
+// yielding makes those pods wait that let others go first.
 type yielding struct {
 	started time.Time     // of containerd
 	isReady chan struct{} // closed when its start is over

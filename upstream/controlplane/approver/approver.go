@@ -4,10 +4,10 @@
 // (https://kubernetes.io/docs/reference/access-authn-authz/kubelet-tls-bootstrapping/#certificate-rotation).
 //
 // A request is approved when it comes from a node, and asks for that node's own
-// name and addresses, those that are in its status; see check.go. Everything
-// else is left alone, with the reason in the log: a person may know better. What
-// fails for want of the node, or of an address of it, or because another node has that,
-// is looked at again when nodes change.
+// name and addresses, those that are in its status; see check.go. It leaves every
+// other request to a person, and logs the reason. When nodes change, it looks again
+// at all requests that are pending: a node or one of its addresses may have been
+// missing, or another node may have had the address.
 //
 // It keeps no state. Two of them do no harm, so there is no leader election.
 package approver
@@ -49,12 +49,7 @@ func NewCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			// Without a file it is that of the pod's service account.
-			config, err := clientcmd.BuildConfigFromFlags("", kubeconfig)
-			if err != nil {
-				return err
-			}
-			client, err := kubernetes.NewForConfig(config)
+			client, err := newClient(kubeconfig)
 			if err != nil {
 				return err
 			}
@@ -64,11 +59,21 @@ func NewCommand() *cobra.Command {
 		},
 	}
 	f := cmd.Flags()
-	f.StringVar(&kubeconfig, "kubeconfig", "", "`file` with how to reach the API server (default: as a pod does)")
-	f.StringSliceVar(&allowed, "allowed-cidrs", nil, "approve no address outside of these `networks` (default: any address that the node says it has)")
-	f.StringSliceVar(&forbidden, "forbidden", nil, "`names`, addresses and networks that no node may have, such as those of services and pods; names of services and the loopback network are in any case")
+	f.StringVar(&kubeconfig, "kubeconfig", "", "kubeconfig `file` for the API server (default: the service account of the pod)")
+	f.StringSliceVar(&allowed, "allowed-cidrs", nil, "approve no address outside these `networks` (default: any address that the node says it has)")
+	f.StringSliceVar(&forbidden, "forbidden", nil, "`names`, addresses and networks that no node may have, such as those of services and pods; the names of services and the loopback network are always forbidden")
 	f.StringSliceVar(&servers, "api-server-nodes", nil, "`names` of the nodes that the API server runs on: they may have the names and addresses, but not the networks, of --forbidden")
 	return cmd
+}
+
+// newClient returns a client with the kubeconfig file, or without one with the
+// credentials of the pod's service account.
+func newClient(kubeconfig string) (kubernetes.Interface, error) {
+	config, err := clientcmd.BuildConfigFromFlags("", kubeconfig)
+	if err != nil {
+		return nil, err
+	}
+	return kubernetes.NewForConfig(config)
 }
 
 // approver is the loop: whatever changes puts names of requests into the queue.
@@ -113,19 +118,19 @@ func run(ctx context.Context, client kubernetes.Interface, r rules) error {
 	return nil
 }
 
-// waitForAccess waits until the program may do its work: in a new cluster its
-// role comes after it. The informers would wait, too, but up to half a minute
-// too long.
+// waitForAccess waits until the program may do its work: in a new cluster it starts
+// before its role is there. The informers would wait as well, but up to half a
+// minute too long.
 func waitForAccess(ctx context.Context, client kubernetes.Interface) error {
-	said := ""
+	last := ""
 	for {
 		_, err := client.CertificatesV1().CertificateSigningRequests().List(ctx, meta.ListOptions{Limit: 1})
 		if err == nil {
 			return nil
 		}
-		if text := err.Error(); text != said {
+		if text := err.Error(); text != last {
 			klog.InfoS("Waiting for access to requests", "reason", text)
-			said = text
+			last = text
 		}
 		select {
 		case <-ctx.Done():
@@ -212,14 +217,18 @@ func (a *approver) decide(ctx context.Context, name string) error {
 		klog.InfoS("Left alone", "request", name, "user", csr.Spec.Username, "reason", reason.Error())
 		return nil
 	}
-	csr = csr.DeepCopy()
+	return a.approve(ctx, csr.DeepCopy())
+}
+
+func (a *approver) approve(ctx context.Context, csr *certificates.CertificateSigningRequest) error {
+	name := csr.Name
 	csr.Status.Conditions = append(csr.Status.Conditions, certificates.CertificateSigningRequestCondition{
 		Type:    certificates.CertificateApproved,
 		Status:  core.ConditionTrue,
 		Reason:  "KubeletServing",
 		Message: "kubelet-serving-approver: the names and addresses are those of the node",
 	})
-	_, err = a.client.CertificatesV1().CertificateSigningRequests().UpdateApproval(ctx, name, csr, meta.UpdateOptions{})
+	_, err := a.client.CertificatesV1().CertificateSigningRequests().UpdateApproval(ctx, name, csr, meta.UpdateOptions{})
 	if errors.IsNotFound(err) || errors.IsConflict(err) {
 		return nil // what has changed since comes by itself
 	}

@@ -45,7 +45,7 @@ func parseRules(allowed, forbidden, servers []string) (r rules, err error) {
 		} else if a, err := netip.ParseAddr(text); err == nil {
 			r.addresses = append(r.addresses, a.Unmap())
 		} else if strings.Contains(text, "/") {
-			return r, fmt.Errorf("--forbidden: %q is no network", text)
+			return r, fmt.Errorf("--forbidden: %q is not a network", text)
 		} else {
 			r.names = append(r.names, strings.ToLower(text))
 		}
@@ -163,7 +163,7 @@ func (r rules) checkName(name string, node *core.Node) error {
 	// Kubelets ask for addresses as such, and for names without the root's dot: other
 	// spellings would pass by what is compared below.
 	if _, err := netip.ParseAddr(name); err == nil || strings.HasSuffix(name, ".") {
-		return fmt.Errorf("%s is no name as kubelets have them", name)
+		return fmt.Errorf("%s is no name that a kubelet would ask for", name)
 	}
 	lower := strings.ToLower(name)
 	if serviceName(lower) || slices.Contains(r.names, lower) && !r.isServer(node) {

@@ -15,33 +15,39 @@ import (
 // program's work once the URL answers 200.
 //
 // The parts of a control plane need one another, and all are started at once.
-// Left alone, one that does not find another exits, and is started again after
-// a while: then it is loaded and initialised again, which on a slow machine takes
-// the longest part of a start. Waiting here costs nothing, and ends at once.
+// Without this flag, a part that does not find another exits, and is started again
+// after a while. It is then loaded and initialised once more, which is the longest
+// part of a start on a slow machine. Waiting here costs nothing, and ends as soon
+// as the other part answers.
 const afterFlag = "--after="
 
-// Time between two questions: at first the shortest, and ever longer up to the
-// longest, because an answer is work for a server that has its start to do. One
-// that is slow to answer is left alone for longer still.
+// The time between two requests grows from the first to the last of these, because
+// answering is work for a server that is still starting. A server that is slow to
+// answer gets even more time.
 const (
 	afterPollFirst = 100 * time.Millisecond
 	afterPollLast  = 2 * time.Second
 )
 
-// waitFirst takes the flag out of the arguments and waits for its URL. There is
-// no bound: who started this knows how long is too long.
+// waitFirst takes the flag out of the arguments and waits for its URL.
 func waitFirst() {
 	if len(os.Args) < 2 || !strings.HasPrefix(os.Args[1], afterFlag) {
 		return
 	}
 	url := strings.TrimPrefix(os.Args[1], afterFlag)
 	os.Args = append(os.Args[:1], os.Args[2:]...)
+	waitFor(url)
+}
+
+// waitFor waits until the URL answers 200, or ends the process on a signal. There
+// is no bound: whoever started the process knows how long is too long.
+func waitFor(url string) {
 	// PID 1 of a container gets no signal that it does not ask for.
 	stop := make(chan os.Signal, 1)
 	signal.Notify(stop, os.Interrupt, syscall.SIGTERM)
 	defer signal.Stop(stop)
 	transport := &http.Transport{
-		// Nothing is sent and nothing is believed but that it is time to begin: the
+		// Nothing is sent, and the answer only tells that it is time to begin. The
 		// program itself checks whom it talks to.
 		TLSClientConfig:     &tls.Config{InsecureSkipVerify: true},
 		TLSHandshakeTimeout: time.Minute,

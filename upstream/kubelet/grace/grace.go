@@ -1,7 +1,7 @@
 // Package grace tells init how long the kubelet gives pods when the node stops,
-// so that init waits that long for the kubelet, and no longer. The kubelet makes
-// the figure out of several files. It publishes the result within its own
-// process, as it does for its endpoint /configz, and here that is read.
+// so that init waits that long for the kubelet, and no longer. The kubelet computes
+// the figure from several files. It publishes the result within its own process,
+// for its endpoint /configz, and this package reads it there.
 package grace
 
 import (
@@ -30,7 +30,7 @@ func Tell(say func(format string, args ...any)) {
 		}
 		state := fmt.Sprintf("X_KIOS_EVENT=shutdown-grace\nX_KIOS_MS=%d", grace.Milliseconds())
 		if _, err := daemon.SdNotify(false, state); err != nil {
-			say("init is not told that pods have %v to end: %v", grace, err)
+			say("cannot tell init that pods have %v to end: %v", grace, err)
 		}
 		return
 	}

@@ -1,9 +1,8 @@
-// Package joining finds out, before the kubelet starts, whether the node
-// belongs to a cluster. The kubelet ends at once when a kubeconfig that it is
-// given is bad, or a certificate that it has kept; here each is read the way the
-// kubelet will, with client-go. What is bad is named on standard error and left
-// out: the node then stays without a cluster, and its static pods run, until
-// the file is mended.
+// Package joining finds out, before the kubelet starts, whether the node belongs to
+// a cluster. The kubelet ends at once when it is given a bad kubeconfig, or has kept
+// a bad certificate. So this package reads each file first, with client-go, as the
+// kubelet will. It names a bad file on standard error and leaves it out: the node
+// then runs its static pods, and stays without a cluster until the file is corrected.
 //
 //	kubelet.conf            bootstrap-kubelet.conf   the kubelet
 //	good                    any                      is in the cluster of kubelet.conf
@@ -83,7 +82,7 @@ func (f Files) read(node string, say Say) Membership {
 	default:
 		for _, k := range []kubeconfig{own, boot} {
 			if k.there {
-				say("%s is not used: %v: the node stays without a cluster until the file is mended", k.path, k.err)
+				say("%s is not used: %v: the node stays without a cluster until the file is corrected", k.path, k.err)
 			}
 		}
 	}
@@ -91,7 +90,7 @@ func (f Files) read(node string, say Say) Membership {
 	return m
 }
 
-// join goes by a good kubelet.conf.
+// join fills in m for a good kubelet.conf.
 func (f Files) join(m *Membership, own, boot kubeconfig, node string, say Say) {
 	m.Server, m.ready = own.config.Host, true
 	if own.leaf == nil {
@@ -100,7 +99,7 @@ func (f Files) join(m *Membership, own, boot kubeconfig, node string, say Say) {
 		// it would overwrite this one.
 		m.rotate = false
 		if boot.there {
-			say("%s is not used: the credentials in %s need none", boot.path, own.path)
+			say("%s is not used: the credentials in %s do not need it", boot.path, own.path)
 		}
 		return
 	}
@@ -117,20 +116,20 @@ func (f Files) join(m *Membership, own, boot kubeconfig, node string, say Say) {
 		say("%s is not used: %v", boot.path, boot.err)
 	}
 	if expired && !m.Bootstrap {
-		say("the client certificate of %s ended at %s by the clock of this node: if the clock is right, write a new %s or a %s with a fresh token",
+		say("the client certificate of %s expired at %s by the clock of this node: if the clock is right, write a new %s or a %s with a fresh token",
 			own.path, own.leaf.NotAfter.UTC().Format(time.DateTime), filepath.Base(f.Kubeconfig), f.Bootstrap)
 	}
 }
 
-// bootstrap goes by bootstrap-kubelet.conf. The kubelet writes a kubelet.conf
-// of its own, before it has the certificate that this one names.
+// bootstrap fills in m for a good bootstrap-kubelet.conf. The kubelet writes a
+// kubelet.conf of its own, before it has the certificate that this names.
 func (f Files) bootstrap(m *Membership, own, boot kubeconfig, node string, say Say) {
 	m.Server, m.Bootstrap, m.Waiting = boot.config.Host, true, true
 	f.dropOther(m, node, say) // the kubelet would not ask while it has one
 	if !own.there || own.waits {
 		return
 	}
-	say("%s is not used and kept as %s.bad: %v: the node asks for a certificate with %s",
+	say("%s is not used, and is kept as %s.bad: %v: the node asks for a certificate with %s",
 		own.path, filepath.Base(own.path), own.err, boot.path)
 	m.aside = append(m.aside, own.path)
 }
@@ -153,11 +152,11 @@ func (f Files) renewed(node string) bool {
 	return leaf != nil && !isOther(leaf, node) && time.Now().Before(leaf.NotAfter)
 }
 
-// dropOther puts the certificate aside that the kubelet has got, if it is for a node
-// of another name.
+// dropOther puts aside the certificate that the kubelet has got, if that is for a
+// node of another name.
 func (f Files) dropOther(m *Membership, node string, say Say) {
 	if leaf := f.stored(); leaf != nil && isOther(leaf, node) {
-		say("the certificate %s is for a node of the name %s, and this one is called %s: it is not used", f.current(), nodeName(leaf), node)
+		say("the certificate %s is not used: it is for a node named %s, and this node is named %s", f.current(), nodeName(leaf), node)
 		m.aside = append(m.aside, f.current())
 	}
 }
@@ -169,7 +168,7 @@ func (f Files) dropOther(m *Membership, node string, say Say) {
 func (f Files) findClientCA(m *Membership, own, boot kubeconfig, say Say) {
 	if _, err := os.Stat(f.ClientCA); err == nil {
 		if _, err := cert.NewPool(f.ClientCA); err != nil {
-			say("%s is not used, so its clients are not let in: %v", f.ClientCA, err)
+			say("%s is not used, so clients with its certificates are refused: %v", f.ClientCA, err)
 			return
 		}
 		m.clientCA = f.ClientCA

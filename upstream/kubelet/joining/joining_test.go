@@ -143,15 +143,15 @@ func TestPrepare(t *testing.T) {
 		{"bootstrap under way", "OWN", bootstrapText(), "", bootstrapping, "", ""},
 		{"bootstrapped", "OWN", bootstrapText(), "system:node:node-1", result{true, true, false, true}, "", ""},
 		{"bootstrapped, file gone", "OWN", "", "system:node:node-1", joined, "", ""},
-		{"bootstrapped under another name", "OWN", bootstrapText(), "system:node:node-2", bootstrapping, "for a node of the name node-2", "pki/kubelet-client-current.pem"},
-		{"a certificate of another name, kubeconfig gone", "", bootstrapText(), "system:node:node-2", bootstrapping, "for a node of the name node-2", "pki/kubelet-client-current.pem"},
-		{"another name, and a kubeconfig for it", embedded(cert, key), "", "system:node:node-2", joined, "for a node of the name node-2", "pki/kubelet-client-current.pem"},
-		{"expired, and a certificate of another name", embedded(oldCert, oldKey), bootstrapText(), "system:node:node-2", bootstrapping, "for a node of the name node-2", "pki/kubelet-client-current.pem"},
+		{"bootstrapped under another name", "OWN", bootstrapText(), "system:node:node-2", bootstrapping, "for a node named node-2", "pki/kubelet-client-current.pem"},
+		{"a certificate of another name, kubeconfig gone", "", bootstrapText(), "system:node:node-2", bootstrapping, "for a node named node-2", "pki/kubelet-client-current.pem"},
+		{"another name, and a kubeconfig for it", embedded(cert, key), "", "system:node:node-2", joined, "for a node named node-2", "pki/kubelet-client-current.pem"},
+		{"expired, and a certificate of another name", embedded(oldCert, oldKey), bootstrapText(), "system:node:node-2", bootstrapping, "for a node named node-2", "pki/kubelet-client-current.pem"},
 		{"a certificate of this name, kubeconfig gone", "", bootstrapText(), "system:node:node-1", bootstrapping, "", ""},
 		{"of another name for good", "OWN", "", "system:node:node-2", joined, "write node-2 into /etc/hostname", ""},
 		{"certificate lost", "OWN", "", "", standalone, "has not been issued yet", ""},
 		{"token and bootstrap", config(server, "", "token: secret"), bootstrapText(), "", result{Joined: true}, "bootstrap-kubelet.conf is not used", ""},
-		{"expired", embedded(oldCert, oldKey), "", "", joined, "ended at", ""},
+		{"expired", embedded(oldCert, oldKey), "", "", joined, "expired at", ""},
 		{"expired and renewed", embedded(oldCert, oldKey), "", "system:node:node-1", joined, "", ""},
 		{"expired and renewed, bootstrap", embedded(oldCert, oldKey), bootstrapText(), "system:node:node-1", result{true, true, false, true}, "", ""},
 		{"expired, bootstrap", embedded(oldCert, oldKey), bootstrapText(), "", bootstrapping, "", ""},
@@ -235,7 +235,7 @@ func TestSpoiltCertificates(t *testing.T) {
 	}
 	for _, name := range []string{"client", "server"} {
 		path := filepath.Join(n.CertDir, "kubelet-"+name+"-current.pem")
-		if !strings.Contains(n.said(), "the certificate "+path+" is not used and kept as") {
+		if !strings.Contains(n.said(), "the certificate "+path+" is not used, and is kept as") {
 			t.Errorf("log = %q does not name %s", n.said(), path)
 		}
 		if _, err := os.Stat(path + ".bad"); err != nil {

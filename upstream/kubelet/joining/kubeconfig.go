@@ -114,8 +114,8 @@ func (k *kubeconfig) lacks(path string) bool {
 	return false
 }
 
-// checkExec is there because client-go looks for the program only when it needs
-// a token, and then again and again.
+// checkExec looks for the program of a kubeconfig now: client-go looks for it only
+// when it needs a token, and then again and again.
 func checkExec(e *clientcmdapi.ExecConfig) error {
 	if e == nil {
 		return nil
@@ -150,19 +150,19 @@ func (k *kubeconfig) credentials() error {
 	return nil
 }
 
-// plain shortens what client-go says, on one line.
+// plain shortens an error of client-go to one line.
 func plain(err error) error {
 	if err == nil {
 		return nil
 	}
 	text := strings.Join(strings.Fields(err.Error()), " ")
 	text = strings.TrimPrefix(text, "invalid configuration: ")
-	text = strings.Replace(text, "no configuration has been provided, try setting KUBERNETES_MASTER environment variable", "it names no cluster, user and current-context", 1)
+	text = strings.Replace(text, "no configuration has been provided, try setting KUBERNETES_MASTER environment variable", "it names no cluster, no user and no current-context", 1)
 	return errors.New(text)
 }
 
-// checkStore looks at the certificates that the kubelet has got. It would end,
-// at each start, on one that is cut off, as a power cut leaves it.
+// checkStore looks at the certificates that the kubelet has got. A power cut can
+// leave one cut off, and the kubelet would end on it at every start.
 func (f Files) checkStore(say Say) {
 	for _, name := range []string{"kubelet-client", "kubelet-server"} {
 		if err := checkStored(name, f.CertDir); err != nil {
@@ -183,14 +183,14 @@ func checkStored(name, dir string) error {
 	}
 	path := store.CurrentPath()
 	if renameErr := os.Rename(path, path+".bad"); renameErr != nil {
-		return fmt.Errorf("the certificate %s is bad (%w), and stays: %w", path, plain(err), renameErr)
+		return fmt.Errorf("the certificate %s is bad (%w), and cannot be renamed: %w", path, plain(err), renameErr)
 	}
-	return fmt.Errorf("the certificate %s is not used and kept as %s.bad: %w: the node asks for another", path, filepath.Base(path), plain(err))
+	return fmt.Errorf("the certificate %s is not used, and is kept as %s.bad: %w: the node asks for another", path, filepath.Base(path), plain(err))
 }
 
-// checkName finds a certificate for another node: this one has got another name
-// since. The cluster would refuse all that it says. With a bootstrap kubeconfig
-// the node joins again, under the new name.
+// checkName looks for a certificate under another name: this node was renamed since
+// it got it. The cluster would refuse all its requests. With a bootstrap kubeconfig
+// the node joins again under the new name.
 func (f Files) checkName(own *kubeconfig, boot kubeconfig, node string, say Say) {
 	if !own.good() || own.leaf == nil {
 		return
@@ -200,7 +200,7 @@ func (f Files) checkName(own *kubeconfig, boot kubeconfig, node string, say Say)
 	case boot.good() && own.config.CertFile == f.current():
 		own.err, own.waits = errNotIssued, true // of its name: see bootstrap
 	default:
-		say("the client certificate of %s is for a node of the name %[2]s, and this one is called %[3]s: the cluster will refuse it; write %[2]s into /etc/hostname, or give the node a kubeconfig of its own",
+		say("the client certificate of %s is for a node named %[2]s, and this node is named %[3]s: the cluster will refuse it; write %[2]s into /etc/hostname, or give the node a kubeconfig of its own",
 			own.path, nodeName(own.leaf), node)
 	}
 }

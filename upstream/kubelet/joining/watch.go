@@ -12,21 +12,21 @@ import (
 	"github.com/fsnotify/fsnotify"
 )
 
-// settle is how long nothing must have changed before the files are read: who
-// writes one often writes more, and one restart is to do for all.
+// settle is how long nothing must have changed before the files are read: whoever
+// writes one file often writes more, and one restart should do for all of them.
 const settle = time.Second
 
-// Watch returns what the files promise as soon as that is more than m, with
-// which the kubelet was started: it can join, or it waits for a certificate and
-// has got other credentials to ask with. It returns false at once for a node that
-// is in its cluster: that one needs no other start.
+// Watch returns what the files amount to, as soon as that is better than m, with
+// which the kubelet was started: the node can join, or it waits for a certificate
+// and has got other credentials to ask with. It returns false at once for a node
+// that is in its cluster and needs no restart.
 func (f Files) Watch(ctx context.Context, m Membership, node string, say Say) (Membership, bool) {
 	if m.settled() {
 		return m, false
 	}
 	w, err := fsnotify.NewWatcher()
 	if err != nil {
-		say("a kubeconfig that appears is not noticed before the kubelet starts again: %v", err)
+		say("a new kubeconfig is not noticed before the kubelet starts again: %v", err)
 		return m, false
 	}
 	defer w.Close()
@@ -76,7 +76,7 @@ func (say Say) Once() Say {
 
 // watchAll watches the directories of the files, or what there is above them.
 // A directory that is watched already stays so.
-func (f Files) watchAll(w *fsnotify.Watcher, m Membership, say func(string, ...any)) {
+func (f Files) watchAll(w *fsnotify.Watcher, m Membership, say Say) {
 	for _, path := range append([]string{f.Kubeconfig, f.Bootstrap}, m.refs...) {
 		if !filepath.IsAbs(path) {
 			continue

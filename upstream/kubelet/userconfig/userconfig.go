@@ -62,21 +62,26 @@ func Check(etc string, list []string, log io.Writer) {
 		return
 	}
 	for i, file := range files {
-		data, note, err := c.take(file)
-		if err == nil {
-			name := fmt.Sprintf("%s%03d-%s.conf", prefix, i, filepath.Base(file))
-			err = writeFile(filepath.Join(dropins, name), data)
-		}
-		if err != nil {
-			fmt.Fprintf(log, "kios: ignoring %s: %s: using defaults\n", file, oneLine(err))
-		} else if note != "" {
-			fmt.Fprintf(log, "kios: %s: %s\n", file, note)
-		}
+		name := fmt.Sprintf("%s%03d-%s.conf", prefix, i, filepath.Base(file))
+		c.copyFile(file, filepath.Join(dropins, name), log)
 	}
 	if err := c.writeLast(filepath.Join(dropins, last), args.Value(list, "kubeconfig") != "", log); err != nil {
-		// It may be what keeps others out: without it the files are not safe to use.
+		// It may be what keeps others out: the files are not safe to use without it.
 		removeOld(dropins)
 		fmt.Fprintf(log, "kios: ignoring %s: write %s: %s: using defaults\n", strings.Join(files, ", "), last, oneLine(err))
+	}
+}
+
+// copyFile copies one of the user's files, if it is good, and logs it if not.
+func (c *checker) copyFile(file, to string, log io.Writer) {
+	data, note, err := c.take(file)
+	if err == nil {
+		err = writeFile(to, data)
+	}
+	if err != nil {
+		fmt.Fprintf(log, "kios: ignoring %s: %s: using defaults\n", file, oneLine(err))
+	} else if note != "" {
+		fmt.Fprintf(log, "kios: %s: %s\n", file, note)
 	}
 }
 
@@ -121,10 +126,26 @@ func newChecker(configFile, dropins string) (*checker, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &checker{codecs: codecs, merged: []byte(`{}`)}
-	files, err := filepath.Glob(filepath.Join(dropins, "*.conf"))
+	c := &checker{codecs: codecs, merged: []byte(`{}`), known: map[string]bool{}}
+	if err := c.mergeAll(configFile, dropins); err != nil {
+		return nil, err
+	}
+	kc, err := parse(c.merged)
 	if err != nil {
 		return nil, err
+	}
+	c.endpoint, c.serving = kc.ContainerRuntimeEndpoint, kc.TLSCertFile
+	for _, err := range faults(kc) {
+		c.known[err.Error()] = true
+	}
+	return c, nil
+}
+
+// mergeAll merges the configuration file and the drop-ins.
+func (c *checker) mergeAll(configFile, dropins string) error {
+	files, err := filepath.Glob(filepath.Join(dropins, "*.conf"))
+	if err != nil {
+		return err
 	}
 	slices.Sort(files)
 	if configFile != "" {
@@ -133,22 +154,13 @@ func newChecker(configFile, dropins string) (*checker, error) {
 	for _, f := range files {
 		data, err := c.decode(f)
 		if err != nil {
-			return nil, fmt.Errorf("read %s: %w", f, err)
+			return fmt.Errorf("read %s: %w", f, err)
 		}
 		if c.merged, err = jsonpatch.MergePatch(c.merged, data); err != nil {
-			return nil, fmt.Errorf("merge %s: %w", f, err)
+			return fmt.Errorf("merge %s: %w", f, err)
 		}
 	}
-	kc, err := parse(c.merged)
-	if err != nil {
-		return nil, err
-	}
-	c.endpoint, c.serving = kc.ContainerRuntimeEndpoint, kc.TLSCertFile
-	c.known = map[string]bool{}
-	for _, err := range faults(kc) {
-		c.known[err.Error()] = true
-	}
-	return c, nil
+	return nil
 }
 
 // take merges one of the user's files into the configuration. It returns the
@@ -300,7 +312,7 @@ func parse(data []byte) (*config.KubeletConfiguration, error) {
 	return kc, nil
 }
 
-// plain takes the wording off errors that quotes the Go types of the kubelet.
+// plain removes the part of an error that quotes Go types of the kubelet.
 func plain(err error) error {
 	if strict, ok := runtime.AsStrictDecodingError(err); ok {
 		return errors.Join(strict.Errors()...)

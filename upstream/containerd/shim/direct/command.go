@@ -24,8 +24,16 @@ func parse(args []string) (c command, ok bool) {
 	if !ok || len(rest) == 0 || c.root == "" || c.log == "" {
 		return c, false
 	}
-	c.verb, rest = rest[0], rest[1:]
+	c.verb = rest[0]
+	ok = c.parseVerb(rest[1:])
+	return c, ok
+}
+
+// parseVerb reads what comes after the verb.
+func (c *command) parseVerb(rest []string) (ok bool) {
+	var format string
 	want := 1 // arguments
+	ok = true
 	switch c.verb {
 	case "create":
 		rest, ok = options(rest, map[string]*string{"--bundle": &c.bundle, "--pid-file": &c.pidFile})
@@ -41,10 +49,10 @@ func parse(args []string) (c command, ok bool) {
 		rest, ok = options(rest, map[string]*string{"--format": &format})
 	case "start":
 	default:
-		return c, false
+		return false
 	}
 	if !ok || len(rest) != want || rest[0] == "" || rest[0][0] == '-' {
-		return c, false
+		return false
 	}
 	c.id = rest[0]
 	if c.verb == "kill" {
@@ -52,7 +60,7 @@ func parse(args []string) (c command, ok bool) {
 		c.signal, err = strconv.Atoi(rest[1])
 		ok = err == nil
 	}
-	return c, ok
+	return ok
 }
 
 // options takes known options from the front of args. It returns false if one

@@ -1,17 +1,18 @@
 // Package direct does in the shim's own process what the shim would start runc
-// for, where that is a few system calls: starting the sandboxes of pods, ending
-// them, and letting the processes of created containers go. A pod with one
-// container costs one start of runc then instead of four, and each of those is
-// on the way to a running pod.
+// for, where that is a few system calls: it starts and ends the sandboxes of pods,
+// and lets the processes of created containers go. A pod with one container then
+// costs one start of runc instead of four, and a running pod waits for each of
+// those.
 //
-// It stands where go-runc hands its commands over to be run. A command that it
-// does not know to the letter, or cannot carry out, is run.
+// go-runc hands its commands to this package to run them. A command that the
+// package does not know to the letter, or cannot carry out, is left to runc.
 package direct
 
 import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -123,10 +124,14 @@ func (m *Monitor) do(c *exec.Cmd) (done bool, err error) {
 		}
 		return release(filepath.Join(command.root, command.id), filepath.Dir(command.log))
 	}
-	box := m.sandbox(command.id)
-	if box == nil {
-		return false, nil
+	if box := m.sandbox(command.id); box != nil {
+		return m.doWith(box, command, c.Stdout)
 	}
+	return false, nil
+}
+
+// doWith is do for a command about a sandbox of ours.
+func (m *Monitor) doWith(box *sandbox.Sandbox, command command, out io.Writer) (done bool, err error) {
 	switch command.verb {
 	case "kill":
 		err := box.Signal(syscall.Signal(command.signal))
@@ -139,7 +144,7 @@ func (m *Monitor) do(c *exec.Cmd) (done bool, err error) {
 		if err != nil {
 			return false, err
 		}
-		return true, json.NewEncoder(c.Stdout).Encode(pids)
+		return true, json.NewEncoder(out).Encode(pids)
 	case "delete":
 		return true, m.delete(command.id, box)
 	}

@@ -23,15 +23,11 @@ const (
 // waits in open(2) for somebody to read the FIFO in its state directory, writes
 // one byte, and becomes the container's program.
 //
-// It returns false if that did not happen. What there is to say then, `runc
-// start` says.
+// It returns false if that did not happen. The caller then runs `runc start`,
+// which names the reason.
 func release(state, bundle string) (done bool, err error) {
-	text, err := os.ReadFile(filepath.Join(bundle, "init.pid"))
-	if err != nil {
-		return false, nil
-	}
-	pid, err := strconv.Atoi(strings.TrimSpace(string(text)))
-	if err != nil {
+	pid, ok := initPid(bundle)
+	if !ok {
 		return false, nil
 	}
 	path := filepath.Join(state, "exec.fifo")
@@ -53,6 +49,16 @@ func release(state, bundle string) (done bool, err error) {
 		return false, fmt.Errorf("remove the FIFO of a started container: %w", err)
 	}
 	return true, nil
+}
+
+// initPid returns the number of the process that waits to be released.
+func initPid(bundle string) (pid int, ok bool) {
+	text, err := os.ReadFile(filepath.Join(bundle, "init.pid"))
+	if err != nil {
+		return 0, false
+	}
+	pid, err = strconv.Atoi(strings.TrimSpace(string(text)))
+	return pid, err == nil
 }
 
 // readable waits for something to read, for as long as the process lives.
