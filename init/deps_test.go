@@ -31,6 +31,7 @@ var linked = []string{
 	"kios/init/timeline",
 	"kios/internal/boottime",
 	"kios/internal/cmdline",
+	"kios/internal/consoleline",
 	"kios/internal/control",
 	"kios/internal/datapart",
 	"kios/internal/gpt",

@@ -2,9 +2,9 @@
 // lines of PID 1, which say what the boot has reached, from those of the kernel
 // and the firmware, and prints them for a person to follow.
 //
-// A line of PID 1 is a record of the kernel's log that begins with "kios: ".
-// Lines that it does not know are kept as they are: the console is for people
-// first.
+// A line of PID 1 is a record of the kernel's log that has the form of package
+// consoleline. Lines that it does not know are kept as they are: the console is
+// for people first.
 package console
 
 import (
@@ -12,6 +12,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"kios/internal/consoleline"
 )
 
 // Kind says what a line is about.
@@ -30,6 +32,7 @@ const (
 	Exited                // a container ended with Exit
 	Imported              // the image archive Name was imported, which took Took
 	Notice                // anything else that PID 1 says, such as the table of the boot
+	Warning               // a problem that PID 1 has dealt with
 	Problem               // something that PID 1 could not do
 )
 
@@ -37,7 +40,7 @@ const (
 type Event struct {
 	Kind   Kind
 	Uptime time.Duration // the kernel's time stamp
-	Text   string        // without time stamp and "kios: "
+	Text   string        // without time stamp, "kios: " and the mark of a problem
 
 	Name                      string
 	Took                      time.Duration
@@ -45,23 +48,14 @@ type Event struct {
 	Exit                      int
 }
 
+// The kernel's lines have no declared form: these are its wordings, which its own
+// users look for as well.
 var (
 	stamped   = regexp.MustCompile(`^\[ *(\d{1,9}\.\d{1,9})\](?:\[ *[TC]\d+\])? ?(.*)$`)
 	version   = regexp.MustCompile(`^Linux version (\S+)`)
 	panicking = regexp.MustCompile(`^Kernel panic - not syncing|^BUG: |^Oops: `)
 	powerDown = regexp.MustCompile(`^(?:reboot: |ACPI: PM: .*)?(?:Power down|System halted)`)
 	restart   = regexp.MustCompile(`^reboot: (?:Restarting system|machine restart)`)
-
-	step     = regexp.MustCompile(`^(?:step (.+?)|(stop .+?))(?: (\d+(?:\.\d+)?) ms)?$`)
-	ready    = regexp.MustCompile(`^(\S+) ready$`)
-	started  = regexp.MustCompile(`^pod ([^/ ]+)/(\S+) container (\S+) started$`)
-	exited   = regexp.MustCompile(`^pod ([^/ ]+)/(\S+) container (\S+) exited(?: with code)? (-?\d+)$`)
-	imported = regexp.MustCompile(`^image (\S+) imported(?: (\d+(?:\.\d+)?) ms)?$`)
-	row      = regexp.MustCompile(`^ *\d+\.\d{3} s `)
-
-	// The console does not show the level of a record, so problems are known
-	// by their words, and by the name of the daemon whose last words they are.
-	problem = regexp.MustCompile(`(?i)\b(?:error|warning|fail(?:ed|s|ure)?|cannot|could not|panic|died|killed|ended after|restart \d|refused|broken|corrupt|invalid|ignored|skipped|giving up|timed? out|not used|not kept|kept in memory|is full|read-only|did not)\b|^\w+\| `)
 )
 
 // Parse reads one line of the console.
@@ -71,8 +65,8 @@ func Parse(line string) Event {
 		return Event{Kind: Other, Text: line}
 	}
 	e := parseKernel(m[2])
-	if said, ok := strings.CutPrefix(m[2], "kios: "); ok {
-		e = parseInit(said)
+	if text, ok := strings.CutPrefix(m[2], consoleline.Prefix); ok {
+		e = fromInit(text)
 	}
 	seconds, _ := strconv.ParseFloat(m[1], 64)
 	e.Uptime = time.Duration(seconds * float64(time.Second)).Round(time.Microsecond)
@@ -93,28 +87,31 @@ func parseKernel(text string) Event {
 	return Event{Kind: Kernel, Text: text}
 }
 
-func parseInit(text string) Event {
-	e := Event{Kind: Notice, Text: text}
-	if m := started.FindStringSubmatch(text); m != nil {
-		e.Kind, e.Namespace, e.Pod, e.Container = Started, m[1], m[2], m[3]
-	} else if m := exited.FindStringSubmatch(text); m != nil {
-		e.Kind, e.Namespace, e.Pod, e.Container = Exited, m[1], m[2], m[3]
-		e.Exit, _ = strconv.Atoi(m[4])
-	} else if m := imported.FindStringSubmatch(text); m != nil {
-		e.Kind, e.Name, e.Took = Imported, m[1], milliseconds(m[2])
-	} else if m := ready.FindStringSubmatch(text); m != nil {
-		e.Kind, e.Name = Ready, m[1]
-	} else if row.MatchString(text) {
-		e.Kind = Notice
-	} else if problem.MatchString(text) {
-		e.Kind = Problem
-	} else if m := step.FindStringSubmatch(text); m != nil {
-		e.Kind, e.Name, e.Took = Step, m[1]+m[2], milliseconds(m[3])
-	}
-	return e
+// kinds are those of PID 1's lines. A step of the shutdown is shown as one of the
+// boot is, with "stop" before its name.
+var kinds = map[consoleline.Kind]Kind{
+	consoleline.Note:     Notice,
+	consoleline.Warning:  Warning,
+	consoleline.Error:    Problem,
+	consoleline.Step:     Step,
+	consoleline.Stop:     Step,
+	consoleline.Ready:    Ready,
+	consoleline.Started:  Started,
+	consoleline.Exited:   Exited,
+	consoleline.Imported: Imported,
 }
 
-func milliseconds(text string) time.Duration {
-	ms, _ := strconv.ParseFloat(text, 64)
-	return time.Duration(ms * float64(time.Millisecond))
+func fromInit(text string) Event {
+	l := consoleline.Parse(text)
+	e := Event{
+		Kind: kinds[l.Kind], Text: text, Name: l.Name, Took: l.Took,
+		Namespace: l.Namespace, Pod: l.Pod, Container: l.Container, Exit: l.Exit,
+	}
+	if l.Kind == consoleline.Stop {
+		e.Name = "stop " + l.Name
+	}
+	if l.Text != "" {
+		e.Text = l.Text
+	}
+	return e
 }

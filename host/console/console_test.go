@@ -26,11 +26,11 @@ func TestParse(t *testing.T) {
 			Event{Kind: Step, Uptime: 2500 * time.Millisecond, Text: "step mount 12 ms", Name: "mount", Took: 12 * time.Millisecond},
 		},
 		{
-			"[    2.500000] kios: step data partition 0.4 ms",
-			Event{Kind: Step, Uptime: 2500 * time.Millisecond, Text: "step data partition 0.4 ms", Name: "data partition", Took: 400 * time.Microsecond},
+			`[    2.500000] kios: image "my image.tar" imported 4 ms`,
+			Event{Kind: Imported, Uptime: 2500 * time.Millisecond, Text: `image "my image.tar" imported 4 ms`, Name: "my image.tar", Took: 4 * time.Millisecond},
 		},
 		{
-			"[    2.500000] kios: step data partition: cannot mount /dev/vda2: structure needs cleaning",
+			"[    2.500000] kios: error: step data partition: cannot mount /dev/vda2: structure needs cleaning",
 			Event{Kind: Problem, Uptime: 2500 * time.Millisecond, Text: "step data partition: cannot mount /dev/vda2: structure needs cleaning"},
 		},
 		{
@@ -59,16 +59,28 @@ func TestParse(t *testing.T) {
 			},
 		},
 		{
-			"[    5.000000] kios: image broken.tar: unexpected EOF: skipped",
+			"[    5.000000] kios: error: image broken.tar: unexpected EOF: skipped",
 			Event{Kind: Problem, Uptime: 5 * time.Second, Text: "image broken.tar: unexpected EOF: skipped"},
 		},
 		{
-			"[    6.000000] kios: kubelet (pid 77) ended after 1.2s: exit code 1; restart 1 in 1s",
+			"[    6.000000] kios: error: kubelet (pid 77) ended after 1.2s: exit code 1; restart 1 in 1s",
 			Event{Kind: Problem, Uptime: 6 * time.Second, Text: "kubelet (pid 77) ended after 1.2s: exit code 1; restart 1 in 1s"},
 		},
 		{
-			"[    6.000000] kios: kubelet| E0102 03:04:05.000000 77 run.go:72] bad",
+			"[    6.000000] kios: error: kubelet| E0102 03:04:05.000000 77 run.go:72] bad",
 			Event{Kind: Problem, Uptime: 6 * time.Second, Text: "kubelet| E0102 03:04:05.000000 77 run.go:72] bad"},
+		},
+		{
+			"[    7.000000] kios: warning: the clock says 1970-01-01",
+			Event{Kind: Warning, Uptime: 7 * time.Second, Text: "the clock says 1970-01-01"},
+		},
+		{
+			"[    7.000000] kios: no word of this makes it a problem: failed, cannot, killed",
+			Event{Kind: Notice, Uptime: 7 * time.Second, Text: "no word of this makes it a problem: failed, cannot, killed"},
+		},
+		{
+			"[    7.000000] kios: note: kubelet ready",
+			Event{Kind: Notice, Uptime: 7 * time.Second, Text: "kubelet ready"},
 		},
 		{
 			"[   15.000000] kios:    9.100 s           container default/x main exited with code 1: failed",
@@ -132,15 +144,23 @@ func TestPrinter(t *testing.T) {
 		t.Errorf("printed (-want +got):\n%s", diff)
 	}
 	p.colour = true
-	b.Reset()
-	p.Event(0, Parse("[    3.0] Kernel panic - not syncing: x"))
-	if got := b.String(); !strings.Contains(got, red+"kernel") || !strings.Contains(got, reset+"\n") {
-		t.Errorf("printed in colour %q, want red", got)
+	for line, want := range map[string]string{
+		"[    3.0] Kernel panic - not syncing: x": red + "kernel",
+		"[    3.0] kios: error: x":                red + "init",
+		"[    3.0] kios: warning: x":              yellow + "init",
+	} {
+		b.Reset()
+		p.Event(0, Parse(line))
+		if got := b.String(); !strings.Contains(got, want) || !strings.Contains(got, reset+"\n") {
+			t.Errorf("%q is printed in colour as %q, want %q in it", line, got, want)
+		}
 	}
 }
 
 func FuzzParse(f *testing.F) {
 	f.Add("[    2.500000] kios: step mount 12 ms")
+	f.Add("[    2.500000] kios: error: step mount failed: x")
+	f.Add("[    2.500000][    T1] Kernel panic - not syncing: x")
 	f.Fuzz(func(t *testing.T, line string) {
 		if e := Parse(line); e.Uptime < 0 {
 			t.Errorf("Parse(%q).Uptime = %s", line, e.Uptime)

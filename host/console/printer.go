@@ -97,6 +97,8 @@ func Describe(e Event) (who, text, colour string) {
 		return "pod", fmt.Sprintf("%s/%s: container %s ended with exit code %d", e.Namespace, e.Pod, e.Container, e.Exit), exitColour(e.Exit)
 	case Imported:
 		return "image", path.Base(e.Name) + " imported" + took(e.Took), plain
+	case Warning:
+		return "init", e.Text, yellow
 	case Problem:
 		return "init", e.Text, red
 	}

@@ -66,7 +66,7 @@ func (v *clusterView) Console(node string, e console.Event) {
 // node prints while it boots, some twenty.
 func keeps(e console.Event) bool {
 	switch e.Kind {
-	case console.Version, console.Ready, console.Imported, console.Started, console.Exited, console.Problem,
+	case console.Version, console.Ready, console.Imported, console.Started, console.Exited, console.Warning, console.Problem,
 		console.Panic, console.PowerDown, console.Restart:
 		return true
 	}

@@ -25,6 +25,7 @@ import (
 	"kios/init/systemsock"
 	"kios/init/timeline"
 	"kios/internal/cmdline"
+	"kios/internal/consoleline"
 	"kios/internal/logfile"
 )
 
@@ -286,7 +287,7 @@ func (n *Node) step(s Step) error {
 		event.State, event.Error = "failed", err.Error()
 		n.Log.Error("step %s failed: %v", s.Name, err)
 	} else {
-		n.Log.Notice("step %s %d ms", s.Name, took.Milliseconds())
+		n.Log.NoticeLine(consoleline.Line{Kind: consoleline.Step, Name: s.Name, Took: took})
 	}
 	n.Timeline.Add(event, took)
 	n.ran = append(n.ran, s)

@@ -66,8 +66,8 @@ func TestStopIsTheReverse(t *testing.T) {
 		t.Errorf("order (-want +got):\n%s", diff)
 	}
 	for _, want := range []string{
-		"<5>kios: step a 0 ms\n", "<3>kios: step b failed: broken\n", "stopping, as somebody asks",
-		"<3>kios: stop b: stuck\n", "<3>kios: stop c: panic in stop c: ouch\n", "<5>kios: stop a 0 ms\n",
+		"<5>kios: step a 0 ms\n", "<3>kios: error: step b failed: broken\n", "stopping, as somebody asks",
+		"<3>kios: error: stop b: stuck\n", "<3>kios: error: stop c: panic in stop c: ouch\n", "<5>kios: stop a 0 ms\n",
 	} {
 		if !strings.Contains(log.String(), want) {
 			t.Errorf("log lacks %q:\n%s", want, log)
@@ -289,7 +289,7 @@ func TestReceive(t *testing.T) {
 	n.receive("containerd", notify.Message{Kind: notify.ContainerStarted, Namespace: "ns", Pod: "late", Container: "c"})
 	want := "<5>kios: containerd ready\n" +
 		"<5>kios: image a.tar imported 120 ms\n" +
-		"<3>kios: image b.tar is skipped: no manifest\n" +
+		"<3>kios: error: image b.tar is skipped: no manifest\n" +
 		"<5>kios: pod ns/p container c started\n" +
 		"<5>kios: pod ns/p container c exited with code 3\n" +
 		"<6>kios: pod ns/late container c started\n"

@@ -6,6 +6,7 @@ import (
 
 	"kios/init/notify"
 	"kios/init/timeline"
+	"kios/internal/consoleline"
 )
 
 // When the boot counts as over, after the kubelet is ready.
@@ -28,24 +29,24 @@ func (n *Node) receive(sender string, m notify.Message) {
 	}
 	event, took := eventOf(sender, m)
 	booting := n.Timeline.Add(event, took)
-	log := n.Log.Info // a node that runs for months does not need its console
+	log := n.Log.InfoLine // a node that runs for months does not need its console
 	if booting || n.isStopping() {
-		log = n.Log.Notice
+		log = n.Log.NoticeLine
 	}
 	switch m.Kind {
 	case notify.Ready:
-		n.Log.Notice("%s ready", sender)
+		n.Log.NoticeLine(consoleline.Line{Kind: consoleline.Ready, Name: sender})
 		n.noteReady(sender)
 		if sender == "kubelet" && booting && n.watched.CompareAndSwap(false, true) {
 			n.spawn("end of the boot", n.watchBoot)
 		}
 	case notify.ContainerStarted:
 		n.started.Store(true)
-		log("pod %s/%s container %s started", m.Namespace, m.Pod, m.Container)
+		log(consoleline.Line{Kind: consoleline.Started, Namespace: m.Namespace, Pod: m.Pod, Container: m.Container})
 	case notify.ContainerExited:
-		log("pod %s/%s container %s exited with code %d", m.Namespace, m.Pod, m.Container, m.Exit)
+		log(consoleline.Line{Kind: consoleline.Exited, Namespace: m.Namespace, Pod: m.Pod, Container: m.Container, Exit: m.Exit})
 	case notify.ImageImported:
-		log("image %s imported %d ms", m.Archive, m.Took.Milliseconds())
+		log(consoleline.Line{Kind: consoleline.Imported, Name: m.Archive, Took: m.Took})
 	case notify.ImageFailed:
 		n.Log.Error("image %s is skipped: %s", m.Archive, m.Error)
 	}

@@ -10,6 +10,7 @@ import (
 
 	"kios/init/cgroup"
 	"kios/init/systembus"
+	"kios/internal/consoleline"
 	"kios/internal/kubeletargs"
 )
 
@@ -235,7 +236,7 @@ func (n *Node) stopStep(s Step) {
 	if err != nil {
 		n.Log.Error("stop %s: %v", s.Name, err)
 	}
-	n.Log.Notice("stop %s %d ms", s.Name, time.Since(start).Milliseconds())
+	n.Log.NoticeLine(consoleline.Line{Kind: consoleline.Stop, Name: s.Name, Took: time.Since(start)})
 }
 
 // patience is what a step has on top of stepBound, because it waits for others.

@@ -95,7 +95,7 @@ func TestHeldUp(t *testing.T) {
 	n, log, c := busNode(t)
 	defer unix.Close(lock(t, c, "stubborn"))
 	n.awaitLocks(n.bus.Delays(), 10*time.Millisecond)
-	demand(t, log, "<4>kios: stubborn (process ", "did not let go within 10ms: the node stops without it")
+	demand(t, log, "<4>kios: warning: stubborn (process ", "did not let go within 10ms: the node stops without it")
 }
 
 // TestAwaitReports has a kubelet that is done with its pods in time, and one that
@@ -110,7 +110,7 @@ func TestAwaitReports(t *testing.T) {
 		t.Fatal(err)
 	}
 	n.awaitReports(cgroups, 10*time.Millisecond)
-	demand(t, log, "<4>kios: the kubelet is not done with all pods within 10ms (left: 1)")
+	demand(t, log, "<4>kios: warning: the kubelet is not done with all pods within 10ms (left: 1)")
 	go os.Remove(pod)
 	n.awaitReports(cgroups, time.Minute)
 	demand(t, log, "the kubelet was done with all pods after another ")

@@ -13,6 +13,8 @@ import (
 	"strings"
 	"sync"
 	"syscall"
+
+	"kios/internal/consoleline"
 )
 
 // The levels in use. With loglevel=6 on the command line all but Info reach
@@ -28,8 +30,8 @@ const (
 // which the write fails.
 const maxLine = 900
 
-// Log writes records that begin with "kios: ". It is safe for use by several
-// goroutines.
+// Log writes records in the form of package consoleline. It is safe for use by
+// several goroutines.
 type Log struct {
 	mu sync.Mutex
 	w  io.Writer
@@ -39,26 +41,59 @@ type Log struct {
 // is what /dev/kmsg asks for.
 func New(w io.Writer) *Log { return &Log{w: w} }
 
-// Error logs what went wrong and somebody should look at.
-func (l *Log) Error(format string, args ...any) { l.print(levelError, format, args) }
-
-// Warn logs what is not as it should be, but has been dealt with.
-func (l *Log) Warn(format string, args ...any) { l.print(levelWarn, format, args) }
-
-// Notice logs what somebody at the console wants to see.
-func (l *Log) Notice(format string, args ...any) { l.print(levelNotice, format, args) }
-
-// Info logs what only somebody who reads the log wants to see.
-func (l *Log) Info(format string, args ...any) { l.print(levelInfo, format, args) }
-
-// print writes one record a line. An error is dropped: there is no other
-// place to report it to.
-func (l *Log) print(level int, format string, args []any) {
+// SetWriter makes the Log write to w from now on.
+func (l *Log) SetWriter(w io.Writer) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for line := range strings.SplitSeq(strings.TrimRight(fmt.Sprintf(format, args...), "\n"), "\n") {
-		fmt.Fprintf(l.w, "<%d>kios: %s\n", level, Clean(line, maxLine))
+	l.w = w
+}
+
+// Error logs what went wrong and somebody should look at.
+func (l *Log) Error(format string, args ...any) {
+	l.print(levelError, consoleline.Error, format, args)
+}
+
+// Warn logs what is not as it should be, but has been dealt with.
+func (l *Log) Warn(format string, args ...any) {
+	l.print(levelWarn, consoleline.Warning, format, args)
+}
+
+// Notice logs what somebody at the console wants to see.
+func (l *Log) Notice(format string, args ...any) {
+	l.print(levelNotice, consoleline.Note, format, args)
+}
+
+// Info logs what only somebody who reads the log wants to see.
+func (l *Log) Info(format string, args ...any) {
+	l.print(levelInfo, consoleline.Note, format, args)
+}
+
+// NoticeLine logs an event for somebody at the console.
+func (l *Log) NoticeLine(line consoleline.Line) { l.printLine(levelNotice, line) }
+
+// InfoLine logs an event for somebody who reads the log.
+func (l *Log) InfoLine(line consoleline.Line) { l.printLine(levelInfo, line) }
+
+// print writes one record for each line of the text, without those of others in
+// between.
+func (l *Log) print(level int, kind consoleline.Kind, format string, args []any) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for text := range strings.SplitSeq(strings.TrimRight(fmt.Sprintf(format, args...), "\n"), "\n") {
+		l.write(level, consoleline.Format(consoleline.Line{Kind: kind, Text: Clean(text, maxLine)}))
 	}
+}
+
+func (l *Log) printLine(level int, line consoleline.Line) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.write(level, Clean(consoleline.Format(line), maxLine)) // names may be of any length
+}
+
+// write writes a record. An error is dropped: there is no other place to report
+// it to.
+func (l *Log) write(level int, text string) {
+	fmt.Fprintf(l.w, "<%d>%s%s\n", level, consoleline.Prefix, text)
 }
 
 // Clean returns s without control characters and with at most limit bytes, so

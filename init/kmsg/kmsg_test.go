@@ -6,6 +6,9 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
+
+	"kios/internal/consoleline"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -17,9 +20,39 @@ func TestLog(t *testing.T) {
 	log.Warn("b\n")
 	log.Notice("two\nlines")
 	log.Info("colour \x1b[31m\ttab")
-	want := "<3>kios: a 1\n<4>kios: b\n<5>kios: two\n<5>kios: lines\n<6>kios: colour [31m tab\n"
+	log.Error("two\nlines")
+	log.Notice("kubelet ready\x00")
+	log.NoticeLine(consoleline.Line{Kind: consoleline.Ready, Name: "kubelet"})
+	log.InfoLine(consoleline.Line{Kind: consoleline.Step, Name: "x", Took: 12 * time.Millisecond})
+	want := "<3>kios: error: a 1\n<4>kios: warning: b\n<5>kios: two\n<5>kios: lines\n<6>kios: colour [31m tab\n" +
+		"<3>kios: error: two\n<3>kios: error: lines\n<5>kios: note: kubelet ready\n<5>kios: kubelet ready\n<6>kios: step x 12 ms\n"
 	if diff := cmp.Diff(want, out.String()); diff != "" {
 		t.Errorf("records (-want +got):\n%s", diff)
+	}
+}
+
+func TestSetWriter(t *testing.T) {
+	var before, after bytes.Buffer
+	log := New(&before)
+	log.Notice("a")
+	log.SetWriter(&after)
+	log.Notice("b")
+	if before.String() != "<5>kios: a\n" || after.String() != "<5>kios: b\n" {
+		t.Errorf("before %q, after %q", before.String(), after.String())
+	}
+}
+
+// TestLongest holds that no record reaches the kernel's limit.
+func TestLongest(t *testing.T) {
+	var out bytes.Buffer
+	log := New(&out)
+	long := strings.Repeat("\u2603", 5000)
+	log.Warn("%s", long)
+	log.NoticeLine(consoleline.Line{Kind: consoleline.Imported, Name: strings.Repeat("\xff", 5000)})
+	for record := range strings.Lines(out.String()) {
+		if len(record) > 950 {
+			t.Errorf("a record of %d bytes", len(record))
+		}
 	}
 }
 

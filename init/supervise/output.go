@@ -9,6 +9,8 @@ import (
 	"sync"
 	"time"
 
+	"kios/internal/consoleline"
+
 	"golang.org/x/sys/unix"
 )
 
@@ -110,7 +112,7 @@ func (o *Output) addLine(line string) {
 	if line == "" {
 		return
 	}
-	if text, ours := strings.CutPrefix(line, "kios: "); ours && o.Say != nil {
+	if text, ours := strings.CutPrefix(line, consoleline.Prefix); ours && o.Say != nil {
 		o.Say(text)
 	}
 	o.keep(line)
@@ -148,7 +150,7 @@ func isFatal(line string) bool {
 // keeps the order, so a note that is written into it, and so into the log, and
 // seen at the other end has pushed out all that a dead process wrote.
 func (o *Output) Last(note string) []string {
-	note = "kios: " + note
+	note = consoleline.Prefix + note
 	if len(note) > maxTailLine {
 		note = note[:maxTailLine]
 	}
