@@ -13,6 +13,7 @@ import (
 	"kios/init/boot"
 	"kios/init/kmsg"
 	"kios/init/mount"
+	"kios/init/mountcmd"
 	"kios/init/switchroot"
 	"kios/init/systembus"
 	"kios/internal/cmdline"
@@ -24,9 +25,9 @@ import (
 func main() {
 	switch filepath.Base(os.Args[0]) {
 	case "mount":
-		os.Exit(mount.Command(os.Args[1:], os.Stdout, os.Stderr))
+		os.Exit(mountcmd.Mount(os.Args[1:], os.Stdout, os.Stderr))
 	case "umount":
-		os.Exit(mount.UnmountCommand(os.Args[1:], os.Stdout, os.Stderr))
+		os.Exit(mountcmd.Umount(os.Args[1:], os.Stdout, os.Stderr))
 	case "modprobe":
 		os.Exit(modprobe.Command(os.Args[1:], os.Stdout, os.Stderr))
 	}

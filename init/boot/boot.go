@@ -16,11 +16,11 @@ import (
 	"time"
 
 	"kios/init/kmsg"
+	"kios/init/machine"
 	"kios/init/nodecert"
 	"kios/init/notify"
 	"kios/init/reap"
 	"kios/init/supervise"
-	"kios/init/switchroot"
 	"kios/init/systembus"
 	"kios/init/systemsock"
 	"kios/init/timeline"
@@ -149,7 +149,7 @@ func New() *Node {
 		Log:       kmsg.New(os.Stderr),
 		Timeline:  timeline.New("/run/kios/boot.json"),
 		options:   cmdline.Defaults,
-		memory:    switchroot.Memory(),
+		memory:    machine.TotalMemory(),
 		cpus:      runtime.NumCPU(),
 		steps:     bootSteps(),
 		signals:   make(chan os.Signal, 8),

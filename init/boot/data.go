@@ -8,8 +8,8 @@ import (
 	"path/filepath"
 	"strings"
 
+	"kios/init/machine"
 	"kios/init/mount"
-	"kios/init/switchroot"
 	"kios/internal/datapart"
 
 	"golang.org/x/sys/unix"
@@ -295,7 +295,7 @@ func (n *Node) ensurePods() error {
 // the initramfs, and the changes, which are kept on the data partition.
 func (n *Node) mountEtc() error {
 	lower := []string{"/etc"}
-	if n.memory < switchroot.SmallMachine {
+	if n.memory < machine.FullMemory {
 		lower = append(n.withoutExtras(), lower...)
 	}
 	if _, err := os.Stat(extra + "/etc"); err == nil {
@@ -335,7 +335,7 @@ func (n *Node) withoutExtras() []string {
 		return nil
 	}
 	n.Log.Warn("this machine has %d MB of memory: the system pods %s are left out (%d MB are enough for them)",
-		n.memory>>20, strings.Join(extras, ", "), switchroot.SmallMachine>>20)
+		n.memory>>20, strings.Join(extras, ", "), machine.FullMemory>>20)
 	return []string{layer}
 }
 

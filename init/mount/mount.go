@@ -1,10 +1,7 @@
-// Package mount mounts and unmounts: tables of mounts that say why each is
-// there, /proc/self/mountinfo, and the commands mount and umount as the
-// kubelet, CSI drivers and CNI plugins call them.
+// Package mount mounts tables whose rows say why each mount is there, and reads
+// /proc/self/mountinfo. The commands mount and umount are in package mountcmd.
 //
-// It follows mount(2), umount2(2), proc(5) and, for the commands, the parts of
-// mount(8) and umount(8) of util-linux that make sense without an fstab. It
-// leaves out helpers (mount.nfs and the like), loop devices and labels.
+// It follows mount(2) and proc(5).
 package mount
 
 import (
@@ -19,13 +16,16 @@ import (
 
 // The flags that most rows have.
 const (
-	Strict  = unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC
-	NoExec  = unix.MS_NOEXEC
-	NoSuid  = unix.MS_NOSUID
-	NoDev   = unix.MS_NODEV
-	RdOnly  = unix.MS_RDONLY
-	Bind    = unix.MS_BIND
-	perBind = unix.MS_RDONLY | unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC | unix.MS_NOATIME | unix.MS_NODIRATIME | unix.MS_RELATIME
+	Strict = unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC
+	NoExec = unix.MS_NOEXEC
+	NoSuid = unix.MS_NOSUID
+	NoDev  = unix.MS_NODEV
+	RdOnly = unix.MS_RDONLY
+	Bind   = unix.MS_BIND
+
+	// PerMount are the flags that belong to a mount and not to its file system. A
+	// bind mount can have others than its source.
+	PerMount = unix.MS_RDONLY | unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC | unix.MS_NOATIME | unix.MS_NODIRATIME | unix.MS_RELATIME
 )
 
 // Row is one mount of a table.
@@ -114,7 +114,7 @@ func (r Row) bind() error {
 	if err := unix.Mount(r.Source, r.Target, "", unix.MS_BIND, ""); err != nil {
 		return fmt.Errorf("bind %s to %s: %w", r.Source, r.Target, err)
 	}
-	if err := unix.Mount("", r.Target, "", unix.MS_REMOUNT|unix.MS_BIND|r.Flags&perBind, ""); err != nil {
+	if err := unix.Mount("", r.Target, "", unix.MS_REMOUNT|unix.MS_BIND|r.Flags&PerMount, ""); err != nil {
 		return fmt.Errorf("set the flags of %s: %w", r.Target, err)
 	}
 	return nil
@@ -129,13 +129,15 @@ func Share(path string) error {
 	return nil
 }
 
-// flagNames returns the names of flags in the order of the table of options.
+// flagNames returns the names that mount(8) has for the flags of rows.
 func flagNames(flags uintptr) []string {
 	var names []string
-	for _, o := range options {
-		if o.set != 0 && o.propagation == 0 && flags&o.set == o.set {
-			names = append(names, o.name)
-			flags &^= o.set
+	for _, f := range []struct {
+		flag uintptr
+		name string
+	}{{Bind, "bind"}, {RdOnly, "ro"}, {NoSuid, "nosuid"}, {NoDev, "nodev"}, {NoExec, "noexec"}} {
+		if flags&f.flag != 0 {
+			names = append(names, f.name)
 		}
 	}
 	return names

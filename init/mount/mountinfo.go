@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -82,12 +83,24 @@ func unescape(s string) string {
 	return b.String()
 }
 
-// find returns the topmost mount on target.
-func find(infos []Info, target string) (Info, bool) {
+// Find returns the topmost mount on target.
+func Find(infos []Info, target string) (Info, bool) {
 	for i := len(infos) - 1; i >= 0; i-- {
 		if infos[i].Target == target {
 			return infos[i], true
 		}
 	}
 	return Info{}, false
+}
+
+// Below returns the mounts on and below target, the one to unmount first
+// first.
+func Below(infos []Info, target string) []Info {
+	var below []Info
+	for _, m := range slices.Backward(infos) {
+		if m.Target == target || target == "/" || strings.HasPrefix(m.Target, target+"/") {
+			below = append(below, m)
+		}
+	}
+	return below
 }

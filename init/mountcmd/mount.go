@@ -1,4 +1,10 @@
-package mount
+// Package mountcmd is the commands mount and umount as the kubelet, CSI drivers and
+// CNI plugins call them.
+//
+// It follows the parts of mount(8) and umount(8) of util-linux that make sense
+// without an fstab. It leaves out helpers (mount.nfs and the like), loop devices
+// and labels.
+package mountcmd
 
 import (
 	"errors"
@@ -7,6 +13,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"kios/init/mount"
 
 	"golang.org/x/sys/unix"
 )
@@ -30,9 +38,9 @@ type request struct {
 	version bool
 }
 
-// Command is mount(8): it mounts as args, without the program's name, ask for
-// and returns the exit code.
-func Command(args []string, stdout, stderr io.Writer) int {
+// Mount is mount(8). It takes the arguments without the program's name and returns
+// the exit code.
+func Mount(args []string, stdout, stderr io.Writer) int {
 	req, err := parseMountArgs(args)
 	if err != nil {
 		fmt.Fprintf(stderr, "mount: %v\nusage: mount [-t TYPE] [-o OPTION,...] [SOURCE] TARGET\n", err)
@@ -53,7 +61,7 @@ func (r *request) run(stdout io.Writer) error {
 	if len(r.paths) == 0 {
 		return printMounts(stdout, r.fstype)
 	}
-	opts, err := ParseOptions(strings.Join(r.options, ","))
+	opts, err := parseOptions(strings.Join(r.options, ","))
 	if err != nil {
 		return err
 	}
@@ -159,14 +167,14 @@ func splitFlag(arg string) (name, value string, hasValue bool) {
 }
 
 // do makes the calls of mount(2) that a request stands for.
-func do(source, target, fstype string, o Options) error {
-	if o.Flags&(unix.MS_REMOUNT|unix.MS_BIND|unix.MS_MOVE) == 0 && source == "" && len(o.Propagation) == 0 {
+func do(source, target, fstype string, o mountOptions) error {
+	if o.flags&(unix.MS_REMOUNT|unix.MS_BIND|unix.MS_MOVE) == 0 && source == "" && len(o.propagation) == 0 {
 		return errors.New("no source given, and there is no fstab to find it in")
 	}
 	if err := attach(source, target, fstype, o); err != nil {
 		return err
 	}
-	for _, p := range o.Propagation {
+	for _, p := range o.propagation {
 		if err := unix.Mount("", target, "", p, ""); err != nil {
 			return fmt.Errorf("change the propagation: %w", err)
 		}
@@ -174,32 +182,32 @@ func do(source, target, fstype string, o Options) error {
 	return nil
 }
 
-func attach(source, target, fstype string, o Options) error {
+func attach(source, target, fstype string, o mountOptions) error {
 	switch {
-	case o.Flags&unix.MS_REMOUNT != 0:
+	case o.flags&unix.MS_REMOUNT != 0:
 		return remount(target, o)
-	case o.Flags&unix.MS_BIND != 0:
+	case o.flags&unix.MS_BIND != 0:
 		return bindWithFlags(source, target, o)
-	case o.Flags&unix.MS_MOVE != 0:
+	case o.flags&unix.MS_MOVE != 0:
 		return unix.Mount(source, target, "", unix.MS_MOVE, "")
 	case source == "":
 		return nil // only the propagation changes
 	case fstype == "" || fstype == "auto":
 		return tryTypes(source, target, o)
 	}
-	return explain(unix.Mount(source, target, fstype, o.Flags, o.Data), source, fstype)
+	return explain(unix.Mount(source, target, fstype, o.flags, o.data), source, fstype)
 }
 
 // bindWithFlags binds, and then sets flags if any are given: the kernel
 // ignores them in the call that binds.
-func bindWithFlags(source, target string, o Options) error {
+func bindWithFlags(source, target string, o mountOptions) error {
 	if source == "" {
 		source = target
 	}
-	if err := unix.Mount(source, target, "", o.Flags&(unix.MS_BIND|unix.MS_REC), ""); err != nil {
+	if err := unix.Mount(source, target, "", o.flags&(unix.MS_BIND|unix.MS_REC), ""); err != nil {
 		return fmt.Errorf("bind %s: %w", source, err)
 	}
-	if o.Flags&perBind == 0 {
+	if o.flags&mount.PerMount == 0 {
 		return nil
 	}
 	return remount(target, o)
@@ -208,8 +216,8 @@ func bindWithFlags(source, target string, o Options) error {
 // remount changes flags. nosuid, nodev and noexec that are there stay unless
 // they are taken back in words: a read-only bind mount of the kubelet must not
 // lose what its source was mounted with.
-func remount(target string, o Options) error {
-	infos, err := List()
+func remount(target string, o mountOptions) error {
+	infos, err := mount.List()
 	if err != nil {
 		return err
 	}
@@ -217,12 +225,12 @@ func remount(target string, o Options) error {
 	if err != nil {
 		return err
 	}
-	now, found := find(infos, path)
+	now, found := mount.Find(infos, path)
 	if !found {
 		return errors.New("mount point not mounted or bad option")
 	}
-	flags := o.Flags&^unix.MS_REC | unix.MS_REMOUNT | strictFlags(now.Options)&^o.cleared
-	return unix.Mount("", target, "", flags, o.Data)
+	flags := o.flags&^unix.MS_REC | unix.MS_REMOUNT | strictFlags(now.Options)&^o.cleared
+	return unix.Mount("", target, "", flags, o.data)
 }
 
 // strictFlags returns those of nosuid, nodev and noexec that options hold.
@@ -243,7 +251,7 @@ func strictFlags(options string) uintptr {
 
 // tryTypes mounts a device whose file system is not named with each that the
 // kernel has for devices.
-func tryTypes(source, target string, o Options) error {
+func tryTypes(source, target string, o mountOptions) error {
 	list, err := os.ReadFile("/proc/filesystems")
 	if err != nil {
 		return err
@@ -253,7 +261,7 @@ func tryTypes(source, target string, o Options) error {
 		if strings.HasPrefix(line, "nodev") || name == "" {
 			continue
 		}
-		err := unix.Mount(source, target, name, o.Flags|unix.MS_SILENT, o.Data)
+		err := unix.Mount(source, target, name, o.flags|unix.MS_SILENT, o.data)
 		if err == nil || !errors.Is(err, unix.EINVAL) {
 			return err
 		}
@@ -275,7 +283,7 @@ func explain(err error, source, fstype string) error {
 }
 
 func printMounts(w io.Writer, fstype string) error {
-	infos, err := List()
+	infos, err := mount.List()
 	if err != nil {
 		return err
 	}

@@ -1,9 +1,11 @@
-package mount
+package mountcmd
 
 import (
 	"bytes"
 	"strings"
 	"testing"
+
+	"kios/init/mount"
 
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
@@ -20,22 +22,22 @@ func TestParseOptions(t *testing.T) {
 		{"defaults,rw", 0, "", nil},
 		{"bind,ro", unix.MS_BIND | unix.MS_RDONLY, "", nil},
 		{"rbind,rslave", unix.MS_BIND | unix.MS_REC, "", []uintptr{unix.MS_SLAVE | unix.MS_REC}},
-		{"bind,remount,nosuid,noexec,nodev", unix.MS_BIND | unix.MS_REMOUNT | Strict, "", nil},
+		{"bind,remount,nosuid,noexec,nodev", unix.MS_BIND | unix.MS_REMOUNT | mount.Strict, "", nil},
 		{"size=64m,noexec,exec,mode=0755", 0, "size=64m,mode=0755", nil},
 		{`context="a,b",ro`, unix.MS_RDONLY, `context="a,b"`, nil},
 		{"_netdev,nofail,x-systemd.automount,comment=hello,noatime", unix.MS_NOATIME, "", nil},
 		{"ro,rw,ro,,", unix.MS_RDONLY, "", nil},
 	}
 	for _, tt := range tests {
-		got, err := ParseOptions(tt.words)
+		got, err := parseOptions(tt.words)
 		if err != nil {
-			t.Errorf("ParseOptions(%q): %v", tt.words, err)
+			t.Errorf("parseOptions(%q): %v", tt.words, err)
 		}
-		if got.Flags != tt.flags || got.Data != tt.data || !cmp.Equal(got.Propagation, tt.propagation) {
-			t.Errorf("ParseOptions(%q) = %+v, want flags %#x, data %q, propagation %v", tt.words, got, tt.flags, tt.data, tt.propagation)
+		if got.flags != tt.flags || got.data != tt.data || !cmp.Equal(got.propagation, tt.propagation) {
+			t.Errorf("parseOptions(%q) = %+v, want flags %#x, data %q, propagation %v", tt.words, got, tt.flags, tt.data, tt.propagation)
 		}
 	}
-	if _, err := ParseOptions("ro,loop"); err == nil {
+	if _, err := parseOptions("ro,loop"); err == nil {
 		t.Error("ParseOptions accepts loop")
 	}
 }
@@ -92,55 +94,12 @@ func TestParseUnmountArgs(t *testing.T) {
 	}
 }
 
-const sample = `22 1 0:20 / / ro,nosuid,nodev shared:1 - erofs /rootfs.erofs ro,user_xattr
-23 22 0:21 / /run rw,nosuid - tmpfs tmpfs rw,size=4k
-24 23 254:2 /meta/with\040blank /run/a\040b rw,nosuid shared:3 master:4 - ext4 /dev/vda2 rw
-25 22 0:21 / /running rw - tmpfs tmpfs rw
-`
-
-func TestParseInfo(t *testing.T) {
-	infos, err := ParseInfo(strings.NewReader(sample))
-	if err != nil {
-		t.Fatal(err)
-	}
-	want := Info{Device: "254:2", Root: "/meta/with blank", Target: "/run/a b", Options: "rw,nosuid", Type: "ext4", Source: "/dev/vda2", Super: "rw"}
-	if diff := cmp.Diff(want, infos[2]); diff != "" {
-		t.Errorf("third mount (-want +got):\n%s", diff)
-	}
-	var below []string
-	for _, m := range Below(infos, "/run") {
-		below = append(below, m.Target)
-	}
-	if diff := cmp.Diff([]string{"/run/a b", "/run"}, below); diff != "" {
-		t.Errorf("Below(/run) (-want +got):\n%s", diff)
-	}
-	if _, err := ParseInfo(strings.NewReader("22 1 0:20 / / ro\n")); err == nil {
-		t.Error("ParseInfo accepts a line without file system")
-	}
-}
-
-func TestRowString(t *testing.T) {
-	tests := []struct {
-		row  Row
-		want string
-	}{
-		{Row{Target: "/proc", Type: "proc", Source: "proc", Flags: Strict}, "mount -t proc -o nosuid,nodev,noexec proc /proc"},
-		{Row{Target: "/run", Type: "tmpfs", Source: "tmpfs", Flags: NoSuid, Data: []string{"mode=0755", ""}}, "mount -t tmpfs -o nosuid,mode=0755 tmpfs /run"},
-		{Row{Target: "/b", Source: "/a", Flags: Bind | RdOnly}, "mount -o bind,ro /a /b"},
-	}
-	for _, tt := range tests {
-		if got := tt.row.String(); got != tt.want {
-			t.Errorf("String = %q, want %q", got, tt.want)
-		}
-	}
-}
-
 func TestUsage(t *testing.T) {
 	var stdout, stderr bytes.Buffer
-	if code := Command([]string{"-a"}, &stdout, &stderr); code != exitUsage || !strings.Contains(stderr.String(), "unknown flag -a") {
+	if code := Mount([]string{"-a"}, &stdout, &stderr); code != exitUsage || !strings.Contains(stderr.String(), "unknown flag -a") {
 		t.Errorf("mount -a = %d, %q", code, stderr.String())
 	}
-	if code := UnmountCommand([]string{"--version"}, &stdout, &stderr); code != 0 || !strings.HasPrefix(stdout.String(), "umount ") {
+	if code := Umount([]string{"--version"}, &stdout, &stderr); code != 0 || !strings.HasPrefix(stdout.String(), "umount ") {
 		t.Errorf("umount --version = %d, %q", code, stdout.String())
 	}
 }

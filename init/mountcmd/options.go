@@ -1,4 +1,4 @@
-package mount
+package mountcmd
 
 import (
 	"fmt"
@@ -15,8 +15,7 @@ type option struct {
 	ignored     bool    // for fstab or for the tool, not for the kernel
 }
 
-// options are those of mount(8)'s "filesystem-independent mount options". The
-// order matters to flagNames: rbind comes before bind, which is a part of it.
+// options are those of mount(8)'s "filesystem-independent mount options".
 var options = []option{
 	{name: "rbind", set: unix.MS_BIND | unix.MS_REC},
 	{name: "bind", set: unix.MS_BIND},
@@ -69,29 +68,29 @@ var options = []option{
 	{name: "owner", ignored: true},
 }
 
-// Options are a parsed -o.
-type Options struct {
-	Flags       uintptr
-	Propagation []uintptr // in order, each a call of mount(2)
-	Data        string    // for the file system
+// mountOptions are a parsed -o.
+type mountOptions struct {
+	flags       uintptr
+	propagation []uintptr // in order, each a call of mount(2)
+	data        string    // for the file system
 	cleared     uintptr   // flags that were taken back in words (rw, exec, ...)
 }
 
-// ParseOptions reads the comma separated words after -o. Words that it does
+// parseOptions reads the comma separated words after -o. Words that it does
 // not know are for the file system. A double-quoted value may hold commas.
-func ParseOptions(words string) (Options, error) {
-	var o Options
+func parseOptions(words string) (mountOptions, error) {
+	var o mountOptions
 	var data []string
 	for _, word := range splitOptions(words) {
 		known, err := o.apply(word)
 		if err != nil {
-			return Options{}, err
+			return mountOptions{}, err
 		}
 		if !known {
 			data = append(data, word)
 		}
 	}
-	o.Data = strings.Join(data, ",")
+	o.data = strings.Join(data, ",")
 	return o, nil
 }
 
@@ -105,7 +104,7 @@ func splitOptions(words string) []string {
 	})
 }
 
-func (o *Options) apply(word string) (known bool, err error) {
+func (o *mountOptions) apply(word string) (known bool, err error) {
 	if word == "loop" || strings.HasPrefix(word, "loop=") {
 		return true, fmt.Errorf("option loop is not supported: attach the file to a loop device and mount that")
 	}
@@ -121,10 +120,10 @@ func (o *Options) apply(word string) (known bool, err error) {
 	return false, nil
 }
 
-func (o *Options) add(opt option) {
+func (o *mountOptions) add(opt option) {
 	if opt.propagation != 0 {
-		o.Propagation = append(o.Propagation, opt.propagation)
+		o.propagation = append(o.propagation, opt.propagation)
 	}
-	o.Flags = o.Flags&^opt.clear | opt.set
+	o.flags = o.flags&^opt.clear | opt.set
 	o.cleared = o.cleared&^opt.set | opt.clear
 }

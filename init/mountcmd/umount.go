@@ -1,4 +1,4 @@
-package mount
+package mountcmd
 
 import (
 	"errors"
@@ -9,13 +9,15 @@ import (
 	"slices"
 	"strings"
 
+	"kios/init/mount"
+
 	"golang.org/x/sys/unix"
 )
 
-// UnmountCommand is umount(8): it unmounts as args, without the program's
-// name, ask for and returns the exit code. On a path that is no mount point it
-// says "not mounted", which the kubelet looks for.
-func UnmountCommand(args []string, stdout, stderr io.Writer) int {
+// Umount is umount(8). It takes the arguments without the program's name and returns
+// the exit code. On a path that is no mount point it says "not mounted", which the
+// kubelet looks for.
+func Umount(args []string, stdout, stderr io.Writer) int {
 	req, err := parseUnmountArgs(args)
 	if err != nil {
 		fmt.Fprintf(stderr, "umount: %v\nusage: umount [-f] [-l] [-R] TARGET...\n", err)
@@ -98,7 +100,7 @@ func (r *unmountRequest) unmount(path string) error {
 	if !r.recursive {
 		return unmountOne(path, r.flags)
 	}
-	infos, err := List()
+	infos, err := mount.List()
 	if err != nil {
 		return err
 	}
@@ -106,7 +108,7 @@ func (r *unmountRequest) unmount(path string) error {
 	if err != nil {
 		return unmountError(err)
 	}
-	below := Below(infos, target)
+	below := mount.Below(infos, target)
 	if len(below) == 0 {
 		return errNotMounted
 	}
@@ -118,18 +120,6 @@ func (r *unmountRequest) unmount(path string) error {
 	return nil
 }
 
-// Below returns the mounts on and below target, the one to unmount first
-// first.
-func Below(infos []Info, target string) []Info {
-	var below []Info
-	for _, m := range slices.Backward(infos) {
-		if m.Target == target || target == "/" || strings.HasPrefix(m.Target, target+"/") {
-			below = append(below, m)
-		}
-	}
-	return below
-}
-
 var errNotMounted = errors.New("not mounted")
 
 // unmountOne unmounts a target, or that which a device is mounted on.
@@ -138,7 +128,7 @@ func unmountOne(path string, flags int) error {
 	if !errors.Is(err, unix.EINVAL) {
 		return unmountError(err)
 	}
-	infos, listErr := List()
+	infos, listErr := mount.List()
 	if listErr != nil {
 		return listErr
 	}

@@ -1,11 +1,10 @@
 // Package switchroot is stage 1: what /init of the initramfs does. It mounts
 // the root file system, an EROFS image that lies in the initramfs, makes it
 // the root and runs PID 1 from it. The kernel's modules, another EROFS image,
-// are mounted in it, and the images of the OS bound into it: they are not in the
-// root because EROFS does not read from a file on EROFS.
-// There is no loop device in between: EROFS
-// reads from a file (CONFIG_EROFS_FS_BACKED_BY_FILE, Linux 6.12), and frees
-// what it has not been asked for lately like any page cache.
+// are mounted in it, and the images of the OS are bound into it: they are not in
+// the root because EROFS does not read from a file on EROFS. There is no loop
+// device in between: EROFS reads from a file (CONFIG_EROFS_FS_BACKED_BY_FILE,
+// Linux 6.12), and its pages can be reclaimed like those of any page cache.
 //
 // The initramfs must be a ramfs (rootfstype=ramfs), because EROFS cannot read
 // from a tmpfs.
@@ -15,6 +14,8 @@ import (
 	"errors"
 	"fmt"
 	"os"
+
+	"kios/init/machine"
 
 	"golang.org/x/sys/unix"
 )
@@ -76,23 +77,10 @@ func mountRun() error {
 	return nil
 }
 
-// SmallMachine is the memory, in bytes, below which a node has enough to do with
-// the user's pods: it leaves out the kernel's modules and most system pods.
-const SmallMachine = 320 << 20
-
-// Memory returns the bytes of memory of this machine.
-func Memory() uint64 {
-	var info unix.Sysinfo_t
-	if err := unix.Sysinfo(&info); err != nil {
-		return 0
-	}
-	return uint64(info.Totalram) * uint64(info.Unit)
-}
-
-// mountModules mounts the kernel's modules, if there are any. On a small machine
-// it makes room instead: nothing loads modules there.
+// mountModules mounts the kernel's modules, if there are any. On a machine with
+// little memory it removes them instead: nothing loads modules there.
 func mountModules() error {
-	if Memory() < SmallMachine {
+	if machine.TotalMemory() < machine.FullMemory {
 		os.Remove(modules)
 	}
 	if _, err := os.Stat(modules); err != nil {

@@ -1,0 +1,102 @@
+//go:build vmtest
+
+package mount
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// on returns the topmost mount on target, and fails if there is none.
+func on(t *testing.T, target string) Info {
+	t.Helper()
+	infos, err := List()
+	if err != nil {
+		t.Fatal(err)
+	}
+	info, found := Find(infos, target)
+	if !found {
+		t.Fatalf("nothing is mounted on %s", target)
+	}
+	return info
+}
+
+// scratch returns a tmpfs that is private, with nosuid, nodev and noexec.
+func scratch(t *testing.T) string {
+	t.Helper()
+	dir := t.TempDir()
+	row := Row{Target: dir, Type: "tmpfs", Source: "tmpfs", Flags: Strict, Data: []string{"size=1m"}}
+	if err := row.Mount(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := unix.Unmount(dir, unix.MNT_DETACH); err != nil {
+			t.Errorf("clean up: %v", err)
+		}
+	})
+	if err := unix.Mount("", dir, "", unix.MS_PRIVATE, ""); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+func TestRowTriesDataInTurn(t *testing.T) {
+	row := Row{Target: filepath.Join(scratch(t), "new", "dir"), Type: "tmpfs", Source: "tmpfs", Flags: Strict, Data: []string{"nonsense=1", "mode=0700"}}
+	if err := row.Mount(); err != nil {
+		t.Fatal(err)
+	}
+	if super := on(t, row.Target).Super; !strings.Contains(super, "mode=700") {
+		t.Errorf("options = %q", super)
+	}
+	bind := Row{Target: filepath.Join(filepath.Dir(row.Target), "bound"), Source: row.Target, Flags: Strict | RdOnly}
+	if err := bind.Mount(); err != nil {
+		t.Fatal(err)
+	}
+	if got, want := on(t, bind.Target).Options, "ro,nosuid,nodev,noexec,relatime"; got != want {
+		t.Errorf("options of the bind mount = %q, want %q", got, want)
+	}
+}
+
+func TestOptionalRow(t *testing.T) {
+	dir := scratch(t)
+	missing := Row{Target: filepath.Join(dir, "x"), Type: "nosuchfs", Source: "x"}
+	if err := missing.Mount(); err == nil {
+		t.Error("a required row with an unknown file system mounts")
+	}
+	missing.Optional = true
+	if err := missing.Mount(); err != nil {
+		t.Errorf("optional row: %v", err)
+	}
+}
+
+// TestOverlay holds what /etc is made of: an overlay with nosuid, nodev and
+// noexec, whose upper layer takes the changes.
+func TestOverlay(t *testing.T) {
+	dir := scratch(t)
+	for _, name := range []string{"lower", "upper", "work", "etc"} {
+		if err := os.Mkdir(filepath.Join(dir, name), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	os.WriteFile(filepath.Join(dir, "lower", "hosts"), []byte("old"), 0o644)
+	data := "lowerdir=" + dir + "/lower,upperdir=" + dir + "/upper,workdir=" + dir + "/work"
+	row := Row{Target: filepath.Join(dir, "etc"), Type: "overlay", Source: "overlay", Flags: Strict, Data: []string{data}}
+	if err := row.Mount(); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "etc", "hosts"), []byte("new"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]string{"lower": "old", "upper": "new"} {
+		if got, _ := os.ReadFile(filepath.Join(dir, name, "hosts")); string(got) != want {
+			t.Errorf("%s/hosts = %q, want %q", name, got, want)
+		}
+	}
+	if err := unix.Access(filepath.Join(dir, "etc"), unix.W_OK); err != nil {
+		t.Error(err)
+	}
+}
