@@ -39,8 +39,7 @@ func main() {
 		enterRoot()
 	}
 	node := boot.New()
-	outcome := node.Run()
-	end(outcome, node.Log) // not the Log that it had before Run
+	finish(node.Run(), node.Log)
 }
 
 // enterRoot is stage 1. It does not return.
@@ -50,14 +49,15 @@ func enterRoot() {
 	if f, openErr := os.OpenFile("/dev/kmsg", os.O_WRONLY, 0); openErr == nil {
 		log = kmsg.New(f)
 	}
-	end(boot.Outcome{
+	finish(boot.Outcome{
 		Failure: err,
 		Remedy:  "the initramfs and the kernel do not fit together, or the EFI file is damaged: write it again",
 		StayUp:  stayUp(),
 	}, log)
 }
 
-// stayUp asks the command line for panic=0, which stage 1 has no other use for.
+// stayUp reads whether the kernel's command line has panic=0. Stage 1 needs no other
+// option.
 func stayUp() bool {
 	unix.Mount("proc", "/proc", "proc", mount.Strict, "")
 	line, _ := os.ReadFile("/proc/cmdline")
@@ -68,8 +68,8 @@ func stayUp() bool {
 // failDelay leaves time to read the console.
 const failDelay = 10 * time.Second
 
-// end acts on the outcome of a boot. It does not return.
-func end(o boot.Outcome, log *kmsg.Log) {
+// finish acts on the outcome of a boot. It does not return.
+func finish(o boot.Outcome, log *kmsg.Log) {
 	sync()
 	if o.Failure == nil {
 		restart(commands[o.Action], log)
@@ -85,8 +85,8 @@ func end(o boot.Outcome, log *kmsg.Log) {
 	restart(unix.LINUX_REBOOT_CMD_RESTART, log)
 }
 
-// sync writes what is left to write. A disk that is gone, or a server, must not
-// keep the machine: then it is left alone.
+// sync writes what is left to write, within a bound: a disk or a server that is gone
+// must not keep the machine from its end.
 func sync() {
 	done := make(chan struct{})
 	go func() {

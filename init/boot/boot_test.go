@@ -11,7 +11,6 @@ import (
 	"testing"
 	"time"
 
-	"kios/init/kmsg"
 	"kios/init/mount"
 	"kios/init/notify"
 	"kios/init/systembus"
@@ -25,14 +24,14 @@ import (
 func node(t *testing.T) (*Node, *bytes.Buffer) {
 	var log bytes.Buffer
 	n := New()
-	n.Log = kmsg.New(&log)
+	n.Log.SetWriter(&log)
 	n.Timeline = timeline.New(filepath.Join(t.TempDir(), "boot.json"))
 	return n, &log
 }
 
 func TestSteps(t *testing.T) {
 	seen := map[string]bool{}
-	for _, s := range bootSteps() {
+	for _, s := range bootPlan().steps {
 		if strings.ContainsAny(s.Name, " \t") || s.Name == "" || seen[s.Name] {
 			t.Errorf("step %q: a name is one word and comes once", s.Name)
 		}
@@ -50,15 +49,15 @@ func TestStopIsTheReverse(t *testing.T) {
 	do := func(what string, err error) func(*Node) error {
 		return func(*Node) error { did = append(did, what); return err }
 	}
-	for _, s := range []Step{
+	for _, s := range []*Step{
 		{Name: "a", Run: do("run a", nil), Stop: do("stop a", nil)},
 		{Name: "b", Run: do("run b", errors.New("broken")), Stop: do("stop b", errors.New("stuck"))},
 		{Name: "c", Stop: func(*Node) error { did = append(did, "stop c"); panic("ouch") }},
 		{Name: "d", Run: do("run d", nil)},
 	} {
-		n.step(s)
+		n.runStep(s)
 	}
-	if o := n.stop(wish{action: systembus.Reboot, cause: "somebody"}); o.Action != systembus.Reboot || o.Failure != nil {
+	if o := n.shutdown(shutdownRequest{action: systembus.Reboot, cause: "somebody"}); o.Action != systembus.Reboot || o.Failure != nil {
 		t.Errorf("outcome = %+v, want a restart", o)
 	}
 	want := []string{"run a", "run b", "run d", "stop c", "stop b", "stop a"}
@@ -96,9 +95,9 @@ func TestRun(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			n, _ := node(t)
 			stopped := false
-			n.steps = []Step{tt.step, {Name: "last", Stop: func(*Node) error { stopped = true; return nil }}}
+			n.plan.steps = []*Step{&tt.step, {Name: "last", Stop: func(*Node) error { stopped = true; return nil }}}
 			if tt.failure == "" {
-				n.signals <- powerButton
+				n.inbox.signals <- powerButton
 			}
 			o := n.Run()
 			if tt.failure == "" && (o.Failure != nil || !stopped) {
@@ -111,15 +110,15 @@ func TestRun(t *testing.T) {
 	}
 }
 
-// A boot that fails does not undo the wish of before to stop.
+// A boot that fails does not undo an earlier request to stop.
 func TestStopWhileTheBootFails(t *testing.T) {
 	n, log := node(t)
 	stopped := false
-	n.steps = []Step{
+	n.plan.steps = []*Step{
 		{Name: "a", Stop: func(*Node) error { stopped = true; return nil }},
 		{Name: "b", Required: true, Run: func(n *Node) error {
-			n.wish(wish{cause: "somebody"})
-			for len(n.wishes) > 0 { // until it has been heard
+			n.requestShutdown(shutdownRequest{cause: "somebody"})
+			for len(n.inbox.shutdowns) > 0 { // until it has been heard
 				time.Sleep(time.Millisecond)
 			}
 			return errors.New("broken")
@@ -130,33 +129,34 @@ func TestStopWhileTheBootFails(t *testing.T) {
 	}
 }
 
-// Who moves the node leaves it to those who stop it what is left to stop.
+// A move leaves what is left to stop to a shutdown that begins meanwhile.
 func TestRewindWhileStopping(t *testing.T) {
 	n, _ := node(t)
 	rewound := false
-	n.ran = []Step{
-		{Name: "a"},
-		{Name: "b", Stop: func(n *Node) error { close(n.stopping); return nil }},
+	a := &Step{Name: "a"}
+	n.history.steps = []*Step{
+		a,
+		{Name: "b", Stop: func(n *Node) error { n.stopping.set(); return nil }},
 		{Name: "c", Stop: func(*Node) error { rewound = true; return nil }},
 	}
-	n.data.device = "/dev/vda2"
-	first, err := n.rewind("a")
-	if !errors.Is(err, errStopping) || first != 1 || !rewound || len(n.ran) != 3 || n.data.device == "" {
-		t.Errorf("rewound to step %d, of %d; data on %q; error %v", first, len(n.ran), n.data.device, err)
+	n.work.data.device = "/dev/vda2"
+	first, err := n.rewind(a)
+	if !errors.Is(err, errStopping) || first != 1 || !rewound || len(n.history.list()) != 3 || n.work.data.device == "" {
+		t.Errorf("rewound to step %d, of %d; data on %q; error %v", first, len(n.history.list()), n.work.data.device, err)
 	}
 }
 
-// Who is in a hurry does not wait for what the node is doing.
-func TestHurryWhileSomethingHangs(t *testing.T) {
+// An immediate shutdown does not wait for what the node is doing.
+func TestImmediateWhileSomethingHangs(t *testing.T) {
 	n, log := node(t)
-	n.steps = []Step{{Name: "a", Run: func(*Node) error {
-		n.wish(wish{cause: "somebody"})
-		n.wish(wish{cause: "somebody else", hurry: true})
+	n.plan.steps = []*Step{{Name: "a", Run: func(*Node) error {
+		n.requestShutdown(shutdownRequest{cause: "somebody"})
+		n.requestShutdown(shutdownRequest{cause: "somebody else", immediate: true})
 		select {}
 	}}}
 	start := time.Now()
-	if o := n.Run(); o.Failure != nil || !n.inHurry() || time.Since(start) > n.workBound/2 {
-		t.Errorf("outcome = %+v after %v, in a hurry %v: %s", o, time.Since(start), n.inHurry(), log)
+	if o := n.Run(); o.Failure != nil || !n.immediate.isSet() || time.Since(start) > n.workBound/2 {
+		t.Errorf("outcome = %+v after %v, immediate %v: %s", o, time.Since(start), n.immediate.isSet(), log)
 	}
 }
 
@@ -165,22 +165,23 @@ func TestStopWhileSomethingHangs(t *testing.T) {
 	for name, boots := range map[string]bool{"the boot": true, "a request": false} {
 		t.Run(name, func(t *testing.T) {
 			n, log := node(t)
-			n.workBound, n.options.StopAfter = 50*time.Millisecond, 0
+			n.workBound = 50 * time.Millisecond
+			n.options.Store(&cmdline.Options{})
 			began, hangs, later, stopped := make(chan struct{}), make(chan struct{}), make(chan struct{}), false
 			hang := func(*Node) error { close(began); <-hangs; return nil }
-			n.steps = []Step{{Name: "a", Stop: func(*Node) error { stopped = true; return nil }}}
-			more := []Step{{Name: "b", Run: hang}, {Name: "c", Run: func(*Node) error { close(later); return nil }}}
+			n.plan.steps = []*Step{{Name: "a", Stop: func(*Node) error { stopped = true; return nil }}}
+			more := []*Step{{Name: "b", Run: hang}, {Name: "c", Run: func(*Node) error { close(later); return nil }}}
 			if boots {
-				n.steps = append(n.steps, more...)
+				n.plan.steps = append(n.plan.steps, more...)
 			} else {
-				go n.request(func() (refusal, failure error) {
-					n.steps = more
+				go n.serialize(func() (refusal, failure error) {
+					n.plan.steps = more
 					return nil, n.forward(0)
 				})
 			}
 			go func() {
 				<-began
-				n.signals <- powerButton
+				n.inbox.signals <- powerButton
 			}()
 			o := n.Run()
 			if o.Failure != nil || !stopped {
@@ -204,12 +205,12 @@ func TestStopWhileSomethingHangs(t *testing.T) {
 func TestSpawnReportsPanic(t *testing.T) {
 	n, _ := node(t)
 	n.spawn("test", func() { panic("ouch") })
-	err := <-n.crashed
+	err := <-n.inbox.crashes
 	if !strings.Contains(err.Error(), "panic in test: ouch") || !strings.Contains(err.Error(), "boot_test.go") {
 		t.Errorf("error = %v", err)
 	}
-	n.options = cmdline.Options{StayUp: true}
-	if o := n.failed(err, ""); !o.StayUp || o.Failure == nil || o.Remedy == "" {
+	n.options.Store(&cmdline.Options{StayUp: true})
+	if o := n.failure(err, ""); !o.StayUp || o.Failure == nil || o.Remedy == "" {
 		t.Errorf("outcome = %+v", o)
 	}
 }

@@ -2,6 +2,7 @@ package boot
 
 import (
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"kios/init/notify"
@@ -16,43 +17,64 @@ const (
 	recordBound = time.Minute      // and here the record ends
 )
 
+// reports is what the daemons' messages leave behind.
+type reports struct {
+	started atomic.Bool  // a container of a pod has run
+	watched atomic.Bool  // watchBoot has been started
+	grace   atomic.Int64 // what the kubelet gives pods when the node stops, a time.Duration
+}
+
 // receive logs and records what a daemon reports.
 func (n *Node) receive(sender string, m notify.Message) {
-	if m.Kind == notify.Joining {
+	switch m.Kind {
+	case notify.Joining:
 		n.joinCluster(sender, m.Cluster)
-		return
-	}
-	if m.Kind == notify.ShutdownGrace {
-		n.grace.Store(int64(m.Took))
+	case notify.ShutdownGrace:
+		n.reports.grace.Store(int64(m.Took))
 		n.Log.Info("the kubelet gives pods %v when the node stops", m.Took)
-		return
+	default:
+		n.record(sender, m)
 	}
+}
+
+// record keeps a message in the timeline as long as that is open, and logs it.
+func (n *Node) record(sender string, m notify.Message) {
 	event, took := eventOf(sender, m)
 	booting := n.Timeline.Add(event, took)
 	log := n.Log.InfoLine // a node that runs for months does not need its console
-	if booting || n.isStopping() {
+	if booting || n.stopping.isSet() || m.Kind == notify.Ready {
 		log = n.Log.NoticeLine
+	}
+	if m.Kind == notify.ImageFailed {
+		n.Log.Error("image %s is skipped: %s", m.Archive, m.Error)
+	} else {
+		log(lineOf(sender, m))
 	}
 	switch m.Kind {
 	case notify.Ready:
-		n.Log.NoticeLine(consoleline.Line{Kind: consoleline.Ready, Name: sender})
-		n.noteReady(sender)
-		if sender == "kubelet" && booting && n.watched.CompareAndSwap(false, true) {
+		n.daemons.setReady(sender)
+		if sender == kubeletName && booting && n.reports.watched.CompareAndSwap(false, true) {
 			n.spawn("end of the boot", n.watchBoot)
 		}
 	case notify.ContainerStarted:
-		n.started.Store(true)
-		log(consoleline.Line{Kind: consoleline.Started, Namespace: m.Namespace, Pod: m.Pod, Container: m.Container})
-	case notify.ContainerExited:
-		log(consoleline.Line{Kind: consoleline.Exited, Namespace: m.Namespace, Pod: m.Pod, Container: m.Container, Exit: m.Exit})
-	case notify.ImageImported:
-		log(consoleline.Line{Kind: consoleline.Imported, Name: m.Archive, Took: m.Took})
-	case notify.ImageFailed:
-		n.Log.Error("image %s is skipped: %s", m.Archive, m.Error)
+		n.reports.started.Store(true)
 	}
 	if booting {
 		n.saveTimeline()
 	}
+}
+
+// lineOf turns a message into a line of the console.
+func lineOf(sender string, m notify.Message) consoleline.Line {
+	switch m.Kind {
+	case notify.ContainerStarted:
+		return consoleline.Line{Kind: consoleline.Started, Namespace: m.Namespace, Pod: m.Pod, Container: m.Container}
+	case notify.ContainerExited:
+		return consoleline.Line{Kind: consoleline.Exited, Namespace: m.Namespace, Pod: m.Pod, Container: m.Container, Exit: m.Exit}
+	case notify.ImageImported:
+		return consoleline.Line{Kind: consoleline.Imported, Name: m.Archive, Took: m.Took}
+	}
+	return consoleline.Line{Kind: consoleline.Ready, Name: sender}
 }
 
 // eventOf turns a message into an entry of the timeline.
@@ -80,7 +102,7 @@ func eventOf(sender string, m notify.Message) (timeline.Event, time.Duration) {
 // and closes the record.
 func (n *Node) watchBoot() {
 	ready := time.Now()
-	for time.Since(ready) < tableBound && !(n.started.Load() && n.Timeline.Quiet() >= quietBound) {
+	for time.Since(ready) < tableBound && !(n.reports.started.Load() && n.Timeline.Quiet() >= quietBound) {
 		time.Sleep(200 * time.Millisecond)
 	}
 	expedite(false)

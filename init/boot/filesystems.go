@@ -5,10 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"strings"
-	"time"
 
-	"kios/init/kmsg"
 	"kios/init/mount"
 
 	"golang.org/x/sys/unix"
@@ -80,7 +77,7 @@ func (n *Node) mountDevices() error {
 	if err != nil {
 		return fmt.Errorf("open the kernel's log: %w", err)
 	}
-	n.Log = kmsg.New(f)
+	n.Log.SetWriter(f)
 	return nil
 }
 
@@ -125,8 +122,8 @@ func (n *Node) mountTmpfs() error {
 	if err := mountAll(tmpfs); err != nil {
 		return err
 	}
-	// Both names are in use for one place. A tmpfs of its own on /var/run, as
-	// the first kiOS had, hid sockets from those who used the other.
+	// Both names are in use for one place. A tmpfs of its own on /var/run hid sockets
+	// from those who used the other.
 	if err := os.Symlink("../run", "/var/run"); err != nil && !errors.Is(err, fs.ErrExist) {
 		return err
 	}
@@ -139,94 +136,4 @@ func (n *Node) mountTmpfs() error {
 		return err
 	}
 	return os.Chmod("/var/tmp", 0o777|fs.ModeSticky)
-}
-
-// stays are unmounted by nobody: they are the kernel's, hold this program or
-// come from stage 1, which nobody could mount again.
-func stays(m mount.Info) bool {
-	switch m.Target {
-	case "/", "/dev", "/proc", "/sys", "/run", "/usr/share/kios/images", extra:
-		return true
-	case "/lib/modules":
-		return m.Type == "erofs" // not those of the data partition
-	}
-	for _, prefix := range []string{"/dev/", "/proc/", "/sys/"} {
-		if strings.HasPrefix(m.Target, prefix) {
-			return true
-		}
-	}
-	return false
-}
-
-// unmountAll unmounts what can be unmounted, the last mounted first, as long
-// as that gets it further: containers leave overlays and bind mounts behind
-// that hold the data partition.
-func (n *Node) unmountAll() error {
-	var left []mount.Info
-	hung := map[string]bool{}
-	for before := -1; ; before = len(left) {
-		infos, err := mount.List()
-		if err != nil {
-			return err
-		}
-		left = unmountOnce(infos, hung)
-		if len(left) == 0 || len(left) == before {
-			break
-		}
-	}
-	err := n.secure(left)
-	return errors.Join(err, within(syncBound, func() error { unix.Sync(); return nil }))
-}
-
-// Bounds of what the kernel does for a file system. A disk is given the time to
-// write all that it has to. A server that is gone must not keep the machine.
-const (
-	diskBound  = time.Minute
-	otherBound = 5 * time.Second
-	syncBound  = 10 * time.Second // by then nothing is left to write but what hangs
-)
-
-func boundOf(m mount.Info) time.Duration {
-	if strings.HasPrefix(m.Source, "/dev/") {
-		return diskBound
-	}
-	return otherBound
-}
-
-// unmountOnce tries each mount once and returns those that stayed. It adds to
-// hung those that it had to leave to themselves, and does not try them again.
-func unmountOnce(infos []mount.Info, hung map[string]bool) (left []mount.Info) {
-	for _, m := range mount.Below(infos, "/") {
-		if stays(m) {
-			continue
-		}
-		if hung[m.Target] {
-			left = append(left, m)
-			continue
-		}
-		err := within(boundOf(m), func() error { return unix.Unmount(m.Target, unix.UMOUNT_NOFOLLOW) })
-		if err != nil {
-			left = append(left, m)
-			hung[m.Target] = errors.Is(err, errHangs)
-		}
-	}
-	return left
-}
-
-// secure makes file systems on disks read-only that could not be unmounted.
-func (n *Node) secure(left []mount.Info) error {
-	var errs []error
-	for _, m := range left {
-		if !strings.HasPrefix(m.Source, "/dev/") {
-			n.Log.Info("%s (%s) is still mounted", m.Target, m.Type)
-			continue
-		}
-		err := within(boundOf(m), func() error { return unix.Mount("", m.Target, "", unix.MS_REMOUNT|unix.MS_RDONLY, "") })
-		if err != nil {
-			errs = append(errs, fmt.Errorf("%s on %s is in use and stays mounted: %w", m.Source, m.Target, err))
-		} else {
-			n.Log.Warn("%s on %s is in use; it was made read-only instead of unmounted", m.Source, m.Target)
-		}
-	}
-	return errors.Join(errs...)
 }

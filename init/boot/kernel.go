@@ -10,7 +10,6 @@ import (
 
 	"kios/init/cgroup"
 	"kios/init/mount"
-	"kios/init/reap"
 	"kios/init/sysctl"
 	"kios/internal/cmdline"
 
@@ -28,8 +27,9 @@ func (n *Node) readOptions() error {
 	if err != nil {
 		return err
 	}
-	var warnings []string
-	n.options, warnings = cmdline.Parse(string(line)).Options()
+	options, warnings := cmdline.Parse(string(line)).Options()
+	n.options.Store(&options)
+	n.work.dataPart = options.DataPart
 	for _, w := range warnings {
 		n.Log.Error("%s", w)
 	}
@@ -51,7 +51,7 @@ func expedite(on bool) {
 // catchSignals takes Ctrl-Alt-Del from the kernel, which would restart the
 // machine on the spot.
 func (n *Node) catchSignals() error {
-	signal.Notify(n.signals, syscall.SIGTERM, syscall.SIGINT, powerButton)
+	signal.Notify(n.inbox.signals, syscall.SIGTERM, syscall.SIGINT, powerButton)
 	if err := unix.Reboot(unix.LINUX_REBOOT_CMD_CAD_OFF); err != nil {
 		return fmt.Errorf("take over Ctrl-Alt-Del: %w", err)
 	}
@@ -59,7 +59,6 @@ func (n *Node) catchSignals() error {
 }
 
 func (n *Node) startReaper() error {
-	n.reaper = reap.New()
 	n.spawn("reaper", n.reaper.Run)
 	return nil
 }
@@ -101,7 +100,7 @@ func (n *Node) shareMounts() error { return mount.Share("/") }
 
 func (n *Node) setSysctls() error {
 	settings := slices.Concat(sysctl.Node, sysctl.MinFree(n.memory))
-	if n.options.StayUp {
+	if n.options.Load().StayUp {
 		// panic=0 keeps the kernel up as well. The kubelet is told not to mind.
 		settings = sysctl.Without(settings, "kernel.panic")
 	}

@@ -16,17 +16,18 @@ import (
 func TestRewind(t *testing.T) {
 	n, _ := node(t)
 	var did []string
-	step := func(name string) Step {
-		return Step{Name: name,
+	step := func(name string) *Step {
+		return &Step{Name: name,
 			Run:  func(*Node) error { did = append(did, "run "+name); return nil },
 			Stop: func(*Node) error { did = append(did, "stop "+name); return nil }}
 	}
-	n.steps = []Step{step("a"), step("mounts"), step("b"), {Name: "c", Run: func(*Node) error { return nil }}}
+	mounts := step("mounts")
+	n.plan.steps = []*Step{step("a"), mounts, step("b"), {Name: "c", Run: func(*Node) error { return nil }}}
 	if err := n.forward(0); err != nil {
 		t.Fatal(err)
 	}
 	did = nil
-	first, err := n.rewind("mounts")
+	first, err := n.rewind(mounts)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -37,18 +38,18 @@ func TestRewind(t *testing.T) {
 	if diff := cmp.Diff(want, did); diff != "" {
 		t.Errorf("order (-want +got):\n%s", diff)
 	}
-	if len(n.ran) != len(n.steps) {
-		t.Errorf("%d steps count as done, want %d: a power-off would leave something running", len(n.ran), len(n.steps))
+	if len(n.history.list()) != len(n.plan.steps) {
+		t.Errorf("%d steps count as done, want %d: a power-off would leave something running", len(n.history.list()), len(n.plan.steps))
 	}
 }
 
 func TestRefusals(t *testing.T) {
 	n, _ := node(t)
-	n.data.device = "/dev/vda2"
+	n.work.data.device = "/dev/vda2"
 	if refusal, failure := n.fulfil(control.DataPartition{Device: "/dev/vdb1"}); refusal == nil || failure != nil {
 		t.Errorf("a second data partition: %v, %v, want a refusal", refusal, failure)
 	}
-	n.data.device, n.options.DataPart = "", "none"
+	n.work.data.device, n.work.dataPart = "", "none"
 	if refusal, failure := n.fulfil(control.DataPartition{Device: "/dev/vdb1"}); refusal == nil || failure != nil {
 		t.Errorf("datapart=none: %v, %v, want a refusal", refusal, failure)
 	}
@@ -118,17 +119,21 @@ func TestBuildTime(t *testing.T) {
 	}
 }
 
-// TestRewindTarget holds the name that takeData goes back to, and that what must
-// not be started twice comes before it.
+// TestRewindTarget holds that what must not be started twice comes before the step
+// that a move goes back to, and that it goes back to the logs first.
 func TestRewindTarget(t *testing.T) {
-	var names []string
-	for _, s := range bootSteps() {
-		if s.Name == "mounts" {
-			break
-		}
-		names = append(names, s.Name)
+	p := bootPlan()
+	index := func(s *Step) int { return slices.Index(p.steps, s) }
+	var before []string
+	for _, s := range p.steps[:max(index(p.mounts), 0)] {
+		before = append(before, s.Name)
 	}
-	if len(names) == len(bootSteps()) || !slices.Contains(names, "notify") || !slices.Contains(names, "control") || !slices.Contains(names, "reaper") {
-		t.Errorf("before the step mounts come %v", names)
+	for _, name := range []string{"notify", "control", "reaper"} {
+		if !slices.Contains(before, name) {
+			t.Errorf("%s is not before the step mounts, but %v", name, before)
+		}
+	}
+	if index(p.logs) <= index(p.mounts) {
+		t.Errorf("logs is step %d, mounts is step %d", index(p.logs), index(p.mounts))
 	}
 }

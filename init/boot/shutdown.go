@@ -2,7 +2,6 @@ package boot
 
 import (
 	"errors"
-	"fmt"
 	"os"
 	"slices"
 	"syscall"
@@ -10,24 +9,28 @@ import (
 
 	"kios/init/cgroup"
 	"kios/init/systembus"
-	"kios/internal/consoleline"
 	"kios/internal/kubeletargs"
 )
 
-// wish is what somebody wants to become of the machine.
-type wish struct {
-	action systembus.Action
-	cause  string
-	hurry  bool // wait for nobody
+// shutdownRequest asks for the end of the machine.
+type shutdownRequest struct {
+	action    systembus.Action
+	cause     string
+	immediate bool // wait for nobody
 }
 
-// Bounds of stopping. Together they are the reason that it always ends.
+// Bounds of the shutdown. Together they are the reason that it always ends.
 const (
-	defaultGrace = 30 * time.Second // the kubelet's, until it has told its own: see kubelet.yaml
-	lockMargin   = 5 * time.Second  // on top of it, for the kubelet's own work
-	reportBound  = 5 * time.Second  // for the kubelet to report how pods ended, or what locks left of their time
-	stepBound    = 20 * time.Second // for a step; daemonBound and killBound of supervise are within it
-	hurryBound   = time.Second      // for containers when somebody is in a hurry
+	defaultGrace   = 30 * time.Second // the kubelet's, until it has told its own: see kubelet.yaml
+	lockMargin     = 5 * time.Second  // on top of it, for the kubelet's own work
+	reportBound    = 5 * time.Second  // for the kubelet to report how pods ended, or what locks left of their time
+	stepBound      = 20 * time.Second // for a step; daemonBound and killBound of supervise are within it
+	immediateBound = time.Second      // for containers when nobody is to be waited for
+
+	// workBound is how long the node waits for the end of its work before it stops.
+	// The work may be to stop all daemons and start them again, for which containers
+	// have their time on top of it.
+	workBound = 2 * time.Minute
 )
 
 var (
@@ -35,37 +38,12 @@ var (
 	errHangs    = errors.New("it hangs")
 )
 
-// wish hands a wish to the main goroutine. If several are waiting already, this
-// one will find that nothing is left of it to do.
-func (n *Node) wish(w wish) {
+// requestShutdown hands a request to the main goroutine. It is dropped if several
+// are waiting already: the node stops in any case.
+func (n *Node) requestShutdown(r shutdownRequest) {
 	select {
-	case n.wishes <- w:
+	case n.inbox.shutdowns <- r:
 	default:
-	}
-}
-
-// ask has something done as a request: while that stops and starts daemons, nobody
-// else may.
-func (n *Node) ask(do func() error) error {
-	return n.request(func() (refusal, failure error) { return do(), nil })
-}
-
-func (n *Node) request(do func() (refusal, failure error)) error {
-	r := request{do, make(chan error, 1)}
-	select {
-	case n.requests <- r:
-		return <-r.answer
-	case <-n.stopping:
-		return errStopping
-	}
-}
-
-func (n *Node) isStopping() bool {
-	select {
-	case <-n.stopping:
-		return true
-	default:
-		return false
 	}
 }
 
@@ -73,112 +51,117 @@ var actionWords = map[systembus.Action]string{
 	systembus.PowerOff: "powering off", systembus.Reboot: "restarting", systembus.Halt: "halting",
 }
 
-// stop tells those who want to know, waits for them, and runs the Stop of each
-// step that was run, the last first.
-func (n *Node) stop(w wish) Outcome {
-	n.Log.Notice("stopping, as %s asks", w.cause)
-	start := time.Now()
-	close(n.stopping)
-	if w.hurry {
-		close(n.hurry)
+// shutdownAfter stops the node when its work has ended, or after a bound. Work that
+// has not ended by then does not begin another step: see forward.
+func (n *Node) shutdownAfter(work <-chan error, r shutdownRequest) Outcome {
+	bound := n.workBound + n.options.Load().StopAfter
+	if r.immediate {
+		bound = immediateBound
 	}
-	n.spawn("wishes while stopping", n.ignoreWishes)
-	n.stopStep(Step{Name: "announce", Stop: func(n *Node) error { return n.announce(w.action) }})
-	for _, s := range slices.Backward(n.ran) {
+	if work != nil {
+		n.Log.Notice("%s asks the node to stop: it first ends what it is doing, within %v", r.cause, bound)
+	}
+	late := time.After(bound)
+	for work != nil {
+		select {
+		case err := <-work:
+			if err != nil { // the request holds: what was begun is stopped with the rest
+				n.Log.Error("%v; the node stops all the same", err)
+			}
+			work = nil
+		case err := <-n.inbox.crashes:
+			return n.failure(err, "")
+		case later := <-n.inbox.shutdowns:
+			if later.immediate && !r.immediate {
+				r.immediate, late = true, time.After(immediateBound)
+			}
+		case <-late:
+			n.Log.Error("what the node was doing has not ended: it stops all the same")
+			work = nil
+		}
+	}
+	return n.shutdown(r)
+}
+
+// shutdown tells those who want to know, waits for them, and runs the Stop of each
+// step that has run, the last first.
+func (n *Node) shutdown(r shutdownRequest) Outcome {
+	n.Log.Notice("stopping, as %s asks", r.cause)
+	start := time.Now()
+	n.stopping.set()
+	if r.immediate {
+		n.immediate.set()
+	}
+	n.spawn("requests during the shutdown", n.receiveWhileStopping)
+	n.stopStep(announceStep(r.action))
+	for _, s := range slices.Backward(n.history.list()) {
 		if s.Stop != nil {
 			n.stopStep(s)
 		}
 	}
-	n.Log.Notice("stopped in %d ms, %s", time.Since(start).Milliseconds(), actionWords[w.action])
-	return Outcome{Action: w.action}
+	n.Log.Notice("stopped in %d ms, %s", time.Since(start).Milliseconds(), actionWords[r.action])
+	return Outcome{Action: r.action}
 }
 
-// ignoreWishes logs what is asked for while the node is being stopped. One thing
-// is heard: not to wait any more.
-func (n *Node) ignoreWishes() {
+// receiveWhileStopping logs what is requested during the shutdown. One request has an
+// effect: not to wait any more.
+func (n *Node) receiveWhileStopping() {
 	for {
 		select {
-		case sig := <-n.signals:
+		case sig := <-n.inbox.signals:
 			n.Log.Notice("stopping already (%s)", signalCause(sig))
-		case w := <-n.wishes:
-			if !w.hurry {
-				n.Log.Notice("stopping already (%s)", w.cause)
+		case r := <-n.inbox.shutdowns:
+			if !r.immediate {
+				n.Log.Notice("stopping already (%s)", r.cause)
 				continue
 			}
-			n.Log.Notice("waiting for nobody any more, as %s asks", w.cause)
-			if !n.inHurry() {
-				close(n.hurry)
-			}
+			n.Log.Notice("waiting for nobody any more, as %s asks", r.cause)
+			n.immediate.set()
 		}
 	}
 }
 
-func (n *Node) inHurry() bool {
-	select {
-	case <-n.hurry:
-		return true
-	default:
-		return false
+// announceStep is the first step of the shutdown, which no step of the boot has
+// begun.
+func announceStep(a systembus.Action) *Step {
+	return &Step{
+		Name:     "announce",
+		Stop:     func(n *Node) error { n.announce(a); return nil },
+		Patience: func(n *Node) time.Duration { return n.lockBound() + reportBound },
 	}
 }
 
 // announce tells the clients of the bus and of the old socket, and waits for
 // those who hold a lock: the kubelet stops its pods meanwhile, in the order of
 // their priorities, each with its grace. A kubelet that ends now is not started
-// again, as it would start pods.
-func (n *Node) announce(a systembus.Action) error {
-	if kubelet := n.kubeletDaemon(); kubelet != nil {
+// again, because it would start pods.
+func (n *Node) announce(a systembus.Action) {
+	if kubelet := n.daemons.kubelet(); kubelet != nil {
 		kubelet.Last()
 	}
-	if n.sock != nil {
-		n.sock.Announce()
+	if sock := n.sock.Load(); sock != nil {
+		sock.Announce()
 	}
-	if n.bus == nil {
-		return nil
+	bus := n.bus.Load()
+	if bus == nil {
+		return
 	}
-	n.bus.PrepareForShutdown(a)
-	locks, bound := n.bus.Delays(), n.lockBound()
+	bus.PrepareForShutdown(a)
+	locks, bound := bus.Delays(), n.lockBound()
 	late := time.Now().Add(bound)
 	if !n.awaitLocks(locks, bound) {
-		return nil
+		return
 	}
 	held := slices.ContainsFunc(locks, func(l *systembus.Lock) bool { return l.Who == "kubelet" })
 	if held && !(kubeletargs.Files{Root: "/"}).Standalone() {
 		n.awaitReports(cgroupRoot, max(reportBound, time.Until(late).Round(time.Second)))
-	}
-	return nil
-}
-
-// awaitReports lets the kubelet tell the cluster how its pods ended. It lets go of
-// its lock earlier: when it has killed the last pod, or the last pod's time is up.
-// If it ended then, the cluster would wait for these pods for minutes before it
-// started others in their place.
-func (n *Node) awaitReports(cgroups string, bound time.Duration) {
-	start := time.Now()
-	late := time.After(bound)
-	look := time.NewTicker(20 * time.Millisecond) // cgroups tell nobody that they are removed
-	defer look.Stop()
-	for {
-		left := cgroup.Pods(cgroups)
-		if left == 0 {
-			n.Log.Notice("the kubelet was done with all pods after another %d ms", time.Since(start).Milliseconds())
-			return
-		}
-		select {
-		case <-look.C:
-		case <-n.hurry:
-			return
-		case <-late:
-			n.Log.Warn("the kubelet is not done with all pods within %v (left: %d): the cluster may not learn how they ended", bound, left)
-			return
-		}
 	}
 }
 
 // lockBound is for all locks together. The kubelet's own is what it was
 // configured to give pods.
 func (n *Node) lockBound() time.Duration {
-	return time.Duration(n.grace.Load()) + lockMargin
+	return time.Duration(n.reports.grace.Load()) + lockMargin
 }
 
 // awaitLocks waits until the locks are released, but no longer than the bound,
@@ -190,77 +173,62 @@ func (n *Node) awaitLocks(locks []*systembus.Lock, bound time.Duration) bool {
 		n.Log.Notice("waiting for %s, at most %v", l, bound)
 	}
 	for _, l := range locks {
-		select {
-		case <-l.Released():
-			n.Log.Notice("%s (process %d) let go after %d ms", l.Who, l.PID, l.Ended().Sub(start).Milliseconds())
-			continue
-		default:
+		if !isReleased(l) {
+			select {
+			case <-l.Released():
+			case <-n.immediate.done():
+				return false
+			case <-late:
+				n.logHolders(locks, bound)
+				return false
+			}
 		}
-		select {
-		case <-l.Released():
-			n.Log.Notice("%s (process %d) let go after %d ms", l.Who, l.PID, l.Ended().Sub(start).Milliseconds())
-		case <-n.hurry:
-			return false
-		case <-late:
-			n.nameHolders(locks, bound)
-			return false
-		}
+		n.Log.Notice("%s (process %d) let go after %d ms", l.Who, l.PID, l.Ended().Sub(start).Milliseconds())
 	}
 	return true
 }
 
-// nameHolders tells who has kept the node waiting in vain.
-func (n *Node) nameHolders(locks []*systembus.Lock, bound time.Duration) {
+// logHolders names those who have not released their locks.
+func (n *Node) logHolders(locks []*systembus.Lock, bound time.Duration) {
 	for _, l := range locks {
-		select {
-		case <-l.Released():
-		default:
+		if !isReleased(l) {
 			n.Log.Warn("%s did not let go within %v: the node stops without it", l, bound)
 		}
 	}
 }
 
-// stopStep goes on after errors, panics and hangs: nothing is gained by a
-// machine that is half stopped. A step that hangs is left alone.
-func (n *Node) stopStep(s Step) {
-	start := time.Now()
-	bound := stepBound + n.patience(s.Name)
-	err := within(bound, func() (err error) {
-		defer func() {
-			if v := recover(); v != nil {
-				err = panicError("stop "+s.Name, v)
-			}
-		}()
-		return s.Stop(n)
-	})
-	if err != nil {
-		n.Log.Error("stop %s: %v", s.Name, err)
-	}
-	n.Log.NoticeLine(consoleline.Line{Kind: consoleline.Stop, Name: s.Name, Took: time.Since(start)})
-}
-
-// patience is what a step has on top of stepBound, because it waits for others.
-func (n *Node) patience(step string) time.Duration {
-	switch step {
-	case "announce":
-		return n.lockBound() + reportBound
-	case "containers":
-		return n.options.StopAfter
-	case "mounts":
-		return 2 * diskBound
-	}
-	return 0
-}
-
-// within runs f, and leaves it running if it takes longer than the bound.
-func within(bound time.Duration, f func() error) error {
-	done := make(chan error, 1)
-	go func() { done <- f() }()
+func isReleased(l *systembus.Lock) bool {
 	select {
-	case err := <-done:
-		return err
-	case <-time.After(bound):
-		return fmt.Errorf("%w: no end within %v", errHangs, bound)
+	case <-l.Released():
+		return true
+	default:
+		return false
+	}
+}
+
+// awaitReports lets the kubelet tell the cluster how its pods ended. The kubelet
+// releases its lock earlier: when it has killed the last pod, or the last pod's time
+// is up. If it ended then, the cluster would wait for these pods for minutes before
+// it started others in their place.
+func (n *Node) awaitReports(cgroups string, bound time.Duration) {
+	start := time.Now()
+	late := time.After(bound)
+	poll := time.NewTicker(20 * time.Millisecond) // nobody is told of the end of a cgroup
+	defer poll.Stop()
+	for {
+		left := cgroup.Pods(cgroups)
+		if left == 0 {
+			n.Log.Notice("the kubelet was done with all pods after another %d ms", time.Since(start).Milliseconds())
+			return
+		}
+		select {
+		case <-poll.C:
+		case <-n.immediate.done():
+			return
+		case <-late:
+			n.Log.Warn("the kubelet is not done with all pods within %v (left: %d): the cluster may not learn how they ended", bound, left)
+			return
+		}
 	}
 }
 

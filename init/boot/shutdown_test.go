@@ -11,7 +11,6 @@ import (
 	"github.com/godbus/dbus/v5"
 	"golang.org/x/sys/unix"
 
-	"kios/init/kmsg"
 	"kios/init/notify"
 	"kios/init/supervise"
 	"kios/init/systembus"
@@ -27,13 +26,13 @@ func busNode(t *testing.T) (*Node, *safebuf.Buffer, *dbus.Conn) {
 	}
 	n, _ := node(t)
 	log := &safebuf.Buffer{}
-	n.Log = kmsg.New(log)
+	n.Log.SetWriter(log)
 	path := filepath.Join(t.TempDir(), "bus")
-	server, err := systembus.Listen(path, systembus.Host{Log: n.Log, Stop: func(a systembus.Action, cause string) { n.wish(wish{action: a, cause: cause}) }})
+	server, err := systembus.Listen(path, systembus.Host{Log: n.Log, Stop: n.stopFor})
 	if err != nil {
 		t.Fatal(err)
 	}
-	n.bus = server
+	n.bus.Store(server)
 	go server.Run()
 	t.Cleanup(func() { server.Close() })
 	c, err := dbus.Connect("unix:path=" + path)
@@ -85,7 +84,7 @@ func TestAwaitLocks(t *testing.T) {
 			return
 		}
 	}()
-	if o := n.stop(wish{action: systembus.Halt, cause: "a test"}); o.Action != systembus.Halt {
+	if o := n.shutdown(shutdownRequest{action: systembus.Halt, cause: "a test"}); o.Action != systembus.Halt {
 		t.Errorf("outcome = %+v, want a halt", o)
 	}
 	demand(t, log, "stopping, as a test asks", "waiting for kubelet (process ", "): test, at most 35s", "let go after", "stop announce", "halting")
@@ -94,7 +93,7 @@ func TestAwaitLocks(t *testing.T) {
 func TestHeldUp(t *testing.T) {
 	n, log, c := busNode(t)
 	defer unix.Close(lock(t, c, "stubborn"))
-	n.awaitLocks(n.bus.Delays(), 10*time.Millisecond)
+	n.awaitLocks(n.bus.Load().Delays(), 10*time.Millisecond)
 	demand(t, log, "<4>kios: warning: stubborn (process ", "did not let go within 10ms: the node stops without it")
 }
 
@@ -103,7 +102,7 @@ func TestHeldUp(t *testing.T) {
 func TestAwaitReports(t *testing.T) {
 	n, _ := node(t)
 	log := &safebuf.Buffer{}
-	n.Log = kmsg.New(log)
+	n.Log.SetWriter(log)
 	cgroups := t.TempDir()
 	pod := filepath.Join(cgroups, "kubepods/burstable/pod1")
 	if err := os.MkdirAll(pod, 0o755); err != nil {
@@ -116,13 +115,13 @@ func TestAwaitReports(t *testing.T) {
 	demand(t, log, "the kubelet was done with all pods after another ")
 }
 
-func TestHurry(t *testing.T) {
+func TestImmediate(t *testing.T) {
 	n, log, c := busNode(t)
 	defer unix.Close(lock(t, c, "stubborn"))
 	done := make(chan Outcome)
-	go func() { done <- n.stop(wish{action: systembus.PowerOff, cause: "a test"}) }()
-	<-n.stopping
-	n.signals <- powerButton
+	go func() { done <- n.shutdown(shutdownRequest{action: systembus.PowerOff, cause: "a test"}) }()
+	<-n.stopping.done()
+	n.inbox.signals <- powerButton
 	n.receiveByte(systemsock.Stop)
 	n.receiveByte(systemsock.GoOn)
 	n.receiveByte(systemsock.GoOn)
@@ -135,24 +134,24 @@ func TestStopWithoutWaiting(t *testing.T) {
 	n, _, c := busNode(t)
 	defer unix.Close(lock(t, c, "stubborn"))
 	n.receiveByte(systemsock.GoOn)
-	n.stop(<-n.wishes)
-	if !n.inHurry() {
-		t.Error("nobody is in a hurry")
+	n.shutdown(<-n.inbox.shutdowns)
+	if !n.immediate.isSet() {
+		t.Error("the shutdown waits")
 	}
 }
 
 func TestRequestsWhileStopping(t *testing.T) {
 	n, _ := node(t)
-	close(n.stopping)
-	if err := n.ask(func() error { return nil }); !errors.Is(err, errStopping) {
-		t.Errorf("ask = %v, want %v", err, errStopping)
+	n.stopping.set()
+	if err := n.serialize(func() (refusal, failure error) { return nil, nil }); !errors.Is(err, errStopping) {
+		t.Errorf("serialize = %v, want %v", err, errStopping)
 	}
-	n.daemons = append(n.daemons, &supervise.Daemon{Name: "kubelet"})
+	n.daemons.add(&supervise.Daemon{Name: "kubelet"})
 	if err := n.restartUnit(systembus.Kubelet, "a test"); !errors.Is(err, errStopping) {
 		t.Errorf("restartUnit = %v, want %v", err, errStopping)
 	}
 	for range 100 { // nobody listens
-		n.wish(wish{})
+		n.requestShutdown(shutdownRequest{})
 	}
 }
 
@@ -164,10 +163,15 @@ func TestHangs(t *testing.T) {
 	if err := within(time.Minute, func() error { return os.ErrClosed }); !errors.Is(err, os.ErrClosed) {
 		t.Errorf("within = %v", err)
 	}
+}
+
+// TestPatience holds which steps of the shutdown may take longer than others.
+func TestPatience(t *testing.T) {
 	n, _ := node(t)
-	for step, want := range map[string]time.Duration{"announce": 40 * time.Second, "containers": 30 * time.Second, "kubelet": 0} {
-		if got := n.patience(step); got != want {
-			t.Errorf("patience(%s) = %v, want %v", step, got, want)
+	want := map[string]time.Duration{"announce": 40 * time.Second, "containers": 30 * time.Second, "mounts": 2 * time.Minute}
+	for _, s := range append(bootPlan().steps, announceStep(systembus.PowerOff)) {
+		if got := s.patience(n); got != want[s.Name] {
+			t.Errorf("patience of %s = %v, want %v", s.Name, got, want[s.Name])
 		}
 	}
 }
@@ -186,7 +190,7 @@ func TestUnit(t *testing.T) {
 	if got := n.unit(systembus.Kubelet); got != want {
 		t.Errorf("before it is started: %+v", got)
 	}
-	n.daemons = append(n.daemons, &supervise.Daemon{Name: "kubelet"})
+	n.daemons.add(&supervise.Daemon{Name: "kubelet"})
 	want.Active, want.Sub = "activating", "auto-restart"
 	if got := n.unit(systembus.Kubelet); got != want {
 		t.Errorf("between two starts: %+v", got)

@@ -21,13 +21,13 @@ const tailLines = 10
 // maxTailLine bounds what is remembered of a line, in bytes.
 const maxTailLine = 600
 
-// Output is the pipe that a daemon writes to, drained for ever. It outlives
-// the process, so that nothing is lost between two of them, and a child that
-// keeps it open holds up nobody.
+// Output is the pipe that a daemon writes to, and that is drained for ever. It
+// outlives the process, so that nothing is lost between two processes, and nobody
+// waits for a child that keeps it open.
 type Output struct {
-	// Say, if set, is called with what follows "kios: " at the beginning of a
-	// line: our own mains write so what a user should know. Set it before Drain.
-	Say func(text string)
+	// Report, if set, is called with what follows consoleline.Prefix at the beginning
+	// of a line: our own mains write so what a user should know. Set it before Drain.
+	Report func(text string)
 
 	write *os.File // PID 1's copy; children get theirs from it
 	read  *os.File
@@ -112,8 +112,8 @@ func (o *Output) addLine(line string) {
 	if line == "" {
 		return
 	}
-	if text, ours := strings.CutPrefix(line, consoleline.Prefix); ours && o.Say != nil {
-		o.Say(text)
+	if text, ours := strings.CutPrefix(line, consoleline.Prefix); ours && o.Report != nil {
+		o.Report(text)
 	}
 	o.keep(line)
 }
@@ -132,23 +132,23 @@ func (o *Output) keep(line string) {
 	}
 }
 
-// isChatter knows the informational lines of klog ("I1123 07:12:33...", the
+// isChatter recognises the informational lines of klog ("I1123 07:12:33...", the
 // kubelet) and logrus (level=info, containerd).
 func isChatter(line string) bool {
 	klog := len(line) > 5 && line[0] == 'I' && strings.Trim(line[1:5], "0123456789") == "" && line[5] == ' '
 	return klog || strings.Contains(line, " level=info ") || strings.Contains(line, " level=debug ")
 }
 
-// isFatal knows how Go programs begin their last words.
+// isFatal recognises how Go programs begin their last lines.
 func isFatal(line string) bool {
 	klog := len(line) > 5 && line[0] == 'F' && strings.Trim(line[1:5], "0123456789") == "" && line[5] == ' '
 	return klog || strings.HasPrefix(line, "panic: ") || strings.HasPrefix(line, "fatal error: ")
 }
 
 // Last returns the last lines worth showing that came before now, and forgets
-// them. A pipe
-// keeps the order, so a note that is written into it, and so into the log, and
-// seen at the other end has pushed out all that a dead process wrote.
+// them. It writes a note into the pipe, and so into the log. A pipe keeps the order:
+// when the note comes out at the other end, all that a dead process wrote has come
+// out before.
 func (o *Output) Last(note string) []string {
 	note = consoleline.Prefix + note
 	if len(note) > maxTailLine {

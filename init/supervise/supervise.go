@@ -22,9 +22,9 @@ import (
 )
 
 // The back-off. The first restart comes almost at once, because most single
-// failures are a lost race; the interval doubles up to ten seconds, which a
+// failures are a lost race. The interval doubles up to ten seconds, which a
 // machine can bear for ever and a person can wait for. A daemon that was up
-// for a minute has started properly, so its next failure counts as a first.
+// for a minute has started properly, so its next failure counts as the first.
 const (
 	firstDelay = 100 * time.Millisecond
 	maxDelay   = 10 * time.Second
@@ -67,7 +67,7 @@ type Daemon struct {
 	process  *reap.Process
 	started  time.Time
 	restarts int
-	asked    bool // by Restart, since Prepare was called last
+	restart  bool // requested, since Prepare was called last
 
 	stopping chan struct{}
 	stopped  chan struct{} // closed when Run returns
@@ -113,9 +113,9 @@ func (d *Daemon) wait(failures int) int {
 	up := time.Since(d.started)
 	d.mu.Lock()
 	d.process = nil
-	asked := d.asked
+	requested := d.restart
 	d.mu.Unlock()
-	if asked {
+	if requested {
 		return 0
 	}
 	if up >= resetAfter {
@@ -156,20 +156,13 @@ func (d *Daemon) isStopping() bool {
 
 func (d *Daemon) start() error {
 	d.mu.Lock()
-	d.asked = false
+	d.restart = false
 	d.mu.Unlock()
 	argv, env := d.Prepare()
 	attr := d.attributes(env)
-	if d.Cgroup != "" {
-		// Being born in the cgroup costs nothing; being moved there later
-		// costs the grace period of a lock, and the start escapes accounting.
-		dir, err := os.Open(d.Cgroup)
-		if err != nil {
-			d.Log.Error("start %s outside of its cgroup: %v", d.Name, err)
-		} else {
-			defer dir.Close()
-			attr.Sys.UseCgroupFD, attr.Sys.CgroupFD = true, int(dir.Fd())
-		}
+	if dir := d.openCgroup(); dir != nil {
+		defer dir.Close()
+		attr.Sys.UseCgroupFD, attr.Sys.CgroupFD = true, int(dir.Fd())
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -182,10 +175,25 @@ func (d *Daemon) start() error {
 	}
 	d.process, d.started = p, time.Now()
 	d.setOOMScore(p.Pid)
-	if d.asked { // while Prepare ran, which may have seen what was true before
+	if d.restart { // while Prepare ran, which may have read what was true before
 		p.Signal(unix.SIGTERM)
 	}
 	return nil
+}
+
+// openCgroup returns the cgroup to start in, or nil for that of PID 1. A process that
+// is born in its cgroup costs nothing; to move it there later costs the grace
+// period of a lock, and what it did before is not accounted for.
+func (d *Daemon) openCgroup() *os.File {
+	if d.Cgroup == "" {
+		return nil
+	}
+	dir, err := os.Open(d.Cgroup)
+	if err != nil {
+		d.Log.Error("start %s outside of its cgroup: %v", d.Name, err)
+		return nil
+	}
+	return dir
 }
 
 func (d *Daemon) attributes(env []string) *syscall.ProcAttr {
@@ -276,7 +284,7 @@ func (d *Daemon) Restart(bound time.Duration) {
 		return
 	}
 	p := d.process
-	d.asked = true
+	d.restart = true
 	d.mu.Unlock()
 	if p == nil {
 		return // it is about to be started anyway: see start

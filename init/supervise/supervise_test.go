@@ -161,12 +161,12 @@ func TestTail(t *testing.T) {
 	}
 }
 
-func TestSay(t *testing.T) {
-	var said []string
-	o := &Output{Say: func(text string) { said = append(said, text) }}
+func TestReport(t *testing.T) {
+	var got []string
+	o := &Output{Report: func(text string) { got = append(got, text) }}
 	o.remember([]byte("kios: ignoring x\nother kios: y\n"))
-	if diff := cmp.Diff([]string{"ignoring x"}, said); diff != "" {
-		t.Errorf("said (-want +got):\n%s", diff)
+	if diff := cmp.Diff([]string{"ignoring x"}, got); diff != "" {
+		t.Errorf("reported (-want +got):\n%s", diff)
 	}
 }
 

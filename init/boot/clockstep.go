@@ -10,25 +10,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// joinCluster starts the kubelet again, which has found a good kubeconfig: it
-// learns when it starts whether there is a cluster. Its pods go on running.
-func (n *Node) joinCluster(sender, server string) {
-	if sender != "kubelet" {
-		return
-	}
-	n.Log.Notice("the kubelet starts again, to join the cluster at %s", server)
-	// Not in the goroutine that hears what the kubelet says meanwhile.
-	n.spawn("join the cluster", func() { n.kubelet.Restart(daemonBound) })
-}
-
-// clockStep is how far a clock must have been wrong to matter. Clusters sign
-// certificates that are valid from five minutes ago on.
+// clockStep is how far a clock must have been wrong to matter. The certificates that
+// a cluster signs are valid from five minutes before.
 const clockStep = 5 * time.Minute
 
-// watchClock starts the kubelet of a node that belongs to a cluster again after
-// the clock was set right. The kubelet reckons when it starts how long it sleeps
-// until it renews its certificate, and would sleep too long by as much as the
-// clock was behind (nextRotationDeadline, client-go/util/certificate).
+// watchClock restarts the kubelet of a node that belongs to a cluster after the
+// clock was set. When it starts, the kubelet computes how long it sleeps until it
+// renews its certificate. It would sleep too long by as much as the clock was
+// behind (nextRotationDeadline, client-go/util/certificate).
 func (n *Node) watchClock() error {
 	steps, err := newClockSteps()
 	if err != nil {
@@ -51,16 +40,15 @@ func (n *Node) clockStepped(step time.Duration) {
 	if (kubeletargs.Files{Root: "/"}).Standalone() {
 		return
 	}
-	kubelet := n.kubeletDaemon()
-	if kubelet == nil {
+	if n.daemons.kubelet() == nil {
 		return // it has not been started yet
 	}
 	n.Log.Notice("the clock was set by %v: the kubelet starts again, to reckon with it", step.Round(time.Second))
-	kubelet.Restart(daemonBound)
+	n.restartKubelet()
 }
 
-// clockSteps tells when the clock is set. A timer that is never to expire fails
-// when that happens (TFD_TIMER_CANCEL_ON_SET, timerfd_create(2)).
+// clockSteps tells when the clock is set. Then a read of a timer that never expires
+// fails (TFD_TIMER_CANCEL_ON_SET, timerfd_create(2)).
 type clockSteps struct {
 	timer  int
 	offset time.Duration // of the clock from the time since the boot
@@ -87,8 +75,8 @@ func (s *clockSteps) arm() error {
 	return nil
 }
 
-// next waits until the clock has been set by at least limit, since the last time
-// that it said so, in one step or in many.
+// next waits until the clock has been set by at least limit since next returned
+// last, in one step or in many.
 func (s *clockSteps) next(limit time.Duration) (time.Duration, error) {
 	for {
 		var expired [8]byte

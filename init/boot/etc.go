@@ -1,0 +1,90 @@
+package boot
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"kios/init/machine"
+	"kios/init/mount"
+)
+
+// mountEtc makes /etc writable: an overlay of the root's /etc, what came with
+// the initramfs, and the changes, which are kept on the data partition.
+func (n *Node) mountEtc() error {
+	lower := []string{"/etc"}
+	if n.memory < machine.FullMemory {
+		lower = append(n.withoutExtras(), lower...)
+	}
+	if _, err := os.Stat(extra + "/etc"); err == nil {
+		lower = append([]string{extra + "/etc"}, lower...)
+	}
+	if !n.work.data.borrowed() {
+		err := overlay("/etc", lower, etcDir, etcWork)
+		if err == nil {
+			return n.completeEtc()
+		}
+		n.Log.Error("changes of /etc are kept in memory and lost with power: %v", err)
+	}
+	// What was changed in earlier boots counts all the same.
+	if _, err := os.Stat(etcDir); err == nil {
+		lower = append([]string{etcDir}, lower...)
+	}
+	if err := overlay("/etc", lower, "/run/kios/etc.upper", "/run/kios/etc.work"); err != nil {
+		return err
+	}
+	return n.completeEtc()
+}
+
+// extras are the system pods that a node runs without.
+var extras = []string{"disk", "modules", "node", "time"}
+
+// withoutExtras returns a layer for /etc that takes the manifests of the extras
+// away. A user's file of the same name still brings one back.
+func (n *Node) withoutExtras() []string {
+	const layer = "/run/kios/small"
+	manifests := layer + "/kubernetes/manifests"
+	err := os.MkdirAll(manifests, 0o755)
+	for _, pod := range extras {
+		err = errors.Join(err, os.WriteFile(filepath.Join(manifests, pod+".yaml"), nil, 0o644))
+	}
+	if err != nil {
+		n.Log.Warn("this machine is small, and the system pods cannot be left out: %v", err)
+		return nil
+	}
+	n.Log.Warn("this machine has %d MB of memory: the system pods %s are left out (%d MB are enough for them)",
+		n.memory>>20, strings.Join(extras, ", "), machine.FullMemory>>20)
+	return []string{layer}
+}
+
+// overlay puts what is written to target into upper, above the lower layers.
+func overlay(target string, lower []string, upper, work string) error {
+	for _, dir := range []string{upper, work} {
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			return err
+		}
+	}
+	return mount.Row{Target: target, Type: "overlay", Source: "overlay", Flags: mount.Strict,
+		Data: []string{fmt.Sprintf("lowerdir=%s,upperdir=%s,workdir=%s", strings.Join(lower, ":"), upper, work)}}.Mount()
+}
+
+// completeEtc adds what the kubelet cannot do without and a user may have
+// removed, and the place of seccomp profiles.
+func (n *Node) completeEtc() error {
+	// A missing directory costs the kubelet a second; pods that share the
+	// host's DNS settings do not start without the file.
+	if err := os.MkdirAll("/etc/kubernetes/manifests", 0o755); err != nil {
+		return err
+	}
+	f, err := os.OpenFile("/etc/resolv.conf", os.O_CREATE, 0o644)
+	if err != nil {
+		return err
+	}
+	f.Close()
+	if _, err := os.Stat("/etc/seccomp"); err != nil {
+		return nil
+	}
+	return mount.Row{Source: "/etc/seccomp", Target: "/var/lib/kubelet/seccomp", Flags: mount.Strict | mount.RdOnly, Mode: 0o700}.Mount()
+}

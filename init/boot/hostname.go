@@ -1,0 +1,123 @@
+package boot
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+
+	"kios/internal/identity"
+	"kios/internal/kubeletargs"
+
+	"golang.org/x/sys/unix"
+)
+
+// offeredHostname holds the name that the network offered. It is on the data
+// partition, so that the next boot starts with it.
+const offeredHostname = "/var/meta/hostname"
+
+func (n *Node) setHostname() error {
+	text, file, err := hostnameText()
+	if err != nil {
+		n.once.Error("%s is not used: %v", file, err)
+	}
+	name, err := identity.ParseHostname(text)
+	if err != nil {
+		name = identity.Hostname(n.self.get().machineID)
+	}
+	if err != nil && !errors.Is(err, identity.ErrEmpty) {
+		n.once.Error("%s is not used: %v; the node is called %s", file, err, name)
+	}
+	n.self.update(func(f *facts) { f.hostname = name })
+	if err := unix.Sethostname([]byte(name)); err != nil {
+		return fmt.Errorf("set the host name %s: %w", name, err)
+	}
+	return nil
+}
+
+// hostnameText returns the text that names the node, and the file that it is
+// from.
+func hostnameText() (text, file string, err error) {
+	for _, file := range []string{"/etc/hostname", offeredHostname} {
+		text, err := readIfThere(file)
+		if err != nil || strings.TrimSpace(text) != "" {
+			return text, file, err
+		}
+	}
+	return "", "/etc/hostname", nil
+}
+
+// offerHostname gives the node the name that the network offers, unless
+// /etc/hostname has one. The kubelet learns its name when it starts, so it is
+// started again; that restarts the static pods whose manifests have no
+// metadata.uid (docs/decisions/0012), and happens whenever the network has
+// another name than before. It is work.
+func (n *Node) offerHostname(offer string) error {
+	name, err := identity.ParseHostname(offer)
+	if err != nil {
+		return err
+	}
+	if text, err := readIfThere("/etc/hostname"); err != nil || strings.TrimSpace(text) != "" {
+		return nil // the user's choice
+	}
+	// Names that DHCP gives to everybody are none.
+	if name == "localhost" || strings.HasPrefix(name, "localhost.") {
+		return nil
+	}
+	now := n.self.get().hostname
+	if name == now {
+		return nil
+	}
+	if (kubeletargs.Files{Root: "/"}).Known() {
+		return fmt.Errorf("the node is known to its cluster as %s and keeps that name; write the name into /etc/hostname to change it", now)
+	}
+	if err := replaceFile(offeredHostname, name+"\n", 0o644); err != nil {
+		return fmt.Errorf("keep the name: %w", err)
+	}
+	n.Log.Notice("the network calls this node %s, not %s any more; the kubelet starts again", name, now)
+	n.restartKubelet()
+	return nil
+}
+
+func staticHostname() string {
+	text, _ := readIfThere("/etc/hostname")
+	return strings.TrimSpace(text)
+}
+
+// setStaticHostname writes /etc/hostname, or removes it for "". The kubelet
+// learns its name when it starts.
+func (n *Node) setStaticHostname(name, cause string) error {
+	if name != "" {
+		if _, err := identity.ParseHostname(name); err != nil {
+			return err
+		}
+	}
+	return n.serialize(func() (refusal, failure error) { return n.changeStaticHostname(name, cause), nil })
+}
+
+// changeStaticHostname is the work of setStaticHostname.
+func (n *Node) changeStaticHostname(name, cause string) error {
+	if name == staticHostname() {
+		return nil
+	}
+	if (kubeletargs.Files{Root: "/"}).Known() {
+		return fmt.Errorf("the node is known to its cluster as %s, and another name would make another node of it: "+
+			"drain and delete the node, remove /etc/kubernetes/kubelet.conf, then name it", n.self.get().hostname)
+	}
+	if err := writeHostname("/etc/hostname", name); err != nil {
+		return err
+	}
+	n.Log.Notice("/etc/hostname names this node %q now, as %s asks; the kubelet starts again", name, cause)
+	n.restartKubelet()
+	return nil
+}
+
+func writeHostname(file, name string) error {
+	if name != "" {
+		return replaceFile(file, name+"\n", 0o644)
+	}
+	if err := os.Remove(file); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	return nil
+}

@@ -1,0 +1,76 @@
+package boot
+
+import (
+	"os"
+	"path/filepath"
+
+	"kios/init/supervise"
+	"kios/internal/kubeletargs"
+)
+
+const kubeletName = "kubelet"
+
+// kubelet returns the kubelet, or nil if it has not been started.
+func (d *daemons) kubelet() *supervise.Daemon { return d.named(kubeletName) }
+
+func (n *Node) startKubelet() error {
+	d, err := n.newDaemon(kubeletName, "kubelet")
+	if err != nil {
+		return err
+	}
+	d.Prepare = func() (argv, env []string) { return n.prepareKubelet(d.Restarts() > 0) }
+	n.Log.Notice("node %s, %d MB of memory, %d CPUs", n.self.get().hostname, n.memory>>20, n.cpus)
+	return n.startDaemon(d)
+}
+
+// prepareKubelet makes the kubelet's arguments. A kubelet that is started again
+// finds what has changed in /etc since: that is how a pod configures a node.
+func (n *Node) prepareKubelet(again bool) (argv, env []string) {
+	if again {
+		for _, f := range []func() error{n.setHostname, n.writeHosts, n.ensureCertificate, n.writeDropIn} {
+			if err := f(); err != nil {
+				n.Log.Error("prepare the kubelet: %v", err)
+			}
+		}
+	}
+	argv, warnings := kubeletargs.Files{Root: "/"}.Args()
+	for _, w := range warnings {
+		n.once.Error("%s", w)
+	}
+	return argv, environment("/bin")
+}
+
+// writeDropIn writes the kubelet's configuration for this machine.
+func (n *Node) writeDropIn() error {
+	if err := os.MkdirAll(kubeletargs.DropInDir, 0o700); err != nil {
+		return err
+	}
+	pair := n.self.get().pair
+	text := kubeletargs.DropIn(kubeletargs.Machine{
+		Memory: n.memory, CPUs: n.cpus,
+		Cert: pair.Cert, Key: pair.Key,
+		PanicStays: n.options.Load().StayUp,
+	})
+	return replaceFile(filepath.Join(kubeletargs.DropInDir, "10-node.conf"), string(text), 0o600)
+}
+
+// restartKubelet ends the kubelet, which is then started again. Its pods go on
+// running.
+func (n *Node) restartKubelet() {
+	if d := n.daemons.kubelet(); d != nil {
+		d.Restart(daemonBound)
+	}
+}
+
+// joinCluster restarts the kubelet, which has found a good kubeconfig: it learns
+// when it starts whether there is a cluster.
+func (n *Node) joinCluster(sender, server string) {
+	if sender != kubeletName {
+		return
+	}
+	n.Log.Notice("the kubelet starts again, to join the cluster at %s", server)
+	// Not in the goroutine that receives the kubelet's messages.
+	n.spawn("join the cluster", n.restartKubelet)
+}
+
+func (n *Node) stopKubelet() error { return stopDaemon(n.daemons.kubelet()) }

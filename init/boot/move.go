@@ -1,0 +1,171 @@
+package boot
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"syscall"
+
+	"kios/init/mount"
+	"kios/internal/kubeletargs"
+)
+
+// moveToData moves the node from memory onto a data partition that did not exist,
+// or was not sound, when it booted: everything that runs is stopped in the order
+// of a shutdown, and started again in the order of a boot. It is work.
+func (n *Node) moveToData(device string) (refusal, failure error) {
+	if err := n.checkMove(device); err != nil {
+		return err, nil
+	}
+	n.Log.Notice("moving onto the data partition %s: pods and daemons start again", device)
+	n.work.attempted[device] = true // once: or a node would stop everything over and over
+	// Nobody writes to /etc any more when what is in it is copied.
+	if _, err := n.rewind(n.plan.logs); err != nil {
+		return err, nil
+	}
+	if err := n.seedData(device); err != nil {
+		n.Log.Error("not everything that was written since the boot is on %s: %v", device, err)
+	}
+	first, err := n.rewind(n.plan.mounts)
+	if err != nil {
+		return err, nil
+	}
+	n.forgetContainers()
+	n.work.dataPart = device
+	return nil, n.forward(first)
+}
+
+// checkMove finds out whether the node can move onto a partition, before anything is
+// stopped.
+func (n *Node) checkMove(device string) error {
+	switch {
+	case n.work.data.device != "":
+		return fmt.Errorf("the node has the data partition %s already", n.work.data.device)
+	case n.work.dataPart == "none":
+		return errors.New("datapart=none on the kernel command line forbids it")
+	case n.work.attempted[device]:
+		return fmt.Errorf("%s was tried in this boot, and the node could not stay on it: see the kernel's log", device)
+	}
+	if err := demandSound(device); err != nil {
+		return err
+	}
+	readOnly, err := mountData(device)
+	if err != nil {
+		return err
+	}
+	unmountData()
+	if readOnly {
+		return fmt.Errorf("%s is read-only", device)
+	}
+	return nil
+}
+
+// forgetContainers removes what daemons kept about containers that are gone,
+// unless one of them is still mounted.
+func (n *Node) forgetContainers() {
+	infos, err := mount.List()
+	if err != nil || len(mount.Below(infos, "/run/containerd")) > 0 {
+		n.Log.Warn("the state of containers that are gone stays: some are still mounted (%v)", err)
+		return
+	}
+	for _, dir := range []string{"/run/containerd", "/run/runc"} {
+		if err := os.RemoveAll(dir); err != nil {
+			n.Log.Warn("remove the state of before: %v", err)
+		}
+	}
+}
+
+func mountData(device string) (readOnly bool, err error) {
+	if err := os.MkdirAll(dataDir, 0o700); err != nil {
+		return false, err
+	}
+	return mountExt4(device, dataDir)
+}
+
+// seedData puts on a new partition what was written to /etc since the boot, and
+// the kubelet's keys, as far as the partition has none of its own.
+func (n *Node) seedData(device string) error {
+	if _, err := mountData(device); err != nil {
+		return err
+	}
+	defer unmountData()
+	copies := map[string]string{etcDir: "meta/etc", pki: "data/lib/kubelet/pki"}
+	if !(kubeletargs.Files{Root: filepath.Join(dataDir, "meta")}).Exists("/etc/kubernetes/kubelet.conf") {
+		// A node that its cluster may know keeps the name that it has there.
+		copies[offeredHostname] = "meta/hostname"
+	}
+	var errs []error
+	for from, to := range copies {
+		errs = append(errs, copyMissing(filepath.Join(dataDir, to), from))
+	}
+	return errors.Join(errs...)
+}
+
+// copyMissing copies a file, or a directory with all below it, unless it is
+// there already. Links are copied as such; what else an overlay's upper layer
+// may hold (marks of removed files) is left out.
+func copyMissing(to, from string) error {
+	info, err := os.Lstat(from)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	switch {
+	case info.IsDir():
+		return copyMissingDir(to, from, info)
+	case !info.Mode().IsRegular() && info.Mode()&os.ModeSymlink == 0:
+		return nil
+	}
+	if _, err := os.Lstat(to); err == nil {
+		return nil
+	}
+	if err := os.MkdirAll(filepath.Dir(to), 0o700); err != nil {
+		return err
+	}
+	if info.Mode()&os.ModeSymlink != 0 {
+		target, err := os.Readlink(from)
+		if err != nil {
+			return err
+		}
+		return errors.Join(os.Symlink(target, to), takeOwner(to, info))
+	}
+	text, err := os.ReadFile(from)
+	if err != nil {
+		return err
+	}
+	return errors.Join(replaceFile(to, string(text), info.Mode().Perm()), takeOwner(to, info))
+}
+
+// takeOwner gives a copy the owner of the original.
+func takeOwner(path string, original os.FileInfo) error {
+	st, ok := original.Sys().(*syscall.Stat_t)
+	if !ok {
+		return nil
+	}
+	return os.Lchown(path, int(st.Uid), int(st.Gid))
+}
+
+func copyMissingDir(to, from string, info os.FileInfo) error {
+	if err := os.MkdirAll(filepath.Dir(to), 0o700); err != nil {
+		return err
+	}
+	err := os.Mkdir(to, info.Mode().Perm())
+	if err == nil {
+		err = takeOwner(to, info)
+	}
+	if err != nil && !errors.Is(err, os.ErrExist) {
+		return err
+	}
+	entries, err := os.ReadDir(from)
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, e := range entries {
+		errs = append(errs, copyMissing(filepath.Join(to, e.Name()), filepath.Join(from, e.Name())))
+	}
+	return errors.Join(errs...)
+}

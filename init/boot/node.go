@@ -1,0 +1,219 @@
+package boot
+
+import (
+	"fmt"
+	"os"
+	"runtime"
+	"runtime/debug"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"kios/init/kmsg"
+	"kios/init/machine"
+	"kios/init/reap"
+	"kios/init/systembus"
+	"kios/init/systemsock"
+	"kios/init/timeline"
+	"kios/internal/cmdline"
+)
+
+// Node is the machine that PID 1 runs. Many goroutines use it: the main one, which
+// decides what happens (Run); the work, which is the boot or a task; those of the
+// sockets, of the daemons and of the clock. So each field has one of these owners:
+//
+//   - nobody: it is set by New and does not change;
+//   - the main goroutine, which alone receives from the inbox;
+//   - the work, which alone uses the fields of worker;
+//   - itself: a type with a lock, or an atomic one.
+type Node struct {
+	// Set by New. What they point to may be used by several goroutines.
+	Log      *kmsg.Log
+	Timeline *timeline.Timeline
+
+	once      *onceLog
+	plan      plan
+	memory    uint64 // bytes
+	cpus      int
+	reaper    *reap.Reaper
+	workBound time.Duration
+	stopping  *latch // the shutdown has begun
+	immediate *latch // the shutdown waits for nobody any more
+
+	inbox inbox  // the main goroutine receives
+	work  worker // the work owns it
+
+	options atomic.Pointer[cmdline.Options] // set by a step
+	bus     atomic.Pointer[systembus.Server]
+	sock    atomic.Pointer[systemsock.Server]
+	history history
+	daemons daemons
+	logs    logs
+	self    self
+	reports reports
+}
+
+// inbox is how other goroutines reach the main one.
+type inbox struct {
+	signals   chan os.Signal
+	crashes   chan error // panics of goroutines
+	tasks     chan task  // received while no other work runs
+	shutdowns chan shutdownRequest
+}
+
+// worker is what the work knows. One piece of work runs at a time, in a goroutine of
+// its own, and begins after the one before has ended; see Run.
+type worker struct {
+	data      data
+	dataPart  string          // as datapart= on the kernel command line
+	attempted map[string]bool // devices that the node tried to move onto
+}
+
+// New returns a Node that logs to the console until /dev/kmsg is there.
+func New() *Node {
+	log := kmsg.New(os.Stderr)
+	n := &Node{
+		Log:       log,
+		Timeline:  timeline.New("/run/kios/boot.json"),
+		once:      &onceLog{log: log, logged: map[string]bool{}},
+		plan:      bootPlan(),
+		memory:    machine.TotalMemory(),
+		cpus:      runtime.NumCPU(),
+		reaper:    reap.New(),
+		workBound: workBound,
+		stopping:  newLatch(),
+		immediate: newLatch(),
+		inbox: inbox{
+			signals:   make(chan os.Signal, 8),
+			crashes:   make(chan error, 1),
+			tasks:     make(chan task),
+			shutdowns: make(chan shutdownRequest, 8),
+		},
+		work:    worker{dataPart: cmdline.Defaults.DataPart, attempted: map[string]bool{}},
+		daemons: newDaemons(),
+	}
+	options := cmdline.Defaults
+	n.options.Store(&options)
+	n.reports.grace.Store(int64(defaultGrace))
+	return n
+}
+
+// Run brings the node up, keeps it up until it is told to stop, stops it, and
+// returns what is to become of the machine. It does not panic.
+func (n *Node) Run() (outcome Outcome) {
+	defer func() {
+		if v := recover(); v != nil {
+			outcome = n.failure(panicError("main", v), "")
+		}
+	}()
+	work := n.begin(func() error { return n.forward(0) })
+	for {
+		tasks := n.inbox.tasks
+		if work != nil {
+			tasks = nil // one piece of work at a time
+		}
+		select {
+		case err := <-n.inbox.crashes:
+			return n.failure(err, "")
+		case sig := <-n.inbox.signals:
+			return n.shutdownAfter(work, shutdownRequest{action: systembus.PowerOff, cause: signalCause(sig)})
+		case r := <-n.inbox.shutdowns:
+			return n.shutdownAfter(work, r)
+		case err := <-work:
+			if err != nil {
+				return n.failure(err, n.history.last().Remedy)
+			}
+			work = nil
+		case t := <-tasks:
+			work = n.begin(t.run)
+		}
+	}
+}
+
+// begin starts work; the channel gets its error when it ends. The main goroutine
+// does not do it itself: a disk that hangs must not keep it from receiving that the
+// node is to stop.
+func (n *Node) begin(do func() error) <-chan error {
+	done := make(chan error, 1)
+	n.spawn("work", func() { done <- do() })
+	return done
+}
+
+func (n *Node) failure(err error, remedy string) Outcome {
+	if remedy == "" {
+		remedy = "this is a bug of kiOS: please report it with the console's text"
+	}
+	return Outcome{Failure: err, Remedy: remedy, StayUp: n.options.Load().StayUp}
+}
+
+// spawn runs f in a goroutine whose panic does not leave the machine hanging.
+func (n *Node) spawn(name string, f func()) {
+	go func() {
+		defer func() {
+			if v := recover(); v != nil {
+				err := panicError(name, v)
+				n.Log.Error("%v", err)
+				select {
+				case n.inbox.crashes <- err:
+				default: // the first is enough
+				}
+			}
+		}()
+		f()
+	}()
+}
+
+func panicError(where string, v any) error {
+	return fmt.Errorf("panic in %s: %v\n%s", where, v, debug.Stack())
+}
+
+// saveTimeline writes the timeline's file; that this may fail on a full /run
+// is worth a line, not more.
+func (n *Node) saveTimeline() {
+	if err := n.Timeline.Save(); err != nil {
+		n.Log.Info("keep the timeline: %v", err)
+	}
+}
+
+// latch is a state that begins once and does not end. Several goroutines may use it.
+type latch struct {
+	once sync.Once
+	c    chan struct{}
+}
+
+func newLatch() *latch { return &latch{c: make(chan struct{})} }
+
+func (l *latch) set() { l.once.Do(func() { close(l.c) }) }
+
+// done is closed when the state has begun.
+func (l *latch) done() <-chan struct{} { return l.c }
+
+func (l *latch) isSet() bool {
+	select {
+	case <-l.c:
+		return true
+	default:
+		return false
+	}
+}
+
+// onceLog logs each error once: files are read again whenever the kubelet is started
+// again. Several goroutines may use it.
+type onceLog struct {
+	log *kmsg.Log
+
+	mu     sync.Mutex
+	logged map[string]bool
+}
+
+// Error logs an error unless it has been logged before.
+func (o *onceLog) Error(format string, args ...any) {
+	text := fmt.Sprintf(format, args...)
+	o.mu.Lock()
+	known := o.logged[text]
+	o.logged[text] = true
+	o.mu.Unlock()
+	if !known {
+		o.log.Error("%s", text)
+	}
+}
