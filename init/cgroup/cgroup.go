@@ -6,8 +6,8 @@
 //	/kubelet   the kubelet
 //	/kubepods  pods; made by the kubelet
 //
-// The first three have memory and CPU kept for them, so that pods can starve
-// each other but not what manages them.
+// Memory and CPU time are reserved for the first three, so that pods can take them
+// from each other but not from what manages them.
 package cgroup
 
 import (
@@ -30,11 +30,11 @@ const mib = 1 << 20
 // Layout returns the groups for a machine with the given memory in bytes and
 // number of CPUs.
 //
-// Memory is what the daemons were measured to need with some pods running (40
-// MB, 72 MB), but no more than a fixed share: on 256 MB pods need it too.
-// The weight follows the number of CPUs, because that of /kubepods does (the
-// kubelet gives it 39 for each). 100 + 10 a CPU leaves the daemons more than
-// half of a small machine, if they need it, and a tenth each of a big one.
+// The memory is what the daemons need with some pods running, as measured (40 MB,
+// 72 MB), but no more than a fixed share: on 256 MB pods need it too. The weight
+// grows with the number of CPUs, because that of /kubepods does (the kubelet gives
+// it 39 for each). With 100 + 10 for each CPU the daemons get more than half of a
+// small machine, if they need it, and each a tenth of a big one.
 func Layout(memory uint64, cpus int) []Group {
 	weight := min(100+10*cpus, 10000)
 	return []Group{
@@ -45,8 +45,8 @@ func Layout(memory uint64, cpus int) []Group {
 }
 
 // Setup makes the groups below root, the mount point of cgroup2, and moves the
-// calling process into the first. Of a controller that the kernel lacks it
-// says so in one of the warnings.
+// calling process into the first. There is a warning for each controller that the
+// kernel lacks.
 func Setup(root string, groups []Group) (warnings []error, err error) {
 	for _, g := range groups {
 		if err := os.MkdirAll(filepath.Join(root, g.Name), 0o755); err != nil {
@@ -65,8 +65,8 @@ func Setup(root string, groups []Group) (warnings []error, err error) {
 	return warnings, nil
 }
 
-// enable turns on all controllers for the first level. One write does, because
-// each costs a grace period of the kernel.
+// enable turns on all controllers for the first level, in one write: each write
+// costs a grace period of the kernel.
 func enable(root string) error {
 	list, err := os.ReadFile(filepath.Join(root, "cgroup.controllers"))
 	if err != nil {

@@ -3,11 +3,11 @@
 //
 // It is made for a server whose clients are not trusted: a message has a
 // bounded size, nesting has a bounded depth, and what is read is checked in
-// full. It leaves out connections, authentication and everything else.
+// full. It leaves out connections and authentication.
 //
-// Values are Go's of the same kind: byte, bool, int16, uint16, int32, uint32,
-// int64, uint64, float64, string, ObjectPath, Signature, UnixFD and Variant.
-// Arrays, structs and entries of dictionaries are all []any.
+// A value is a Go value of the same kind: byte, bool, int16, uint16, int32, uint32,
+// int64, uint64, float64, string, ObjectPath, Signature, UnixFD or Variant.
+// Arrays, structs and entries of dictionaries are []any.
 package dbuswire
 
 import (
@@ -81,7 +81,7 @@ const (
 	fieldFiles       = 9
 )
 
-// fixedSize is that of what every message begins with: byte order, type,
+// fixedSize is the size of the beginning that every message has: byte order, type,
 // flags, version, the body's length, the serial number and the length of the
 // array of header fields.
 const fixedSize = 16
@@ -147,7 +147,7 @@ func (d decoder) message(start int) (*Message, error) {
 	return m, m.check()
 }
 
-// set takes one header field. Those that are not known must be ignored.
+// set stores one header field. Unknown fields must be ignored.
 func (m *Message) set(code byte, value any) error {
 	ok := true
 	switch code {
@@ -176,7 +176,7 @@ func (m *Message) set(code byte, value any) error {
 	return nil
 }
 
-// check demands what the type of the message demands.
+// check demands the header fields that a message of its type must have.
 func (m *Message) check() error {
 	for _, name := range []string{m.Interface, m.Member, m.ErrorName, m.Destination, m.Sender} {
 		if !validName(name) {
@@ -203,8 +203,8 @@ func (m *Message) check() error {
 	return nil
 }
 
-// validName is wider than the grammar of names: it admits what cannot do harm
-// in a log or a reply. A name that is not known is refused anyway.
+// validName is less strict than the grammar of names: it accepts what does no harm
+// in a log or a reply. An unknown name is refused later.
 func validName(s string) bool {
 	return len(s) <= 255 && strings.IndexFunc(s, func(r rune) bool { return r <= ' ' || r > '~' }) < 0
 }

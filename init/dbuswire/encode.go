@@ -82,8 +82,8 @@ func (e *encoder) basic(t byte, v any) bool {
 func (e *encoder) text(t byte, v any) bool {
 	switch v := v.(type) {
 	case string:
-		// Text of the system's may hold anything. A client would end the
-		// connection on a string that breaks the protocol.
+		// Texts of the system may hold anything. A client would end the
+		// connection after a string that breaks the protocol.
 		if !utf8.ValidString(v) || strings.IndexByte(v, 0) >= 0 {
 			v = strings.ReplaceAll(strings.ToValidUTF8(v, "?"), "\x00", "?")
 		}

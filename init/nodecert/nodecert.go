@@ -1,11 +1,11 @@
 // Package nodecert gives the kubelet its serving certificate. The kubelet would
 // make an RSA key at its first start, which takes hundreds of milliseconds; an
-// ECDSA key takes one. The pair is made once and kept; one that is there is
-// used as it is found.
+// ECDSA key takes one. The pair is made once and kept. A pair that is there
+// already is used.
 //
-// With the cluster's CA at hand (certificate and key) that one signs, else the
-// certificate signs itself. It leaves out renewal: the certificate does not
-// expire, as RFC 5280, section 4.1.2.5 spells it.
+// If the cluster's CA is there (certificate and key), it signs the certificate;
+// otherwise the certificate is self-signed. The package leaves out renewal: the
+// certificate does not expire, in the notation of RFC 5280, section 4.1.2.5.
 package nodecert
 
 import (
@@ -32,7 +32,7 @@ import (
 // Pair names the files of a certificate and its key, in PEM.
 type Pair struct{ Cert, Key string }
 
-// CA is what signs. A nil *CA makes certificates that sign themselves.
+// CA signs certificates. With a nil *CA they are self-signed.
 type CA struct {
 	cert *x509.Certificate
 	key  crypto.Signer
@@ -173,15 +173,16 @@ func (p Pair) Make(names []string, ca *CA) error {
 	return p.write(cert, der)
 }
 
-// maker is the organization in certificates that Make makes. Their names are not
-// those that a cluster would sign, system:node:NAME of system:nodes: a kubelet that
-// is to get a certificate from its cluster serves with ours until it has one, and
-// would not ask if ours looked like it.
+// maker is the organization in certificates that Make makes. Their names differ from
+// those that a cluster would sign, system:node:NAME of system:nodes. A kubelet that
+// gets a certificate from its cluster serves with ours until then, and would not
+// request one if ours looked like it.
 const maker = "kiOS"
 
-// Outdated reports whether the certificate is one that Make made, and lacks a
-// name of the node: its name has changed since, or it looks like a cluster's, as
-// they did once. Somebody else's never is.
+// Outdated reports whether the certificate was made by Make and is to be replaced:
+// it lacks a name that the node has now, or its own name is one that a cluster would
+// sign, as earlier versions made them. A certificate of somebody else is never
+// outdated.
 func (p Pair) Outdated(names []string) bool {
 	cert, err := ReadCert(p.Cert)
 	if err != nil || !cert.NotAfter.Equal(forever) {
@@ -196,8 +197,8 @@ func (p Pair) Outdated(names []string) bool {
 // forever is the end of the certificates that Make makes.
 var forever = time.Date(9999, 12, 31, 23, 59, 59, 0, time.UTC)
 
-// newTemplate has no end and a beginning in the past: the clock of a machine
-// without a battery is wrong until a pod has set it.
+// newTemplate returns a certificate without an end. Its beginning is in the past: the
+// clock of a machine without a battery is wrong until a pod has set it.
 func newTemplate(names []string) *x509.Certificate {
 	serial, _ := rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 127)) // rand.Reader does not fail
 	t := &x509.Certificate{
@@ -218,8 +219,7 @@ func newTemplate(names []string) *x509.Certificate {
 	return t
 }
 
-// write puts the key in place first: a certificate that is there says that the
-// pair is complete.
+// write writes the key first: where there is a certificate, the pair is complete.
 func (p Pair) write(cert, key []byte) error {
 	if err := os.MkdirAll(filepath.Dir(p.Cert), 0o700); err != nil {
 		return err

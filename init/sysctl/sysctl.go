@@ -12,14 +12,14 @@ import (
 	"strings"
 )
 
-// Setting is one parameter and who needs it to be so.
+// Setting is one parameter, its value, and who needs it.
 type Setting struct {
 	Key   string // as sysctl(8) takes it; * stands for any one name
 	Value string
 	Why   string
 }
 
-// Node is what a Kubernetes node wants.
+// Node are the settings of a Kubernetes node.
 var Node = []Setting{
 	{"net.ipv4.ip_forward", "1", "pods are reached through the node"},
 	{"net.ipv6.conf.all.forwarding", "1", "the same for IPv6"},
@@ -56,11 +56,11 @@ var Node = []Setting{
 	{"fs.suid_dumpable", "0", "no memory images of programs that changed their user"},
 }
 
-// MinFree returns the setting of vm.min_free_kbytes for a machine with so many
-// bytes of memory: what the kernel itself computes, the square root of 16 times
-// the KiB, before khugepaged raises it to 45 MB and more on every machine. That
-// is a twentieth of a machine of 1 GiB, and pods can use it better. Machines of
-// 16 GiB and more keep the kernel's choice, so nil.
+// MinFree returns the setting of vm.min_free_kbytes for a machine with the given
+// bytes of memory. It is what the kernel itself computes, the square root of 16
+// times the KiB. Later khugepaged raises that to 45 MB and more on every machine,
+// which is a twentieth of a machine of 1 GiB; pods can use it better. For machines
+// of 16 GiB and more it returns nil: they keep the kernel's choice.
 func MinFree(memory uint64) []Setting {
 	if memory >= 16<<30 {
 		return nil
@@ -80,8 +80,8 @@ func Without(settings []Setting, key string) []Setting {
 	return left
 }
 
-// Apply sets each parameter below root, "/proc/sys". Those that the kernel
-// lacks are returned by name, those that could not be set as errors.
+// Apply sets each parameter below root, "/proc/sys". It returns the names of those
+// that the kernel lacks, and an error for each that could not be set.
 func Apply(root string, settings []Setting) (missing []string, errs []error) {
 	for _, s := range settings {
 		err := s.apply(root)

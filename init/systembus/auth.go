@@ -22,12 +22,12 @@ const (
 //	             AUTH EXTERNAL hex             BEGIN
 //	(waiting) ---------------------> (known) --------> messages
 //	    |  AUTH EXTERNAL        DATA hex ^
-//	    +---------------> (asked) -------+
+//	    +------------> (challenged) -----+
 type auth struct {
-	uid   uint32 // who the kernel says the client is
-	id    string // of the bus
-	asked bool
-	known bool
+	uid        uint32 // who the kernel says the client is
+	id         string // of the bus
+	challenged bool
+	known      bool
 }
 
 var errAuth = errors.New("it did not authenticate")
@@ -75,23 +75,23 @@ func (a *auth) answer(line string) string {
 	command, rest, _ := strings.Cut(line, " ")
 	switch command {
 	case "AUTH":
-		a.known, a.asked = false, false
+		a.known, a.challenged = false, false
 		mechanism, response, given := strings.Cut(rest, " ")
 		if mechanism != "EXTERNAL" {
 			return rejected
 		}
 		if !given {
-			a.asked = true
+			a.challenged = true
 			return "DATA"
 		}
-		return a.judge(response)
+		return a.check(response)
 	case "DATA":
-		if !a.asked {
+		if !a.challenged {
 			return "ERROR there was no question"
 		}
-		return a.judge(rest)
+		return a.check(rest)
 	case "CANCEL", "ERROR":
-		a.known, a.asked = false, false
+		a.known, a.challenged = false, false
 		return rejected
 	case "NEGOTIATE_UNIX_FD":
 		if a.known {
@@ -102,10 +102,10 @@ func (a *auth) answer(line string) string {
 	return "ERROR the command is not known"
 }
 
-// judge compares who the client says it is, in hex digits or not at all, with
-// who it is.
-func (a *auth) judge(response string) string {
-	a.asked = false
+// check compares who the client says it is with who it is. The response is in hex
+// digits, or empty.
+func (a *auth) check(response string) string {
+	a.challenged = false
 	claim, err := hex.DecodeString(response)
 	if err != nil || len(claim) > 0 && string(claim) != fmt.Sprint(a.uid) {
 		return rejected

@@ -28,7 +28,7 @@ type client struct {
 	out    chan packet
 	done   chan struct{} // closed when the connection has ended
 	once   sync.Once     // closes done
-	after  []func()      // what to do once the call is answered
+	after  []func()      // called when the call has been answered
 
 	name string // unique name, "" before Hello; written under the server's lock
 
@@ -39,7 +39,7 @@ type client struct {
 // packet is a message on its way to a client.
 type packet struct {
 	text []byte
-	file *os.File // goes along, and is closed here then
+	file *os.File // sent with it, and closed here afterwards
 }
 
 func (p packet) drop() {
@@ -85,8 +85,8 @@ func (s *Server) serve(sock *net.UnixConn) {
 	}
 }
 
-// peer asks the kernel who is at the other end. A user of a pod's own user
-// namespace has the number that it has on the node, which is never 0.
+// peer returns who is at the other end, as the kernel knows it. A user of a pod's own
+// user namespace has the number that it has on the node, which is never 0.
 func peer(sock *net.UnixConn) (*unix.Ucred, error) {
 	raw, err := sock.SyscallConn()
 	if err != nil {
@@ -125,8 +125,8 @@ func (c *client) run() (err error) {
 	go func() { defer close(written); c.write() }()
 	defer func() { c.close(); <-written; c.drain() }()
 	for {
-		// Files that come along are lost: nothing that is read here asks the
-		// kernel for them, so it closes them.
+		// The kernel closes files that come with a message, because nothing here
+		// receives them.
 		m, err := dbuswire.Read(r, maxMessage)
 		if err != nil {
 			return err
@@ -137,8 +137,8 @@ func (c *client) run() (err error) {
 	}
 }
 
-// handle carries out a call. What else clients send is for others, whom it does
-// not reach.
+// handle carries out a call. Other messages are for other clients, and there is no
+// way to them.
 func (c *client) handle(m *dbuswire.Message) error {
 	if m.Type != dbuswire.Call {
 		return nil
@@ -155,7 +155,7 @@ func (c *client) handle(m *dbuswire.Message) error {
 	return nil
 }
 
-// reply answers a call. Its sender is whom the call was for.
+// reply answers a call. The sender of the answer is the service that was called.
 func (c *client) reply(m *dbuswire.Message, out dbuswire.Signature, results []any, err error) {
 	r := &dbuswire.Message{
 		Type: dbuswire.Return, Flags: dbuswire.NoReply, Serial: c.server.serial.Add(1), ReplySerial: m.Serial,
@@ -196,7 +196,8 @@ func (c *client) deliver(p packet) {
 	}
 }
 
-// offer does not wait: whoever does not read its signals is left.
+// offer does not wait: the connection of a client that does not read its signals
+// ends.
 func (c *client) offer(p packet) {
 	select {
 	case c.out <- p:
@@ -228,8 +229,8 @@ func (c *client) close() {
 	})
 }
 
-// drain closes files that were never sent. Only the goroutine that reads sends
-// any, and that has ended.
+// drain closes files that were not sent. Only the goroutine that reads calls sends
+// any, and it has ended.
 func (c *client) drain() {
 	for {
 		select {

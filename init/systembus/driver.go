@@ -16,7 +16,7 @@ const (
 	releaseNotOwner     = uint32(3)
 )
 
-// driverObjects is the bus itself. Programs call it at other paths, too.
+// driverObjects are the bus itself. Some programs call it at the path /.
 func (s *Server) driverObjects() []object {
 	driver := iface{
 		name: driverName,
@@ -54,7 +54,7 @@ func (s *Server) hello(c *client, _ []any) ([]any, error) {
 	}
 	name := s.enter(c)
 	c.after = append(c.after, func() {
-		// To the client alone: nobody has to ask for this one.
+		// To the client alone: this signal needs no match rule.
 		m := &dbuswire.Message{
 			Type: dbuswire.Signal, Flags: dbuswire.NoReply, Serial: s.serial.Add(1), Sender: driverName, Destination: name,
 			Path: driverPath, Interface: driverName, Member: "NameAcquired", Signature: "s", Body: []any{name},

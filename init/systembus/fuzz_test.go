@@ -51,7 +51,7 @@ func FuzzCall(f *testing.F) {
 		if err != nil {
 			return
 		}
-		s.login.asked = false
+		s.login.requested = false
 		c := &client{server: s, name: ":1.9", out: make(chan packet, maxQueue), done: make(chan struct{})}
 		out, results, err := s.call(c, m)
 		c.reply(m, out, results, err)

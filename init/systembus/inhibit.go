@@ -12,8 +12,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Lock is what a client holds while it wants to be asked, or heard, before the
-// machine stops. It lasts as long as the file that the client was given.
+// Lock is what a client holds that wants to forbid or delay the end of the machine.
+// It lasts as long as the file that the client was given.
 type Lock struct {
 	Who, Why  string
 	PID       uint32
@@ -32,11 +32,11 @@ func (l *Lock) Released() <-chan struct{} { return l.released }
 // Ended is when that was.
 func (l *Lock) Ended() time.Time { return l.ended }
 
-// String tells who holds the lock and why.
+// String says who holds the lock and why.
 func (l *Lock) String() string { return fmt.Sprintf("%s (process %d): %s", l.Who, l.PID, l.Why) }
 
-// What locks may be about. Only the first means anything on a node; the others
-// are taken because clients name several at once.
+// lockable is what locks may inhibit. Only the first has an effect on a node; the
+// others are accepted because clients name several at once.
 var lockable = []string{
 	"shutdown", "sleep", "idle", "handle-power-key", "handle-suspend-key",
 	"handle-hibernate-key", "handle-lid-switch", "handle-reboot-key",
@@ -63,8 +63,8 @@ func newLock(c *client, args []any) (*Lock, error) {
 	return l, nil
 }
 
-// file makes the pipe whose one end the client is given. The other end tells
-// when it is closed, which the kernel does for a client that ends.
+// file makes a pipe and returns the end for the client. The lock is released when
+// that end is closed, which the kernel does for a client that ends.
 func (l *Lock) file() (*os.File, error) {
 	var fds [2]int
 	if err := unix.Pipe2(fds[:], unix.O_CLOEXEC|unix.O_NONBLOCK); err != nil {

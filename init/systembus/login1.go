@@ -16,24 +16,23 @@ const (
 	loginManager = "org.freedesktop.login1.Manager"
 )
 
-// inhibitDelay is what clients are told about how long they may delay a
-// shutdown, in microseconds. How long that is, the node decides. A kubelet that
-// is told less than it wants writes logind's configuration and then waits for
-// logind to read it, three seconds on each start; a day is more than it wants.
+// inhibitDelay is how long clients may delay a shutdown, as they are told, in
+// microseconds. In fact the node decides. A kubelet that is told less than it wants
+// writes logind's configuration and then waits for logind to read it, three seconds
+// at each start. A day is more than it wants.
 const inhibitDelay = uint64(24 * time.Hour / time.Microsecond)
 
-// skipInhibitors is the flag of PowerOffWithFlags and the like that says not to
-// mind locks of the mode block (SD_LOGIND_SKIP_INHIBITORS).
+// skipInhibitors is the flag of PowerOffWithFlags and the like to ignore locks of
+// the mode block (SD_LOGIND_SKIP_INHIBITORS).
 const skipInhibitors = uint64(1 << 4)
 
-// login is org.freedesktop.login1: who wants to be told of a shutdown, and who
-// asks for one.
+// login is org.freedesktop.login1: who is told of a shutdown, and who requests one.
 type login struct {
 	server *Server
 
 	mu        sync.Mutex
 	locks     []*Lock
-	asked     bool   // somebody has asked for a shutdown, or it has begun
+	requested bool   // a shutdown, or it has begun
 	preparing Action // it has begun, with this end
 	plan      plan   // what ScheduleShutdown was told
 }
@@ -42,7 +41,7 @@ type login struct {
 // here on nobody takes new locks.
 func (s *Server) PrepareForShutdown(a Action) {
 	s.login.mu.Lock()
-	s.login.asked, s.login.preparing = true, a
+	s.login.requested, s.login.preparing = true, a
 	s.login.plan.cancel()
 	s.login.mu.Unlock()
 	kind := map[Action]string{PowerOff: "power-off", Reboot: "reboot", Halt: "halt"}[a]
@@ -142,7 +141,7 @@ func (g *login) properties() []property {
 	}
 }
 
-// inhibited returns all that locks of a mode are about, with colons between.
+// inhibited returns what locks of a mode inhibit, with colons between.
 func (g *login) inhibited(mode string) string {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -192,12 +191,12 @@ func (g *login) listInhibitors(*client, []any) ([]any, error) {
 	return []any{list}, nil
 }
 
-// stop returns the method that stops the machine. Its argument says whether a
-// person may be asked to authenticate, or is flags.
+// stop returns the method that stops the machine. Its argument is flags, or says
+// whether a person may be asked to authenticate.
 func (g *login) stop(a Action) func(c *client, args []any) ([]any, error) {
 	return func(c *client, args []any) ([]any, error) {
 		flags, _ := args[0].(uint64)
-		if err := g.ask(flags&skipInhibitors != 0); err != nil {
+		if err := g.claim(flags&skipInhibitors != 0); err != nil {
 			return nil, err
 		}
 		cause := c.String()
@@ -206,18 +205,18 @@ func (g *login) stop(a Action) func(c *client, args []any) ([]any, error) {
 	}
 }
 
-// ask notes that somebody wants the machine stopped, unless somebody else does
-// already, or may forbid it.
-func (g *login) ask(skip bool) error {
+// claim makes a request the one that stops the machine. It fails if there was another
+// one before, or if a lock forbids it and is not to be skipped.
+func (g *login) claim(skip bool) error {
 	if blocks := g.held("block"); len(blocks) > 0 && !skip {
 		return fault(blocked, "not now, says %s; the flag %d skips that", blocks[0], skipInhibitors)
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.asked {
+	if g.requested {
 		return fault(inProgress, "the machine is being stopped already")
 	}
-	g.asked = true
+	g.requested = true
 	return nil
 }
 
@@ -229,7 +228,7 @@ func (g *login) wall(c *client, args []any) ([]any, error) {
 	return nil, nil
 }
 
-// nobody refuses to find what a node does not have.
+// nobody returns the method that finds no session, user or seat.
 func (g *login) nobody(name, what string) func(*client, []any) ([]any, error) {
 	return func(_ *client, args []any) ([]any, error) {
 		return nil, fault("org.freedesktop.login1."+name, "there is no %s %v: nobody logs in to a node", what, args[0])

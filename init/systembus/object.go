@@ -15,8 +15,8 @@ type service struct {
 	objects      []object
 }
 
-// object is what has methods and properties. Its interfaces are tables: they
-// are what is called, what is described to clients that ask, and what is read.
+// object is what has methods and properties. Its interfaces are tables, by which
+// calls are carried out and introspection is answered.
 type object struct {
 	path       dbuswire.ObjectPath
 	interfaces []iface
@@ -108,7 +108,7 @@ func (s *Server) addressee(m *dbuswire.Message) (*service, error) {
 	return nil, fault(serviceUnknown, "there is no %s on this bus", to)
 }
 
-// object returns the one at a path, or one that only leads to others.
+// object returns the object at a path, or one that has only children.
 func (v *service) object(path dbuswire.ObjectPath) (object, error) {
 	for _, o := range v.objects {
 		if o.path == path {
@@ -122,7 +122,7 @@ func (v *service) object(path dbuswire.ObjectPath) (object, error) {
 	return object{}, fault(unknownObject, "%s has no object %s", v.name, path)
 }
 
-// method returns the one that a call names. The interface may be left out.
+// method returns the method that a call names. The call may leave the interface out.
 func (o object) method(m *dbuswire.Message) (method, error) {
 	known := false
 	for _, i := range o.interfaces {
@@ -218,7 +218,7 @@ func (v *service) children(path dbuswire.ObjectPath) []string {
 }
 
 // describe returns what is at a path, in the format of introspection. Names
-// and types have no characters that XML would want escaped.
+// and types have no characters that must be escaped in XML.
 func (v *service) describe(path dbuswire.ObjectPath) string {
 	o, _ := v.object(path) // it was found before
 	var b strings.Builder

@@ -9,7 +9,7 @@ import (
 type plan struct {
 	kind string // as the client said, "" for none
 	at   time.Time
-	stop chan struct{} // closed when it is given up
+	stop chan struct{} // closed when it is cancelled
 }
 
 func (p *plan) cancel() {
@@ -26,10 +26,10 @@ func (p *plan) microseconds() uint64 {
 	return uint64(p.at.UnixMicro())
 }
 
-// look is how often the clock is looked at: it may be set meanwhile.
-const look = 5 * time.Second
+// pollClock is how often the clock is read: it may be set meanwhile.
+const pollClock = 5 * time.Second
 
-// wait returns false if the plan was given up.
+// wait returns false if the plan was cancelled.
 func (p plan) wait() bool {
 	for {
 		left := time.Until(p.at) // by the clock on the wall: at has no other
@@ -39,13 +39,13 @@ func (p plan) wait() bool {
 		select {
 		case <-p.stop:
 			return false
-		case <-time.After(min(left, look)):
+		case <-time.After(min(left, pollClock)):
 		}
 	}
 }
 
-// schedule takes what to do and when, in microseconds since 1970. A kind that
-// begins with "dry-" is only logged when its time comes.
+// schedule plans a shutdown. Its arguments are what to do and when, in microseconds
+// since 1970. A kind that begins with "dry-" is only logged when its time comes.
 func (g *login) schedule(c *client, args []any) ([]any, error) {
 	kind, at := args[0].(string), args[1].(uint64)
 	name, dry := strings.CutPrefix(kind, "dry-")
@@ -58,7 +58,7 @@ func (g *login) schedule(c *client, args []any) ([]any, error) {
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.asked {
+	if g.requested {
 		return nil, fault(inProgress, "the machine is being stopped already")
 	}
 	g.plan.cancel()
@@ -75,7 +75,7 @@ func (g *login) carryOut(p plan, a Action, dry bool, cause string) {
 		return
 	}
 	g.mu.Lock()
-	if g.plan.stop != p.stop { // given up, or replaced, just now
+	if g.plan.stop != p.stop { // cancelled, or replaced, just now
 		g.mu.Unlock()
 		return
 	}
@@ -85,7 +85,7 @@ func (g *login) carryOut(p plan, a Action, dry bool, cause string) {
 		g.server.host.Log.Notice("now would be the time for %s, as %s asks", a, cause)
 		return
 	}
-	if err := g.ask(false); err != nil {
+	if err := g.claim(false); err != nil {
 		g.server.host.Log.Warn("%s, which was planned for now, is given up: %v", a, err)
 		return
 	}

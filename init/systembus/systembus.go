@@ -1,15 +1,14 @@
 // Package systembus is the system bus of a node: a D-Bus server in PID 1, at
-// the socket where programs look for one. It has no other services than its
-// own, which are the parts of systemd's that programs of a Kubernetes node
-// use: org.freedesktop.login1 (the kubelet's graceful node shutdown, reboot
-// agents), org.freedesktop.systemd1 (restarting the daemons, their state) and
+// the socket where programs look for one. It has only services of its own, the
+// parts of systemd's services that programs of a Kubernetes node use:
+// org.freedesktop.login1 (the kubelet's graceful node shutdown, reboot agents),
+// org.freedesktop.systemd1 (restarting the daemons, their state) and
 // org.freedesktop.hostname1.
 //
-// Clients talk to PID 1 only. Nothing is carried from one to another, and
-// nobody but PID 1 owns a name, so this is no broker that a system could be
-// built on. Whoever reaches the socket may read; what changes the node is for
-// root of the node's own user namespace, which the kernel vouches for
-// (SO_PEERCRED, see unix(7)).
+// Clients talk to PID 1 only. Nothing is carried from one client to another, and
+// nobody but PID 1 owns a name, so this is not a message broker. Whoever reaches
+// the socket may read. Only root of the node's own user namespace may change the
+// node; the kernel tells who that is (SO_PEERCRED, see unix(7)).
 //
 // It follows the D-Bus Specification and the pages org.freedesktop.login1(5),
 // org.freedesktop.systemd1(5) and org.freedesktop.hostname1(5).
@@ -84,9 +83,9 @@ const (
 // several goroutines, and are all needed.
 type Host struct {
 	Log Logger
-	// Stop begins to stop the machine. The cause says who asks.
+	// Stop begins to stop the machine. The cause says who requests it.
 	Stop func(a Action, cause string)
-	// Unit tells of one of the Units.
+	// Unit returns the state of one of the units.
 	Unit func(name string) Unit
 	// RestartUnit returns when the daemon is ready again, or cannot be.
 	RestartUnit func(name, cause string) error
@@ -171,8 +170,8 @@ func (s *Server) Close() error {
 	return err
 }
 
-// refuse logs why a client was turned away, but no more than once a second: the
-// log is not the clients' to fill.
+// refuse logs why a client was turned away, but no more than once a second: clients
+// must not fill the log.
 func (s *Server) refuse(format string, args ...any) {
 	s.mu.Lock()
 	quiet := time.Since(s.refused) < time.Second
@@ -237,7 +236,7 @@ func (s *Server) client(name string) *client {
 	return s.clients[name]
 }
 
-// service returns the one of ours with the name, or nil.
+// service returns the service with a name, or nil.
 func (s *Server) service(name string) *service {
 	for _, v := range s.services {
 		if name == v.name || name == v.unique {
@@ -247,7 +246,7 @@ func (s *Server) service(name string) *service {
 	return nil
 }
 
-// emit sends a signal of a service to those who asked for it.
+// emit sends a signal of a service to the clients whose match rules it fits.
 func (s *Server) emit(from *service, path dbuswire.ObjectPath, iface, member string, sig dbuswire.Signature, args ...any) {
 	m := &dbuswire.Message{
 		Type: dbuswire.Signal, Flags: dbuswire.NoReply, Serial: s.serial.Add(1), Sender: from.unique,

@@ -15,7 +15,7 @@ const (
 	systemdManager = "org.freedesktop.systemd1.Manager"
 )
 
-// units are those that there are, the names of their daemons before the dot.
+// units are all units. Before the dot is the name of the daemon.
 var units = []string{Containerd, Kubelet}
 
 // unitPath is the object of a unit: each byte of its name that is no letter or
@@ -144,7 +144,7 @@ func (s *Server) getUnitByPID(c *client, args []any) ([]any, error) {
 	return nil, fault("org.freedesktop.systemd1.NoUnitForPID", "process %d is that of no unit", args[0])
 }
 
-// listUnits returns the method that lists the units that are chosen.
+// listUnits returns the method that lists the units for which chosen is true.
 func (s *Server) listUnits(chosen func(args []any, name string) bool) func(*client, []any) ([]any, error) {
 	return func(_ *client, args []any) ([]any, error) {
 		list := []any{}
@@ -200,7 +200,7 @@ func (s *Server) listJobs(*client, []any) ([]any, error) {
 	return []any{list}, nil
 }
 
-// restartUnit answers with the path of a job. JobRemoved tells how it went.
+// restartUnit answers with the path of a job. The signal JobRemoved has its result.
 func (s *Server) restartUnit(c *client, args []any) ([]any, error) {
 	name, mode := args[0].(string), args[1].(string)
 	if err := demandUnit(name); err != nil {
@@ -248,8 +248,8 @@ func (s *Server) runJob(id uint32, unit, cause string) {
 	s.emit(v, systemdPath, systemdManager, "JobRemoved", "uoss", id, jobPath(id), unit, result)
 }
 
-// killUnit knows one case: a kubelet that wants logind to read its
-// configuration again. There is none to read, and the delay is long enough.
+// killUnit accepts one signal: the kubelet's to logind, to read its configuration
+// again. There is none to read, and the delay is long enough.
 func (s *Server) killUnit(_ *client, args []any) ([]any, error) {
 	name := args[0].(string)
 	if name == "systemd-logind.service" {
