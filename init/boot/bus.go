@@ -62,6 +62,6 @@ func (n *Node) receiveByte(b systemsock.Byte) {
 	case systemsock.RestartRuntime:
 		restart(systembus.Containerd)
 	default:
-		n.Log.Info("the byte %#02x of %s means nothing", byte(b), cause)
+		n.Log.Info("%s sent the unknown byte %#02x", cause, byte(b))
 	}
 }

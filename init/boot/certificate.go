@@ -49,17 +49,17 @@ func pairIn(dir string) nodecert.Pair {
 	return nodecert.Pair{Cert: dir + "/kubelet-server.crt", Key: dir + "/kubelet-server.key"}
 }
 
-// nodeIPs are the node's addresses as far as they are known beforehand.
+// nodeIPs are the node's addresses as far as the user has given them.
 func (n *Node) nodeIPs() []string {
 	ips, err := kubeletargs.Files{Root: "/"}.NodeIP()
 	if err != nil || ips == "" {
-		return nil // the kubelet's arguments report it
+		return nil // the error is logged with the kubelet's arguments
 	}
 	return strings.Split(ips, ",")
 }
 
-// signer returns the cluster's CA if its key is here, which is so on a first
-// node and in a test, and nil otherwise.
+// signer returns the cluster's CA if its key is here, as on a first node and in a
+// test, and nil otherwise.
 func (n *Node) signer() *nodecert.CA {
 	const key = "/etc/kubernetes/pki/ca.key"
 	if _, err := os.Stat(key); err != nil {

@@ -9,8 +9,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// setClock moves a clock that is before the kernel was built to that moment: no
-// certificate is valid in 1970. What the time really is, the pod time finds out.
+// setClock sets a clock that is before the build of the kernel to the time of that
+// build: no certificate is valid in 1970. The pod time finds the real time later.
 func (n *Node) setClock() error {
 	var uts unix.Utsname
 	if err := unix.Uname(&uts); err != nil {
@@ -26,7 +26,7 @@ func (n *Node) setClock() error {
 	return unix.ClockSettime(unix.CLOCK_REALTIME, &ts)
 }
 
-// buildTime reads the date out of the kernel's version, which is such as
+// buildTime reads the date out of the kernel's version, such as
 // "#1 SMP Thu Jan  1 00:00:00 UTC 2026".
 func buildTime(version string) (time.Time, error) {
 	words := strings.Fields(version)
@@ -34,8 +34,8 @@ func buildTime(version string) (time.Time, error) {
 	return time.Parse("Mon Jan 2 15:04:05 MST 2006", date)
 }
 
-// shareClock lets the pod time read the hypervisor's clock, if there is one,
-// which a container that is not privileged could not open itself.
+// shareClock lets the pod time read the hypervisor's clock, if there is one. A
+// container that is not privileged could not open it.
 func (n *Node) shareClock() error {
 	device, name, err := ptp.Find("/sys")
 	if err != nil || device == "" {

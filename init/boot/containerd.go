@@ -38,8 +38,8 @@ func (n *Node) startContainerd() error {
 	return n.startDaemon(d)
 }
 
-// listen makes a listening socket for root only. It is not Go's: that one
-// would be non-blocking, and closed with its file.
+// listen makes a listening socket for root only. A socket of package net would be
+// non-blocking, and removed when it is closed.
 func listen(path string) (*os.File, error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o711); err != nil {
 		return nil, err
@@ -64,8 +64,8 @@ func listen(path string) (*os.File, error) {
 
 func (n *Node) stopContainerd() error { return stopDaemon(n.daemons.named(containerdName)) }
 
-// stopContainers ends the containers of pods while containerd still notes how
-// they end, and their sandboxes after them.
+// stopContainers ends the containers of pods, and then their sandboxes. containerd
+// still runs and records how they end.
 func (n *Node) stopContainers() error {
 	all, errs := bundle.List(bundle.Dir)
 	containers, sandboxes := bundle.Split(all)

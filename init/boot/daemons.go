@@ -123,8 +123,8 @@ func (n *Node) newDaemon(name, group string) (*supervise.Daemon, error) {
 	return &supervise.Daemon{
 		Name: name, Output: output, Reaper: n.reaper, Log: n.Log,
 		Cgroup: filepath.Join(cgroupRoot, group),
-		// Below it is only -1000, which the kernel never kills: with that, a
-		// daemon with a leak would take the machine along.
+		// Only -1000 is lower, which the kernel never kills: then a daemon that
+		// leaks memory would stop the whole machine.
 		OOMScoreAdj: -999,
 	}, nil
 }

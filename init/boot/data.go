@@ -12,21 +12,20 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// data is the data partition, as far as there is one.
+// data is the data partition, or its zero value if there is none.
 type data struct {
 	device   string // "" for none
 	readOnly bool
 	full     bool
 }
 
-// keeps reports whether what the node writes is there after a boot.
+// keeps reports whether what the node writes is still there after the next boot.
 func (d data) keeps() bool { return d.device != "" && !d.readOnly && !d.full }
 
-// borrowed reports whether there is a partition that is of use only for what is
-// on it already.
+// borrowed reports whether there is a partition that can only be read.
 func (d data) borrowed() bool { return d.device != "" && !d.keeps() }
 
-// flags returns what a mount of the partition has beside the given flags.
+// flags adds to the given flags those that every mount of the partition must have.
 func (d data) flags(flags uintptr) uintptr {
 	if d.readOnly {
 		flags |= mount.RdOnly
@@ -42,8 +41,8 @@ const (
 	etcDir  = "/var/meta/etc"
 )
 
-// findAndMapData finds the data partition and puts its directories in their places.
-// Whatever is wrong with it, the places exist afterwards, in memory then. It
+// findAndMapData finds the data partition and mounts its directories in their places.
+// If anything is wrong with it, the places exist nevertheless, in memory. It
 // never formats, and changes nothing on a partition that it cannot mount.
 func (n *Node) findAndMapData() error {
 	err := n.attachData()
@@ -129,8 +128,8 @@ func mountExt4(device, target string) (readOnly bool, err error) {
 	return false, fmt.Errorf("mount the data partition %s: %w: check the disk and the kernel's messages", device, err)
 }
 
-// isFull reports whether so little is free that the daemons could not start:
-// they write their state when they do.
+// isFull reports whether so little is free that the daemons could not start, since
+// they write their state then.
 func isFull(dir string) bool {
 	var st unix.Statfs_t
 	if err := unix.Statfs(dir, &st); err != nil {
@@ -139,8 +138,8 @@ func isFull(dir string) bool {
 	return tooFull(uint64(st.Bsize), st.Blocks, st.Bfree, st.Files, st.Ffree)
 }
 
-// tooFull takes what statfs(2) tells. 32 MiB are what the start of a node with
-// a few pods writes; a small file system may be as empty as it gets with less.
+// tooFull judges the numbers of statfs(2). The start of a node with a few pods writes
+// 32 MiB. A small file system may have less free even when it is empty.
 func tooFull(blockSize, blocks, free, inodes, freeInodes uint64) bool {
 	enough := min(32<<20, blocks*blockSize/20)
 	return free*blockSize < enough || inodes > 0 && freeInodes < 256

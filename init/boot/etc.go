@@ -11,8 +11,8 @@ import (
 	"kios/init/mount"
 )
 
-// mountEtc makes /etc writable: an overlay of the root's /etc, what came with
-// the initramfs, and the changes, which are kept on the data partition.
+// mountEtc makes /etc writable: an overlay of the root's /etc, of what came with
+// the initramfs, and of the changes, which are kept on the data partition.
 func (n *Node) mountEtc() error {
 	lower := []string{"/etc"}
 	if n.memory < machine.FullMemory {
@@ -28,7 +28,7 @@ func (n *Node) mountEtc() error {
 		}
 		n.Log.Error("changes of /etc are kept in memory and lost with power: %v", err)
 	}
-	// What was changed in earlier boots counts all the same.
+	// The changes of earlier boots are in effect all the same.
 	if _, err := os.Stat(etcDir); err == nil {
 		lower = append([]string{etcDir}, lower...)
 	}
@@ -38,11 +38,11 @@ func (n *Node) mountEtc() error {
 	return n.completeEtc()
 }
 
-// extras are the system pods that a node runs without.
+// extras are the system pods that a node can do without.
 var extras = []string{"disk", "modules", "node", "time"}
 
-// withoutExtras returns a layer for /etc that takes the manifests of the extras
-// away. A user's file of the same name still brings one back.
+// withoutExtras returns a layer for /etc that hides the manifests of the extras. A
+// user's file of the same name still brings one back.
 func (n *Node) withoutExtras() []string {
 	const layer = "/run/kios/small"
 	manifests := layer + "/kubernetes/manifests"
@@ -59,7 +59,8 @@ func (n *Node) withoutExtras() []string {
 	return []string{layer}
 }
 
-// overlay puts what is written to target into upper, above the lower layers.
+// overlay mounts the lower layers on target, below the layer upper, which takes what
+// is written.
 func overlay(target string, lower []string, upper, work string) error {
 	for _, dir := range []string{upper, work} {
 		if err := os.MkdirAll(dir, 0o755); err != nil {
@@ -70,8 +71,8 @@ func overlay(target string, lower []string, upper, work string) error {
 		Data: []string{fmt.Sprintf("lowerdir=%s,upperdir=%s,workdir=%s", strings.Join(lower, ":"), upper, work)}}.Mount()
 }
 
-// completeEtc adds what the kubelet cannot do without and a user may have
-// removed, and the place of seccomp profiles.
+// completeEtc adds what the kubelet needs and a user may have removed, and the place
+// of seccomp profiles.
 func (n *Node) completeEtc() error {
 	// A missing directory costs the kubelet a second; pods that share the
 	// host's DNS settings do not start without the file.

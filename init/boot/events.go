@@ -12,9 +12,9 @@ import (
 
 // When the boot counts as over, after the kubelet is ready.
 const (
-	quietBound  = 3 * time.Second  // a container runs and nothing more has happened for that long: print the table
-	tableBound  = 30 * time.Second // or this has passed
-	recordBound = time.Minute      // and here the record ends
+	quietBound  = 3 * time.Second  // print the table when a container runs and nothing has happened for this long,
+	tableBound  = 30 * time.Second // or after this,
+	recordBound = time.Minute      // and end the record after this
 )
 
 // reports is what the daemons' messages leave behind.
@@ -98,8 +98,8 @@ func eventOf(sender string, m notify.Message) (timeline.Event, time.Duration) {
 	return timeline.Event{Kind: "daemon", Name: sender, State: "ready"}, 0
 }
 
-// watchBoot ends the boot: it prints the table once things have calmed down,
-// and closes the record.
+// watchBoot ends the boot: it prints the table when the boot has become quiet, and
+// closes the record.
 func (n *Node) watchBoot() {
 	ready := time.Now()
 	for time.Since(ready) < tableBound && !(n.reports.started.Load() && n.Timeline.Quiet() >= quietBound) {

@@ -78,7 +78,7 @@ func (n *Node) writeHosts() error {
 
 // writeEtc writes a file of /etc, in one rename, if it changes. If that is not
 // possible, because the data partition is full or broken, the file is kept in
-// memory and put on top.
+// memory and mounted over the one in /etc.
 func (n *Node) writeEtc(name, text string, mode fs.FileMode) error {
 	file := filepath.Join("/etc", name)
 	if now, err := os.ReadFile(file); err == nil && string(now) == text {
@@ -107,7 +107,7 @@ func replaceFile(file, text string, mode fs.FileMode) error {
 	return err
 }
 
-// cover puts a file in memory on top of one in /etc.
+// cover mounts a file in memory over one in /etc.
 func cover(name, text string) error {
 	const dir = "/run/kios/etc"
 	if err := os.MkdirAll(dir, 0o755); err != nil {

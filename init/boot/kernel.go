@@ -19,8 +19,8 @@ import (
 // readOptions reads the kernel command line, and prepares the kernel for the
 // boot.
 func (n *Node) readOptions() error {
-	// Unless the command line has fixed it, the kernel drops lines of a log
-	// that is written to quickly.
+	// By default the kernel drops lines when they are written fast. This has no
+	// effect if the command line sets it.
 	os.WriteFile("/proc/sys/kernel/printk_devkmsg", []byte("on\n"), 0)
 	expedite(true)
 	line, err := os.ReadFile("/proc/cmdline")
@@ -36,10 +36,10 @@ func (n *Node) readOptions() error {
 	return nil
 }
 
-// expedite makes the kernel hurry with RCU grace periods, at the expense of
-// all CPUs: starting a container waits for many (measured: 10 % of the time
+// expedite makes the kernel end RCU grace periods sooner, at the expense of
+// all CPUs. The start of a container waits for many (measured: 10 % of the time
 // from containerd's start to the first container). It is for the boot only.
-// An error is of no interest: a kernel without the knob is fast enough.
+// An error does not matter: a kernel without this setting is fast enough.
 func expedite(on bool) {
 	value := "0"
 	if on {
@@ -48,8 +48,8 @@ func expedite(on bool) {
 	os.WriteFile("/sys/kernel/rcu_expedited", []byte(value), 0)
 }
 
-// catchSignals takes Ctrl-Alt-Del from the kernel, which would restart the
-// machine on the spot.
+// catchSignals receives the signals that stop the node. It takes Ctrl-Alt-Del from
+// the kernel, which would restart the machine at once.
 func (n *Node) catchSignals() error {
 	signal.Notify(n.inbox.signals, syscall.SIGTERM, syscall.SIGINT, powerButton)
 	if err := unix.Reboot(unix.LINUX_REBOOT_CMD_CAD_OFF); err != nil {
@@ -85,7 +85,7 @@ func (n *Node) loopbackUp() error {
 		return err
 	}
 	if err := unix.IoctlIfreq(fd, unix.SIOCGIFFLAGS, ifr); err != nil {
-		return fmt.Errorf("ask for the flags of lo: %w", err)
+		return fmt.Errorf("read the flags of lo: %w", err)
 	}
 	ifr.SetUint16(ifr.Uint16() | unix.IFF_UP)
 	if err := unix.IoctlIfreq(fd, unix.SIOCSIFFLAGS, ifr); err != nil {
@@ -101,7 +101,7 @@ func (n *Node) shareMounts() error { return mount.Share("/") }
 func (n *Node) setSysctls() error {
 	settings := slices.Concat(sysctl.Node, sysctl.MinFree(n.memory))
 	if n.options.Load().StayUp {
-		// panic=0 keeps the kernel up as well. The kubelet is told not to mind.
+		// panic=0 keeps the kernel up as well. The kubelet is told to accept it.
 		settings = sysctl.Without(settings, "kernel.panic")
 	}
 	missing, errs := sysctl.Apply("/proc/sys", settings)

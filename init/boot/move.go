@@ -19,8 +19,8 @@ func (n *Node) moveToData(device string) (refusal, failure error) {
 		return err, nil
 	}
 	n.Log.Notice("moving onto the data partition %s: pods and daemons start again", device)
-	n.work.attempted[device] = true // once: or a node would stop everything over and over
-	// Nobody writes to /etc any more when what is in it is copied.
+	n.work.attempted[device] = true // once, or a node could stop everything over and over
+	// After this, nobody writes to /etc while it is copied.
 	if _, err := n.rewind(n.plan.logs); err != nil {
 		return err, nil
 	}
@@ -61,8 +61,8 @@ func (n *Node) checkMove(device string) error {
 	return nil
 }
 
-// forgetContainers removes what daemons kept about containers that are gone,
-// unless one of them is still mounted.
+// forgetContainers removes the state that daemons kept of containers that are gone,
+// unless one of these is still mounted.
 func (n *Node) forgetContainers() {
 	infos, err := mount.List()
 	if err != nil || len(mount.Below(infos, "/run/containerd")) > 0 {
@@ -71,7 +71,7 @@ func (n *Node) forgetContainers() {
 	}
 	for _, dir := range []string{"/run/containerd", "/run/runc"} {
 		if err := os.RemoveAll(dir); err != nil {
-			n.Log.Warn("remove the state of before: %v", err)
+			n.Log.Warn("remove old state: %v", err)
 		}
 	}
 }
@@ -83,8 +83,8 @@ func mountData(device string) (readOnly bool, err error) {
 	return mountExt4(device, dataDir)
 }
 
-// seedData puts on a new partition what was written to /etc since the boot, and
-// the kubelet's keys, as far as the partition has none of its own.
+// seedData copies to a new partition what was written to /etc since the boot, and
+// the kubelet's keys. Files that the partition has already stay.
 func (n *Node) seedData(device string) error {
 	if _, err := mountData(device); err != nil {
 		return err
@@ -103,8 +103,8 @@ func (n *Node) seedData(device string) error {
 }
 
 // copyMissing copies a file, or a directory with all below it, unless it is
-// there already. Links are copied as such; what else an overlay's upper layer
-// may hold (marks of removed files) is left out.
+// there already. Links are copied as such. Other things that an overlay's upper
+// layer may hold (marks of removed files) are left out.
 func copyMissing(to, from string) error {
 	info, err := os.Lstat(from)
 	if errors.Is(err, os.ErrNotExist) {
@@ -113,11 +113,8 @@ func copyMissing(to, from string) error {
 	if err != nil {
 		return err
 	}
-	switch {
-	case info.IsDir():
+	if info.IsDir() {
 		return copyMissingDir(to, from, info)
-	case !info.Mode().IsRegular() && info.Mode()&os.ModeSymlink == 0:
-		return nil
 	}
 	if _, err := os.Lstat(to); err == nil {
 		return nil
@@ -125,18 +122,29 @@ func copyMissing(to, from string) error {
 	if err := os.MkdirAll(filepath.Dir(to), 0o700); err != nil {
 		return err
 	}
-	if info.Mode()&os.ModeSymlink != 0 {
-		target, err := os.Readlink(from)
-		if err != nil {
-			return err
-		}
-		return errors.Join(os.Symlink(target, to), takeOwner(to, info))
+	switch {
+	case info.Mode().IsRegular():
+		return copyFile(to, from, info)
+	case info.Mode()&os.ModeSymlink != 0:
+		return copyLink(to, from, info)
 	}
+	return nil
+}
+
+func copyFile(to, from string, info os.FileInfo) error {
 	text, err := os.ReadFile(from)
 	if err != nil {
 		return err
 	}
 	return errors.Join(replaceFile(to, string(text), info.Mode().Perm()), takeOwner(to, info))
+}
+
+func copyLink(to, from string, info os.FileInfo) error {
+	target, err := os.Readlink(from)
+	if err != nil {
+		return err
+	}
+	return errors.Join(os.Symlink(target, to), takeOwner(to, info))
 }
 
 // takeOwner gives a copy the owner of the original.

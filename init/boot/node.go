@@ -171,7 +171,7 @@ func panicError(where string, v any) error {
 // is worth a line, not more.
 func (n *Node) saveTimeline() {
 	if err := n.Timeline.Save(); err != nil {
-		n.Log.Info("keep the timeline: %v", err)
+		n.Log.Info("write the timeline: %v", err)
 	}
 }
 

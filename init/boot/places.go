@@ -12,12 +12,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// place is a directory of the data partition and where it appears.
+// place is a directory of the data partition and where it is mounted.
 type place struct {
 	from, to string
-	mode     fs.FileMode // of the directory, if it is missing; 0 to leave it out then
+	mode     fs.FileMode // to make the directory with if it is missing; 0 to make none
 	flags    uintptr
-	grows    bool // it is of no use if nothing can be written
+	grows    bool // it is of use only if it can be written to
 	why      string
 }
 
@@ -28,12 +28,12 @@ var places = []place{
 	{"data/lib", "/var/lib", 0o755, mount.Strict, true, "state of the kubelet, of containerd (images) and of pods with hostPath volumes"},
 	{"data/pods", podsDir, 0o700, mount.NoSuid | mount.NoDev, true, "volumes of pods; an emptyDir may hold programs, so with exec"},
 	{"modules", "/lib/modules", 0, mount.Strict | mount.RdOnly, false, "kernel modules"},
-	{"images", images, 0, mount.Strict | mount.RdOnly, false, "image archives of the user's"},
+	{"images", images, 0, mount.Strict | mount.RdOnly, false, "the user's image archives"},
 }
 
 const podsDir = "/var/lib/kubelet/pods"
 
-// mapData puts every place where it belongs.
+// mapData mounts every place where it belongs.
 func (n *Node) mapData() {
 	for _, p := range places {
 		if err := n.mapPlace(p); err != nil {
@@ -44,8 +44,7 @@ func (n *Node) mapData() {
 		n.borrowState()
 	}
 	if n.work.data.device != "" {
-		// All its places hold it; the rest of it is nobody's business here.
-		unmountData()
+		unmountData() // the mounts of its places keep it in use
 	}
 	n.mapImages()
 	if err := n.ensurePods(); err != nil {
@@ -83,10 +82,10 @@ func makeDirs(dir string, mode fs.FileMode) error {
 	return err
 }
 
-// borrowState makes /var/lib of a partition on which nothing can be added. What
-// pods have there appears where it was, so that none takes an empty directory
-// for its data. The daemons start anew in memory, but the kubelet still reads
-// its keys.
+// borrowState makes /var/lib out of a partition to which nothing can be added. What
+// pods have there is mounted where it was, so that none takes an empty directory for
+// its data. The daemons start with an empty state in memory, but the kubelet can
+// read its keys.
 func (n *Node) borrowState() {
 	const from = dataDir + "/data/lib"
 	entries, err := os.ReadDir(from)
@@ -111,7 +110,7 @@ func (n *Node) borrow(from string, e fs.DirEntry) error {
 	return mount.Row{Source: source, Target: target, Flags: n.work.data.flags(mount.Strict)}.Mount()
 }
 
-// mapImages takes the archives that came with the initramfs if the partition
+// mapImages mounts the archives that came with the initramfs if the partition
 // has none. The directory exists in any case.
 func (n *Node) mapImages() {
 	if there, err := isMountPoint(images); err == nil && there {
@@ -131,7 +130,7 @@ func (n *Node) mapImages() {
 	}
 }
 
-// ensurePods gives the volumes of pods a mount of their own when they are in
+// ensurePods gives the volumes of pods a mount of their own if they are in
 // memory: /var has noexec, and they need exec.
 func (n *Node) ensurePods() error {
 	if n.work.data.keeps() {

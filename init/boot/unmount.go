@@ -11,8 +11,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// stays are unmounted by nobody: they are the kernel's, hold this program or
-// come from stage 1, which nobody could mount again.
+// stays reports whether a mount is never unmounted: it is the kernel's, holds this
+// program, or comes from stage 1 and could not be mounted again.
 func stays(m mount.Info) bool {
 	switch m.Target {
 	case "/", "/dev", "/proc", "/sys", "/run", "/usr/share/kios/images", extra:
@@ -28,9 +28,9 @@ func stays(m mount.Info) bool {
 	return false
 }
 
-// unmountAll unmounts what can be unmounted, the last mounted first, as long
-// as that gets it further: containers leave overlays and bind mounts behind
-// that hold the data partition.
+// unmountAll unmounts what can be unmounted, the last mounted first. It tries again
+// as long as there are fewer mounts each time: containers leave overlays and bind
+// mounts behind that keep the data partition in use.
 func (n *Node) unmountAll() error {
 	var left []mount.Info
 	hung := map[string]bool{}
@@ -52,8 +52,8 @@ func (n *Node) unmountAll() error {
 // mounted.
 func (n *Node) disksPatience() time.Duration { return 2 * diskBound }
 
-// Bounds of what the kernel does for a file system. A disk is given the time to
-// write all that it has to. A server that is gone must not keep the machine.
+// Bounds of what the kernel does for a file system. A disk gets the time to write all
+// that is left to write. A server that is gone must not keep the machine.
 const (
 	diskBound  = time.Minute
 	otherBound = 5 * time.Second
@@ -67,8 +67,8 @@ func boundOf(m mount.Info) time.Duration {
 	return otherBound
 }
 
-// unmountOnce tries each mount once and returns those that stayed. It adds to
-// hung those that it had to leave to themselves, and does not try them again.
+// unmountOnce tries each mount once and returns those that stayed. Those that hang
+// are added to hung and not tried again.
 func unmountOnce(infos []mount.Info, hung map[string]bool) (left []mount.Info) {
 	for _, m := range mount.Below(infos, "/") {
 		if stays(m) {

@@ -1,6 +1,6 @@
-// Package bundle finds the containers that run, when nobody can be asked any
-// more: from the OCI bundles that containerd's shims keep under /run. It ends
-// them in order, containers before the sandboxes they live in.
+// Package bundle finds the containers that run without the help of containerd: from
+// the OCI bundles that its shims keep under /run. It ends them in order, containers
+// before their sandboxes.
 //
 // It follows the OCI runtime specification's config.json, containerd's layout
 // of its state directory and the annotations of containerd's CRI plugin. It
@@ -26,7 +26,7 @@ import (
 // Dir is where the bundles of pods are on a node.
 const Dir = "/run/containerd/io.containerd.runtime.v2.task/k8s.io"
 
-// Container is one that was started; it may have ended.
+// Container is a container that was started. It may have ended.
 type Container struct {
 	ID      string
 	Name    string // container C of pod NAMESPACE/POD, or sandbox of it
@@ -44,7 +44,7 @@ type spec struct {
 }
 
 // List returns the containers whose bundles are in dir, and an error for each
-// bundle that makes no sense.
+// bundle that cannot be read.
 func List(dir string) (containers []Container, errs []error) {
 	entries, err := os.ReadDir(dir)
 	if errors.Is(err, os.ErrNotExist) {
@@ -122,8 +122,8 @@ type running struct {
 	pidfd int
 }
 
-// open returns false if the container has ended. The cgroup tells the process
-// from a later one with the same number.
+// open returns false if the container has ended. A later process with the same number
+// is in another cgroup.
 func open(c Container) (running, bool) {
 	fd, err := unix.PidfdOpen(c.Pid, 0)
 	if err != nil {
@@ -157,10 +157,10 @@ type Logger interface {
 // killBound is how long processes may take to go away after SIGKILL.
 const killBound = 5 * time.Second
 
-// Stop sends each container SIGTERM and waits for all of them together. What
-// has not ended within the bound is named and killed with everything in its
-// cgroup. When cut is closed the bound is over. It returns how many there were
-// to end.
+// Stop sends each container SIGTERM and waits for all of them together. A container
+// that has not ended within the bound is logged and killed, with everything in its
+// cgroup. When cut is closed, the bound is over. Stop returns how many containers
+// ran.
 func Stop(containers []Container, bound time.Duration, cut <-chan struct{}, log Logger) int {
 	var left []running
 	for _, c := range containers {
@@ -189,8 +189,16 @@ func (r running) kill() {
 	unix.PidfdSendSignal(r.pidfd, unix.SIGKILL, nil, 0)
 }
 
-// glance is how often wait looks whether to go on waiting.
-const glance = 100 * time.Millisecond
+// pollBound is how long wait sleeps before it looks whether cut is closed.
+const pollBound = 100 * time.Millisecond
+
+func pollFds(all []running) []unix.PollFd {
+	fds := make([]unix.PollFd, len(all))
+	for i, r := range all {
+		fds[i] = unix.PollFd{Fd: int32(r.pidfd), Events: unix.POLLIN}
+	}
+	return fds
+}
 
 // wait returns those that have not ended within the bound, or until cut is closed.
 func wait(left []running, bound time.Duration, cut <-chan struct{}, log Logger) []running {
@@ -202,12 +210,9 @@ func wait(left []running, bound time.Duration, cut <-chan struct{}, log Logger) 
 			return left
 		default:
 		}
-		fds := make([]unix.PollFd, len(left))
-		for i, r := range left {
-			fds[i] = unix.PollFd{Fd: int32(r.pidfd), Events: unix.POLLIN}
-		}
-		n, err := unix.Poll(fds, int(max(min(remaining, glance), 0).Milliseconds()))
-		if errors.Is(err, unix.EINTR) || n == 0 && remaining > glance {
+		fds := pollFds(left)
+		n, err := unix.Poll(fds, int(max(min(remaining, pollBound), 0).Milliseconds()))
+		if errors.Is(err, unix.EINTR) || n == 0 && remaining > pollBound {
 			continue
 		}
 		if n <= 0 {

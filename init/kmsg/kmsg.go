@@ -97,7 +97,7 @@ func (l *Log) write(level int, text string) {
 }
 
 // Clean returns s without control characters and with at most limit bytes, so
-// that text from outside cannot break a record in two or steer a terminal.
+// that text from outside cannot split a record or control a terminal.
 func Clean(s string, limit int) string {
 	s = strings.Map(func(r rune) rune {
 		if r == '\t' {

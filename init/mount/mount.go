@@ -61,8 +61,8 @@ func (r Row) firstData() []string {
 	return r.Data[:1]
 }
 
-// Mount makes the target directory, if it is missing, and mounts the row. For
-// an optional row whose file system the kernel lacks it does nothing.
+// Mount makes the target directory, if it is missing, and mounts the row. It does
+// nothing for an optional row whose file system the kernel lacks.
 func (r Row) Mount() error {
 	if err := r.makeTarget(); err != nil {
 		return r.unlessOptional(err)

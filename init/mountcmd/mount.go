@@ -19,8 +19,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// version is printed for those who ask which mount(8) this is; some callers
-// look for a number of util-linux, so it is not given one.
+// version is the answer to --version. It has no number, because some callers look for
+// that of util-linux.
 const version = "from kiOS (mount(8) without fstab, helpers and loop devices)"
 
 // The exit codes of mount(8).
@@ -104,7 +104,7 @@ func parseMountArgs(args []string) (*request, error) {
 	return req, nil
 }
 
-// words are the flags that stand for words after -o.
+// words are the flags that have the effect of a word after -o.
 var words = map[string]string{
 	"-r": "ro", "--read-only": "ro", "-w": "rw", "--rw": "rw", "--read-write": "rw",
 	"-B": "bind", "--bind": "bind", "-R": "rbind", "--rbind": "rbind", "-M": "move", "--move": "move",
@@ -166,7 +166,7 @@ func splitFlag(arg string) (name, value string, hasValue bool) {
 	return arg, "", false
 }
 
-// do makes the calls of mount(2) that a request stands for.
+// do makes the calls of mount(2) for a request.
 func do(source, target, fstype string, o mountOptions) error {
 	if o.flags&(unix.MS_REMOUNT|unix.MS_BIND|unix.MS_MOVE) == 0 && source == "" && len(o.propagation) == 0 {
 		return errors.New("no source given, and there is no fstab to find it in")
@@ -213,9 +213,9 @@ func bindWithFlags(source, target string, o mountOptions) error {
 	return remount(target, o)
 }
 
-// remount changes flags. nosuid, nodev and noexec that are there stay unless
-// they are taken back in words: a read-only bind mount of the kubelet must not
-// lose what its source was mounted with.
+// remount changes flags. nosuid, nodev and noexec stay set unless an option clears
+// them: a read-only bind mount of the kubelet must keep what its source was mounted
+// with.
 func remount(target string, o mountOptions) error {
 	infos, err := mount.List()
 	if err != nil {
@@ -249,8 +249,8 @@ func strictFlags(options string) uintptr {
 	return flags
 }
 
-// tryTypes mounts a device whose file system is not named with each that the
-// kernel has for devices.
+// tryTypes mounts a device without a given file system. It tries each that the kernel
+// has for devices.
 func tryTypes(source, target string, o mountOptions) error {
 	list, err := os.ReadFile("/proc/filesystems")
 	if err != nil {

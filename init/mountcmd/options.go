@@ -7,7 +7,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// option is a word that may follow -o and what it does to mount(2)'s flags.
+// option is a word that may follow -o, and its effect on the flags of mount(2).
 type option struct {
 	name        string
 	set, clear  uintptr
@@ -73,11 +73,11 @@ type mountOptions struct {
 	flags       uintptr
 	propagation []uintptr // in order, each a call of mount(2)
 	data        string    // for the file system
-	cleared     uintptr   // flags that were taken back in words (rw, exec, ...)
+	cleared     uintptr   // flags that options have cleared (rw, exec, ...)
 }
 
-// parseOptions reads the comma separated words after -o. Words that it does
-// not know are for the file system. A double-quoted value may hold commas.
+// parseOptions reads the words after -o, with commas between. Unknown words are for
+// the file system. A value in double quotes may contain commas.
 func parseOptions(words string) (mountOptions, error) {
 	var o mountOptions
 	var data []string

@@ -122,7 +122,7 @@ func (r *unmountRequest) unmount(path string) error {
 
 var errNotMounted = errors.New("not mounted")
 
-// unmountOne unmounts a target, or that which a device is mounted on.
+// unmountOne unmounts a target, or the target of a device.
 func unmountOne(path string, flags int) error {
 	err := unix.Unmount(path, flags)
 	if !errors.Is(err, unix.EINVAL) {
@@ -140,7 +140,7 @@ func unmountOne(path string, flags int) error {
 	return errNotMounted
 }
 
-// unmountError words errors as umount(8) does, which callers match.
+// unmountError returns errors with the texts of umount(8), which callers look for.
 func unmountError(err error) error {
 	switch {
 	case errors.Is(err, unix.EINVAL):

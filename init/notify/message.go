@@ -46,9 +46,9 @@ const (
 	maxError    = 500
 )
 
-// Parse reads the lines KEY=VALUE of a datagram. It reports false for one that
-// says nothing PID 1 acts on (STATUS=, WATCHDOG=1 and so on). An unknown key
-// is ignored; a known one with a bad value makes an error.
+// Parse reads the lines KEY=VALUE of a datagram. It returns false for a datagram
+// without anything that PID 1 acts on (STATUS=, WATCHDOG=1 and so on). It ignores
+// unknown keys; a bad value of a known key is an error.
 func Parse(datagram []byte) (m Message, known bool, err error) {
 	for line := range strings.SplitSeq(string(datagram), "\n") {
 		key, value, found := strings.Cut(line, "=")

@@ -1,10 +1,9 @@
 // Package notify receives what the daemons report: READY=1 as sd_notify(3)
-// describes it, and events of our containerd in the same datagrams. The sender
-// is told by the kernel (SCM_CREDENTIALS, see unix(7)), and only root's
-// processes that the caller knows are listened to.
+// describes it, and events of our containerd in the same datagrams. The kernel tells
+// who the sender is (SCM_CREDENTIALS, see unix(7)). Only messages of root's processes
+// that the caller knows are accepted.
 //
-// It leaves out everything else of sd_notify: states, watchdogs, file
-// descriptors.
+// It leaves out the rest of sd_notify: states, watchdogs, file descriptors.
 package notify
 
 import (
@@ -23,7 +22,7 @@ type Server struct {
 	Sender func(pid int) (name string, known bool)
 	// Receive is called with each message, one at a time.
 	Receive func(sender string, m Message)
-	// Refuse is told of datagrams that were dropped, in a sentence.
+	// Refuse is called with a sentence for each datagram that was dropped.
 	Refuse func(format string, args ...any)
 
 	conn *net.UnixConn
@@ -103,7 +102,7 @@ func (s *Server) handle(datagram, oob []byte, flags int) error {
 }
 
 // credentials finds the sender in the control messages, and closes files that
-// came with them: nobody has business sending us any.
+// came with them.
 func credentials(oob []byte) (cred *unix.Ucred, err error) {
 	messages, err := unix.ParseSocketControlMessage(oob)
 	if err != nil {

@@ -1,9 +1,8 @@
-// Package reap is the one place of PID 1 that starts processes and waits for
-// them. Every orphan of the system ends up as a child of PID 1, so somebody
-// must call wait4(-1); that races with os/exec, which waits for its own
-// children, and takes their status away. Here a lock is held across the start
-// of a process and its entry into the table, so that the status of a child
-// that ends at once finds its waiter, and nothing else waits.
+// Package reap is the only place of PID 1 that starts processes and waits for
+// them. Every orphan of the system becomes a child of PID 1, so PID 1 must call
+// wait4(-1). That races with os/exec, which waits for its own children: their status
+// would be lost. Here a lock is held across the start of a process and its entry
+// into the table, so that the status of a child that ends at once has a waiter.
 //
 // A program that uses this package must not use os/exec.
 package reap
@@ -43,8 +42,8 @@ func New() *Reaper {
 	return r
 }
 
-// Run collects children until Close is called. Orphans are collected in
-// silence.
+// Run collects children until Close is called. Orphans are collected without a
+// trace.
 func (r *Reaper) Run() {
 	for range r.signals {
 		r.collect()
@@ -99,9 +98,9 @@ func (p *Process) Done() <-chan struct{} { return p.done }
 // Status says how the process ended, once Done is closed.
 func (p *Process) Status() syscall.WaitStatus { return p.status }
 
-// Signal sends a signal, unless the process has ended. It never hits another
-// process that was given the same number since: while the lock is held no
-// child is reaped, so the number is taken.
+// Signal sends a signal, unless the process has ended. It never reaches a later
+// process with the same number: no child is reaped while the lock is held, so the
+// number stays in use.
 func (p *Process) Signal(sig syscall.Signal) {
 	p.reaper.mu.Lock()
 	defer p.reaper.mu.Unlock()

@@ -14,8 +14,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// tailLines is how much of a dead daemon's output is worth a place on the
-// console: enough for the last words before an exit, or the head of a panic.
+// tailLines is how many lines of a daemon that has ended are shown on the console:
+// enough for the last ones before an exit, or the beginning of a panic.
 const tailLines = 10
 
 // maxTailLine bounds what is remembered of a line, in bytes.

@@ -57,7 +57,7 @@ type Daemon struct {
 	Files []*os.File
 	// Cgroup is the directory of the cgroup to start in, "" for that of PID 1.
 	Cgroup string
-	// OOMScoreAdj says how willingly the kernel kills it when memory is short.
+	// OOMScoreAdj is its oom_score_adj; see proc(5).
 	OOMScoreAdj int
 	Output      *Output
 	Reaper      *reap.Reaper
@@ -102,8 +102,8 @@ func (d *Daemon) Run() {
 	}
 }
 
-// wait waits for the end of the process, if there is one, reports it and
-// returns how many times in a row the daemon has failed now.
+// wait waits for the end of the process, if there is one, and reports it. It returns
+// how many times in a row the daemon has failed now.
 func (d *Daemon) wait(failures int) int {
 	p := d.current()
 	if p == nil {
@@ -236,8 +236,8 @@ func (d *Daemon) Restarts() int {
 	return d.restarts
 }
 
-// killBound is how long a process may take to end after SIGKILL. One that
-// takes longer hangs in the kernel, and nobody can help it.
+// killBound is how long a process may take to end after SIGKILL. A process that
+// takes longer hangs in the kernel, and nothing ends it.
 const killBound = 5 * time.Second
 
 // Stop ends the daemon for good: with SIGTERM, and with SIGKILL if that took
@@ -274,9 +274,9 @@ func (d *Daemon) Last() {
 	}
 }
 
-// Restart ends the process, with SIGKILL if it takes longer than the bound, and
-// leaves it to Run to start it again. That is no failure and not reported. The
-// last process is left alone.
+// Restart ends the process, with SIGKILL if it takes longer than the bound; Run
+// starts it again. That is not a failure and is not reported. The last process is
+// left alone.
 func (d *Daemon) Restart(bound time.Duration) {
 	d.mu.Lock()
 	if d.isStopping() {

@@ -112,7 +112,7 @@ func (c *client) run() (err error) {
 	defer func() {
 		if v := recover(); v != nil {
 			c.server.host.Log.Warn("bus: panic while serving %s: %v\n%s", c, v, debug.Stack())
-			err = errors.New("a bug of kiOS was met")
+			err = errors.New("an internal error")
 		}
 	}()
 	r := bufio.NewReader(c.sock)

@@ -7,8 +7,8 @@
 //	            0x04  restart the container runtime
 //	from PID 1  0x01  the node is being stopped
 //
-// It leaves out answers, since there never were any. What it has is on the
-// system bus, too (init/systembus), with answers.
+// There are no answers, as there never were any. The same can be had with answers
+// from the system bus (init/systembus).
 package systemsock
 
 import (

@@ -1,7 +1,7 @@
-// Package timeline records what happened when while the machine came up, in
-// milliseconds since the kernel started: the steps of PID 1, the daemons, the
-// images, the containers. It keeps them in a JSON file, rewritten in one
-// rename with each event, and prints them once as a table.
+// Package timeline records what happened during the boot and when, in milliseconds
+// since the kernel started: the steps of PID 1, the daemons, the images, the
+// containers. It keeps these events in a JSON file, which is replaced in one rename,
+// and prints them once as a table.
 package timeline
 
 import (
@@ -23,8 +23,8 @@ type Event struct {
 	// Kind is step, daemon, image or container.
 	Kind string `json:"kind"`
 	Name string `json:"name"`
-	// State is what became of it: ready, started, exited, imported, failed.
-	// A step that went well has none.
+	// State is the outcome: ready, started, exited, imported, failed. A step that
+	// succeeded has none.
 	State string `json:"state,omitempty"`
 	// AtMS is when it ended, DurationMS how long it took where that is known.
 	AtMS       int64 `json:"at_ms"`
