@@ -35,7 +35,7 @@ func main() {
 		fmt.Fprintln(os.Stderr, "init: this is PID 1 of kiOS, and mount, umount and modprobe under those names; it does nothing else")
 		os.Exit(2)
 	}
-	if switchroot.Wanted() {
+	if switchroot.InInitramfs() {
 		enterRoot()
 	}
 	node := boot.New()

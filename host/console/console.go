@@ -48,8 +48,8 @@ type Event struct {
 	Exit                      int
 }
 
-// The kernel's lines have no declared form: these are its wordings, which its own
-// users look for as well.
+// The kernel's lines have no form that we could declare. They are recognised by the
+// kernel's own texts (init/version.c, kernel/panic.c, kernel/reboot.c).
 var (
 	stamped   = regexp.MustCompile(`^\[ *(\d{1,9}\.\d{1,9})\](?:\[ *[TC]\d+\])? ?(.*)$`)
 	version   = regexp.MustCompile(`^Linux version (\S+)`)

@@ -122,8 +122,8 @@ func Copy(w io.Writer, r io.Reader) error {
 		n, err := r.Read(buf)
 		switch {
 		case errors.Is(err, syscall.EPIPE):
-			// The ring went round before we read: the next read continues with
-			// the oldest record that is left.
+			// The kernel has overwritten records that were not read yet. The next
+			// read continues with the oldest record that is left.
 			io.WriteString(w, "(records were lost here: the kernel wrote faster than they could be read)\n")
 			continue
 		case err != nil:

@@ -121,7 +121,7 @@ func (r Row) bind() error {
 }
 
 // Share makes all mounts below path pass on what is mounted in them, as the
-// kubelet's Bidirectional mount propagation asks for.
+// kubelet's Bidirectional mount propagation needs it.
 func Share(path string) error {
 	if err := unix.Mount("", path, "", unix.MS_REC|unix.MS_SHARED, ""); err != nil {
 		return fmt.Errorf("make %s shared: %w", path, err)

@@ -30,8 +30,9 @@ const (
 	extra = "/extra"
 )
 
-// Wanted reports whether this is the initramfs: the root has a /bin.
-func Wanted() bool {
+// InInitramfs reports whether this program runs from the initramfs, which has no
+// /bin/init.
+func InInitramfs() bool {
 	_, err := os.Stat(program)
 	return errors.Is(err, os.ErrNotExist)
 }

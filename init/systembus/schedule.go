@@ -7,7 +7,7 @@ import (
 
 // plan is a shutdown at some time.
 type plan struct {
-	kind string // as the client said, "" for none
+	kind string // as the client gave it, "" for none
 	at   time.Time
 	stop chan struct{} // closed when it is cancelled
 }

@@ -23,7 +23,6 @@ import (
 	"strconv"
 	"strings"
 	"time"
-	"unicode"
 	"unicode/utf8"
 )
 
@@ -108,7 +107,7 @@ func wordBefore(end rune, name string) string {
 // plainLength returns how much of a text is a plain word: it ends before a blank, a
 // quote, a control character, and before end.
 func plainLength(text string, end rune) int {
-	n := strings.IndexFunc(text, func(r rune) bool { return r == ' ' || r == '"' || r == end || !unicode.IsPrint(r) })
+	n := strings.IndexFunc(text, func(r rune) bool { return r == ' ' || r == '"' || r == end || !strconv.IsPrint(r) })
 	if n < 0 {
 		return len(text)
 	}
