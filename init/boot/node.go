@@ -23,7 +23,8 @@ import (
 // sockets, of the daemons and of the clock. So each field has one of these owners:
 //
 //   - nobody: it is set by New and does not change;
-//   - the main goroutine, which alone receives from the inbox;
+//   - the main goroutine, which alone receives from the inbox (during the shutdown
+//     receiveWhileStopping does);
 //   - the work, which alone uses the fields of worker;
 //   - itself: a type with a lock, or an atomic one.
 type Node struct {
