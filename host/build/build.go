@@ -114,5 +114,6 @@ func (b *Builder) compile(ctx context.Context) (debianPackages, programs, error)
 		bins, err = b.buildPrograms(ctx)
 		return err
 	})
-	return debs, bins, both.Wait()
+	err := both.Wait() // before its results are read
+	return debs, bins, err
 }
