@@ -12,6 +12,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"kios/host/debimage"
+	"kios/host/manifest"
 )
 
 // SystemPod is a folder of pods/: NAME/NAME.yaml is the manifest, in the namespace
@@ -101,8 +102,12 @@ func readRecipe(path string) (*debimage.Recipe, error) {
 
 // rootManifest is the manifest as it is in the root: with the version of the
 // system's images, and a UID.
-func (b *Builder) rootManifest(p SystemPod) []byte {
-	return withUID(bytes.ReplaceAll(p.manifest, []byte(":VERSION\n"), []byte(":"+b.Versions.KiOS+"\n")))
+func (b *Builder) rootManifest(p SystemPod) ([]byte, error) {
+	text, err := manifest.WithUID(bytes.ReplaceAll(p.manifest, []byte(":VERSION\n"), []byte(":"+b.Versions.KiOS+"\n")))
+	if err != nil {
+		return nil, fmt.Errorf("system pod %s: %w", p.Name, err)
+	}
+	return text, nil
 }
 
 // imageName completes the short name of an image of the OS.

@@ -3,7 +3,6 @@ package build
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -90,19 +89,15 @@ func (b *Builder) stageEtc(dir string, debs debianPackages, pods []SystemPod) er
 		return err
 	}
 	for _, pod := range pods {
-		if err := writeFile(filepath.Join(dir, pod.path()), b.rootManifest(pod)); err != nil {
+		text, err := b.rootManifest(pod)
+		if err != nil {
+			return err
+		}
+		if err := writeFile(filepath.Join(dir, pod.path()), text); err != nil {
 			return err
 		}
 	}
 	return nil
-}
-
-// withUID gives a pod a UID that is made from its manifest. The kubelet would
-// make one from the node's name, too, and so restart the pod when a name arrives
-// late from the network, which the pod itself brings (docs/decisions/0012).
-func withUID(manifest []byte) []byte {
-	sum := sha256.Sum256(manifest)
-	return bytes.Replace(manifest, []byte("\nmetadata:\n"), fmt.Appendf(nil, "\nmetadata:\n  uid: \"%x\"\n", sum[:16]), 1)
 }
 
 // osRelease is the root's os-release(5), which is also the UKI's .osrel

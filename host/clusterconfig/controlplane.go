@@ -2,7 +2,6 @@ package clusterconfig
 
 import (
 	"bytes"
-	"crypto/sha256"
 	"embed"
 	"fmt"
 	"io/fs"
@@ -10,6 +9,8 @@ import (
 	"path/filepath"
 	"strings"
 	"text/template"
+
+	"kios/host/manifest"
 )
 
 //go:embed control-plane/*.yaml addons/*.yaml
@@ -60,7 +61,10 @@ func (c *Cluster) staticPods(n Node) (Files, error) {
 		if err != nil {
 			return nil, err
 		}
-		files = append(files, File{Path: "kubernetes/manifests/" + p.name + ".yaml", Mode: 0o600, Data: withUID(text)})
+		if text, err = manifest.WithUID(text); err != nil {
+			return nil, fmt.Errorf("static pod %s: %w", p.name, err)
+		}
+		files = append(files, File{Path: "kubernetes/manifests/" + p.name + ".yaml", Mode: 0o600, Data: text})
 	}
 	return files, nil
 }
@@ -95,12 +99,4 @@ func render(name string, data any) ([]byte, error) {
 func volumeName(path string) string {
 	name := strings.TrimPrefix(path, "/etc/kubernetes/")
 	return strings.NewReplacer("/", "-", ".", "-").Replace(name)
-}
-
-// withUID gives a static pod a UID that is made from its manifest. Without one
-// the kubelet makes it from the node's name, too, and starts the pod anew when
-// that changes (docs/decisions/0012).
-func withUID(manifest []byte) []byte {
-	sum := sha256.Sum256(manifest)
-	return bytes.Replace(manifest, []byte("\nmetadata:\n"), fmt.Appendf(nil, "\nmetadata:\n  uid: \"%x\"\n", sum[:16]), 1)
 }
