@@ -3,7 +3,9 @@ package bench
 import (
 	"context"
 	"embed"
+	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
 	"os"
 	"os/exec"
@@ -12,6 +14,7 @@ import (
 	"strings"
 
 	"kios/host/cache"
+	"kios/host/filetree"
 	"kios/host/progress"
 )
 
@@ -127,12 +130,12 @@ func makeDisk(ctx context.Context, base, dir string, parts Parts) error {
 // start it.
 func fill(root string, parts Parts) error {
 	for name, path := range parts.Binaries {
-		if err := install(filepath.Join(root, "usr/local/bin", name), path); err != nil {
+		if err := filetree.CopyFile(filepath.Join(root, "usr/local/bin", name), path, 0o755); err != nil {
 			return err
 		}
 	}
 	for _, image := range parts.Images {
-		if err := install(filepath.Join(root, "usr/share/kios/images", filepath.Base(image)), image); err != nil {
+		if err := filetree.CopyFile(filepath.Join(root, "usr/share/kios/images", filepath.Base(image)), image, 0o644); err != nil {
 			return err
 		}
 	}
@@ -141,24 +144,29 @@ func fill(root string, parts Parts) error {
 		if err != nil {
 			return err
 		}
-		if err := write(filepath.Join(root, path), text); err != nil {
+		if err := replace(filepath.Join(root, path), text); err != nil {
 			return err
 		}
 	}
-	if err := write(filepath.Join(root, "etc/kubernetes/manifests/bench.yaml"), Pod); err != nil {
+	if err := filetree.WriteFile(filepath.Join(root, "etc/kubernetes/manifests/bench.yaml"), Pod, 0o644); err != nil {
 		return err
 	}
 	return enable(root, "containerd.service", "kubelet.service")
 }
 
+// replace writes a file in place of Debian's own, if it has one.
+func replace(path string, text []byte) error {
+	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return filetree.WriteFile(path, text, 0o644)
+}
+
 // enable does what systemctl enable would do.
 func enable(root string, units ...string) error {
 	wants := filepath.Join(root, "etc/systemd/system/multi-user.target.wants")
-	if err := os.MkdirAll(wants, 0o755); err != nil {
-		return err
-	}
 	for _, u := range units {
-		if err := os.Symlink("/etc/systemd/system/"+u, filepath.Join(wants, u)); err != nil {
+		if err := filetree.Symlink(filepath.Join(wants, u), "/etc/systemd/system/"+u); err != nil {
 			return err
 		}
 	}
@@ -175,29 +183,11 @@ func takeBoot(root, dir string) error {
 		if len(found) != 1 {
 			return fmt.Errorf("the Debian reference has %d files %s, not one", len(found), pattern)
 		}
-		if err := install(filepath.Join(dir, name), found[0]); err != nil {
+		if err := filetree.CopyFile(filepath.Join(dir, name), found[0], 0o644); err != nil {
 			return err
 		}
 	}
 	return nil
-}
-
-func install(dst, src string) error {
-	data, err := os.ReadFile(src)
-	if err != nil {
-		return err
-	}
-	if err := write(dst, data); err != nil {
-		return err
-	}
-	return os.Chmod(dst, 0o755)
-}
-
-func write(path string, data []byte) error {
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		return err
-	}
-	return os.WriteFile(path, data, 0o644)
 }
 
 // run runs a tool and returns its last words if it fails.

@@ -40,7 +40,7 @@ func (b *Builder) buildKernel(ctx context.Context, debs debianPackages) error {
 	if err := b.buildModules(ctx, k.Modules); err != nil {
 		return fmt.Errorf("pack the kernel's modules: %w", err)
 	}
-	return copyFile(b.Out("vmlinuz"), k.Vmlinuz, 0o644)
+	return b.publish("vmlinuz", k.Vmlinuz)
 }
 
 // assemble writes the initrd, the command line and kios.efi.

@@ -13,11 +13,13 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 
 	"golang.org/x/sync/errgroup"
 
+	"kios/host/filetree"
 	"kios/host/progress"
 )
 
@@ -73,6 +75,18 @@ func FindRoot(dir string) (string, error) {
 // Out returns the path of a product: _out/<arch>/name.
 func (b *Builder) Out(name string) string {
 	return filepath.Join(b.Root, "_out", b.Arch, name)
+}
+
+// publish puts a product of the cache in its place in _out/<arch>.
+func (b *Builder) publish(name, from string) error {
+	tmp := b.Out(name + ".tmp")
+	if err := os.Remove(tmp); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if err := filetree.CopyFile(tmp, from, 0o644); err != nil {
+		return err
+	}
+	return os.Rename(tmp, b.Out(name))
 }
 
 // Build makes kios.efi, and beside it what it is made of (vmlinuz, initrd,

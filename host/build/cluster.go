@@ -6,12 +6,14 @@ import (
 	_ "embed"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
 
 	"kios/host/cache"
 	"kios/host/debimage"
+	"kios/host/filetree"
 	"kios/host/gobuild"
 	"kios/host/oci"
 )
@@ -129,9 +131,17 @@ func (b *Builder) writeClusterImages(ctx context.Context, p *ClusterProducts, nf
 	if err := errors.Join(replaceLayout(p.Worker[0], node), replaceLayout(p.ControlPlane[0], control)); err != nil {
 		return err
 	}
-	// For people: the programs beside the images.
+	return linkPrograms(dir, p.Bin)
+}
+
+// linkPrograms puts programs beside the images, for people.
+func linkPrograms(dir string, bin map[string]string) error {
 	for _, name := range []string{"kubectl", "kubernetes", "etcd"} {
-		if err := link(filepath.Join(dir, name), p.Bin[name]); err != nil {
+		path := filepath.Join(dir, name)
+		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		if err := filetree.Symlink(path, bin[name]); err != nil {
 			return err
 		}
 	}
@@ -196,12 +206,4 @@ func cniFiles(p *ClusterProducts, nft []oci.File) []oci.File {
 		}
 	}
 	return files
-}
-
-// link makes a symbolic link, in place of what is there.
-func link(path, target string) error {
-	if err := os.Remove(path); err != nil && !os.IsNotExist(err) {
-		return err
-	}
-	return os.Symlink(target, path)
 }

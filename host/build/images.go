@@ -3,7 +3,6 @@ package build
 import (
 	"context"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 
@@ -129,34 +128,11 @@ func (b *Builder) makeLayer(ctx context.Context, l layer) (string, error) {
 		return "", err
 	}
 	for _, f := range l.files {
-		if err := placeFile(dir, f); err != nil {
+		if err := f.Place(dir); err != nil {
 			return "", err
 		}
 	}
 	return b.makeErofs(ctx, dir, "layer-"+l.title, l.check)
-}
-
-// placeFile puts a file of an image below dir.
-func placeFile(dir string, f oci.File) error {
-	path := filepath.Join(dir, f.Path)
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		return err
-	}
-	switch {
-	case f.Mode.IsDir():
-		if err := os.MkdirAll(path, 0o755); err != nil {
-			return err
-		}
-		return os.Chmod(path, f.Mode.Perm())
-	case f.Mode&fs.ModeSymlink != 0:
-		return os.Symlink(string(f.Data), path)
-	case f.From != "":
-		return copyFile(path, f.From, f.Mode.Perm())
-	}
-	if err := os.WriteFile(path, f.Data, f.Mode.Perm()); err != nil {
-		return err
-	}
-	return os.Chmod(path, f.Mode.Perm())
 }
 
 // WriteImage writes an archive of an image that is one static program, from

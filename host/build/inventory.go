@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"runtime/debug"
 
+	"kios/host/filetree"
 	"kios/host/inventory"
 )
 
@@ -37,7 +38,7 @@ func (b *Builder) writeInventory(root string, debs debianPackages, pods []System
 	for _, p := range processes {
 		m.Processes = append(m.Processes, inventory.Process{Name: p.name, Path: p.path, Purpose: p.purpose})
 	}
-	if err := writeFile(filepath.Join(root, inventory.Path), marshal(m)); err != nil {
+	if err := filetree.WriteFile(filepath.Join(root, inventory.Path), marshal(m), 0o444); err != nil {
 		return err
 	}
 	paths, err := inventory.Tree(root)

@@ -6,6 +6,8 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+
+	"kios/host/filetree"
 )
 
 // moduleFiles are those of depmod's lists that somebody on the node reads. The
@@ -26,7 +28,7 @@ func (b *Builder) buildModules(ctx context.Context, tree string) error {
 	if err != nil {
 		return err
 	}
-	return copyFile(b.Out("modules.erofs"), image, 0o644)
+	return b.publish("modules.erofs", image)
 }
 
 func stageModules(dir, tree string) error {
@@ -44,6 +46,6 @@ func stageModules(dir, tree string) error {
 		if err != nil {
 			return err
 		}
-		return copyFile(filepath.Join(dir, rel), path, 0o444)
+		return filetree.CopyFile(filepath.Join(dir, rel), path, 0o444)
 	})
 }

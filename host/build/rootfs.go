@@ -5,11 +5,12 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"sort"
+
+	"kios/host/filetree"
 )
 
 // emptyDirs are the directories of the root that have no file in them: mount
@@ -51,24 +52,21 @@ func (b *Builder) stageRoot(dir string, debs debianPackages, bins programs, pods
 	if err := os.Chmod(dir, 0o755); err != nil { // a temporary directory has 0700
 		return err
 	}
-	if err := copyTree(filepath.Join(b.Root, "rootfs"), dir); err != nil {
+	if err := filetree.Copy(dir, filepath.Join(b.Root, "rootfs"), filetree.ReadOnly); err != nil {
 		return err
 	}
 	for _, d := range emptyDirs {
-		if err := os.MkdirAll(filepath.Join(dir, d.path), 0o755); err != nil {
-			return err
-		}
-		if err := os.Chmod(filepath.Join(dir, d.path), d.mode); err != nil {
+		if err := filetree.Mkdir(filepath.Join(dir, d.path), d.mode); err != nil {
 			return err
 		}
 	}
 	for name, path := range bins.node() {
-		if err := copyFile(filepath.Join(dir, "bin", name), path, 0o555); err != nil {
+		if err := filetree.CopyFile(filepath.Join(dir, "bin", name), path, 0o555); err != nil {
 			return err
 		}
 	}
 	for path, target := range links {
-		if err := symlink(filepath.Join(dir, path), target); err != nil {
+		if err := filetree.Symlink(filepath.Join(dir, path), target); err != nil {
 			return err
 		}
 	}
@@ -82,10 +80,10 @@ func (b *Builder) stageEtc(dir string, debs debianPackages, pods []SystemPod) er
 	if err != nil {
 		return err
 	}
-	if err := writeFile(filepath.Join(dir, "etc/ssl/certs/ca-certificates.crt"), bundle); err != nil {
+	if err := filetree.WriteFile(filepath.Join(dir, "etc/ssl/certs/ca-certificates.crt"), bundle, 0o444); err != nil {
 		return err
 	}
-	if err := writeFile(filepath.Join(dir, "etc/os-release"), b.osRelease()); err != nil {
+	if err := filetree.WriteFile(filepath.Join(dir, "etc/os-release"), b.osRelease(), 0o444); err != nil {
 		return err
 	}
 	for _, pod := range pods {
@@ -93,7 +91,7 @@ func (b *Builder) stageEtc(dir string, debs debianPackages, pods []SystemPod) er
 		if err != nil {
 			return err
 		}
-		if err := writeFile(filepath.Join(dir, pod.path()), text); err != nil {
+		if err := filetree.WriteFile(filepath.Join(dir, pod.path()), text, 0o444); err != nil {
 			return err
 		}
 	}
@@ -150,64 +148,7 @@ func (b *Builder) buildRoot(ctx context.Context, debs debianPackages, bins progr
 	if err != nil {
 		return err
 	}
-	return copyFile(b.Out("rootfs.erofs"), image, 0o644)
-}
-
-func copyTree(src, dst string) error {
-	return filepath.WalkDir(src, func(path string, d fs.DirEntry, err error) error {
-		if err != nil {
-			return err
-		}
-		rel, err := filepath.Rel(src, path)
-		if err != nil {
-			return err
-		}
-		if d.IsDir() {
-			return os.MkdirAll(filepath.Join(dst, rel), 0o755)
-		}
-		return copyFile(filepath.Join(dst, rel), path, 0o444)
-	})
-}
-
-func copyFile(dst, src string, mode fs.FileMode) error {
-	in, err := os.Open(src)
-	if err != nil {
-		return err
-	}
-	defer in.Close()
-	if err := os.MkdirAll(filepath.Dir(dst), 0o755); err != nil {
-		return err
-	}
-	tmp := dst + ".tmp"
-	out, err := os.OpenFile(tmp, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, mode)
-	if err != nil {
-		return err
-	}
-	if _, err := io.Copy(out, in); err != nil {
-		out.Close()
-		return err
-	}
-	if err := out.Close(); err != nil {
-		return err
-	}
-	if err := os.Chmod(tmp, mode); err != nil { // whatever the umask
-		return err
-	}
-	return os.Rename(tmp, dst)
-}
-
-func writeFile(path string, data []byte) error {
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		return err
-	}
-	return os.WriteFile(path, data, 0o444)
-}
-
-func symlink(path, target string) error {
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		return err
-	}
-	return os.Symlink(target, path)
+	return b.publish("rootfs.erofs", image)
 }
 
 func marshal(v any) []byte {

@@ -3,10 +3,8 @@ package debimage
 import (
 	"context"
 	"fmt"
-	"io/fs"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strings"
 	"syscall"
 
@@ -23,7 +21,7 @@ func Check(ctx context.Context, files []oci.File, argv []string, wantOutput stri
 	}
 	defer os.RemoveAll(root)
 	for _, f := range files {
-		if err := place(root, f); err != nil {
+		if err := f.Place(root); err != nil {
 			return fmt.Errorf("place /%s: %w", f.Path, err)
 		}
 	}
@@ -36,28 +34,6 @@ func Check(ctx context.Context, files []oci.File, argv []string, wantOutput stri
 		return fmt.Errorf("run %s in the image: it does not print %q but: %s", line, wantOutput, strings.Join(strings.Fields(out), " "))
 	}
 	return nil
-}
-
-// place writes one file below root.
-func place(root string, f oci.File) error {
-	at := filepath.Join(root, filepath.Clean("/"+f.Path))
-	if f.Mode.IsDir() {
-		return os.MkdirAll(at, 0o755)
-	}
-	if err := os.MkdirAll(filepath.Dir(at), 0o755); err != nil {
-		return err
-	}
-	if f.Mode&fs.ModeSymlink != 0 {
-		return os.Symlink(string(f.Data), at)
-	}
-	data := f.Data
-	if f.From != "" {
-		var err error
-		if data, err = os.ReadFile(f.From); err != nil {
-			return err
-		}
-	}
-	return os.WriteFile(at, data, f.Mode.Perm())
 }
 
 // runIn runs argv with root as its root directory and returns all that it

@@ -3,11 +3,12 @@ package diskimage
 import (
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
+
+	"kios/host/filetree"
 )
 
 // stage lays out the data partition in the new directory dir. Paths follow the
@@ -30,7 +31,7 @@ func (o *Options) stage(dir string) error {
 		}
 	}
 	if o.Etc != "" {
-		if err := copyTree(filepath.Join(dir, "meta/etc"), o.Etc); err != nil {
+		if err := filetree.Copy(filepath.Join(dir, "meta/etc"), o.Etc, filetree.Keep); err != nil {
 			return fmt.Errorf("copy %s: %w", o.Etc, err)
 		}
 	}
@@ -58,13 +59,13 @@ func (o *Options) stageImages(dir string) error {
 func stageImage(dir, path string, used map[string]bool) error {
 	if !isLayout(path) {
 		// The suffix is that by which the node knows archives.
-		return copyFile(filepath.Join(dir, freeName(path, ".tar", used)), path, 0o644)
+		return filetree.CopyFile(filepath.Join(dir, freeName(path, ".tar", used)), path, 0o644)
 	}
 	to := filepath.Join(dir, freeName(path, "", used))
 	if err := mkdir(to, 0o755); err != nil {
 		return err
 	}
-	return copyTree(to, path)
+	return filetree.Copy(to, path, filetree.Keep)
 }
 
 // freeName returns the last element of path, with a number if it is taken, and
@@ -87,11 +88,7 @@ func (o *Options) stageExtra(dir string) error {
 		if err := mkParents(dir, path); err != nil {
 			return err
 		}
-		dst := filepath.Join(dir, path)
-		if err := os.WriteFile(dst, file.Data, 0o600); err != nil {
-			return err
-		}
-		if err := os.Chmod(dst, file.Mode); err != nil {
+		if err := filetree.WriteFile(filepath.Join(dir, path), file.Data, file.Mode); err != nil {
 			return err
 		}
 	}
@@ -121,58 +118,4 @@ func mkdir(path string, mode fs.FileMode) error {
 		return err
 	}
 	return os.Chmod(path, mode)
-}
-
-// copyTree copies directories, files and symbolic links from src into the
-// existing directory dst. Modes are kept, owners are not.
-func copyTree(dst, src string) error {
-	var modes []func() error // of directories: last, for one may be read-only
-	err := filepath.WalkDir(src, func(p string, d fs.DirEntry, err error) error {
-		if err != nil {
-			return err
-		}
-		rel, err := filepath.Rel(src, p)
-		if err != nil || rel == "." {
-			return err
-		}
-		to := filepath.Join(dst, rel)
-		info, err := d.Info()
-		if err != nil {
-			return err
-		}
-		switch d.Type() {
-		case fs.ModeDir:
-			modes = append(modes, func() error { return os.Chmod(to, info.Mode()) })
-			return os.Mkdir(to, 0o700)
-		case fs.ModeSymlink:
-			target, err := os.Readlink(p)
-			if err != nil {
-				return err
-			}
-			return os.Symlink(target, to)
-		case 0:
-			return copyFile(to, p, info.Mode())
-		}
-		return fmt.Errorf("%s is neither a file, a directory nor a symbolic link", rel)
-	})
-	for _, set := range modes {
-		err = errors.Join(err, set())
-	}
-	return err
-}
-
-// copyFile copies one file. The kernel shares the blocks of the two where the
-// file system can.
-func copyFile(dst, src string, mode fs.FileMode) error {
-	in, err := os.Open(src)
-	if err != nil {
-		return err
-	}
-	defer in.Close()
-	out, err := os.OpenFile(dst, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = io.Copy(out, in)
-	return errors.Join(err, out.Chmod(mode), out.Close())
 }

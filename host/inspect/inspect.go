@@ -17,6 +17,7 @@ import (
 
 	"kios/host/cpio"
 	"kios/host/erofs"
+	"kios/host/filetree"
 	"kios/host/inventory"
 	"kios/host/uki"
 )
@@ -227,7 +228,7 @@ func (r *Report) readRoot(ctx context.Context, image *io.SectionReader, tools er
 	}
 	defer os.RemoveAll(work)
 	file := filepath.Join(work, rootName)
-	if err := writeFile(file, image); err != nil {
+	if err := filetree.WriteFrom(file, image, 0o600); err != nil {
 		return fmt.Errorf("unpack %s: %w", rootName, err)
 	}
 	dir := filepath.Join(work, "root")
@@ -244,15 +245,6 @@ func (r *Report) readRoot(ctx context.Context, image *io.SectionReader, tools er
 	}
 	r.addPart("root: file system's own", rest)
 	return nil
-}
-
-func writeFile(path string, r io.Reader) error {
-	f, err := os.Create(path)
-	if err != nil {
-		return err
-	}
-	_, err = io.Copy(f, r)
-	return errors.Join(err, f.Close())
 }
 
 // addEntries adds what is in the root, extracted at dir.

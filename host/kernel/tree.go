@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"kios/host/debian"
+	"kios/host/filetree"
 	"kios/host/progress"
 )
 
@@ -158,7 +159,7 @@ func (t *tree) install(ctx context.Context, out string) error {
 		"include/config/kernel.release": "kernel.release",
 	}
 	for from, to := range files {
-		if err := copyFile(filepath.Join(t.dir, from), filepath.Join(out, to)); err != nil {
+		if err := filetree.CopyFile(filepath.Join(out, to), filepath.Join(t.dir, from), 0o644); err != nil {
 			return err
 		}
 	}
@@ -167,14 +168,6 @@ func (t *tree) install(ctx context.Context, out string) error {
 		return err
 	}
 	return runMake(t.make(ctx, "INSTALL_MOD_PATH="+filepath.Join(out, "modules"), "INSTALL_MOD_STRIP=1", "modules_install"))
-}
-
-func copyFile(from, to string) error {
-	data, err := os.ReadFile(from)
-	if err != nil {
-		return err
-	}
-	return os.WriteFile(to, data, 0o644)
 }
 
 func runMake(cmd *exec.Cmd) error { return runMakeTo(cmd, func(string) {}) }

@@ -5,8 +5,10 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -16,6 +18,7 @@ import (
 
 	"kios/host/build"
 	"kios/host/cache"
+	"kios/host/filetree"
 )
 
 // products are the files that two builds must agree on.
@@ -80,26 +83,19 @@ func copyCheckout(ctx context.Context, root, dir string) error {
 		return fmt.Errorf("git ls-files: %w", err)
 	}
 	for name := range strings.SplitSeq(strings.TrimRight(string(names), "\x00"), "\x00") {
-		if err := copyFile(filepath.Join(dir, name), filepath.Join(root, name)); err != nil && !os.IsNotExist(err) {
+		src := filepath.Join(root, name)
+		st, err := os.Stat(src)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // removed, and not committed yet
+		}
+		if err != nil {
+			return err
+		}
+		if err := filetree.CopyFile(filepath.Join(dir, name), src, st.Mode()); err != nil {
 			return err
 		}
 	}
 	return nil
-}
-
-func copyFile(dst, src string) error {
-	data, err := os.ReadFile(src)
-	if err != nil {
-		return err
-	}
-	st, err := os.Stat(src)
-	if err != nil {
-		return err
-	}
-	if err := os.MkdirAll(filepath.Dir(dst), 0o755); err != nil {
-		return err
-	}
-	return os.WriteFile(dst, data, st.Mode())
 }
 
 // secondCache returns a cache home for the second build. The Debian packages
