@@ -1,16 +1,14 @@
-// Package pause compiles pods/pause/pause.c, whose comment says what it is and
-// why it is written in C. The result depends on the source, the flags and the
-// version of the compiler, and on nothing else: no path, time or build id.
-package pause
+package build
 
 import (
 	"context"
 	"fmt"
 	"os/exec"
+	"slices"
 )
 
-// Flags are the arguments for GCC before "-o OUT SOURCE".
-var Flags = []string{
+// pauseFlags are the arguments for GCC before "-o OUT SOURCE".
+var pauseFlags = []string{
 	"-std=c11", "-Wall", "-Wextra", "-Werror", "-Os",
 	// Neither C library nor start-up code.
 	"-ffreestanding", "-nostdlib", "-static", "-no-pie", "-fno-pie",
@@ -22,11 +20,12 @@ var Flags = []string{
 	"-Wl,--build-id=none", "-Wl,-z,noseparate-code", "-Wl,-z,noexecstack", "-Wl,--nmagic", "-Wl,--strip-all",
 }
 
-// Build compiles source to the executable out with the compiler cc, such as
-// "gcc".
-func Build(ctx context.Context, cc, source, out string) error {
-	args := append(Flags[:len(Flags):len(Flags)], "-o", out, source)
-	text, err := exec.CommandContext(ctx, cc, args...).CombinedOutput()
+// compilePause compiles pods/pause/pause.c, whose comment says what it is and why
+// it is written in C. The result depends on the source, the flags and the version
+// of the compiler, and on nothing else: no path, time or build ID.
+func compilePause(ctx context.Context, source, out string) error {
+	args := slices.Concat(pauseFlags, []string{"-o", out, source})
+	text, err := exec.CommandContext(ctx, "gcc", args...).CombinedOutput()
 	if err != nil {
 		return fmt.Errorf("compile %s: %w (install the Debian package gcc if it is missing)\n%s", source, err, text)
 	}

@@ -1,4 +1,4 @@
-package pause
+package build
 
 import (
 	"bytes"
@@ -12,23 +12,22 @@ import (
 	"time"
 )
 
-const source = "../../pods/pause/pause.c"
-
-func build(t *testing.T) string {
+// buildPause compiles the program and returns its path.
+func buildPause(t *testing.T) string {
 	t.Helper()
 	out := filepath.Join(t.TempDir(), "pause")
-	if err := Build(t.Context(), "gcc", source, out); err != nil {
+	if err := compilePause(t.Context(), "../../pods/pause/pause.c", out); err != nil {
 		t.Fatal(err)
 	}
 	return out
 }
 
-func TestBuildIsSmallAndReproducible(t *testing.T) {
-	one, err := os.ReadFile(build(t))
+func TestPauseIsSmallAndReproducible(t *testing.T) {
+	one, err := os.ReadFile(buildPause(t))
 	if err != nil {
 		t.Fatal(err)
 	}
-	two, err := os.ReadFile(build(t))
+	two, err := os.ReadFile(buildPause(t))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -40,15 +39,15 @@ func TestBuildIsSmallAndReproducible(t *testing.T) {
 	}
 }
 
-func TestBuildNamesTheSource(t *testing.T) {
-	err := Build(t.Context(), "gcc", "no-such.c", filepath.Join(t.TempDir(), "pause"))
+func TestPauseErrorNamesTheSource(t *testing.T) {
+	err := compilePause(t.Context(), "no-such.c", filepath.Join(t.TempDir(), "pause"))
 	if err == nil || !strings.Contains(err.Error(), "compile no-such.c") {
-		t.Errorf("Build = %v, want an error that names the source", err)
+		t.Errorf("compilePause = %v, want an error that names the source", err)
 	}
 }
 
-func TestEndsOnSignal(t *testing.T) {
-	pause := build(t)
+func TestPauseEndsOnSignal(t *testing.T) {
+	pause := buildPause(t)
 	for _, signal := range []os.Signal{syscall.SIGTERM, syscall.SIGINT} {
 		cmd := exec.Command(pause)
 		if err := cmd.Start(); err != nil {
@@ -65,8 +64,8 @@ func TestEndsOnSignal(t *testing.T) {
 }
 
 // The other tests show that the filter leaves what pause does itself.
-func TestGivesUpSystemCalls(t *testing.T) {
-	cmd := exec.Command(build(t))
+func TestPauseGivesUpSystemCalls(t *testing.T) {
+	cmd := exec.Command(buildPause(t))
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -85,8 +84,8 @@ func TestGivesUpSystemCalls(t *testing.T) {
 
 // As PID 1 of a namespace it reaps what others orphan, those that were there
 // before it included, and ends on SIGTERM although it is PID 1.
-func TestPID1(t *testing.T) {
-	pause := build(t)
+func TestPauseAsPID1(t *testing.T) {
+	pause := buildPause(t)
 	// The outer shell is PID 1 and becomes pause. Each inner shell leaves an
 	// orphan, some of which die before, some after that.
 	script := `for n in 0 0.1 0.3 0.3; do sh -c "sleep $n & exit"; done; exec ` + pause

@@ -8,7 +8,7 @@
  * keeps 2 MB of memory and was waiting 60 ms later on a busy machine. This is
  * 800 bytes, one thread and 12 kB. It uses no C library either, so the build
  * needs no more than the compiler that builds the kernel. The flags are in
- * host/pause.
+ * host/build.
  *
  * Signals are blocked and fetched, not handled: PID 1 has no default actions,
  * but a blocked signal always arrives (pid_namespaces(7), sigwaitinfo(2)).
