@@ -1,0 +1,178 @@
+package build
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"kios/host/filetree"
+	"kios/host/oci"
+)
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func read(t *testing.T, path string) string {
+	t.Helper()
+	text, err := os.ReadFile(path)
+	must(t, err)
+	return string(text)
+}
+
+func TestFindRoot(t *testing.T) {
+	root := t.TempDir()
+	below := filepath.Join(root, "a/b")
+	must(t, os.MkdirAll(below, 0o755))
+	must(t, os.WriteFile(filepath.Join(root, "versions.json"), []byte("{}"), 0o644))
+	for _, dir := range []string{root, below} {
+		if got, err := FindRoot(dir); got != root || err != nil {
+			t.Errorf("FindRoot(%s) = %q, %v, want %s", dir, got, err, root)
+		}
+	}
+	if got, err := FindRoot(t.TempDir()); err == nil {
+		t.Errorf("FindRoot outside = %q, want an error", got)
+	}
+}
+
+func TestNewRefuses(t *testing.T) {
+	root := t.TempDir()
+	if _, err := New(root, "amd64", nil); err == nil {
+		t.Error("New without versions.json succeeds")
+	}
+	must(t, os.WriteFile(filepath.Join(root, "versions.json"), []byte("{"), 0o644))
+	if _, err := New(root, "amd64", nil); err == nil || !strings.Contains(err.Error(), "versions.json") {
+		t.Errorf("New with a damaged versions.json = %v, want an error that names it", err)
+	}
+	if _, err := New(root, "arm64", nil); err == nil || !strings.Contains(err.Error(), "arm64") {
+		t.Errorf("New for arm64 = %v, want an error that names it", err)
+	}
+}
+
+// A build that was killed leaves half a product under another name.
+func TestPublish(t *testing.T) {
+	b := &Builder{Root: t.TempDir(), Arch: "amd64"}
+	from := filepath.Join(t.TempDir(), "image.erofs")
+	must(t, os.MkdirAll(b.Out(""), 0o755))
+	must(t, os.WriteFile(b.Out("x.tmp"), []byte("half of an old one"), 0o444))
+	must(t, os.WriteFile(b.Out("x"), []byte("old"), 0o444))
+	must(t, os.WriteFile(from, []byte("new"), 0o600))
+	must(t, b.publish("x", from))
+	if got := read(t, b.Out("x")); got != "new" {
+		t.Errorf("the product is %q, want the new one", got)
+	}
+	if st, err := os.Stat(b.Out("x")); err != nil || st.Mode() != 0o644 {
+		t.Errorf("its mode is %v, %v, want 0644", st.Mode(), err)
+	}
+	if _, err := os.Lstat(b.Out("x.tmp")); err == nil {
+		t.Error("the temporary file is still there")
+	}
+	if err := b.publish("x", filepath.Join(b.Root, "none")); err == nil {
+		t.Error("publish of a missing file succeeds")
+	}
+	if got := read(t, b.Out("x")); got != "new" {
+		t.Errorf("after a failure the product is %q, want the one before", got)
+	}
+}
+
+func testImage(t *testing.T, content string) []oci.LayoutImage {
+	t.Helper()
+	layer := filepath.Join(t.TempDir(), "layer.erofs")
+	must(t, os.WriteFile(layer, []byte(content), 0o644))
+	return []oci.LayoutImage{{
+		Image:  oci.Image{Name: "kios.local/test:1", Entrypoint: []string{"/test"}},
+		Layers: []oci.Layer{{Title: "test", From: layer}},
+	}}
+}
+
+func TestReplaceLayout(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "images")
+	blobs := filepath.Join(dir, "blobs")
+	must(t, os.MkdirAll(dir+".tmp/blobs", 0o755)) // of one that was killed
+	must(t, replaceLayout(dir, testImage(t, "one")))
+	first, err := os.Stat(blobs)
+	must(t, err)
+	index := read(t, filepath.Join(dir, "index.json"))
+
+	must(t, replaceLayout(dir, testImage(t, "one")))
+	if same, err := os.Stat(blobs); err != nil || !os.SameFile(first, same) {
+		t.Errorf("an equal layout took the place of the one that was there (%v)", err)
+	}
+	must(t, replaceLayout(dir, testImage(t, "two")))
+	if read(t, filepath.Join(dir, "index.json")) == index {
+		t.Error("another layout did not take the place of the one that was there")
+	}
+	files, err := filepath.Glob(filepath.Join(blobs, "sha256/*"))
+	if err != nil || len(files) != 3 {
+		t.Errorf("there are %d blobs (%v), want a layer, a configuration and a manifest", len(files), err)
+	}
+	if _, err := os.Stat(dir + ".tmp"); err == nil {
+		t.Error("the temporary directory is still there")
+	}
+}
+
+func TestLinkPrograms(t *testing.T) {
+	dir := t.TempDir()
+	for _, at := range []string{"/cache/1/", "/cache/2/"} {
+		bin := map[string]string{"kubectl": at + "kubectl", "kubernetes": at + "kubernetes", "etcd": at + "etcd", "kube-proxy": at + "kube-proxy"}
+		must(t, linkPrograms(dir, bin))
+		for _, name := range []string{"kubectl", "kubernetes", "etcd"} {
+			if got, err := os.Readlink(filepath.Join(dir, name)); got != bin[name] {
+				t.Errorf("%s leads to %q, %v, want %s", name, got, err, bin[name])
+			}
+		}
+	}
+}
+
+// What decides an image besides its files' contents changes the shape.
+func TestTreeShape(t *testing.T) {
+	tree := func(change func(dir string) error) string {
+		dir := t.TempDir()
+		must(t, os.Chmod(dir, 0o755))
+		must(t, filetree.WriteFile(filepath.Join(dir, "bin/a"), []byte("text"), 0o555))
+		must(t, filetree.Symlink(filepath.Join(dir, "bin/b"), "a"))
+		must(t, change(dir))
+		shape, err := treeShape(dir)
+		must(t, err)
+		return shape
+	}
+	want := tree(func(string) error { return nil })
+	if got := tree(func(string) error { return nil }); got != want {
+		t.Errorf("the shape of an equal tree is\n%swant\n%s", got, want)
+	}
+	for name, change := range map[string]func(dir string) error{
+		"a file's mode":      func(dir string) error { return os.Chmod(filepath.Join(dir, "bin/a"), 0o755) },
+		"a directory's mode": func(dir string) error { return os.Chmod(filepath.Join(dir, "bin"), 0o700) },
+		"another directory":  func(dir string) error { return os.Mkdir(filepath.Join(dir, "empty"), 0o755) },
+		"a link's name": func(dir string) error {
+			return os.Rename(filepath.Join(dir, "bin/b"), filepath.Join(dir, "bin/c"))
+		},
+		"a link's target": func(dir string) error {
+			link := filepath.Join(dir, "bin/b")
+			return errors.Join(os.Remove(link), os.Symlink("c", link))
+		},
+	} {
+		if got := tree(change); got == want {
+			t.Errorf("%s does not change the shape", name)
+		}
+	}
+}
+
+func TestCertificateBundle(t *testing.T) {
+	dir := t.TempDir()
+	if _, err := certificateBundle(dir); err == nil {
+		t.Error("a package without certificates makes a bundle")
+	}
+	for name, text := range map[string]string{"b.crt": "second\n\n", "a.crt": "first"} {
+		must(t, filetree.WriteFile(filepath.Join(dir, "usr/share/ca-certificates/mozilla", name), []byte(text), 0o644))
+	}
+	got, err := certificateBundle(dir)
+	if want := "first\nsecond\n"; string(got) != want || err != nil {
+		t.Errorf("certificateBundle = %q, %v, want %q", got, err, want)
+	}
+}
