@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"kios/host/terminal"
 )
 
 // system is the namespace whose pods make a cluster whole. What its user runs
@@ -95,7 +97,7 @@ func (n apiNode) notReady(since time.Time) string {
 	case ready.Heartbeat.Before(since.Truncate(time.Second)):
 		return "has not reported since its power-on"
 	case ready.Status != "True":
-		return "not ready: " + oneLine(ready.Reason+": "+ready.Message)
+		return "not ready: " + brief(ready.Reason+": "+ready.Message)
 	}
 	return ""
 }
@@ -117,7 +119,7 @@ func (p apiPod) notRunning(since time.Time) string {
 	for _, c := range slices.Concat(p.Status.Init, p.Status.Containers) {
 		switch {
 		case c.State.Waiting != nil && c.State.Waiting.Reason != "PodInitializing":
-			return oneLine(fmt.Sprintf("container %s waits: %s %s", c.Name, c.State.Waiting.Reason, c.State.Waiting.Message))
+			return brief(fmt.Sprintf("container %s waits: %s %s", c.Name, c.State.Waiting.Reason, c.State.Waiting.Message))
 		case c.State.Terminated != nil && c.State.Terminated.Exit != 0:
 			return fmt.Sprintf("container %s ended with exit code %d: %s", c.Name, c.State.Terminated.Exit, c.State.Terminated.Reason)
 		case c.State.Running != nil && c.State.Running.Since.Before(since.Truncate(time.Second)):
@@ -126,10 +128,10 @@ func (p apiPod) notRunning(since time.Time) string {
 	}
 	if p.Status.Phase != "Running" {
 		scheduled := find(p.Status.Conditions, "PodScheduled")
-		return oneLine(strings.Join([]string{strings.ToLower(p.Status.Phase), scheduled.Message}, " "))
+		return brief(strings.Join([]string{strings.ToLower(p.Status.Phase), scheduled.Message}, " "))
 	}
 	if ready := find(p.Status.Conditions, "Ready"); ready.Status != "True" {
-		return oneLine("not ready: " + ready.Message)
+		return brief("not ready: " + ready.Message)
 	}
 	return ""
 }
@@ -143,14 +145,14 @@ func (a *API) warnings(ctx context.Context) []string {
 	slices.SortFunc(events, func(a, b event) int { return a.time().Compare(b.time()) })
 	var lines []string
 	for _, e := range events[max(0, len(events)-8):] {
-		lines = append(lines, oneLine(fmt.Sprintf("%s %s/%s: %s: %s", strings.ToLower(e.Object.Kind), e.Object.Namespace, e.Object.Name, e.Reason, e.Message)))
+		lines = append(lines, brief(fmt.Sprintf("%s %s/%s: %s: %s", strings.ToLower(e.Object.Kind), e.Object.Namespace, e.Object.Name, e.Reason, e.Message)))
 	}
 	return lines
 }
 
-// oneLine makes a message short enough to stand in a list.
-func oneLine(text string) string {
-	text = strings.Trim(strings.Join(strings.Fields(text), " "), ": ")
+// brief makes a message short enough to stand in a list.
+func brief(text string) string {
+	text = strings.Trim(terminal.OneLine(text), ": ")
 	if len(text) > 200 {
 		text = text[:200] + "..."
 	}

@@ -265,7 +265,7 @@ func (s *start) guard(ctx context.Context, node string, m *qemu.Detached) {
 func (s *start) awaitAPI(ctx context.Context) error {
 	err := s.poll(ctx, func(ctx context.Context) []string {
 		if err := s.api.Healthy(ctx); err != nil {
-			return []string{"the API server is not ready: " + oneLine(err.Error())}
+			return []string{"the API server is not ready: " + brief(err.Error())}
 		}
 		return nil
 	})
@@ -280,7 +280,7 @@ func (s *start) await(ctx context.Context, missing func(snapshot, map[string]tim
 	return s.poll(ctx, func(ctx context.Context) []string {
 		now, err := s.api.snapshot(ctx)
 		if err != nil {
-			return []string{oneLine(err.Error())}
+			return []string{brief(err.Error())}
 		}
 		s.announce(now)
 		return missing(now, s.since)

@@ -9,6 +9,7 @@ import (
 	"syscall"
 
 	"kios/host/oci"
+	"kios/host/terminal"
 )
 
 // Check runs argv in a root directory that holds nothing but the files, and
@@ -28,10 +29,10 @@ func Check(ctx context.Context, files []oci.File, argv []string, wantOutput stri
 	line := strings.Join(argv, " ")
 	out, err := runIn(ctx, root, argv)
 	if err != nil {
-		return fmt.Errorf("run %s in the image: %w: %s", line, err, strings.Join(strings.Fields(out), " "))
+		return fmt.Errorf("run %s in the image: %w: %s", line, err, terminal.OneLine(out))
 	}
 	if !strings.Contains(out, wantOutput) {
-		return fmt.Errorf("run %s in the image: it does not print %q but: %s", line, wantOutput, strings.Join(strings.Fields(out), " "))
+		return fmt.Errorf("run %s in the image: it does not print %q but: %s", line, wantOutput, terminal.OneLine(out))
 	}
 	return nil
 }

@@ -12,6 +12,7 @@ import (
 
 	"kios/host/cluster"
 	"kios/host/console"
+	"kios/host/terminal"
 )
 
 func upDefaults() upOptions {
@@ -88,7 +89,7 @@ not ready:
 
 func TestClusterView(t *testing.T) {
 	var b bytes.Buffer
-	v := &clusterView{w: &b, begin: time.Now(), rows: []viewRow{{node: "worker-1", address: "10.77.0.11"}}}
+	v := &clusterView{screen: terminal.New(&b), begin: time.Now(), rows: []viewRow{{node: "worker-1", address: "10.77.0.11"}}}
 	v.State("worker-1", "boots")
 	v.Console("worker-1", console.Parse("[    1.0] kios: step mount 1 ms"))
 	v.Console("worker-1", console.Parse("[    2.0] kios: kubelet ready"))
@@ -101,7 +102,7 @@ func TestClusterView(t *testing.T) {
 	}
 
 	b.Reset()
-	v.width = 50
+	v.screen = terminal.NewTerminal(&b, func() int { return 50 })
 	v.State("worker-1", "boots")
 	v.Console("worker-1", console.Parse("[    2.0] kios: kubelet ready"))
 	v.end()

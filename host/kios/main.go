@@ -23,16 +23,6 @@ func main() {
 	}
 }
 
-// interrupts are the signals that end a command in order: what it has started
-// outlives neither it nor, unless nohup(1) says otherwise, its terminal.
-func interrupts() []os.Signal {
-	signals := []os.Signal{os.Interrupt, syscall.SIGTERM}
-	if !signal.Ignored(syscall.SIGHUP) {
-		signals = append(signals, syscall.SIGHUP)
-	}
-	return signals
-}
-
 func newRootCommand() *cobra.Command {
 	root := &cobra.Command{
 		Use:   "kios",

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"kios/host/kubeletapi"
+	"kios/host/terminal"
 )
 
 // cniHint helps with the one thing about a node without a cluster that an
@@ -66,14 +67,12 @@ func stateOf(p kubeletapi.Pod, c kubeletapi.Container) (state string, since time
 func message(c kubeletapi.Container) string {
 	switch {
 	case c.Waiting != nil && c.Waiting.Message != "":
-		return oneLine(c.Waiting.Message)
+		return terminal.OneLine(c.Waiting.Message)
 	case c.Terminated != nil && c.Terminated.ExitCode != 0:
-		return oneLine(strings.TrimSpace(c.Terminated.Reason + " " + c.Terminated.Message))
+		return terminal.OneLine(strings.TrimSpace(c.Terminated.Reason + " " + c.Terminated.Message))
 	}
 	return ""
 }
-
-func oneLine(text string) string { return strings.Join(strings.Fields(text), " ") }
 
 // sinceText is the time after power-on, on the guest's clock, which counts
 // whole seconds here.

@@ -208,22 +208,6 @@ func (w *watch) powerOff(signals <-chan os.Signal) error {
 	return w.ended()
 }
 
-// secondSignal waits for another signal. One that comes within a second of
-// the first is the same one: timeout(1) and some shells send it to the process
-// and to its group.
-func secondSignal(ctx context.Context, signals <-chan os.Signal) bool {
-	for first := time.Now(); ; {
-		select {
-		case <-signals:
-			if time.Since(first) > time.Second {
-				return true
-			}
-		case <-ctx.Done():
-			return false
-		}
-	}
-}
-
 // stopBound is more than a node takes whose kubelet, containerd and pods all
 // hang: a minute and a half, and what the machine is slow at. Who gives pods more
 // than the 30 seconds of grace has less left.

@@ -9,39 +9,22 @@ package progress
 import (
 	"fmt"
 	"io"
-	"os"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
-	"golang.org/x/term"
+	"kios/host/terminal"
 )
 
 // Log prints the steps of one command. Steps may run at the same time.
 type Log struct {
-	w   io.Writer
-	tty bool
-	// width returns the columns of the terminal, or 0 if it does not say.
-	width func() int
-
 	mu      sync.Mutex
+	screen  *terminal.Screen
 	running []*Step
-	drawn   int // lines on the terminal that are to be redrawn
 }
 
 // New returns a Log that writes to w, redrawing lines if w is a terminal.
-func New(w io.Writer) *Log {
-	l := &Log{w: w}
-	if f, ok := w.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
-		l.tty = true
-		l.width = func() int {
-			columns, _, _ := term.GetSize(int(f.Fd()))
-			return columns
-		}
-	}
-	return l
-}
+func New(w io.Writer) *Log { return &Log{screen: terminal.New(w)} }
 
 // Step is a running step.
 type Step struct {
@@ -65,7 +48,7 @@ func (l *Log) Start(name string) *Step {
 	l.running = append(l.running, s)
 	l.mu.Unlock()
 	every := 10 * time.Second
-	if l.tty {
+	if l.screen.Redraws() {
 		every = 200 * time.Millisecond
 	}
 	s.stopped.Go(func() {
@@ -125,7 +108,7 @@ func (l *Log) Print(line string) {
 func (l *Log) draw(s *Step, state string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.tty && slices.Contains(l.running, s) {
+	if l.screen.Redraws() && slices.Contains(l.running, s) {
 		l.print()
 	} else {
 		l.print(s.line(state))
@@ -134,25 +117,11 @@ func (l *Log) draw(s *Step, state string) {
 
 // print prints lines. On a terminal those of the running steps stay below them.
 func (l *Log) print(lines ...string) {
-	var out strings.Builder
-	if l.drawn > 0 {
-		fmt.Fprintf(&out, "\x1b[%dA\r\x1b[J", l.drawn) // up, and away with all below
+	var running []string
+	for _, s := range l.running {
+		running = append(running, l.screen.Fit(s.line("...")))
 	}
-	for _, line := range lines {
-		out.WriteString(line + "\n")
-	}
-	if l.tty {
-		for _, s := range l.running {
-			line := s.line("...")
-			// A line that the terminal wraps would be two.
-			if width := l.width(); width > 0 && len(line) > width {
-				line = line[:width]
-			}
-			out.WriteString(line + "\n")
-		}
-		l.drawn = len(l.running)
-	}
-	io.WriteString(l.w, out.String())
+	l.screen.Draw(lines, running)
 }
 
 func (s *Step) line(state string) string {

@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+
+	"kios/host/terminal"
 )
 
 func TestLinesOfALog(t *testing.T) {
@@ -34,7 +36,7 @@ func TestLinesOfALog(t *testing.T) {
 // On a terminal, as its user sees it.
 func TestScreen(t *testing.T) {
 	var out bytes.Buffer
-	l := &Log{w: &out, tty: true, width: func() int { return 40 }}
+	l := &Log{screen: terminal.NewTerminal(&out, func() int { return 40 })}
 	long := strings.Repeat("long ", 20)
 	a, b := l.Start("kernel"), l.Start(long)
 	l.draw(a, "...")
