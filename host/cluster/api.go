@@ -2,25 +2,18 @@ package cluster
 
 import (
 	"context"
-	"crypto/tls"
-	"crypto/x509"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
-	"net/http"
 	"os"
 	"time"
 
 	"kios/host/kubeconfig"
+	"kios/host/mtls"
 )
 
 // API reads from an API server what a person is told about a cluster. It knows
 // few fields, and imports nothing of Kubernetes.
-type API struct {
-	server string
-	http   *http.Client
-}
+type API struct{ server *mtls.Client }
 
 // attempt bounds one request: until the guest listens, QEMU accepts
 // connections in its place, and nobody answers.
@@ -28,34 +21,33 @@ const attempt = 10 * time.Second
 
 // NewAPI returns a client for the cluster and user of a kubeconfig.
 func NewAPI(text []byte) (*API, error) {
+	options, err := access(text)
+	if err != nil {
+		return nil, fmt.Errorf("kubeconfig: %w", err)
+	}
+	server, err := mtls.New(options)
+	if err != nil {
+		return nil, fmt.Errorf("kubeconfig: %w", err)
+	}
+	return &API{server}, nil
+}
+
+// access is what a kubeconfig says about its current server and user.
+func access(text []byte) (o mtls.Options, err error) {
 	k, err := kubeconfig.Parse(text)
 	if err != nil {
-		return nil, fmt.Errorf("parse kubeconfig: %w", err)
+		return o, err
 	}
 	c, u, err := k.Current()
 	if err != nil {
-		return nil, fmt.Errorf("kubeconfig: %w", err)
+		return o, err
 	}
-	cert, key, err := u.Pair()
-	if err != nil {
-		return nil, fmt.Errorf("kubeconfig: %w", err)
+	o.URL, o.Timeout = c.Server, attempt
+	if o.CA, err = c.CA(); err != nil {
+		return o, err
 	}
-	pair, err := tls.X509KeyPair(cert, key)
-	if err != nil {
-		return nil, fmt.Errorf("kubeconfig: client certificate: %w", err)
-	}
-	ca, err := c.CA()
-	if err != nil {
-		return nil, fmt.Errorf("kubeconfig: %w", err)
-	}
-	roots := x509.NewCertPool()
-	if !roots.AppendCertsFromPEM(ca) {
-		return nil, errors.New("the kubeconfig has no certificate of an authority")
-	}
-	return &API{server: c.Server, http: &http.Client{
-		Timeout:   attempt,
-		Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots, Certificates: []tls.Certificate{pair}}},
-	}}, nil
+	o.Cert, o.Key, err = u.Pair()
+	return o, err
 }
 
 // API returns a client for this cluster.
@@ -68,48 +60,30 @@ func (c *Cluster) API() (*API, error) {
 }
 
 // Close drops idle connections.
-func (a *API) Close() { a.http.CloseIdleConnections() }
-
-// Get returns the body of a path.
-func (a *API) Get(ctx context.Context, path string) ([]byte, error) {
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, a.server+path, nil)
-	if err != nil {
-		return nil, err
-	}
-	response, err := a.http.Do(request)
-	if err != nil {
-		return nil, err
-	}
-	defer response.Body.Close()
-	body, err := io.ReadAll(io.LimitReader(response.Body, 64<<20))
-	if err != nil {
-		return nil, fmt.Errorf("get %s: %w", path, err)
-	}
-	if response.StatusCode != http.StatusOK {
-		return nil, fmt.Errorf("get %s: %s: %.300s", path, response.Status, body)
-	}
-	return body, nil
-}
+func (a *API) Close() { a.server.Close() }
 
 // Healthy is nil if the API server says that it is ready.
 func (a *API) Healthy(ctx context.Context) error {
-	_, err := a.Get(ctx, "/readyz")
-	return err
+	_, err := a.server.Get(ctx, "/readyz")
+	return shorten(err)
 }
 
 // list reads a list of objects.
 func list[T any](ctx context.Context, a *API, path string) ([]T, error) {
-	body, err := a.Get(ctx, path)
-	if err != nil {
-		return nil, err
-	}
 	var l struct {
 		Items []T `json:"items"`
 	}
-	if err := json.Unmarshal(body, &l); err != nil {
-		return nil, fmt.Errorf("get %s: %w", path, err)
+	err := a.server.GetJSON(ctx, path, &l)
+	return l.Items, shorten(err)
+}
+
+// shorten leaves a person the beginning of what an API server says, which may be
+// pages about each of its checks.
+func shorten(err error) error {
+	if status, ok := errors.AsType[*mtls.StatusError](err); ok {
+		status.Body = fmt.Sprintf("%.300s", status.Body)
 	}
-	return l.Items, nil
+	return err
 }
 
 // meta is as much of ObjectMeta as is used.

@@ -299,7 +299,7 @@ func TestKubeconfig(t *testing.T) {
 		t.Fatal(err)
 	}
 	a, err := NewAPI(kubeconfig)
-	if err != nil || a.server != "https://127.0.0.1:1" {
+	if err != nil || a.server.URL() != "https://127.0.0.1:1" {
 		t.Errorf("NewAPI = %+v, %v", a, err)
 	}
 	for _, text := range []string{"", "{", "clusters: [{}]"} {

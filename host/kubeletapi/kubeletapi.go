@@ -9,16 +9,11 @@ package kubeletapi
 
 import (
 	"context"
-	"crypto/tls"
-	"crypto/x509"
-	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
-	"net/http"
 	"net/url"
 	"strings"
-	"time"
+
+	"kios/host/mtls"
 )
 
 // Port is the kubelet's.
@@ -33,74 +28,33 @@ type Options struct {
 }
 
 // Client talks to one kubelet. It is safe for concurrent use.
-type Client struct {
-	base string
-	http *http.Client
-}
+type Client struct{ server *mtls.Client }
 
 // New returns a client; it does not connect yet.
 func New(o Options) (*Client, error) {
-	roots := x509.NewCertPool()
-	if !roots.AppendCertsFromPEM(o.CA) {
-		return nil, errors.New("kubelet: the authority's file holds no certificate in PEM")
-	}
-	pair, err := tls.X509KeyPair(o.Cert, o.Key)
+	server, err := mtls.New(mtls.Options{URL: "https://" + o.Addr, ServerName: o.ServerName, CA: o.CA, Cert: o.Cert, Key: o.Key})
 	if err != nil {
-		return nil, fmt.Errorf("kubelet: client certificate: %w", err)
+		return nil, fmt.Errorf("kubelet: %w", err)
 	}
-	transport := &http.Transport{
-		TLSClientConfig: &tls.Config{
-			RootCAs:      roots,
-			Certificates: []tls.Certificate{pair},
-			ServerName:   o.ServerName,
-			MinVersion:   tls.VersionTLS12,
-		},
-		// QEMU accepts connections for a guest that does not answer yet; the
-		// handshake is where that shows.
-		TLSHandshakeTimeout: 20 * time.Second,
-		IdleConnTimeout:     30 * time.Second,
-	}
-	return &Client{base: "https://" + o.Addr, http: &http.Client{Transport: transport}}, nil
+	return &Client{server}, nil
 }
 
 // Close drops idle connections. The client stays usable.
-func (c *Client) Close() { c.http.CloseIdleConnections() }
-
-// StatusError is an answer other than 200.
-type StatusError struct {
-	Request string
-	Code    int
-	Body    string
-}
-
-func (e *StatusError) Error() string {
-	return fmt.Sprintf("kubelet: %s: %d %s: %s", e.Request, e.Code, http.StatusText(e.Code), e.Body)
-}
+func (c *Client) Close() { c.server.Close() }
 
 // Get returns the body of any of the kubelet's paths, such as
-// "/logs/kubelet.log" or "/metrics".
+// "/logs/kubelet.log" or "/metrics". An answer other than 200 is an
+// *mtls.StatusError.
 func (c *Client) Get(ctx context.Context, path string) ([]byte, error) {
-	return c.do(ctx, http.MethodGet, path)
+	body, err := c.server.Get(ctx, path)
+	return body, ofKubelet(err)
 }
 
-func (c *Client) do(ctx context.Context, method, path string) ([]byte, error) {
-	request, err := http.NewRequestWithContext(ctx, method, c.base+path, nil)
-	if err != nil {
-		return nil, fmt.Errorf("kubelet: %w", err)
+func ofKubelet(err error) error {
+	if err == nil {
+		return nil
 	}
-	response, err := c.http.Do(request)
-	if err != nil {
-		return nil, fmt.Errorf("kubelet: %w", err)
-	}
-	defer response.Body.Close()
-	body, err := io.ReadAll(response.Body)
-	if err != nil {
-		return nil, fmt.Errorf("kubelet: %s %s: %w", method, path, err)
-	}
-	if response.StatusCode != http.StatusOK {
-		return nil, &StatusError{Request: method + " " + path, Code: response.StatusCode, Body: strings.TrimSpace(string(body))}
-	}
-	return body, nil
+	return fmt.Errorf("kubelet: %w", err)
 }
 
 // Healthz returns nil if the kubelet says that it is healthy.
@@ -137,7 +91,8 @@ func (c *Client) Run(ctx context.Context, namespace, pod, container string, cmd 
 		}
 	}
 	path := join("run", namespace, pod, container) + "?cmd=" + url.QueryEscape(strings.Join(cmd, " "))
-	return c.do(ctx, http.MethodPost, path)
+	out, err := c.server.Post(ctx, path)
+	return out, ofKubelet(err)
 }
 
 func join(parts ...string) string {
@@ -161,13 +116,7 @@ type Summary struct {
 
 // Stats returns the node's resource use as the kubelet measures it.
 func (c *Client) Stats(ctx context.Context) (Summary, error) {
-	body, err := c.Get(ctx, "/stats/summary?only_cpu_and_memory=true")
-	if err != nil {
-		return Summary{}, err
-	}
 	var s Summary
-	if err := json.Unmarshal(body, &s); err != nil {
-		return Summary{}, fmt.Errorf("kubelet: parse /stats/summary: %w", err)
-	}
-	return s, nil
+	err := c.server.GetJSON(ctx, "/stats/summary?only_cpu_and_memory=true", &s)
+	return s, ofKubelet(err)
 }

@@ -16,6 +16,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"kios/host/mtls"
 	"kios/host/pki"
 )
 
@@ -209,7 +210,7 @@ func TestClientErrors(t *testing.T) {
 	a := newAuthority(t)
 	c := a.client(a.serve(fakeKubelet(t)), "node", a)
 	_, err := c.Run(ctx, "default", "hello-node", "main", "/false")
-	var status *StatusError
+	var status *mtls.StatusError
 	if !errors.As(err, &status) || status.Code != 500 || !strings.Contains(err.Error(), "exited with 1: no") {
 		t.Errorf("Run(/false) = %v", err)
 	}
