@@ -261,11 +261,13 @@ func (c *Cluster) save() error {
 	if err != nil {
 		return err
 	}
-	return writeFile(c.path("cluster.json"), append(data, '\n'))
+	return c.write("cluster.json", append(data, '\n'))
 }
 
-// writeFile writes a file for its owner.
-func writeFile(path string, data []byte) error { return wholefile.Write(path, data, 0o600) }
+// write writes a file of the cluster's directory, for its owner alone.
+func (c *Cluster) write(name string, data []byte) error {
+	return wholefile.Write(c.path(name), data, 0o600)
+}
 
 // makeDirs makes the directories, of which the first keeps others out.
 func (c *Cluster) makeDirs() error {

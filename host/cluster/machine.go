@@ -110,7 +110,7 @@ func (c *Cluster) copyBoot(p Products) error {
 		if err != nil {
 			return fmt.Errorf("%w (make it with kios build)", err)
 		}
-		if err := writeFile(c.path("boot/"+name), data); err != nil {
+		if err := c.write("boot/"+name, data); err != nil {
 			return err
 		}
 	}

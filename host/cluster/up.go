@@ -176,7 +176,7 @@ func (s *start) writeAccess() error {
 	if s.api, err = NewAPI(kubeconfig); err != nil {
 		return err
 	}
-	return errors.Join(writeFile(s.Kubeconfig(), kubeconfig), s.save())
+	return errors.Join(s.write("kubeconfig", kubeconfig), s.save())
 }
 
 // run boots the machines and waits until all is there. On an emulated machine
@@ -356,7 +356,7 @@ func (s *start) applyAddOns(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := writeFile(s.path("addons.yaml"), manifest); err != nil {
+	if err := s.write("addons.yaml", manifest); err != nil {
 		return err
 	}
 	if err := s.kubectl(ctx, "apply", "--server-side", "--force-conflicts", "-f", s.path("addons.yaml")); err != nil {
