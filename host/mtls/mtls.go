@@ -34,6 +34,7 @@ type Options struct {
 type Client struct {
 	url  string
 	http *http.Client
+	most int64 // bytes of an answer
 }
 
 // New returns a client; it does not connect yet.
@@ -58,7 +59,7 @@ func New(o Options) (*Client, error) {
 		TLSHandshakeTimeout: 20 * time.Second,
 		IdleConnTimeout:     30 * time.Second,
 	}
-	return &Client{url: o.URL, http: &http.Client{Transport: transport, Timeout: o.Timeout}}, nil
+	return &Client{url: o.URL, http: &http.Client{Transport: transport, Timeout: o.Timeout}, most: maxBody}, nil
 }
 
 // URL returns that of the server.
@@ -110,12 +111,12 @@ func (c *Client) do(ctx context.Context, method, path string) ([]byte, error) {
 		return nil, err
 	}
 	defer response.Body.Close()
-	body, err := io.ReadAll(io.LimitReader(response.Body, maxBody+1))
+	body, err := io.ReadAll(io.LimitReader(response.Body, c.most+1))
 	switch {
 	case err != nil:
 		return nil, fmt.Errorf("%s %s: %w", method, path, err)
-	case len(body) > maxBody:
-		return nil, fmt.Errorf("%s %s: the answer has more than %d MiB", method, path, maxBody>>20)
+	case int64(len(body)) > c.most:
+		return nil, fmt.Errorf("%s %s: the answer has more than %d bytes", method, path, c.most)
 	case response.StatusCode != http.StatusOK:
 		return nil, &StatusError{Request: method + " " + path, Code: response.StatusCode, Body: strings.TrimSpace(string(body))}
 	}

@@ -75,7 +75,8 @@ func TestEndlessAnswer(t *testing.T) {
 			}
 		}
 	})
-	if _, err := c.Get(t.Context(), "/"); err == nil || !strings.Contains(err.Error(), "more than 64 MiB") {
+	c.most = 1 << 12
+	if _, err := c.Get(t.Context(), "/"); err == nil || !strings.Contains(err.Error(), "more than 4096 bytes") {
 		t.Errorf("Get = %v, want that it is too much", err)
 	}
 }
