@@ -9,7 +9,6 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
-	"strings"
 
 	"kios/host/clusterconfig"
 	"kios/host/diskimage"
@@ -198,13 +197,9 @@ func (c *Cluster) machine(n Node, accel qemu.Accel) (qemu.Config, error) {
 	if c.Firmware != "direct" {
 		return cfg, nil
 	}
-	line, err := os.ReadFile(c.path("boot/cmdline"))
-	if err != nil {
-		return cfg, err
-	}
-	cfg.Kernel, cfg.Initrd = c.path("boot/vmlinuz"), c.path("boot/initrd")
+	err := cfg.BootDirectly(c.path("boot/vmlinuz"), c.path("boot/initrd"), c.path("boot/cmdline"))
 	// PID 1 tells its console of pods and images during the first minute only,
 	// and after that the kernel's log, at this level. Here they are watched for.
-	cfg.Append = strings.TrimSpace(string(line)) + " loglevel=7"
-	return cfg, nil
+	cfg.Append += " loglevel=7"
+	return cfg, err
 }

@@ -6,13 +6,13 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
 
 	"github.com/spf13/cobra"
 
 	"kios/host/bench"
 	"kios/host/build"
 	"kios/host/diskimage"
+	"kios/host/filetree"
 	"kios/host/gobuild"
 	"kios/host/qemu"
 )
@@ -22,11 +22,12 @@ func newBenchCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "bench",
 		Short: "Measure boot time and memory, side by side with Debian",
-		Long: `Boots kiOS and a Debian 12 guest with systemd in turns, both with the same
-containerd, runc, kubelet, pod and image (Debian with upstream's shim), and prints
-the time from power-on to the running container and the memory in use. The Debian
-guest is installed with debootstrap the first time, which needs root and takes a
-few minutes.`,
+		Long: `Boots kiOS and a Debian 12 guest with systemd in turns. Both have the same
+containerd, runc, kubelet, pod and image; Debian has upstream's shim. It prints the
+time from power-on to the running container and the memory in use.
+
+The first run installs the Debian guest with debootstrap, which needs root and
+takes a few minutes.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			b, err := checkout("amd64")
@@ -39,7 +40,7 @@ few minutes.`,
 			return runBench(cmd.Context(), b, runs)
 		},
 	}
-	cmd.Flags().IntVar(&runs, "runs", 5, "boots of each system")
+	cmd.Flags().IntVar(&runs, "runs", 5, "how often to boot each system")
 	return cmd
 }
 
@@ -69,19 +70,7 @@ func runBench(ctx context.Context, b *build.Builder, runs int) error {
 
 // benchSystems are the guests to compare; the last is the reference.
 func benchSystems(ctx context.Context, b *build.Builder, dir string) ([]bench.System, error) {
-	programs, err := b.Upstream(ctx)
-	if err != nil {
-		return nil, err
-	}
-	// Debian has the shim that others have: ours is part of what is measured.
-	programs["containerd-shim-runc-v2"], err = gobuild.Build(ctx, b.Log, b.Root, gobuild.UpstreamShim)
-	if err != nil {
-		return nil, err
-	}
-	reference, err := bench.MakeReference(ctx, b.Log, bench.Parts{
-		Binaries: programs,
-		Images:   []string{b.Out("pause.tar"), b.Out("hello.tar")},
-	})
+	debian, err := benchReference(ctx, b)
 	if err != nil {
 		return nil, fmt.Errorf("make the Debian reference: %w", err)
 	}
@@ -89,16 +78,11 @@ func benchSystems(ctx context.Context, b *build.Builder, dir string) ([]bench.Sy
 	if err != nil {
 		return nil, err
 	}
-	// An empty file of its name takes the place of a system pod's manifest.
-	pods, err := b.SystemPods()
+	none, err := noSystemPods(b)
 	if err != nil {
 		return nil, err
 	}
-	empty := map[string][]byte{}
-	for _, pod := range pods {
-		empty[pod.Name+".yaml"] = nil
-	}
-	bare, err := benchDisk(ctx, b, dir, "bare", empty)
+	bare, err := benchDisk(ctx, b, dir, "bare", none)
 	if err != nil {
 		return nil, err
 	}
@@ -106,28 +90,56 @@ func benchSystems(ctx context.Context, b *build.Builder, dir string) ([]bench.Sy
 	if err != nil {
 		return nil, err
 	}
-	cmdline, err := os.ReadFile(b.Out("cmdline"))
-	if err != nil {
-		return nil, err
-	}
-	machine := func(disk string) qemu.Config {
-		return qemu.Config{
-			Memory: 1 << 30, CPUs: 2, Accel: accel, Isolated: true,
-			Disks: []qemu.Disk{{Path: disk, Snapshot: true, Unsafe: true}},
+	direct, alone := benchMachine(accel, image), benchMachine(accel, bare)
+	for _, cfg := range []*qemu.Config{&direct, &alone} {
+		if err := cfg.BootDirectly(b.Out("vmlinuz"), b.Out("initrd"), b.Out("cmdline")); err != nil {
+			return nil, err
 		}
 	}
-	direct, alone, uefi, debian := machine(image), machine(bare), machine(image), machine(reference.Disk)
-	for _, cfg := range []*qemu.Config{&direct, &alone} {
-		cfg.Kernel, cfg.Initrd, cfg.Append = b.Out("vmlinuz"), b.Out("initrd"), strings.TrimSpace(string(cmdline))
-	}
-	debian.Kernel, debian.Initrd = reference.Kernel, reference.Initrd
-	debian.Append = "root=/dev/vda rw quiet console=ttyS0"
+	reference := benchMachine(accel, debian.Disk)
+	reference.Kernel, reference.Initrd = debian.Kernel, debian.Initrd
+	reference.Append = "root=/dev/vda rw quiet console=ttyS0"
 	return []bench.System{
 		{Name: "kiOS, direct kernel boot", Config: direct},
 		{Name: "kiOS, direct kernel boot, no other pod", Config: alone},
-		{Name: "kiOS, UEFI", Config: uefi},
-		{Name: "Debian 12, systemd, direct kernel boot", Config: debian},
+		{Name: "kiOS, UEFI", Config: benchMachine(accel, image)},
+		{Name: "Debian 12, systemd, direct kernel boot", Config: reference},
 	}, nil
+}
+
+// benchReference makes the Debian guest, of the same programs. Debian has the shim
+// that others have: ours is part of what is measured.
+func benchReference(ctx context.Context, b *build.Builder) (*bench.Reference, error) {
+	programs, err := b.Upstream(ctx)
+	if err != nil {
+		return nil, err
+	}
+	programs["containerd-shim-runc-v2"], err = gobuild.Build(ctx, b.Log, b.Root, gobuild.UpstreamShim)
+	if err != nil {
+		return nil, err
+	}
+	return bench.MakeReference(ctx, b.Log, bench.Parts{
+		Binaries: programs,
+		Images:   []string{b.Out("pause.tar"), b.Out("hello.tar")},
+	})
+}
+
+func benchMachine(accel qemu.Accel, disk string) qemu.Config {
+	return qemu.Config{
+		Memory: 1 << 30, CPUs: 2, Accel: accel, Isolated: true,
+		Disks: []qemu.Disk{{Path: disk, Snapshot: true, Unsafe: true}},
+	}
+}
+
+// noSystemPods are manifests that leave a node without system pods: an empty file
+// of its name takes the place of each.
+func noSystemPods(b *build.Builder) (map[string][]byte, error) {
+	pods, err := b.SystemPods()
+	empty := map[string][]byte{}
+	for _, pod := range pods {
+		empty[pod.Name+".yaml"] = nil
+	}
+	return empty, err
 }
 
 // benchDisk makes a disk of a kiOS guest: the measured pod, and other manifests
@@ -135,14 +147,11 @@ func benchSystems(ctx context.Context, b *build.Builder, dir string) ([]bench.Sy
 func benchDisk(ctx context.Context, b *build.Builder, dir, name string, manifests map[string][]byte) (string, error) {
 	etc := filepath.Join(dir, name+"-etc")
 	pods := filepath.Join(etc, "kubernetes/manifests")
-	if err := os.MkdirAll(pods, 0o755); err != nil {
-		return "", err
-	}
-	if err := os.WriteFile(filepath.Join(pods, "bench.yaml"), bench.Pod, 0o644); err != nil {
+	if err := filetree.WriteFile(filepath.Join(pods, "bench.yaml"), bench.Pod, 0o644); err != nil {
 		return "", err
 	}
 	for file, text := range manifests {
-		if err := os.WriteFile(filepath.Join(pods, file), text, 0o644); err != nil {
+		if err := filetree.WriteFile(filepath.Join(pods, file), text, 0o644); err != nil {
 			return "", err
 		}
 	}

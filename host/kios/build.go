@@ -6,42 +6,26 @@ import (
 	"os"
 
 	"github.com/spf13/cobra"
-
-	"kios/host/build"
-	"kios/host/progress"
 )
-
-// checkout returns a Builder for the checkout that the command is run in.
-func checkout(arch string) (*build.Builder, error) {
-	dir, err := os.Getwd()
-	if err != nil {
-		return nil, err
-	}
-	root, err := build.FindRoot(dir)
-	if err != nil {
-		return nil, err
-	}
-	return build.New(root, arch, progress.New(os.Stderr))
-}
 
 func newBuildCommand() *cobra.Command {
 	var arch string
 	cmd := &cobra.Command{
 		Use:   "build",
 		Short: "Build kios.efi from source",
-		Long: `Builds the kernel, the upstream programs and kiOS' own from source and writes
-_out/<arch>/kios.efi, with vmlinuz, initrd, cmdline, rootfs.erofs and the example
-image hello.tar beside it.
+		Long: `Builds the kernel, the upstream programs and the programs of kiOS from source and
+writes _out/<arch>/kios.efi, with vmlinuz, initrd, cmdline, rootfs.erofs and the
+example image hello.tar beside it.
 
 The first build takes half an hour to an hour on two cores. The kernel and the
-upstream programs are kept in ${XDG_CACHE_HOME:-~/.cache}/kios, by a hash of all
-that went into them, so that later builds take seconds.`,
+upstream programs are kept in ${XDG_CACHE_HOME:-~/.cache}/kios, under a hash of
+their inputs, so later builds take seconds.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return runBuild(cmd.Context(), arch)
 		},
 	}
-	cmd.Flags().StringVar(&arch, "arch", "amd64", "the machine to build for; amd64 is the only one so far")
+	cmd.Flags().StringVar(&arch, "arch", "amd64", "architecture to build for; amd64 is the only one so far")
 	return cmd
 }
 

@@ -1,18 +1,16 @@
 package main
 
-import (
-	"github.com/spf13/cobra"
-)
+import "github.com/spf13/cobra"
 
 func newClusterCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "cluster",
 		Short: "Run a whole Kubernetes cluster of kiOS nodes in virtual machines",
-		Long: `A cluster of virtual machines on this host: one node with the control plane, as
-static pods, and workers, all of them kiOS and every part built from source. It
-takes no root and nothing from the network but what the build does.
+		Long: `Runs a cluster of virtual machines on this host. One node runs the control plane as
+static pods; the others are workers. All nodes run kiOS, and every part is built
+from source. It needs no root, and nothing but the build needs the network.
 
-The machines go on running when the command ends, and their disks stay until
+The machines keep running after the command ends. Their disks stay until
 "kios cluster down --purge".`,
 	}
 	cmd.AddCommand(
@@ -26,7 +24,7 @@ The machines go on running when the command ends, and their disks stay until
 	return cmd
 }
 
-// nameFlag is which cluster a command is about.
+// nameFlag says which cluster a command is about.
 func nameFlag(cmd *cobra.Command, name *string) {
-	cmd.Flags().StringVar(name, "name", "kios", "the cluster's `name`: there may be several")
+	cmd.Flags().StringVar(name, "name", "kios", "`name` of the cluster; there may be several")
 }

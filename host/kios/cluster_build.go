@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 
 	"github.com/spf13/cobra"
@@ -12,31 +13,35 @@ func newClusterBuildCommand() *cobra.Command {
 		Use:   "build",
 		Short: "Build a control plane, kubectl and the add-ons from source",
 		Long: `Builds etcd, the control plane of Kubernetes, kube-proxy, flannel with the CNI
-plugins, CoreDNS and kubectl from source, and packs images of them. They are in
+plugins, CoreDNS and kubectl from source, and writes their images to
 _out/<arch>/cluster/VERSION. "kios cluster up" does this by itself.
 
-The first time takes about ten minutes on two cores.`,
+The first build takes about ten minutes on two cores.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			b, err := checkout("amd64")
-			if err != nil {
-				return err
-			}
-			if version == "" {
-				if version, err = b.NewestControlPlane(); err != nil {
-					return err
-				}
-			}
-			products, err := b.Cluster(cmd.Context(), version)
-			if err != nil {
-				return err
-			}
-			for _, archive := range products.ControlPlane {
-				fmt.Println(archive)
-			}
-			return nil
+			return runClusterBuild(cmd.Context(), version)
 		},
 	}
-	cmd.Flags().StringVar(&version, "kubernetes", "", "`version` of Kubernetes (default: the newest here)")
+	cmd.Flags().StringVar(&version, "kubernetes", "", "`version` of Kubernetes (default: the newest one that can be built)")
 	return cmd
+}
+
+func runClusterBuild(ctx context.Context, version string) error {
+	b, err := checkout("amd64")
+	if err != nil {
+		return err
+	}
+	if version == "" {
+		if version, err = b.NewestControlPlane(); err != nil {
+			return err
+		}
+	}
+	products, err := b.Cluster(ctx, version)
+	if err != nil {
+		return err
+	}
+	for _, layout := range products.ControlPlane {
+		fmt.Println(layout)
+	}
+	return nil
 }

@@ -16,21 +16,21 @@ func newClusterDownCommand() *cobra.Command {
 	var purge bool
 	cmd := &cobra.Command{
 		Use:   "down",
-		Short: "Stop a cluster; with --purge, remove it",
-		Long: `Presses the power buttons of the machines, first of the workers and then of the
-control plane, and waits for them to switch off; the pods get their grace. A
-machine that has not ended after four minutes is killed. Ctrl-C kills what still
-runs.
+		Short: "Stop a cluster, or remove it with --purge",
+		Long: `Presses the power buttons of the machines, the workers' first and then the control
+plane's, and waits for the machines to switch off. Pods get their grace period. A
+machine that is still on after four minutes is killed. Ctrl-C kills all machines
+that still run.
 
-The disks stay for the next "kios cluster up", unless --purge is given: that
-removes the cluster with its keys and all data.`,
+The disks stay for the next "kios cluster up". With --purge, the cluster is removed
+with its keys and all its data.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return runClusterDown(cmd.Context(), name, purge)
 		},
 	}
 	nameFlag(cmd, &name)
-	cmd.Flags().BoolVar(&purge, "purge", false, "remove the disks and all else that is kept of the cluster")
+	cmd.Flags().BoolVar(&purge, "purge", false, "remove the cluster's disks, keys and other files")
 	return cmd
 }
 
@@ -44,7 +44,7 @@ func runClusterDown(ctx context.Context, name string, purge bool) error {
 	}
 	v := newClusterView(os.Stdout, c)
 	if len(c.Running()) == 0 {
-		v.Note("no machine of cluster %s runs", c.Name)
+		v.Note("no machine of cluster %s is running", c.Name)
 	}
 	err = c.Down(ctx, v)
 	v.end()
@@ -53,7 +53,7 @@ func runClusterDown(ctx context.Context, name string, purge bool) error {
 	}
 	if !purge {
 		if ctx.Err() != nil {
-			return errors.New("interrupted: the power of what still ran was cut")
+			return errors.New("interrupted: the machines that still ran were killed")
 		}
 		fmt.Printf("cluster %s is down; its disks are in %s\n", c.Name, c.Dir)
 		return nil
@@ -61,6 +61,6 @@ func runClusterDown(ctx context.Context, name string, purge bool) error {
 	if err := c.Purge(); err != nil {
 		return err
 	}
-	fmt.Printf("cluster %s is removed\n", c.Name)
+	fmt.Printf("cluster %s has been removed\n", c.Name)
 	return nil
 }

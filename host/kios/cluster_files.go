@@ -23,47 +23,47 @@ func newClusterFilesCommand() *cobra.Command {
 	var o filesOptions
 	cmd := &cobra.Command{
 		Use:   "files --endpoint HOST:PORT [flags] OUT",
-		Short: "Write the keys and files of a cluster, to make its nodes by hand",
-		Long: `Writes into the directory OUT what "kios cluster up" makes by itself, for
+		Short: "Write the keys and files of a cluster for nodes made by hand",
+		Long: `Writes the files that "kios cluster up" makes by itself into the directory OUT, for
 machines of your own:
 
-keys/           the cluster's certificates and keys. Keep them: with OUT/keys
-                missing there is a new cluster, which the old nodes do not know
+keys/           the cluster's certificates and keys. Keep them: without OUT/keys,
+                the command makes a new cluster, which the old nodes do not trust
 control-plane/  /etc of the node that runs the control plane
-worker/         /etc of each other node: the same for all, but for the host name,
-                which is in none; what DHCP offers is taken, or the machine's own
+worker/         /etc of every other node. It has no host name: each node takes the
+                one that DHCP offers, or makes one of its own
 addons.yaml     pod network, service proxy, DNS, and the roles of nodes
 admin.conf      the administrator's kubeconfig
 
-Run it again, with the same flags, to renew certificates that are near their end
-and the token with which workers join. That is good for a day.`,
+Run the command again with the same flags to renew certificates that expire soon
+and the token with which workers join. The token is valid for one day.`,
 		Example: `  kios cluster files --endpoint 192.0.2.10:6443 my-cluster
   kios image --etc my-cluster/control-plane --oci ... control-plane.img`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) != 1 {
-				return errors.New("name one directory to write: kios cluster files --endpoint HOST:PORT [flags] OUT")
+				return errors.New("give one directory to write to: kios cluster files --endpoint HOST:PORT [flags] OUT")
 			}
 			return o.write(args[0])
 		},
 	}
 	f := cmd.Flags()
 	f.StringVar(&o.Endpoint, "endpoint", "", "`HOST:PORT` at which nodes reach the API server")
-	f.StringVar(&o.Name, "name", "kios", "the cluster's `name`, in kubeconfigs")
-	f.StringVar(&o.Kubernetes, "kubernetes", "", "`version` of the control plane (default: the newest here)")
-	f.StringVar(&o.node, "node", "control-plane", "host `name` of the node with the control plane")
-	f.StringVar(&o.nodeAddress, "node-address", "", "that node's own `address` (default: the endpoint's, if that is an address)")
-	f.StringArrayVar(&o.addresses, "address", nil, "another `address` or name at which the API server is reached; may be repeated")
-	f.BoolVar(&o.alone, "alone", false, "there are no workers: the control plane's node takes all pods")
-	f.StringVar(&o.PodCIDR, "pod-cidr", "", "`network` of the pods: IPv4, /8 to /24 (default 10.244.0.0/16)")
-	f.StringVar(&o.ServiceCIDR, "service-cidr", "", "`network` of the services: IPv4 (default 10.96.0.0/16)")
-	f.StringArrayVar(&o.NodeCIDRs, "node-cidr", nil, "`network` of the nodes; none gets a serving certificate for an address outside. May be repeated")
+	f.StringVar(&o.Name, "name", "kios", "`name` of the cluster in kubeconfigs")
+	f.StringVar(&o.Kubernetes, "kubernetes", "", "`version` of the control plane (default: the newest one that can be built)")
+	f.StringVar(&o.node, "node", "control-plane", "host `name` of the control plane's node")
+	f.StringVar(&o.nodeAddress, "node-address", "", "`address` of the control plane's node (default: the endpoint's, if that is an address)")
+	f.StringArrayVar(&o.addresses, "address", nil, "another `address` or name of the API server; may be repeated")
+	f.BoolVar(&o.alone, "alone", false, "make a cluster without workers: the control plane's node runs all pods")
+	f.StringVar(&o.PodCIDR, "pod-cidr", "", "IPv4 `network` of the pods, /8 to /24 (default 10.244.0.0/16)")
+	f.StringVar(&o.ServiceCIDR, "service-cidr", "", "IPv4 `network` of the services (default 10.96.0.0/16)")
+	f.StringArrayVar(&o.NodeCIDRs, "node-cidr", nil, "`network` of the nodes; no node gets a serving certificate for an address outside of it; may be repeated")
 	return cmd
 }
 
 // write writes everything into out.
 func (o filesOptions) write(out string) error {
 	if o.Endpoint == "" {
-		return errors.New("--endpoint HOST:PORT is missing: where will nodes reach the API server?")
+		return errors.New("--endpoint HOST:PORT is missing: it says where nodes reach the API server")
 	}
 	o.Names = append([]string{o.node}, o.addresses...)
 	if o.nodeAddress != "" {
@@ -77,7 +77,7 @@ func (o filesOptions) write(out string) error {
 	if err != nil {
 		return err
 	}
-	// Its name is a placeholder, and taken out again.
+	// Its name is a placeholder and is removed again.
 	worker, err := c.Worker(clusterconfig.Node{Name: "worker"})
 	if err != nil {
 		return err
@@ -113,7 +113,7 @@ func writeAccess(c *clusterconfig.Cluster, out string) error {
 // explain says what to do next.
 func (o filesOptions) explain(out string) {
 	images := "_out/amd64/cluster/" + o.version()
-	fmt.Printf(`The files of the cluster are in %[1]s. To make its nodes:
+	fmt.Printf(`The files of the cluster are in %[1]s. To make the disks of its nodes:
 
   kios cluster build --kubernetes %[5]s   # the images, in %[2]s
   kios image --etc %[1]s/control-plane %[3]scontrol-plane.img
@@ -122,14 +122,14 @@ func (o filesOptions) explain(out string) {
 		fmt.Printf("  kios image --etc %s/worker %sworker.img\n", out, layouts(images, "node-images"))
 	}
 	fmt.Printf(`
-Boot the control plane's, with at least 2 GiB of memory, so that it is reached at
-%s. Then:
+Boot the control plane's disk on a machine with at least 2 GiB of memory that can be
+reached at %s. Then run:
 
   export KUBECONFIG=%s
   kubectl apply -f %s
   kubectl get nodes
 
-docs/control-plane.md has all of this step by step. Keep a copy of %s.
+docs/control-plane.md explains each step. Keep a copy of %s.
 `, o.Endpoint, absolute(filepath.Join(out, "admin.conf")), filepath.Join(out, "addons.yaml"), filepath.Join(out, "keys"))
 }
 

@@ -1,8 +1,6 @@
 package main
 
 import (
-	"bufio"
-	"context"
 	"fmt"
 	"io"
 	"os"
@@ -19,7 +17,7 @@ func newClusterStatusCommand() *cobra.Command {
 	var name string
 	cmd := &cobra.Command{
 		Use:   "status",
-		Short: "Show a cluster's machines and nodes",
+		Short: "Show the machines and nodes of a cluster",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			c, err := cluster.Open(name)
@@ -37,13 +35,13 @@ func newClusterStatusCommand() *cobra.Command {
 	return cmd
 }
 
-// withOthers adds to an error which clusters there are.
+// withOthers adds the names of the clusters that exist to an error.
 func withOthers(err error) error {
 	names, namesErr := cluster.Names()
 	if namesErr != nil || len(names) == 0 {
 		return err
 	}
-	return fmt.Errorf("%w; there is %s", err, strings.Join(names, ", "))
+	return fmt.Errorf("%w; existing clusters: %s", err, strings.Join(names, ", "))
 }
 
 func printStatus(c *cluster.Cluster, s cluster.Status) error {
@@ -57,7 +55,7 @@ func statusText(c *cluster.Cluster, s cluster.Status, now time.Time) string {
 	fmt.Fprintf(&b, "cluster %s, Kubernetes %s, in %s\n", c.Name, c.Kubernetes, c.Dir)
 	switch {
 	case s.Stopped():
-		b.WriteString("stopped; kios cluster up starts it\n")
+		b.WriteString("stopped; start it with kios cluster up\n")
 	case s.Network != nil:
 		fmt.Fprintf(&b, "network: %v\n", s.Network)
 	case s.API != nil:
@@ -80,46 +78,4 @@ func statusText(c *cluster.Cluster, s cluster.Status, now time.Time) string {
 		fmt.Fprintf(&b, "\nnot ready:\n  %s\n", strings.Join(s.Missing, "\n  "))
 	}
 	return b.String()
-}
-
-func newClusterLogsCommand() *cobra.Command {
-	var name string
-	var follow bool
-	cmd := &cobra.Command{
-		Use:   "logs NODE",
-		Short: "Print the console of a node",
-		Long: `Prints what the kernel and PID 1 of a node have said on its console, boot after
-boot. The daemons' and the pods' logs are kubectl's to show: see docs/node.md.`,
-		Example: `  kios cluster logs worker-1
-  kios cluster logs control-plane -f`,
-		Args: cobra.ExactArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			return runClusterLogs(cmd.Context(), name, args[0], follow)
-		},
-	}
-	nameFlag(cmd, &name)
-	cmd.Flags().BoolVarP(&follow, "follow", "f", false, "go on with what comes, until Ctrl-C")
-	return cmd
-}
-
-func runClusterLogs(ctx context.Context, name, node string, follow bool) error {
-	c, err := cluster.Open(name)
-	if err != nil {
-		return withOthers(err)
-	}
-	if _, err := c.Node(node); err != nil {
-		return err
-	}
-	if !follow {
-		lines, err := cluster.Lines(c.ConsoleLog(node))
-		if err != nil {
-			return err
-		}
-		w := bufio.NewWriter(os.Stdout)
-		for _, line := range lines {
-			fmt.Fprintln(w, line)
-		}
-		return w.Flush()
-	}
-	return cluster.Follow(ctx, c.ConsoleLog(node), 0, func(line string) { fmt.Println(line) })
 }

@@ -82,7 +82,7 @@ not ready:
 		t.Errorf("statusText does not say that the API server is away:\n%s", got)
 	}
 	s.Nodes[0].Running = false
-	if got := statusText(c, s, now); !strings.Contains(got, "stopped; kios cluster up starts it\n") {
+	if got := statusText(c, s, now); !strings.Contains(got, "stopped; start it with kios cluster up\n") {
 		t.Errorf("statusText does not say that the cluster is stopped:\n%s", got)
 	}
 }

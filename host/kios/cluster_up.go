@@ -42,17 +42,17 @@ func newClusterUpCommand() *cobra.Command {
 	var o upOptions
 	cmd := &cobra.Command{
 		Use:   "up",
-		Short: "Start a cluster, making it first if it is new",
-		Long: `Builds what is missing, boots a node with the control plane and the workers,
-shows their boots as they happen, and ends when all nodes are Ready and all pods
-of the system run. kubectl is built as well; what to type next is printed.
+		Short: "Start a cluster, creating it first if it is new",
+		Long: `Builds what is missing, boots the control plane's node and the workers, shows their
+boots as they happen, and ends when all nodes are Ready and all system pods run. It
+builds kubectl too, and prints what to type next.
 
-A cluster that was stopped with "kios cluster down" starts again with its disks
-and all that is in them. Memory, processors and the port may then be others, and
-workers may be added; what is not given stays as it was.
+A cluster that was stopped with "kios cluster down" starts again with its disks and
+all data on them. You can then change the memory, the processors and the port, and
+add workers; what you do not give stays as it was.
 
-Ctrl-C stops the cluster, unless a machine of it ran before. A second Ctrl-C cuts
-the power.`,
+Ctrl-C stops the cluster, unless one of its machines was running before. A second
+Ctrl-C cuts the power.`,
 		Example: `  kios cluster up
   kios cluster up --workers 1 --memory 768M
   kios cluster up --name old --kubernetes v1.35.4`,
@@ -64,14 +64,14 @@ the power.`,
 	}
 	f := cmd.Flags()
 	nameFlag(cmd, &o.name)
-	f.IntVar(&o.workers, "workers", 2, "how many workers")
-	f.StringVar(&o.memory, "memory", "1G", "the memory of each worker")
-	f.StringVar(&o.controlPlaneMemory, "control-plane-memory", "1536M", "the memory of the node with the control plane")
-	f.IntVar(&o.cpus, "cpus", 0, "the processors of each node (default: 2, and 1 for a worker where QEMU emulates more processors than there are)")
-	f.StringVar(&o.kubernetes, "kubernetes", "", "`version` of the control plane (default: the newest here)")
-	f.StringVar(&o.firmware, "firmware", "direct", "how to boot: direct, or uefi, as a real machine does, which takes longer")
-	f.IntVar(&o.port, "port", 0, "the port of the API server on 127.0.0.1 (default: a free one, and the same one later)")
-	f.DurationVar(&o.timeout, "timeout", 0, "how long the machines may take until all is ready (default: 15m, and 45m where QEMU emulates them)")
+	f.IntVar(&o.workers, "workers", 2, "number of workers")
+	f.StringVar(&o.memory, "memory", "1G", "memory of each worker")
+	f.StringVar(&o.controlPlaneMemory, "control-plane-memory", "1536M", "memory of the control plane's node")
+	f.IntVar(&o.cpus, "cpus", 0, "processors of each node (default: 2; 1 for a worker if QEMU emulates more processors than the host has)")
+	f.StringVar(&o.kubernetes, "kubernetes", "", "`version` of the control plane (default: the newest one that can be built)")
+	f.StringVar(&o.firmware, "firmware", "direct", "how to boot: direct, or uefi, which is what a real machine does and takes longer")
+	f.IntVar(&o.port, "port", 0, "port of the API server on 127.0.0.1 (default: a free one, which the cluster then keeps)")
+	f.DurationVar(&o.timeout, "timeout", 0, "how long the machines may take until all is ready (default: 15m, or 45m if QEMU emulates them)")
 	return cmd
 }
 
@@ -88,35 +88,47 @@ func runClusterUp(ctx context.Context, o upOptions) error {
 	if err != nil {
 		return err
 	}
-	running := c.Running()
-	if len(running) == len(c.Nodes) {
-		s, err := c.Status(ctx)
-		if err != nil {
-			return err
-		}
-		if s.Complete() {
-			fmt.Printf("cluster %s runs already\n\n", c.Name)
-			return printStatus(c, s)
-		}
+	if up, err := showIfUp(ctx, c); up || err != nil {
+		return err
 	}
-	if len(running) == 0 {
-		// At least, if a kernel is needed to tell whether KVM works.
-		accel := qemu.TCG
-		if qemu.MayUseKVM() {
-			accel = qemu.KVM
-		}
-		if err := c.CheckMemory(accel); err != nil {
-			return err
-		}
-	}
-	if err := o.checkPort(c); err != nil {
+	fresh := len(c.Running()) == 0
+	if err := o.check(c, fresh); err != nil {
 		return err
 	}
 	products, err := clusterProducts(ctx, b, c)
 	if err != nil {
 		return err
 	}
-	return o.up(ctx, c, products, signals, len(running) == 0)
+	return o.up(ctx, c, products, signals, fresh)
+}
+
+// showIfUp prints the status of a cluster of which everything runs already.
+func showIfUp(ctx context.Context, c *cluster.Cluster) (up bool, err error) {
+	if len(c.Running()) < len(c.Nodes) {
+		return false, nil
+	}
+	s, err := c.Status(ctx)
+	if err != nil || !s.Complete() {
+		return false, err
+	}
+	fmt.Printf("cluster %s is already running\n\n", c.Name)
+	return true, printStatus(c, s)
+}
+
+// check finds what keeps the cluster from starting before anything is built for
+// it. The memory is checked again once it is known whether KVM works.
+func (o upOptions) check(c *cluster.Cluster, fresh bool) error {
+	if !fresh {
+		return nil
+	}
+	accel := qemu.TCG
+	if qemu.MayUseKVM() {
+		accel = qemu.KVM
+	}
+	if err := c.CheckMemory(accel); err != nil {
+		return err
+	}
+	return o.checkPort()
 }
 
 // cluster returns the cluster as the flags say: a new one, or the one that is
@@ -134,7 +146,7 @@ func (o upOptions) cluster(b *build.Builder) (*cluster.Cluster, error) {
 		"firmware":   {o.firmware, c.Firmware},
 	} {
 		if o.given(flag) && fixed[0] != fixed[1] {
-			return nil, fmt.Errorf("--%s %s: cluster %s has %s, and keeps it: choose another --name, or remove the cluster with kios cluster down --purge", flag, fixed[0], c.Name, fixed[1])
+			return nil, fmt.Errorf("--%s %s: cluster %s was created with %s, which cannot be changed; choose another --name, or remove the cluster with kios cluster down --purge", flag, fixed[0], c.Name, fixed[1])
 		}
 	}
 	changed := c.State
@@ -142,7 +154,7 @@ func (o upOptions) cluster(b *build.Builder) (*cluster.Cluster, error) {
 		return nil, err
 	}
 	if o.changes(c, changed) && len(c.Running()) > 0 {
-		return nil, fmt.Errorf("cluster %s runs, and cannot be changed while it does: stop it first with kios cluster down", c.Name)
+		return nil, fmt.Errorf("cluster %s is running and cannot be changed; stop it first with kios cluster down", c.Name)
 	}
 	c.State = changed
 	if o.given("workers") {
@@ -160,7 +172,7 @@ func (o upOptions) changes(c *cluster.Cluster, s cluster.State) bool {
 func (o upOptions) newCluster(b *build.Builder) (*cluster.Cluster, error) {
 	s := cluster.State{Kubernetes: o.kubernetes, Firmware: o.firmware}
 	if s.Firmware != "direct" && s.Firmware != "uefi" {
-		return nil, fmt.Errorf("--firmware %s: it must be direct or uefi", s.Firmware)
+		return nil, fmt.Errorf("--firmware %s: must be direct or uefi", s.Firmware)
 	}
 	if s.Kubernetes == "" {
 		newest, err := b.NewestControlPlane()
@@ -193,15 +205,15 @@ func (o upOptions) set(s *cluster.State, take func(flag string) bool) error {
 			return fmt.Errorf("--%s: %w", m.flag, err)
 		}
 		if size < m.least {
-			return fmt.Errorf("--%s %s is too small: it takes %s at least", m.flag, m.text, diskimage.FormatSize(m.least))
+			return fmt.Errorf("--%s %s is too small: at least %s is needed", m.flag, m.text, diskimage.FormatSize(m.least))
 		}
 		*m.to = size
 	}
 	if o.given("cpus") && (o.cpus < 1 || o.cpus > 64) {
-		return fmt.Errorf("--cpus %d: it must be from 1 to 64", o.cpus)
+		return fmt.Errorf("--cpus %d: must be from 1 to 64", o.cpus)
 	}
 	if o.port < 0 || o.port > 65535 {
-		return fmt.Errorf("--port %d: it must be from 1 to 65535", o.port)
+		return fmt.Errorf("--port %d: must be from 1 to 65535", o.port)
 	}
 	if take("cpus") {
 		s.CPUs = o.cpus
@@ -212,15 +224,15 @@ func (o upOptions) set(s *cluster.State, take func(flag string) bool) error {
 	return nil
 }
 
-// checkPort finds a port taken that was asked for by hand; one that was only
+// checkPort fails if a port that was asked for by hand is taken; one that was only
 // chosen for the cluster is replaced.
-func (o upOptions) checkPort(c *cluster.Cluster) error {
-	if !o.given("port") || o.port == 0 || len(c.Running()) > 0 {
+func (o upOptions) checkPort() error {
+	if !o.given("port") || o.port == 0 {
 		return nil
 	}
 	l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", o.port))
 	if err != nil {
-		return fmt.Errorf("--port %d: another program listens there (%w): choose another port, or leave the choice", o.port, err)
+		return fmt.Errorf("--port %d: another program listens there (%w); choose another port, or leave --port out", o.port, err)
 	}
 	return l.Close()
 }
@@ -237,7 +249,8 @@ func clusterProducts(ctx context.Context, b *build.Builder, c *cluster.Cluster) 
 	}
 	version := c.Kubernetes
 	if c.HasDisks() && !b.HasControlPlane(version) {
-		// An older kios has made the cluster. All that is needed is a kubectl.
+		// An older kios has made the cluster, and its disks have all images. Only
+		// a kubectl is needed.
 		if version, err = b.NewestControlPlane(); err != nil {
 			return p, err
 		}
@@ -258,13 +271,13 @@ func clusterProducts(ctx context.Context, b *build.Builder, c *cluster.Cluster) 
 }
 
 // up starts the cluster, and stops it again if that does not work. Machines
-// that ran before are not stopped.
-func (o upOptions) up(ctx context.Context, c *cluster.Cluster, p cluster.Products, signals <-chan os.Signal, all bool) error {
+// that ran before, if it is not a fresh start, are not stopped.
+func (o upOptions) up(ctx context.Context, c *cluster.Cluster, p cluster.Products, signals <-chan os.Signal, fresh bool) error {
 	accel, err := qemu.Probe(ctx, p.Kernel)
 	if err != nil {
 		return err
 	}
-	if all {
+	if fresh {
 		if err := c.CheckMemory(accel); err != nil {
 			return err
 		}
@@ -273,6 +286,7 @@ func (o upOptions) up(ctx context.Context, c *cluster.Cluster, p cluster.Product
 		o.timeout = map[qemu.Accel]time.Duration{qemu.KVM: 15 * time.Minute, qemu.TCG: 45 * time.Minute}[accel]
 	}
 	v := newClusterView(os.Stdout, c)
+	defer v.end()
 	bounded, cancel := context.WithTimeout(ctx, o.timeout)
 	defer cancel()
 	err = c.Up(bounded, p, v)
@@ -282,35 +296,37 @@ func (o upOptions) up(ctx context.Context, c *cluster.Cluster, p cluster.Product
 		fmt.Print(o.next(c, p, v.elapsed()))
 		return nil
 	case errors.Is(err, cluster.ErrNotReady):
-		v.end()
-		return fmt.Errorf("after %s, %w\nIt goes on running: see kios cluster status; kios cluster down stops it", o.timeout, err)
+		return fmt.Errorf("after %s, %w\nThe cluster keeps running: check it with kios cluster status, or stop it with kios cluster down", o.timeout, err)
 	case errors.Is(err, cluster.ErrBusy):
-		v.end()
 		return err
-	case !all:
-		v.end()
-		if ctx.Err() != nil {
-			err = errors.New("interrupted")
-		}
-		return fmt.Errorf("%w\nWhat runs of cluster %s goes on: kios cluster down stops it", err, c.Name)
+	case fresh:
+		return undo(ctx, c, v, err, signals)
+	case ctx.Err() != nil:
+		err = errInterrupted
 	}
+	return fmt.Errorf("%w\nThe running machines of cluster %s were not stopped: stop them with kios cluster down", err, c.Name)
+}
+
+var errInterrupted = errors.New("interrupted")
+
+// undo stops what a start that failed has started.
+func undo(ctx context.Context, c *cluster.Cluster, v *clusterView, err error, signals <-chan os.Signal) error {
+	another := firstSignal
 	if ctx.Err() != nil {
-		err = errors.New("interrupted")
-		v.Note("interrupted: what was started is stopped (Ctrl-C again cuts the power)")
+		err, another = errInterrupted, secondSignal
+		v.Note("interrupted: stopping the machines that were started (Ctrl-C again cuts the power)")
 	} else {
 		v.Note("%v", err)
-		v.Note("what was started is stopped (Ctrl-C cuts the power)")
+		v.Note("stopping the machines that were started (Ctrl-C cuts the power)")
 	}
 	stopping, cut := context.WithCancel(context.WithoutCancel(ctx))
 	defer cut()
 	go func() {
-		if ctx.Err() == nil && firstSignal(stopping, signals) || ctx.Err() != nil && secondSignal(stopping, signals) {
+		if another(stopping, signals) {
 			cut()
 		}
 	}()
-	downErr := c.Down(stopping, v)
-	v.end()
-	return errors.Join(err, downErr)
+	return errors.Join(err, c.Down(stopping, v))
 }
 
 // next tells what to type.

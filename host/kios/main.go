@@ -1,5 +1,9 @@
-// Command kios builds kiOS, makes disks of it, runs it in a virtual machine,
-// shows what is inside it and measures it.
+// Command kios builds kiOS, makes disks of it, runs it in virtual machines, shows
+// what is inside it and measures it.
+//
+// Each command has a file of its name, with its flags and what it does; a larger
+// one has more that begin with its name. Those of "kios cluster" begin with
+// cluster_. What several commands share is in checkout.go and signals.go.
 package main
 
 import (
@@ -31,20 +35,32 @@ func newRootCommand() *cobra.Command {
 a kernel, a container runtime and the kubelet. Everything else is a pod.
 
 Start with "kios build", then "kios run": it boots a node in a virtual machine
-and shows an example pod running on it. "kios image" makes a disk for a real one.`,
+and shows an example pod running on it. "kios image" makes a disk for a real
+machine. "kios cluster up" starts a whole cluster of virtual machines.`,
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	root.AddCommand(
+	addGroup(root, "use", "Commands:",
 		newBuildCommand(),
-		newImageCommand(),
 		newRunCommand(),
+		newImageCommand(),
 		newInspectCommand(),
-		newBenchCommand(),
-		newReproduceCommand(),
-		newDepsCommand(),
 		newClusterCommand(),
+	)
+	addGroup(root, "develop", "Commands for work on kiOS itself:",
+		newDepsCommand(),
+		newReproduceCommand(),
+		newBenchCommand(),
 		newSkewCommand(),
 	)
 	return root
+}
+
+// addGroup adds commands that help shows under a title of their own.
+func addGroup(root *cobra.Command, id, title string, commands ...*cobra.Command) {
+	root.AddGroup(&cobra.Group{ID: id, Title: title})
+	for _, c := range commands {
+		c.GroupID = id
+		root.AddCommand(c)
+	}
 }

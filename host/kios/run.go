@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -238,10 +237,4 @@ func accelText(a qemu.Accel) string {
 		return "KVM"
 	}
 	return "TCG (no usable KVM: slow)"
-}
-
-// missing says whether a file is not there.
-func missing(file string) bool {
-	_, err := os.Stat(file)
-	return errors.Is(err, fs.ErrNotExist)
 }

@@ -301,11 +301,6 @@ func (r *runPlan) config(accel qemu.Accel, onLine func(qemu.Line)) (qemu.Config,
 	if r.options.firmware == "uefi" {
 		return cfg, nil
 	}
-	line, err := os.ReadFile(r.out("cmdline"))
-	if err != nil {
-		return cfg, err
-	}
-	cfg.Kernel, cfg.Initrd = r.out("vmlinuz"), r.out("initrd")
-	cfg.Append = strings.TrimSpace(string(line))
-	return cfg, nil
+	err := cfg.BootDirectly(r.out("vmlinuz"), r.out("initrd"), r.out("cmdline"))
+	return cfg, err
 }

@@ -113,6 +113,14 @@ func (c Config) args(lines []string, ports map[int]int) []string {
 	return append(args, c.Args...)
 }
 
+// BootDirectly lets QEMU load a kernel and an initrd in place of firmware. The
+// kernel's command line is in the file cmdline, as a build writes it.
+func (c *Config) BootDirectly(kernel, initrd, cmdline string) error {
+	line, err := os.ReadFile(cmdline)
+	c.Kernel, c.Initrd, c.Append = kernel, initrd, strings.TrimSpace(string(line))
+	return err
+}
+
 // forTCG is what the kernel of an emulated machine is told.
 //
 // no_timer_check keeps it from testing whether timer interrupts arrive within ten
