@@ -16,12 +16,12 @@ import (
 func newDepsCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "deps",
-		Short: "Install the Debian packages that building and testing needs",
-		Long: `Installs those of the Debian packages listed under "host" in versions.json that
-are missing on this machine, with apt-get. Needs root if any is missing.
+		Short: "Install the Debian packages that building and testing need",
+		Long: `Installs the Debian packages that versions.json lists under "host" and that are
+missing on this machine, with apt-get. Needs root if any package is missing.
 
-A QEMU that ends what it emulates now and then gets a newer one beside it, in the
-cache: see HACKING.md.`,
+If the QEMU of this machine has a bug that ends emulated machines now and then, a
+newer one is put into the cache: see HACKING.md.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			b, err := checkout("amd64")
@@ -65,10 +65,10 @@ func missingPackages(ctx context.Context, names []string) []string {
 func install(ctx context.Context, names []string) error {
 	command := "apt-get install --no-install-recommends " + strings.Join(names, " ")
 	if _, err := exec.LookPath("apt-get"); err != nil {
-		return errors.New("these tools are needed, and apt-get is not here to install them: " + strings.Join(names, " "))
+		return errors.New("these Debian packages are missing, and there is no apt-get to install them: " + strings.Join(names, " "))
 	}
 	if os.Geteuid() != 0 {
-		return fmt.Errorf("missing Debian packages; as root run: %s", command)
+		return fmt.Errorf("Debian packages are missing; run as root: %s", command)
 	}
 	fmt.Fprintln(os.Stderr, "kios: installing missing Debian packages:", strings.Join(names, " "))
 	defer forbidServices()()

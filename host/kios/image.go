@@ -27,30 +27,30 @@ func newImageCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "image [flags] OUT",
 		Short: "Make a disk image that a node boots from",
-		Long: `Writes a disk image with an EFI system partition, which holds kios.efi, and a
-data partition, which holds what the node keeps and what you give it:
+		Long: `Writes a disk image with two partitions. The EFI system partition holds kios.efi.
+The data partition holds what the node stores, and what you give it:
 
---etc DIR     a directory laid out like /etc; its files are laid over the node's.
-              Manifests of static pods belong in DIR/kubernetes/manifests, the
-              host name in DIR/hostname.
---oci ARCHIVE an OCI layout or the output of "docker save", as a tar file; the
-              node imports it at boot. May be given more than once. A layout
-              whose layers are EROFS images may be a directory.
+--etc DIR     a directory laid out like /etc. Its files are laid over the node's
+              /etc. Put manifests of static pods into DIR/kubernetes/manifests, and
+              the host name into DIR/hostname.
+--oci ARCHIVE an OCI layout or the output of "docker save", as a tar file. The node
+              imports it at boot. May be repeated. A layout whose layers are EROFS
+              images may be a directory.
 
 --join HOST:PORT --token TOKEN --ca FILE
-              the node joins that cluster. "kubeadm token create
-              --print-join-command" on the control plane prints what is needed:
-              with --join in place of "kubeadm join" it works here as well.
-              docs/joining.md has the steps, and other ways.
+              The node joins that cluster. Run "kubeadm token create
+              --print-join-command" on the control plane, and use what it prints
+              with --join in place of "kubeadm join". docs/joining.md has the steps,
+              and other ways to join.
 
-The image is sparse: it takes the space of what is in it. Write it to a disk with
-dd, or boot it with "kios run --disk OUT". Root is not needed.`,
+The image is sparse: it takes only the space of its contents. Write it to a disk
+with dd, or boot it with "kios run --disk OUT". Root is not needed.`,
 		Example: `  kios image --etc my-node --oci app.tar node.img
   kios image --format qcow2 --size 20G node.qcow2
   kios image --join 10.0.0.1:6443 --token abcdef.0123456789abcdef --ca ca.crt node.img`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) != 1 {
-				return errors.New("name one file to write: kios image [flags] OUT")
+				return errors.New("give one file to write: kios image [flags] OUT")
 			}
 			f.Out = args[0]
 			return runImage(cmd.Context(), f)
@@ -62,7 +62,7 @@ dd, or boot it with "kios run --disk OUT". Root is not needed.`,
 	flags.StringVar(&f.EFI, "efi", "", "EFI `file` to boot (default: kios.efi of this checkout)")
 	flags.StringVar(&f.size, "size", "4G", "size of the disk, in powers of 1024")
 	flags.StringVar(&f.Format, "format", "raw", "raw or qcow2")
-	flags.BoolVar(&f.Force, "force", false, "replace OUT if it is a file")
+	flags.BoolVar(&f.Force, "force", false, "replace OUT if it is an existing file")
 	flags.BoolVar(&f.noCheck, "no-check", false, "accept manifests that the kubelet would not run")
 	f.join.add(flags)
 	return cmd
@@ -83,7 +83,7 @@ func runImage(ctx context.Context, f imageFlags) error {
 	}
 	if f.Etc != "" && !f.noCheck {
 		if err := diskimage.CheckEtc(f.Etc); err != nil {
-			return fmt.Errorf("%w\n(--no-check makes the image all the same)", err)
+			return fmt.Errorf("%w\n(use --no-check to make the image anyway)", err)
 		}
 	}
 	files, err := f.join.files(ctx)

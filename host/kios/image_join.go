@@ -14,8 +14,8 @@ import (
 	"kios/host/join"
 )
 
-// joinFlags are those that say which cluster a node joins. Where kubeadm join
-// has the same, they are called the same.
+// joinFlags are the flags of "kios image" that say which cluster a node joins.
+// Those that "kubeadm join" has, too, have the names that they have there.
 type joinFlags struct {
 	join.Options
 	to     string
@@ -24,14 +24,14 @@ type joinFlags struct {
 }
 
 func (f *joinFlags) add(flags *pflag.FlagSet) {
-	flags.StringVar(&f.to, "join", "", "join the cluster at `HOST:PORT`, with --token and the cluster's authority, or with this kubeconfig `file`")
+	flags.StringVar(&f.to, "join", "", "join the cluster whose API server is at `HOST:PORT`, with --token and the cluster's CA, or join with this kubeconfig file")
 	flags.StringVar(&f.Token, "token", "", "with --join: bootstrap token, `ID.SECRET`")
-	flags.StringVar(&f.ca, "ca", "", "with --join: `file` with the cluster's authority, /etc/kubernetes/pki/ca.crt of its control plane")
-	flags.StringArrayVar(&f.hashes, "discovery-token-ca-cert-hash", nil, "with --join, in place of --ca: `sha256:HEX` of the authority, which the API server is asked for")
+	flags.StringVar(&f.ca, "ca", "", "with --join: `file` with the cluster's CA certificate, /etc/kubernetes/pki/ca.crt on its control plane")
+	flags.StringArrayVar(&f.hashes, "discovery-token-ca-cert-hash", nil, "with --join, in place of --ca: ask the API server for the CA certificate whose hash is `sha256:HEX`")
 	flags.StringArrayVar(&f.ClusterDNS, "cluster-dns", nil, "with --join: `address` of the cluster's DNS service (default "+join.DefaultDNS+")")
 	flags.StringVar(&f.ClusterDomain, "cluster-domain", "", "with --join: the cluster's `domain` (default "+join.DefaultDomain+")")
-	flags.StringVar(&f.Name, "node-name", "", "with --join: `name` of the node (default: what DHCP says, or one of the machine's own)")
-	flags.StringVar(&f.NodeIP, "node-ip", "", "with --join: `address` of the node, or one of each family with a comma")
+	flags.StringVar(&f.Name, "node-name", "", "with --join: `name` of the node (default: the name from DHCP, or one derived from the machine)")
+	flags.StringVar(&f.NodeIP, "node-ip", "", "with --join: `address` of the node, or an IPv4 and an IPv6 address with a comma between them")
 	flags.StringArrayVar(&f.Labels, "node-label", nil, "with --join: label of the node, `KEY=VALUE`; may be repeated")
 	flags.StringArrayVar(&f.Taints, "node-taint", nil, "with --join: taint of the node, `KEY=VALUE:EFFECT`; may be repeated")
 }
@@ -40,7 +40,7 @@ func (f *joinFlags) add(flags *pflag.FlagSet) {
 func (f joinFlags) files(ctx context.Context) ([]join.File, error) {
 	if f.to == "" {
 		if f.given() {
-			return nil, errors.New("--token, --ca, --discovery-token-ca-cert-hash, --cluster-dns, --cluster-domain and --node-... are for --join HOST:PORT")
+			return nil, errors.New("--token, --ca, --discovery-token-ca-cert-hash, --cluster-dns, --cluster-domain and --node-... need --join HOST:PORT")
 		}
 		return nil, nil
 	}
@@ -63,27 +63,27 @@ func (f joinFlags) given() bool {
 func (f *joinFlags) access(ctx context.Context) (err error) {
 	if info, statErr := os.Stat(f.to); statErr == nil && info.Mode().IsRegular() {
 		if f.Token != "" || f.ca != "" || f.hashes != nil {
-			return errors.New("it is a kubeconfig, which has a token and an authority of its own: leave out --token, --ca and --discovery-token-ca-cert-hash")
+			return errors.New("it is a kubeconfig, which has its own credentials and CA; leave out --token, --ca and --discovery-token-ca-cert-hash")
 		}
 		f.Kubeconfig, err = os.ReadFile(f.to)
 		return err
 	}
 	f.Server = f.to
 	if _, err := join.ServerURL(f.to); err != nil {
-		return fmt.Errorf("there is no such file, and %w", err)
+		return fmt.Errorf("no such file, and %w", err)
 	}
 	if err := join.CheckToken(f.Token); err != nil {
 		return fmt.Errorf("--token: %w", err)
 	}
 	switch {
 	case f.ca != "" && f.hashes != nil:
-		return errors.New("give --ca or --discovery-token-ca-cert-hash, not both")
+		return errors.New("give either --ca or --discovery-token-ca-cert-hash, not both")
 	case f.ca != "":
 		f.CA, err = os.ReadFile(f.ca)
 	case f.hashes != nil:
 		f.CA, err = join.FetchCA(ctx, f.to, f.hashes)
 	default:
-		err = errors.New("how does the node know the API server? Give --ca FILE (the control plane's /etc/kubernetes/pki/ca.crt) or --discovery-token-ca-cert-hash")
+		err = errors.New("the node cannot verify the API server: give --ca FILE (/etc/kubernetes/pki/ca.crt on the control plane) or --discovery-token-ca-cert-hash")
 	}
 	return err
 }
@@ -95,7 +95,7 @@ func extra(files []join.File, etc string) (map[string]diskimage.File, error) {
 		if etc != "" {
 			path := filepath.Join(etc, file.Path)
 			if _, err := os.Lstat(path); !errors.Is(err, fs.ErrNotExist) {
-				return nil, fmt.Errorf("%s and --join both make the node's /etc/%s: remove one", path, file.Path)
+				return nil, fmt.Errorf("%s and --join both set the node's /etc/%s; remove one of them", path, file.Path)
 			}
 		}
 		extra[filepath.Join("meta/etc", file.Path)] = diskimage.File{Mode: file.Mode, Data: file.Data}
@@ -108,6 +108,6 @@ func extra(files []join.File, etc string) (map[string]diskimage.File, error) {
 func (f joinFlags) describe() {
 	fmt.Printf("  joins %s\n", f.to)
 	if len(f.ClusterDNS) == 0 {
-		fmt.Printf("        with %s for its DNS service: if kubectl get service -n kube-system kube-dns shows another, give it with --cluster-dns\n", join.DefaultDNS)
+		fmt.Printf("        using %s as its DNS service; if kubectl get service -n kube-system kube-dns shows another address, give that with --cluster-dns\n", join.DefaultDNS)
 	}
 }

@@ -51,13 +51,13 @@ func TestJoinFlags(t *testing.T) {
 		{"--join 10.0.0.1:6443 --ca CA" + token, "kubernetes/bootstrap-kubelet.conf kubernetes/pki/ca.crt kubernetes/config.d/10-join.yaml"},
 		{"--join CONFIG --node-name n", "kubernetes/kubelet.conf kubernetes/config.d/10-join.yaml hostname"},
 		{"--join CONFIG" + token, "error: --join CONFIG: it is a kubeconfig"},
-		{"--join no/such" + token, "error: --join no/such: there is no such file"},
+		{"--join no/such" + token, "error: --join no/such: no such file"},
 		{"--join 10.0.0.1:6443 --ca CA", "error: --join 10.0.0.1:6443: --token: there is no bootstrap token"},
-		{"--join 10.0.0.1:6443" + token, "error: --join 10.0.0.1:6443: how does the node know"},
+		{"--join 10.0.0.1:6443" + token, "error: --join 10.0.0.1:6443: the node cannot verify the API server"},
 		{"--join 10.0.0.1:6443 --ca CA --discovery-token-ca-cert-hash sha256:a" + token, "not both"},
 		{"--join 10.0.0.1:6443 --discovery-token-ca-cert-hash sha256:a" + token, "64 hexadecimal digits"},
 		{"--join 10.0.0.1:6443 --ca /no/such" + token, "/no/such"},
-		{"--node-name n", "are for --join"},
+		{"--node-name n", "need --join"},
 	}
 	dir := joinDir(t)
 	for _, tt := range tests {
@@ -93,7 +93,7 @@ func TestJoinAndEtcDoNotMix(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(etc, "kubernetes/kubelet.conf"), nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := extra(files, etc); err == nil || !strings.Contains(err.Error(), "remove one") {
+	if _, err := extra(files, etc); err == nil || !strings.Contains(err.Error(), "remove one of them") {
 		t.Errorf("error = %v, want one about two kubelet.conf", err)
 	}
 }

@@ -32,9 +32,9 @@ func newReproduceCommand() *cobra.Command {
 		Long: `Copies the checkout to another directory, builds it there with a cache of its own,
 and compares the products with those in _out/<arch>, byte for byte.
 
-The second build takes the kernel and compiled Go packages from the first, unless
---from-scratch is given. Its own products are cached too, so that unchanged sources
-are built twice only once.`,
+The second build takes the kernel and compiled Go packages from the first one,
+unless --from-scratch is given. Its own products are cached too, so unchanged
+sources are built a second time only once.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			b, err := checkout("amd64")
@@ -44,7 +44,7 @@ are built twice only once.`,
 			return reproduce(cmd.Context(), b, fromScratch)
 		},
 	}
-	cmd.Flags().BoolVar(&fromScratch, "from-scratch", false, "share nothing: build the kernel and every package a second time")
+	cmd.Flags().BoolVar(&fromScratch, "from-scratch", false, "share nothing: also build the kernel and every Go package a second time")
 	return cmd
 }
 
@@ -165,7 +165,7 @@ func compare(first, second string) error {
 		fmt.Printf("%-12s %s  %s\n", name, hex.EncodeToString(a), verdict)
 	}
 	if differ != nil {
-		return fmt.Errorf("two builds of the same sources differ in %s", strings.Join(differ, ", "))
+		return fmt.Errorf("two builds of the same sources differ: %s", strings.Join(differ, ", "))
 	}
 	return nil
 }

@@ -44,22 +44,21 @@ func newRunCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "run",
 		Short: "Boot a node in a virtual machine and watch its pods",
-		Long: `Boots kiOS in QEMU, shows the boot as it happens, and then a table of the pods
-and containers whenever it changes, read from the kubelet over mutual TLS with
-certificates made for this run.
+		Long: `Boots kiOS in QEMU and shows the boot as it happens. Then it shows a table of the
+pods and containers, and shows it again whenever it changes. The table is read from
+the kubelet over mutual TLS, with certificates made for this run.
 
 Without --etc and --oci it runs the bundled example pod. --etc DIR is copied over
-the node's /etc: manifests of static pods go to DIR/kubernetes/manifests. --oci
-names an image archive (docker save, or an OCI layout in a tar) for the node to
-import. The disk made from them is thrown away at the end; --disk boots one that
-"kios image" made instead, and changes it.
+the node's /etc: put manifests of static pods into DIR/kubernetes/manifests. --oci
+names an image archive (from docker save, or an OCI layout in a tar file) for the
+node to import. The disk made from these is deleted at the end. --disk boots a disk
+that "kios image" made, and changes it.
 
-Ctrl-C presses the machine's power button and waits for it to switch off. A
+Ctrl-C presses the machine's power button and waits until the machine is off. A
 second Ctrl-C cuts the power.
 
-Guests run under KVM where that works and under QEMU's translator elsewhere,
-which is some ten times slower. KIOS_ACCEL=kvm or tcg decides instead of the
-probe.`,
+The machine runs under KVM if that works, and is emulated otherwise, which is some
+ten times slower. Set KIOS_ACCEL to kvm or tcg to choose by hand.`,
 		Example: `  kios run
   kios run --etc my-node/etc --oci my-image.tar
   kios run --memory 1G --forward 8080:80
@@ -72,17 +71,17 @@ probe.`,
 	f := cmd.Flags()
 	f.StringVar(&o.etc, "etc", "", "`directory` to copy over the node's /etc")
 	f.StringArrayVar(&o.oci, "oci", nil, "image `archive` for the node; may be repeated")
-	f.StringVar(&o.disk, "disk", "", "boot this disk `image` (raw or qcow2) instead of a throw-away one")
-	f.StringVar(&o.memory, "memory", "512M", "the machine's memory")
-	f.IntVar(&o.cpus, "cpus", 2, "the machine's processors")
-	f.StringVar(&o.firmware, "firmware", "uefi", "how to boot: uefi, as a real machine does, or direct, which is faster")
-	f.StringArrayVar(&o.forward, "forward", nil, "forward `HOST:GUEST`, a TCP port of this machine's loopback, to the node")
-	f.StringVar(&o.keep, "keep", "", "keep disk, logs and certificates in this new or empty `directory`")
-	f.BoolVar(&o.exitWhenRunning, "exit-when-running", false, "switch the machine off as soon as all pods run")
-	f.StringVar(&o.ca, "ca", "", "with --disk: `file` with the authority that signed the kubelet's certificate")
-	f.StringVar(&o.clientCert, "client-cert", "", "with --disk: `file` with a certificate that the kubelet accepts")
-	f.StringVar(&o.clientKey, "client-key", "", "with --disk: `file` with its key")
-	f.StringVar(&o.serverName, "server-name", "", "with --disk: the `name` in the kubelet's certificate (default 127.0.0.1)")
+	f.StringVar(&o.disk, "disk", "", "boot this disk `image` (raw or qcow2) instead of a temporary one")
+	f.StringVar(&o.memory, "memory", "512M", "memory of the machine")
+	f.IntVar(&o.cpus, "cpus", 2, "processors of the machine")
+	f.StringVar(&o.firmware, "firmware", "uefi", "how to boot: uefi, which is what a real machine does, or direct, which is faster")
+	f.StringArrayVar(&o.forward, "forward", nil, "forward a TCP port of this host's loopback interface to the node, as `HOST:GUEST`")
+	f.StringVar(&o.keep, "keep", "", "keep the disk, logs and certificates in this new or empty `directory`")
+	f.BoolVar(&o.exitWhenRunning, "exit-when-running", false, "switch the machine off once all pods run")
+	f.StringVar(&o.ca, "ca", "", "with --disk: `file` with the CA that signed the kubelet's certificate")
+	f.StringVar(&o.clientCert, "client-cert", "", "with --disk: `file` with a client certificate that the kubelet accepts")
+	f.StringVar(&o.clientKey, "client-key", "", "with --disk: `file` with the key of --client-cert")
+	f.StringVar(&o.serverName, "server-name", "", "with --disk: `name` in the kubelet's certificate (default 127.0.0.1)")
 	return cmd
 }
 
@@ -125,17 +124,17 @@ func (o runOptions) check() (memory int64, ports []qemu.Port, err error) {
 	anyCert := o.ca != "" || o.clientCert != "" || o.clientKey != "" || o.serverName != ""
 	switch {
 	case memory < minMemory:
-		err = fmt.Errorf("--memory %s is too small: a node needs at least %d MiB, and 256 MiB with a pod", o.memory, minMemory>>20)
+		err = fmt.Errorf("--memory %s is too small: a node needs at least %d MiB, or 256 MiB with a pod", o.memory, minMemory>>20)
 	case o.cpus < 1 || o.cpus > 64:
-		err = fmt.Errorf("--cpus %d: it must be from 1 to 64", o.cpus)
+		err = fmt.Errorf("--cpus %d: must be from 1 to 64", o.cpus)
 	case o.firmware != "uefi" && o.firmware != "direct":
-		err = fmt.Errorf("--firmware %s: it must be uefi or direct", o.firmware)
+		err = fmt.Errorf("--firmware %s: must be uefi or direct", o.firmware)
 	case o.disk != "" && (o.etc != "" || len(o.oci) > 0):
-		err = errors.New("--disk boots a disk as it is, so --etc and --oci have no place on it: give them to kios image when the disk is made")
+		err = errors.New("--disk cannot be combined with --etc or --oci: it boots a disk as it is; give these flags to kios image when you make the disk")
 	case o.disk == "" && anyCert:
-		err = errors.New("--ca, --client-cert, --client-key and --server-name are for --disk: without it, certificates are made for the run")
+		err = errors.New("--ca, --client-cert, --client-key and --server-name need --disk; without it, certificates are made for the run")
 	case anyCert && !hasCert:
-		err = errors.New("--ca, --client-cert and --client-key go together")
+		err = errors.New("--ca, --client-cert and --client-key must be given together")
 	case o.exitWhenRunning && o.disk != "" && !hasCert:
 		err = errors.New("--exit-when-running with --disk needs --ca, --client-cert and --client-key: only the kubelet knows whether all pods run")
 	default:
@@ -162,7 +161,7 @@ func (o runOptions) checkFiles() error {
 		return fmt.Errorf("--etc: %w", err)
 	}
 	if len(entries) == 1 && entries[0].Name() == "etc" && entries[0].IsDir() {
-		return fmt.Errorf("--etc %s holds only a directory etc: do you mean --etc %s?", o.etc, filepath.Join(o.etc, "etc"))
+		return fmt.Errorf("--etc %s has only the directory etc in it: did you mean --etc %s?", o.etc, filepath.Join(o.etc, "etc"))
 	}
 	return nil
 }
@@ -170,7 +169,7 @@ func (o runOptions) checkFiles() error {
 func checkFile(name string) error {
 	st, err := os.Stat(name)
 	if err == nil && st.IsDir() {
-		return fmt.Errorf("%s is a directory: a file is expected", name)
+		return fmt.Errorf("%s is a directory, not a file", name)
 	}
 	return err
 }
@@ -182,10 +181,10 @@ func parseForwards(texts []string) ([]qemu.Port, error) {
 		host, guest, ok := strings.Cut(text, ":")
 		p := qemu.Port{Host: port(host), Guest: port(guest)}
 		if !ok || p.Host == 0 || p.Guest == 0 {
-			return nil, fmt.Errorf("--forward %s: write HOST:GUEST, two ports from 1 to 65535", text)
+			return nil, fmt.Errorf("--forward %s: write it as HOST:GUEST, two ports from 1 to 65535", text)
 		}
 		if slices.ContainsFunc(ports, func(q qemu.Port) bool { return q.Guest == p.Guest }) {
-			return nil, fmt.Errorf("--forward %s: the node's port %d is forwarded already", text, p.Guest)
+			return nil, fmt.Errorf("--forward %s: port %d of the node is already forwarded", text, p.Guest)
 		}
 		ports = append(ports, p)
 	}
@@ -236,5 +235,5 @@ func accelText(a qemu.Accel) string {
 	if a == qemu.KVM {
 		return "KVM"
 	}
-	return "TCG (no usable KVM: slow)"
+	return "TCG (KVM is not usable; this is slow)"
 }

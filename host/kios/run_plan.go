@@ -35,8 +35,8 @@ type runPlan struct {
 // podName names a pod as its manifest does.
 type podName struct{ namespace, name string }
 
-// kubeletAccess is how the host proves itself to the kubelet; why says why it
-// cannot, if it cannot.
+// kubeletAccess is how the host proves itself to the kubelet; why is the reason
+// why it cannot, or "".
 type kubeletAccess struct {
 	ca, cert, key []byte
 	serverName    string
@@ -57,7 +57,7 @@ func (r *runPlan) checkProducts() error {
 	}
 	for _, name := range names {
 		if missing(r.out(name)) {
-			return fmt.Errorf("%s is not there: run kios build first", r.out(name))
+			return fmt.Errorf("%s does not exist; run kios build first", r.out(name))
 		}
 	}
 	return nil
@@ -93,7 +93,7 @@ func (r *runPlan) makeDir() error {
 		return fmt.Errorf("--keep: %w", err)
 	}
 	if len(entries) > 0 {
-		return fmt.Errorf("--keep %s: the directory is not empty, and nothing in it is overwritten: name a new one", r.dir)
+		return fmt.Errorf("--keep %s: the directory is not empty, and kios overwrites nothing in it; name a new one", r.dir)
 	}
 	return nil
 }
@@ -111,7 +111,7 @@ func (r *runPlan) cleanUp(err error) error {
 	for _, name := range []string{"disk.img", "efivars.fd", "pki"} {
 		os.RemoveAll(r.path(name))
 	}
-	return fmt.Errorf("%w (the console's log is %s)", err, log)
+	return fmt.Errorf("%w (console log: %s)", err, log)
 }
 
 func (r *runPlan) path(name string) string { return filepath.Join(r.dir, name) }
@@ -178,7 +178,7 @@ func (r *runPlan) readEtc(etc string) {
 		}
 		name, err := readManifest(filepath.Join(manifests, entry.Name()))
 		if err != nil {
-			r.warning = append(r.warning, fmt.Sprintf("manifest %s: %v: the kubelet will leave it out", entry.Name(), err))
+			r.warning = append(r.warning, fmt.Sprintf("manifest %s: %v; the kubelet will ignore it", entry.Name(), err))
 			continue
 		}
 		r.expect = append(r.expect, name)
@@ -198,7 +198,7 @@ func readManifest(file string) (podName, error) {
 		return podName{}, err
 	}
 	if pod.Kind != "Pod" || pod.Metadata.Name == "" {
-		return podName{}, fmt.Errorf("it is not a Pod with a name (kind %q, name %q)", pod.Kind, pod.Metadata.Name)
+		return podName{}, fmt.Errorf("not a Pod with a name (kind %q, name %q)", pod.Kind, pod.Metadata.Name)
 	}
 	if pod.Metadata.Namespace == "" {
 		pod.Metadata.Namespace = "default"
@@ -211,7 +211,7 @@ func readManifest(file string) (podName, error) {
 // it finds.
 func (r *runPlan) makeAccess(etc string) (kubeletAccess, map[string]diskimage.File, error) {
 	if etc != "" && !missing(filepath.Join(etc, "kubernetes/pki/ca.crt")) {
-		return kubeletAccess{why: "--etc brings its own kubernetes/pki/ca.crt, so the node does not know this command"}, nil, nil
+		return kubeletAccess{why: "--etc has its own kubernetes/pki/ca.crt, so the node does not trust this command"}, nil, nil
 	}
 	ca, err := pki.NewCA("kios-run")
 	if err != nil {
@@ -268,7 +268,7 @@ func (r *runPlan) givenAccess() (kubeletAccess, error) {
 	return a, nil
 }
 
-// client returns nil, and a warning, if there is no way into the kubelet.
+// client returns nil if there is no way into the kubelet.
 func (r *runPlan) client(a kubeletAccess, m *qemu.Machine) (*kubeletapi.Client, error) {
 	if a.why != "" {
 		return nil, nil

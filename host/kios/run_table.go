@@ -13,7 +13,7 @@ import (
 
 // cniHint helps with the one thing about a node without a cluster that an
 // ordinary manifest does not expect.
-const cniHint = "it waits for a pod network, and the node has none: add hostNetwork: true to its spec, or a CNI configuration to --etc DIR/cni/net.d"
+const cniHint = "the pod waits for a pod network, which this node does not have: add hostNetwork: true to its spec, or a CNI configuration to DIR/cni/net.d of --etc DIR"
 
 // podTable lists the containers, and below them why those wait that do.
 func podTable(pods []kubeletapi.Pod, poweredOn time.Time, noCNI bool) string {

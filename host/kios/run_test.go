@@ -40,9 +40,9 @@ func TestRunOptionsCheck(t *testing.T) {
 		{"no such archive", func(o *runOptions) { o.oci = []string{"/no/archive"} }, "/no/archive"},
 		{"no such etc", func(o *runOptions) { o.etc = "/no/etc" }, "--etc"},
 		{"etc is a file", func(o *runOptions) { o.etc = file }, "--etc"},
-		{"etc above etc", func(o *runOptions) { o.etc = nested }, "do you mean --etc " + filepath.Join(nested, "etc")},
-		{"certificate without a disk", func(o *runOptions) { o.ca = file }, "are for --disk"},
-		{"certificate without its key", func(o *runOptions) { o.disk, o.ca, o.clientCert = file, file, file }, "go together"},
+		{"etc above etc", func(o *runOptions) { o.etc = nested }, "did you mean --etc " + filepath.Join(nested, "etc")},
+		{"certificate without a disk", func(o *runOptions) { o.ca = file }, "need --disk"},
+		{"certificate without its key", func(o *runOptions) { o.disk, o.ca, o.clientCert = file, file, file }, "must be given together"},
 		{"nobody to ask", func(o *runOptions) { o.disk, o.exitWhenRunning = file, true }, "needs --ca"},
 		{"forward", func(o *runOptions) { o.forward = []string{"80"} }, "HOST:GUEST"},
 	} {

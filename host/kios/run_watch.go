@@ -77,7 +77,7 @@ func (w *watch) follow(m *qemu.Machine, api *kubeletapi.Client, signals <-chan o
 			}
 		case <-late:
 			m.Kill()
-			return fmt.Errorf("not all pods run after %s", m.Uptime().Round(time.Second))
+			return fmt.Errorf("not all pods are running after %s", m.Uptime().Round(time.Second))
 		}
 	}
 }
@@ -160,7 +160,7 @@ func (w *watch) show(pods []kubeletapi.Pod) {
 	w.table = table
 	w.print.Block("\n" + table + "\n")
 	if done && !w.done && !w.plan.options.exitWhenRunning {
-		w.print.Note(w.m.Uptime(), "all pods run; Ctrl-C switches the machine off%s", w.curl())
+		w.print.Note(w.m.Uptime(), "all pods are running; press Ctrl-C to switch the machine off%s", w.curl())
 	}
 	w.done = w.done || done
 }
@@ -189,7 +189,7 @@ func (w *watch) allRun(pods []kubeletapi.Pod) bool {
 func (w *watch) powerOff(signals <-chan os.Signal) error {
 	w.print.Note(w.m.Uptime(), "power button pressed; waiting for a clean power-off (Ctrl-C cuts the power)")
 	ctx, cancel := context.WithTimeoutCause(context.Background(), w.stopBound(),
-		fmt.Errorf("the machine has not switched itself off within %s: its power was cut", w.stopBound()))
+		fmt.Errorf("the machine did not switch itself off within %s, so its power was cut", w.stopBound()))
 	defer cancel()
 	ctx, cut := context.WithCancelCause(ctx)
 	defer cut(nil)
@@ -223,12 +223,12 @@ func (w *watch) ended() error {
 	defer w.mu.Unlock()
 	switch {
 	case w.lastWords != "":
-		return fmt.Errorf("the node's kernel gave up: %s", w.lastWords)
+		return fmt.Errorf("the node's kernel panicked: %s", w.lastWords)
 	case end == qemu.PoweredOff:
 		w.print.Note(w.m.Uptime(), "powered off")
 		return nil
 	case end == qemu.Rebooted:
-		return errors.New("the node has restarted the machine: a pod asked for it, or it could not go on (see above)")
+		return errors.New("the node restarted the machine: a pod asked for that, or the node could not continue (see above)")
 	}
-	return fmt.Errorf("the machine has %s", end)
+	return fmt.Errorf("the machine ended: %s", end)
 }

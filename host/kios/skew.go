@@ -21,33 +21,35 @@ func newSkewCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "skew",
 		Short: "Check that the kubelet is two minor versions behind the newest Kubernetes",
-		Long: `Asks the Go module proxy for the newest Kubernetes, and fails when the minor
-version of our kubelet is not two behind, or when the control plane that
-"kios cluster up" builds is not of the newest minor version.`,
+		Long: `Asks the Go module proxy for the newest Kubernetes. Fails if the kubelet of kiOS is
+not two minor versions behind it, or if the control plane that "kios cluster up"
+builds does not have the newest minor version.`,
 		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			b, err := checkout("amd64")
-			if err != nil {
-				return err
-			}
-			newest, err := newestKubernetes(cmd.Context(), b.Root)
-			if err != nil {
-				return err
-			}
-			kubelet, err := kubeletVersion(cmd.Context(), b.Root)
-			if err != nil {
-				return err
-			}
-			controlPlane, err := b.NewestControlPlane()
-			if err != nil {
-				return err
-			}
-			fmt.Printf("newest Kubernetes %s, kubelet %s, newest control plane here %s\n", newest, kubelet, controlPlane)
-			return errors.Join(
-				checkMinor("kubelet (upstream/kubelet/go.mod)", kubelet, newest, skew),
-				checkMinor("control plane (upstream/controlplane/go.mod)", controlPlane, newest, 0))
-		},
+		RunE: func(cmd *cobra.Command, _ []string) error { return runSkew(cmd.Context()) },
 	}
+}
+
+func runSkew(ctx context.Context) error {
+	b, err := checkout("amd64")
+	if err != nil {
+		return err
+	}
+	newest, err := newestKubernetes(ctx, b.Root)
+	if err != nil {
+		return err
+	}
+	kubelet, err := kubeletVersion(ctx, b.Root)
+	if err != nil {
+		return err
+	}
+	controlPlane, err := b.NewestControlPlane()
+	if err != nil {
+		return err
+	}
+	fmt.Printf("newest Kubernetes %s, our kubelet %s, our newest control plane %s\n", newest, kubelet, controlPlane)
+	return errors.Join(
+		checkMinor("kubelet (upstream/kubelet/go.mod)", kubelet, newest, skew),
+		checkMinor("control plane (upstream/controlplane/go.mod)", controlPlane, newest, 0))
 }
 
 // checkMinor fails unless a version is so many minor versions behind newest.
@@ -63,7 +65,7 @@ func checkMinor(what, version, newest string, behind int) error {
 	if top-have == behind {
 		return nil
 	}
-	return fmt.Errorf("the %s is %s, %d minor versions behind %s, and must be %d behind: make it v1.%d (HACKING.md, \"Bump an upstream\")",
+	return fmt.Errorf("the %s is %s, %d minor versions behind %s, but must be %d behind: change it to v1.%d (HACKING.md, \"Bump an upstream\")",
 		what, version, top-have, newest, behind, top-behind)
 }
 
@@ -71,7 +73,7 @@ func checkMinor(what, version, newest string, behind int) error {
 func minor(version string) (int, error) {
 	parts := strings.Split(version, ".")
 	if len(parts) != 3 || parts[0] != "v1" {
-		return 0, fmt.Errorf("%q is no version of Kubernetes", version)
+		return 0, fmt.Errorf("%q is not a version of Kubernetes", version)
 	}
 	return strconv.Atoi(parts[1])
 }

@@ -11,9 +11,9 @@ func TestCheckMinor(t *testing.T) {
 		want            string // in the error; "" for none
 	}{
 		{"v1.35.4", "v1.37.2", ""},
-		{"v1.35.4", "v1.38.0", "make it v1.36"},
+		{"v1.35.4", "v1.38.0", "change it to v1.36"},
 		{"v1.36.1", "v1.37.2", "1 minor versions behind"},
-		{"v2.0.0", "v1.37.2", "no version of Kubernetes"},
+		{"v2.0.0", "v1.37.2", "not a version of Kubernetes"},
 		{"v1.x.0", "v1.37.2", "invalid syntax"},
 	}
 	for _, tt := range tests {
