@@ -181,7 +181,7 @@ func takeBoot(root, dir string) error {
 			return err
 		}
 		if len(found) != 1 {
-			return fmt.Errorf("the Debian reference has %d files %s, not one", len(found), pattern)
+			return fmt.Errorf("the Debian reference has %d files %s instead of one", len(found), pattern)
 		}
 		if err := filetree.CopyFile(filepath.Join(dir, name), found[0], 0o644); err != nil {
 			return err

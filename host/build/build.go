@@ -46,7 +46,7 @@ type Builder struct {
 // New returns a Builder for the checkout at root.
 func New(root, arch string, log *progress.Log) (*Builder, error) {
 	if arch != "amd64" {
-		return nil, fmt.Errorf("architecture %q is not supported: kiOS is built for amd64", arch)
+		return nil, fmt.Errorf("architecture %q is not supported; kiOS is built for amd64 only", arch)
 	}
 	b := &Builder{Root: root, Arch: arch, Log: log}
 	data, err := os.ReadFile(filepath.Join(root, "versions.json"))
@@ -67,7 +67,7 @@ func FindRoot(dir string) (string, error) {
 			return d, nil
 		}
 		if d == filepath.Dir(d) {
-			return "", errors.New("no kiOS checkout here or above: run this inside one")
+			return "", errors.New("no kiOS checkout in this directory or above; run kios in a checkout")
 		}
 	}
 }

@@ -94,10 +94,10 @@ type Cluster struct {
 
 var (
 	// ErrNone says that there is no cluster of a name.
-	ErrNone = errors.New("there is no such cluster")
+	ErrNone = errors.New("no such cluster")
 	// ErrBusy says that another process starts or stops the cluster, or has done
 	// so since this one looked.
-	ErrBusy = errors.New("another kios starts or stops it: try again when that has ended")
+	ErrBusy = errors.New("another kios is starting or stopping it; try again when that one has finished")
 )
 
 var nameForm = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]{0,30}[a-z0-9])?$`)
@@ -122,7 +122,7 @@ func Open(name string) (*Cluster, error) {
 	}
 	data, err := os.ReadFile(c.path("cluster.json"))
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("cluster %s: %w (make it with kios cluster up)", name, ErrNone)
+		return nil, fmt.Errorf("cluster %s: %w (create it with kios cluster up)", name, ErrNone)
 	}
 	if err != nil {
 		return nil, err
@@ -155,7 +155,7 @@ func Remains(name string) (*Cluster, error) {
 
 func locate(name string) (*Cluster, error) {
 	if !nameForm.MatchString(name) {
-		return nil, fmt.Errorf("%q is no name for a cluster: use up to 32 lower-case letters, digits and hyphens", name)
+		return nil, fmt.Errorf("%q is not a valid name for a cluster: use up to 32 lower-case letters, digits and hyphens", name)
 	}
 	root, err := Root()
 	if err != nil {
@@ -180,9 +180,9 @@ func (c *Cluster) AddWorkers(workers int) error {
 	have := len(c.Nodes) - 1
 	switch {
 	case workers < 0 || workers > MaxWorkers:
-		return fmt.Errorf("%d workers: it must be from 0 to %d", workers, MaxWorkers)
+		return fmt.Errorf("%d workers: the number must be from 0 to %d", workers, MaxWorkers)
 	case workers < have:
-		return fmt.Errorf("cluster %s has %d workers, and keeps them: to have fewer, make it anew (kios cluster down --purge)", c.Name, have)
+		return fmt.Errorf("cluster %s has %d workers, and their number cannot become smaller; to have fewer, remove the cluster with kios cluster down --purge and create it again", c.Name, have)
 	}
 	for i := len(c.Nodes); i <= workers; i++ {
 		c.Nodes = append(c.Nodes, newNode(i))
@@ -213,7 +213,7 @@ func (c *Cluster) Node(name string) (Node, error) {
 			return n, nil
 		}
 	}
-	return Node{}, fmt.Errorf("cluster %s has no node %q: it has %s", c.Name, name, c.nodeNames())
+	return Node{}, fmt.Errorf("cluster %s has no node %q; its nodes are %s", c.Name, name, c.nodeNames())
 }
 
 func (c *Cluster) nodeNames() string {

@@ -52,7 +52,7 @@ func (c *Cluster) stop(ctx context.Context, node string, o Observer) error {
 	ctx, cancel := context.WithTimeout(ctx, stopBound)
 	defer cancel()
 	followed := c.follow(ctx, node, o)
-	o.State(node, "stops")
+	o.State(node, "stopping")
 	err = m.PowerOff(ctx)
 	cancel()
 	<-followed
@@ -61,7 +61,7 @@ func (c *Cluster) stop(ctx context.Context, node string, o Observer) error {
 		o.Note("node %s is off", node)
 		return nil
 	}
-	o.Note("node %s: %v: its power is cut", node, err)
+	o.Note("node %s: %v; its power is cut", node, err)
 	o.State(node, "off (cut)")
 	return m.Kill()
 }
@@ -98,7 +98,7 @@ func (c *Cluster) Purge() error {
 	}
 	defer unlock()
 	if running := c.Running(); len(running) > 0 {
-		return fmt.Errorf("remove cluster %s: %s still runs", c.Name, running[0])
+		return fmt.Errorf("remove cluster %s: %s is still running", c.Name, running[0])
 	}
 	return os.RemoveAll(c.Dir)
 }

@@ -47,7 +47,7 @@ func (n Node) codeCache() int64 {
 func (c *Cluster) CheckMemory(accel qemu.Accel) error {
 	free := qemu.MemAvailable()
 	if want := c.need(accel); free > 0 && want > free {
-		return fmt.Errorf("cluster %s needs %s of memory and the host has %s available: stop other programs, or ask for less with --memory, --control-plane-memory and --workers",
+		return fmt.Errorf("cluster %s needs %s of memory, and the host has %s available; stop other programs, or ask for less with --memory, --control-plane-memory and --workers",
 			c.Name, diskimage.FormatSize(want), diskimage.FormatSize(free))
 	}
 	return nil

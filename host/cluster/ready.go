@@ -119,9 +119,9 @@ func (p apiPod) notRunning(since time.Time) string {
 	for _, c := range slices.Concat(p.Status.Init, p.Status.Containers) {
 		switch {
 		case c.State.Waiting != nil && c.State.Waiting.Reason != "PodInitializing":
-			return brief(fmt.Sprintf("container %s waits: %s %s", c.Name, c.State.Waiting.Reason, c.State.Waiting.Message))
+			return brief(fmt.Sprintf("container %s is waiting: %s %s", c.Name, c.State.Waiting.Reason, c.State.Waiting.Message))
 		case c.State.Terminated != nil && c.State.Terminated.Exit != 0:
-			return fmt.Sprintf("container %s ended with exit code %d: %s", c.Name, c.State.Terminated.Exit, c.State.Terminated.Reason)
+			return fmt.Sprintf("container %s exited with code %d: %s", c.Name, c.State.Terminated.Exit, c.State.Terminated.Reason)
 		case c.State.Running != nil && c.State.Running.Since.Before(since.Truncate(time.Second)):
 			return "has not reported since its node's power-on"
 		}

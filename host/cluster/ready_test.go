@@ -38,7 +38,7 @@ func TestMissing(t *testing.T) {
 		{name: "not ready", node: notNet, want: []string{"node a: not ready: KubeletNotReady: no network"}},
 		{name: "crashes", node: ready, pod: `{"metadata": {"name": "p"}, "spec": {"nodeName": "a"}, "status": {"phase": "Running",
 			"containerStatuses": [{"name": "c", "state": {"waiting": {"reason": "CrashLoopBackOff", "message": "back-off"}}}]}}`,
-			want: []string{"pod p: container c waits: CrashLoopBackOff back-off"}},
+			want: []string{"pod p: container c is waiting: CrashLoopBackOff back-off"}},
 		{name: "of an earlier boot, too", node: ready, pod: `{"metadata": {"name": "p"}, "spec": {"nodeName": "a"}, "status": {"phase": "Running",
 			"conditions": [{"type": "Ready", "status": "True"}],
 			"containerStatuses": [{"name": "c", "state": {"running": {"startedAt": "2026-01-02T03:00:00Z"}}}]}}`,

@@ -62,7 +62,7 @@ func (c *Cluster) Status(ctx context.Context) (s Status, err error) {
 	}
 	network, err := c.Switch()
 	if err != nil {
-		s.Network = fmt.Errorf("%w: stop the cluster with kios cluster down and start it again (%s tells why)", err, c.path("network/qemu.log"))
+		s.Network = fmt.Errorf("%w; stop the cluster with kios cluster down and start it again (the cause is in %s)", err, c.path("network/qemu.log"))
 		return s, nil
 	}
 	network.Close()

@@ -100,7 +100,7 @@ func (s *start) prepare(ctx context.Context) (err error) {
 		return err
 	}
 	if s.accel == qemu.TCG {
-		s.observer.Note("there is no usable KVM here: QEMU emulates the machines, some ten times slower")
+		s.observer.Note("KVM is not usable on this host: QEMU emulates the machines, which is some ten times slower")
 	}
 	if err := s.startSwitch(ctx); err != nil {
 		return err
@@ -130,7 +130,7 @@ func (s *start) startSwitch(ctx context.Context) error {
 		return err
 	}
 	if len(running) > 0 {
-		return fmt.Errorf("the network of cluster %s has ended and %s still runs: stop that with kios cluster down, and try again (%s tells why)", s.Name, running[0], s.path("network/qemu.log"))
+		return fmt.Errorf("the network of cluster %s has ended, but %s is still running; stop the cluster with kios cluster down and try again (the cause is in %s)", s.Name, running[0], s.path("network/qemu.log"))
 	}
 	var ports []string
 	for _, n := range s.Nodes {
@@ -148,11 +148,11 @@ func (s *start) choosePort() error {
 		return nil
 	}
 	if s.Port != 0 && freePort(s.Port) == 0 {
-		s.observer.Note("port %d of this host, where the API server was, is taken: it gets another one", s.Port)
+		s.observer.Note("port %d of this host, which the API server had before, is taken; it gets another one", s.Port)
 		s.Port = 0
 	}
 	if s.Port = freePort(s.Port); s.Port == 0 {
-		return fmt.Errorf("%w: no other one was found for the API server", qemu.ErrPortTaken)
+		return fmt.Errorf("%w, and no free one was found for the API server", qemu.ErrPortTaken)
 	}
 	return nil
 }
@@ -190,7 +190,7 @@ func (s *start) run(ctx context.Context) error {
 		now, later = s.Nodes[:1], s.Nodes[1:]
 	}
 	for _, n := range later {
-		s.observer.State(n.Name, "waits")
+		s.observer.State(n.Name, "waiting")
 	}
 	if err := s.powerOn(ctx, now); err != nil {
 		return err
@@ -239,7 +239,7 @@ func (s *start) machineOf(ctx context.Context, n Node) (*qemu.Detached, error) {
 	if !errors.Is(err, qemu.ErrNotRunning) {
 		return m, err
 	}
-	s.observer.State(n.Name, "gets a disk")
+	s.observer.State(n.Name, "making the disk")
 	if err := s.makeDisk(ctx, n, s.keys, s.products); err != nil {
 		return nil, err
 	}
@@ -247,7 +247,7 @@ func (s *start) machineOf(ctx context.Context, n Node) (*qemu.Detached, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.observer.State(n.Name, "boots")
+	s.observer.State(n.Name, "booting")
 	return qemu.StartDetached(ctx, cfg)
 }
 
@@ -257,7 +257,7 @@ func (s *start) guard(ctx context.Context, node string, m *qemu.Detached) {
 	select {
 	case <-ctx.Done():
 	case <-m.Done():
-		s.fail(fmt.Errorf("the machine of node %s has ended; its console (%s) says:%s", node, s.ConsoleLog(node), tail(s.ConsoleLog(node), 20)))
+		s.fail(fmt.Errorf("the machine of node %s has ended; the end of its console (%s):%s", node, s.ConsoleLog(node), tail(s.ConsoleLog(node), 20)))
 	}
 }
 
@@ -309,7 +309,7 @@ func (s *start) poll(ctx context.Context, ask func(context.Context) []string) er
 	}
 	again := time.NewTicker(every)
 	defer again.Stop()
-	missing := []string{"nothing is known of it yet"}
+	missing := []string{"nothing is known about it yet"}
 	for {
 		// An attempt that the end of the context cut short says nothing.
 		if now := ask(ctx); ctx.Err() == nil {
@@ -350,7 +350,7 @@ func (s *start) late(ctx context.Context, missing []string) error {
 func (s *start) applyAddOns(ctx context.Context) error {
 	manifest, err := s.keys.AddOns()
 	if newer := clusterconfig.AddOnVersions(); newer != s.AddOns {
-		s.observer.Note("the add-ons stay as they are: a new cluster would have %s", newer)
+		s.observer.Note("the add-ons stay as they are; a new cluster would have %s", newer)
 		manifest, err = s.keys.Access()
 	}
 	if err != nil {

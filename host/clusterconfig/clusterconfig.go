@@ -72,7 +72,7 @@ type Cluster struct {
 
 // Open makes what is missing in dir, loads what is there, and renews
 // certificates that are near their end or that do not fit cfg. Only the owner
-// of dir can read it; who can, is the cluster's administrator.
+// of dir can read it: whoever can is the cluster's administrator.
 func Open(dir string, cfg Config) (*Cluster, error) {
 	c := &Cluster{cfg: cfg, dir: dir}
 	if err := c.setDefaults(); err != nil {
@@ -115,10 +115,10 @@ var (
 
 func (c *Cluster) checkNames() error {
 	if !nameForm.MatchString(c.cfg.Name) {
-		return fmt.Errorf("%q is no name for a cluster: use lower-case letters, digits and hyphens", c.cfg.Name)
+		return fmt.Errorf("%q is not a valid name for a cluster: use lower-case letters, digits and hyphens", c.cfg.Name)
 	}
 	if !versionForm.MatchString(c.cfg.Kubernetes) {
-		return fmt.Errorf("%q is no version of Kubernetes: write it like %s", c.cfg.Kubernetes, DefaultKubernetes)
+		return fmt.Errorf("%q is not a version of Kubernetes: write it like %s", c.cfg.Kubernetes, DefaultKubernetes)
 	}
 	for _, name := range c.cfg.Names {
 		if err := checkHost(name); err != nil {
@@ -126,7 +126,7 @@ func (c *Cluster) checkNames() error {
 		}
 	}
 	if d := c.cfg.NodeCertificates; d != 0 && d < time.Minute {
-		return fmt.Errorf("certificates of nodes cannot live for %s only: a kubelet takes a minute to get the next", d)
+		return fmt.Errorf("node certificates cannot be valid for only %s: a kubelet needs a minute to get the next one", d)
 	}
 	return nil
 }
@@ -134,11 +134,11 @@ func (c *Cluster) checkNames() error {
 func (c *Cluster) checkEndpoint() error {
 	host, port, err := net.SplitHostPort(c.cfg.Endpoint)
 	if err != nil {
-		return fmt.Errorf("%q is no endpoint: write HOST:PORT, for example 192.0.2.10:6443", c.cfg.Endpoint)
+		return fmt.Errorf("%q is not an endpoint: write HOST:PORT, for example 192.0.2.10:6443", c.cfg.Endpoint)
 	}
 	number, err := strconv.ParseUint(port, 10, 16)
 	if err != nil || number == 0 {
-		return fmt.Errorf("endpoint %s: %q is no port", c.cfg.Endpoint, port)
+		return fmt.Errorf("endpoint %s: %q is not a port", c.cfg.Endpoint, port)
 	}
 	c.host, c.port = host, int(number)
 	if ip, err := netip.ParseAddr(host); err == nil && !ip.IsLoopback() { // a tunnel's or a forwarded port
@@ -176,16 +176,16 @@ func (c *Cluster) checkCIDRs() error {
 	// kube-controller-manager: it gives each node 256 addresses, and wants no more
 	// than 2^16 nodes.
 	if !pods.Addr().Is4() || pods.Bits() < 8 || pods.Bits() > 24 {
-		return fmt.Errorf("the network of pods, %s, must be of IPv4 and between /8 and /24 in size: each node gets a /24 of it", pods)
+		return fmt.Errorf("the pod network %s must be an IPv4 network from /8 to /24: each node gets a /24 of it", pods)
 	}
 	if !services.Addr().Is4() {
-		return fmt.Errorf("the network of services, %s, must be of IPv4, as that of pods is", services)
+		return fmt.Errorf("the service network %s must be an IPv4 network, like the pod network", services)
 	}
 	if pods.Overlaps(services) {
-		return fmt.Errorf("the networks of pods, %s, and of services, %s, overlap", pods, services)
+		return fmt.Errorf("the pod network %s and the service network %s overlap", pods, services)
 	}
 	if room := services.Addr().BitLen() - services.Bits(); room < 4 {
-		return fmt.Errorf("the network of services, %s, is too small: DNS is its tenth address", services)
+		return fmt.Errorf("the service network %s is too small: DNS has its tenth address", services)
 	}
 	c.dns = nth(services, 10)
 	return nil
@@ -194,7 +194,7 @@ func (c *Cluster) checkCIDRs() error {
 func parseCIDR(of, text string) (netip.Prefix, error) {
 	p, err := netip.ParsePrefix(text)
 	if err != nil || p != p.Masked() {
-		return netip.Prefix{}, fmt.Errorf("%q is no network for %s: write it like 10.96.0.0/16", text, of)
+		return netip.Prefix{}, fmt.Errorf("%q is not a network for %s: write it like 10.96.0.0/16", text, of)
 	}
 	return p, nil
 }
@@ -253,7 +253,7 @@ func (f Files) Without(path string) Files {
 func (f Files) Write(dir string) error {
 	for _, file := range f {
 		if !filepath.IsLocal(file.Path) {
-			return fmt.Errorf("write %q: it is no path below /etc", file.Path)
+			return fmt.Errorf("write %q: it is not a path below /etc", file.Path)
 		}
 		path := filepath.Join(dir, file.Path)
 		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {

@@ -154,8 +154,8 @@ func TestOpenRefuses(t *testing.T) {
 		damage func(c *Cluster) error
 		want   string
 	}{
-		{"no key", func(c *Cluster) error { return os.Remove(c.path("pki/ca.key")) }, "pki/ca.key: no such file or directory: put it back from your backup"},
-		{"no certificate", func(c *Cluster) error { return os.Remove(c.path("pki/ca.crt")) }, "pki/ca.crt: no such file or directory: put it back from your backup"},
+		{"no key", func(c *Cluster) error { return os.Remove(c.path("pki/ca.key")) }, "pki/ca.key: no such file or directory; restore it from your backup"},
+		{"no certificate", func(c *Cluster) error { return os.Remove(c.path("pki/ca.crt")) }, "pki/ca.crt: no such file or directory; restore it from your backup"},
 		{"an empty certificate", func(c *Cluster) error { return os.Truncate(c.path("pki/ca.crt"), 0) }, "pki/ca.crt"},
 		{"an expired one", func(c *Cluster) error {
 			ca, err := pki.NewCAFor("kubernetes", -time.Hour)
@@ -169,7 +169,7 @@ func TestOpenRefuses(t *testing.T) {
 			return c.writePair("pki/ca", pki.Pair{Cert: ca.Cert(), Key: key})
 		}, "expired"},
 		{"no key for service accounts in the file", func(c *Cluster) error { return os.Truncate(c.path("pki/sa.key"), 0) }, "pki/sa.key"},
-		{"a token of another form", func(c *Cluster) error { return os.WriteFile(c.path("token"), []byte("x"), 0o600) }, "remove it"},
+		{"a token of another form", func(c *Cluster) error { return os.WriteFile(c.path("token"), []byte("x"), 0o600) }, "remove the file"},
 	} {
 		dir := t.TempDir()
 		c := open(t, dir, testConfig)
@@ -206,22 +206,22 @@ func TestConfig(t *testing.T) {
 	}{
 		{func(c *Config) { c.Endpoint = "" }, "HOST:PORT"},
 		{func(c *Config) { c.Endpoint = "10.77.0.10" }, "HOST:PORT"},
-		{func(c *Config) { c.Endpoint = "10.77.0.10:0" }, "no port"},
-		{func(c *Config) { c.Endpoint = "10.77.0.10:https" }, "no port"},
+		{func(c *Config) { c.Endpoint = "10.77.0.10:0" }, "not a port"},
+		{func(c *Config) { c.Endpoint = "10.77.0.10:https" }, "not a port"},
 		{func(c *Config) { c.Endpoint = "API.example:6443" }, "lower case"},
 		{func(c *Config) { c.Endpoint = "[fe80::1%eth0]:6443" }, "neither an address"},
 		{func(c *Config) { c.Names = []string{"*.example"} }, "neither an address"},
-		{func(c *Config) { c.Name = "My cluster" }, "no name for a cluster"},
-		{func(c *Config) { c.Kubernetes = "1.37" }, "no version"},
-		{func(c *Config) { c.PodCIDR = "10.244.0.1/16" }, "no network for pods"},
-		{func(c *Config) { c.ServiceCIDR = "x" }, "no network for services"},
+		{func(c *Config) { c.Name = "My cluster" }, "not a valid name for a cluster"},
+		{func(c *Config) { c.Kubernetes = "1.37" }, "not a version"},
+		{func(c *Config) { c.PodCIDR = "10.244.0.1/16" }, "not a network for pods"},
+		{func(c *Config) { c.ServiceCIDR = "x" }, "not a network for services"},
 		{func(c *Config) { c.ServiceCIDR = "10.244.128.0/24" }, "overlap"},
-		{func(c *Config) { c.PodCIDR = "fd00::/48" }, "must be of IPv4"},
-		{func(c *Config) { c.PodCIDR = "10.244.0.0/25" }, "between /8 and /24"},
-		{func(c *Config) { c.ServiceCIDR = "fd00::/112" }, "must be of IPv4"},
+		{func(c *Config) { c.PodCIDR = "fd00::/48" }, "must be an IPv4 network"},
+		{func(c *Config) { c.PodCIDR = "10.244.0.0/25" }, "from /8 to /24"},
+		{func(c *Config) { c.ServiceCIDR = "fd00::/112" }, "must be an IPv4 network"},
 		{func(c *Config) { c.ServiceCIDR = "10.96.0.0/29" }, "too small"},
 		{func(c *Config) { c.NodeCertificates = time.Second }, "1s only"},
-		{func(c *Config) { c.NodeCIDRs = []string{"10.77.0.1"} }, "no network for nodes"},
+		{func(c *Config) { c.NodeCIDRs = []string{"10.77.0.1"} }, "not a network for nodes"},
 	} {
 		cfg := testConfig
 		tt.change(&cfg)

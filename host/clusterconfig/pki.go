@@ -163,14 +163,14 @@ func (c *Cluster) openCA(path, name string) (*pki.CA, error) {
 		return c.makeCA(path, name)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("%w: put it back from your backup; without it there is no cluster", err)
+		return nil, fmt.Errorf("%w; restore it from your backup, because the cluster cannot exist without it", err)
 	}
 	ca, err := pki.LoadCA(pair)
 	if err != nil {
 		return nil, fmt.Errorf("read %s and its key: %w", c.path(path+".crt"), err)
 	}
 	if end := ca.Certificate().NotAfter; time.Now().After(end) {
-		return nil, fmt.Errorf("%s expired on %s: make a new cluster in another directory", c.path(path+".crt"), end.Format(time.DateOnly))
+		return nil, fmt.Errorf("%s expired on %s; make a new cluster in another directory", c.path(path+".crt"), end.Format(time.DateOnly))
 	}
 	return ca, nil
 }

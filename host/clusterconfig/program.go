@@ -276,7 +276,7 @@ func (c *Cluster) Processes(bin map[string]string) ([]Process, error) {
 	for _, p := range c.programs(at) {
 		path := bin[p.binary]
 		if path == "" {
-			return nil, fmt.Errorf("there is no program %s for %s: build it with kios cluster build", p.binary, p.name)
+			return nil, fmt.Errorf("the program %s for %s is missing; build it with kios cluster build", p.binary, p.name)
 		}
 		all = append(all, Process{Name: p.name, Argv: append([]string{path}, p.args()...), Ready: p.ready})
 	}

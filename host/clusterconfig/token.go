@@ -27,7 +27,7 @@ func (c *Cluster) openToken() error {
 	}
 	c.token = strings.TrimSpace(string(text))
 	if !tokenForm.MatchString(c.token) {
-		return fmt.Errorf("%s holds no bootstrap token (6 characters, a dot, 16 characters of a-z and 0-9): remove it, and there will be a new one", c.path("token"))
+		return fmt.Errorf("%s does not have a bootstrap token in it (6 characters, a dot, 16 characters of a-z and 0-9); remove the file to get a new token", c.path("token"))
 	}
 	return nil
 }

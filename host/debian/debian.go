@@ -174,7 +174,7 @@ func (a *archive) prepare(ctx context.Context, log *progress.Log) error {
 func (a *archive) checkHost() error {
 	for _, tool := range []string{"apt-get", "apt-cache", "dpkg-deb"} {
 		if _, err := exec.LookPath(tool); err != nil {
-			return fmt.Errorf("%s not found: kiOS is built on Debian 12 or newer", tool)
+			return fmt.Errorf("%s not found: kiOS can be built only on Debian 12 or newer", tool)
 		}
 	}
 	if _, err := os.Stat(keyring); err != nil {

@@ -32,7 +32,7 @@ func Check(ctx context.Context, files []oci.File, argv []string, wantOutput stri
 		return fmt.Errorf("run %s in the image: %w: %s", line, err, terminal.OneLine(out))
 	}
 	if !strings.Contains(out, wantOutput) {
-		return fmt.Errorf("run %s in the image: it does not print %q but: %s", line, wantOutput, terminal.OneLine(out))
+		return fmt.Errorf("run %s in the image: it does not print %q, but: %s", line, wantOutput, terminal.OneLine(out))
 	}
 	return nil
 }

@@ -81,7 +81,7 @@ func (c *collection) add(name string) error {
 		return err
 	}
 	if !info.Mode().IsRegular() {
-		return fmt.Errorf("/%s is no file (name the files in it one by one)", name)
+		return fmt.Errorf("/%s is not a file (list the files in it one by one)", name)
 	}
 	// Nothing here is for set-user-ID, and nobody but root may write.
 	c.files[name] = oci.File{Path: name, Mode: info.Mode().Perm() &^ 0o022, From: from}
@@ -157,7 +157,7 @@ func (c *collection) addNeeds(name, from string) error {
 			return err
 		}
 		if at == "" {
-			return fmt.Errorf("/%s needs the library %s, which is in none of the packages: add the one that has it (dpkg -S or packages.debian.org tell)", name, library)
+			return fmt.Errorf("/%s needs the library %s, which is in none of the packages: add the package that has it (find it with dpkg -S or on packages.debian.org)", name, library)
 		}
 		if err := c.add(at); err != nil {
 			return err

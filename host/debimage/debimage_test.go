@@ -159,7 +159,7 @@ func TestCollectErrors(t *testing.T) {
 		{f.trees("tool"), "/usr/bin/tol", "/usr/bin/tol: file does not exist in any of the packages"},
 		{f.trees("tool"), "usr/bin/dangling", "/usr/bin/dangling leads to /usr/bin/nothing: file does not exist"},
 		{f.trees("tool"), "usr/bin/loop", "/usr/bin/loop: too many links"},
-		{f.trees("tool"), "usr/bin", "/usr/bin is no file"},
+		{f.trees("tool"), "usr/bin", "/usr/bin is not a file"},
 		{f.trees("tool"), "usr/bin/broken", "read /usr/bin/broken: "},
 	} {
 		_, err := Collect(tt.trees, []string{tt.path})

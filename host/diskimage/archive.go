@@ -63,7 +63,7 @@ func layoutNames(dir string) ([]string, error) {
 		return nil, fmt.Errorf("image layout %s has a damaged index.json: %w", dir, err)
 	}
 	if len(names) == 0 {
-		return nil, fmt.Errorf("image layout %s names no image", dir)
+		return nil, fmt.Errorf("image layout %s has no image with a name", dir)
 	}
 	return names, checkLayers(dir, data)
 }
@@ -86,7 +86,7 @@ func checkLayers(dir string, index []byte) error {
 		}
 		for _, l := range manifest.Layers {
 			if l.MediaType != string(oci.ErofsLayer) {
-				return fmt.Errorf("image layout %s has layers to unpack (%s): pack it, with: cd %s && tar -cf ../FILE.tar *", dir, l.MediaType, dir)
+				return fmt.Errorf("image layout %s has layers that a node must unpack (%s): make a tar file of it, with: cd %s && tar -cf ../FILE.tar *", dir, l.MediaType, dir)
 			}
 		}
 	}
@@ -100,7 +100,7 @@ var kinds = []struct{ magic, text string }{
 	{"\xfd7zXZ\x00", "is compressed with xz: unpack it first, with unxz"},
 	{"BZh", "is compressed with bzip2: unpack it first, with bunzip2"},
 	{"\x7fELF", "is a program: pack it in an image first"},
-	{"{", "is JSON: name the archive itself"},
+	{"{", "is JSON: give the archive itself"},
 }
 
 func checkKind(f *os.File) error {
@@ -109,7 +109,7 @@ func checkKind(f *os.File) error {
 		return err
 	}
 	if info.IsDir() {
-		return errors.New("is a directory, and no OCI layout")
+		return errors.New("is a directory, but not an OCI layout")
 	}
 	if !info.Mode().IsRegular() {
 		return errors.New("is not a regular file")
@@ -163,10 +163,10 @@ func imageNames(r io.Reader) ([]string, error) {
 		names = append(names, found...)
 	}
 	if !known {
-		return nil, errors.New("is neither an OCI layout nor the output of docker save: it has no index.json and no manifest.json")
+		return nil, errors.New("is neither an OCI layout nor the output of docker save: it has neither index.json nor manifest.json")
 	}
 	if names = unique(names); len(names) == 0 {
-		return nil, fmt.Errorf("names no image: tag the image before it is saved (annotation %s)", refAnnotation)
+		return nil, fmt.Errorf("has no image with a name: tag the image before you save it (annotation %s)", refAnnotation)
 	}
 	return names, nil
 }

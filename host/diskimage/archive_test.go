@@ -72,7 +72,7 @@ func TestImageNamesBadInput(t *testing.T) {
 		{"zstd", "\x28\xb5\x2f\xfd", "is compressed with zstd"},
 		{"program", "\x7fELF\x02", "is a program"},
 		{"other tar", pack(tarFile{"etc/passwd", "root"}), "is neither an OCI layout nor the output of docker save"},
-		{"no name", pack(tarFile{"index.json", `{"manifests":[{}]}`}), "names no image"},
+		{"no name", pack(tarFile{"index.json", `{"manifests":[{}]}`}), "has no image with a name"},
 		{"bad index", pack(tarFile{"index.json", `{`}), "has a damaged index.json"},
 		{"bad manifest", pack(tarFile{"manifest.json", `{}`}), "has a damaged manifest.json"},
 		{"truncated", good[:3000], "is damaged or truncated"},
@@ -104,7 +104,7 @@ func TestLayout(t *testing.T) {
 	write("oci-layout", "{}")
 	write("index.json", `{"manifests":[{"digest":"sha256:a","annotations":{"io.containerd.image.name":"example.org/app:1"}}]}`)
 	write("blobs/sha256/a", `{"layers":[{"mediaType":"application/vnd.oci.image.layer.v1.tar"}]}`)
-	if _, err := ImageNames(dir); err == nil || !strings.Contains(err.Error(), "pack it, with") {
+	if _, err := ImageNames(dir); err == nil || !strings.Contains(err.Error(), "make a tar file of it, with") {
 		t.Errorf("layers to unpack: error = %v", err)
 	}
 	write("blobs/sha256/a", `{"layers":[{"mediaType":"`+string(oci.ErofsLayer)+`"}]}`)

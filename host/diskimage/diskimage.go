@@ -109,9 +109,9 @@ func (o *Options) checkOut() error {
 	case err != nil:
 		return fmt.Errorf("make disk image: %w", err)
 	case !info.Mode().IsRegular():
-		return fmt.Errorf("%s exists and is not a regular file: write the image to a new file, and that to a disk with dd", o.Out)
+		return fmt.Errorf("%s exists and is not a regular file: write the image to a new file, and copy that to a disk with dd", o.Out)
 	case !o.Force:
-		return fmt.Errorf("%s exists: remove it, or replace it with --force", o.Out)
+		return fmt.Errorf("%s already exists: remove it, or replace it with --force", o.Out)
 	}
 	return nil
 }
@@ -121,7 +121,7 @@ func (o *Options) checkOut() error {
 func (o *Options) checkEFI() error {
 	f, err := os.Open(o.EFI)
 	if errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("EFI file %s does not exist: make it with kios build, or name one with --efi", o.EFI)
+		return fmt.Errorf("EFI file %s does not exist; make it with kios build, or give another one with --efi", o.EFI)
 	}
 	if err != nil {
 		return fmt.Errorf("open EFI file: %w", err)
@@ -136,7 +136,7 @@ func (o *Options) checkEFI() error {
 		return fmt.Errorf("%s is not an EFI file", o.EFI)
 	}
 	if info.Size() > espSize-16*mib {
-		return fmt.Errorf("EFI file %s has %s: the EFI system partition holds %s", o.EFI, FormatSize(info.Size()), FormatSize(espSize))
+		return fmt.Errorf("EFI file %s is too large: it has %s, and the EFI system partition has %s", o.EFI, FormatSize(info.Size()), FormatSize(espSize))
 	}
 	return nil
 }
@@ -191,7 +191,7 @@ func (o *Options) checkRoom(stage string) error {
 	least := dataStart + tableSize + dataMin + content + content/8
 	least = (least + mib - 1) / mib * mib
 	if o.Size < least {
-		return fmt.Errorf("a size of %s is too small: it takes %s at least", FormatSize(o.Size), FormatSize(least))
+		return fmt.Errorf("a size of %s is too small: at least %s is needed", FormatSize(o.Size), FormatSize(least))
 	}
 	return nil
 }

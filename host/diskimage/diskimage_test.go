@@ -250,7 +250,7 @@ func TestCreateLeavesFilesAlone(t *testing.T) {
 	o := exampleOptions(t)
 	writeFile(t, filepath.Dir(o.Out), "disk.img", "precious", 0o600)
 	err := Create(context.Background(), o)
-	if err == nil || !strings.Contains(err.Error(), "disk.img exists: remove it, or replace it with --force") {
+	if err == nil || !strings.Contains(err.Error(), "disk.img already exists: remove it, or replace it with --force") {
 		t.Errorf("error = %v", err)
 	}
 	if b, _ := os.ReadFile(o.Out); string(b) != "precious" {
@@ -273,11 +273,11 @@ func TestCreateRefuses(t *testing.T) {
 		edit func(o *Options)
 		want string
 	}{
-		{"too small", func(o *Options) { o.Size = 512 * mib }, "a size of 512M is too small: it takes 579M at least"},
+		{"too small", func(o *Options) { o.Size = 512 * mib }, "a size of 512M is too small: at least 579M is needed"},
 		{"format", func(o *Options) { o.Format = "vmdk" }, `format "vmdk" is not known: use raw or qcow2`},
-		{"no EFI file", func(o *Options) { o.EFI = "/no/kios.efi" }, "EFI file /no/kios.efi does not exist: make it with kios build"},
+		{"no EFI file", func(o *Options) { o.EFI = "/no/kios.efi" }, "EFI file /no/kios.efi does not exist; make it with kios build"},
 		{"not EFI", func(o *Options) { os.WriteFile(o.EFI, []byte("text"), 0o600) }, "is not an EFI file"},
-		{"huge EFI", func(o *Options) { os.Truncate(o.EFI, 600*mib) }, "has 600M: the EFI system partition holds 512M"},
+		{"huge EFI", func(o *Options) { os.Truncate(o.EFI, 600*mib) }, "is too large: it has 600M, and the EFI system partition has 512M"},
 		{"no directory", func(o *Options) { o.Out = "/no/such/dir/disk" }, "make disk image /no/such/dir/disk"},
 		{"no etc", func(o *Options) { o.Etc = "/no/etc" }, "copy /no/etc"},
 		{"bad archive", func(o *Options) { o.OCI = []string{o.EFI} }, "is not a tar file"},

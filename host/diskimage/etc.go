@@ -21,10 +21,10 @@ func CheckEtc(dir string) error {
 		return fmt.Errorf("open the directory for /etc: %w", err)
 	}
 	if !info.IsDir() {
-		return fmt.Errorf("%s is not a directory: name one that is laid out like /etc", dir)
+		return fmt.Errorf("%s is not a directory: give one that is laid out like /etc", dir)
 	}
 	if _, err := os.Stat(filepath.Join(dir, "etc/kubernetes")); err == nil {
-		return fmt.Errorf("%s holds a directory etc: name that, %s", dir, filepath.Join(dir, "etc"))
+		return fmt.Errorf("%s has a directory etc in it: give that one, %s", dir, filepath.Join(dir, "etc"))
 	}
 	return checkManifests(filepath.Join(dir, "kubernetes/manifests"))
 }
@@ -56,7 +56,7 @@ func checkManifest(path string) error {
 		return errors.Unwrap(err)
 	}
 	if !info.Mode().IsRegular() {
-		return errors.New("not a file, and the kubelet does not look into directories here")
+		return errors.New("not a file; the kubelet does not look into directories here")
 	}
 	data, err := os.ReadFile(path)
 	if err != nil {
@@ -94,7 +94,7 @@ func checkPod(data []byte) error {
 	}
 	text := strings.TrimSpace(string(data))
 	if n := len(separator.FindAllString(strings.TrimPrefix(text, "---"), -1)); n > 0 {
-		return fmt.Errorf("has %d YAML documents, and the kubelet reads only the first: one file a pod", n+1)
+		return fmt.Errorf("has %d YAML documents, but the kubelet reads only the first one: use one file for each pod", n+1)
 	}
 	return p.check()
 }
@@ -102,11 +102,11 @@ func checkPod(data []byte) error {
 func (p *pod) check() error {
 	switch {
 	case p.Kind == "":
-		return errors.New("has no kind: want kind: Pod")
+		return errors.New("has no kind; it must have kind: Pod")
 	case p.Kind != "Pod":
-		return fmt.Errorf("kind is %s: the kubelet itself runs kind: Pod only", p.Kind)
+		return fmt.Errorf("kind is %s, but the kubelet itself runs only kind: Pod", p.Kind)
 	case p.APIVersion != "v1":
-		return fmt.Errorf("apiVersion is %q: want v1", p.APIVersion)
+		return fmt.Errorf("apiVersion is %q; it must be v1", p.APIVersion)
 	case p.Metadata.Name == "":
 		return errors.New("metadata.name is missing")
 	case len(p.Spec.Containers) == 0:

@@ -74,7 +74,7 @@ func TestCheckEtcDirectory(t *testing.T) {
 		t.Errorf("file: error = %v", err)
 	}
 	writeFile(t, dir, "etc/kubernetes/x", "", 0o600)
-	if err := CheckEtc(dir); err == nil || !strings.Contains(err.Error(), "holds a directory etc: name that") {
+	if err := CheckEtc(dir); err == nil || !strings.Contains(err.Error(), "has a directory etc in it: give that one") {
 		t.Errorf("parent: error = %v", err)
 	}
 }

@@ -82,7 +82,7 @@ func ControlPlane(root, version string) ([]Program, error) {
 	modFile, found := modFiles[version]
 	if !found {
 		known, _ := ControlPlaneVersions(root)
-		return nil, fmt.Errorf("there is no control plane of version %q: choose one of %s", version, strings.Join(known, ", "))
+		return nil, fmt.Errorf("no control plane of version %q can be built; choose one of %s", version, strings.Join(known, ", "))
 	}
 	var all []Program
 	for _, name := range []string{"kubernetes", "kube-proxy", "kubectl"} {

@@ -163,7 +163,7 @@ func (r *Report) readSections(image *uki.Image) error {
 		}
 		r.addPart(name, s.Size)
 	}
-	r.addPart("behind the last section", image.Trailer)
+	r.addPart("after the last section", image.Trailer)
 	if err := readText(image, ".uname", &r.Kernel); err != nil {
 		return err
 	}
@@ -215,7 +215,7 @@ func (r *Report) readInitrd(ctx context.Context, initrd *io.SectionReader, tools
 	}
 	r.addPart("initrd: headers and padding", rest)
 	if root == nil {
-		return fmt.Errorf("section .initrd: it holds no %s: this EFI file is not kiOS", rootName)
+		return fmt.Errorf("section .initrd: it has no %s, so this EFI file is not kiOS", rootName)
 	}
 	return r.readRoot(ctx, io.NewSectionReader(initrd, root.Offset, root.Size), tools)
 }
@@ -243,7 +243,7 @@ func (r *Report) readRoot(ctx context.Context, image *io.SectionReader, tools er
 	if err := r.addEntries(entries, dir); err != nil {
 		return err
 	}
-	r.addPart("root: file system's own", rest)
+	r.addPart("root: file system metadata", rest)
 	return nil
 }
 

@@ -171,7 +171,7 @@ func TestProblems(t *testing.T) {
 		want string
 	}{
 		{"unlisted file", func(root string) { os.WriteFile(filepath.Join(root, "bin/sh"), []byte("#!"), 0o755) }, "/bin/sh has no stated purpose"},
-		{"missing file", func(root string) { os.Remove(filepath.Join(root, "bin/mount")) }, "/bin/mount is listed and not in the root"},
+		{"missing file", func(root string) { os.Remove(filepath.Join(root, "bin/mount")) }, "/bin/mount is listed but not in the root"},
 		{"no list", func(root string) { os.Remove(filepath.Join(root, inventory.Path)) }, "the root's list of files cannot be read"},
 		{"damaged list", func(root string) {
 			path := filepath.Join(root, inventory.Path)
@@ -219,7 +219,7 @@ func TestInspectBadInput(t *testing.T) {
 		{"no .initrd", write(t, dir, "pe", ukitest.PE(0), 0o600), "no section .initrd: not a unified kernel image"},
 		{"truncated", write(t, dir, "cut", data[:len(data)-512], 0o600), "section .initrd ends at byte"},
 		{"no cpio", good, "section .initrd: read cpio archive at byte 0: not in the newc format"},
-		{"no root", noRoot, "it holds no rootfs.erofs: this EFI file is not kiOS"},
+		{"no root", noRoot, "it has no rootfs.erofs, so this EFI file is not kiOS"},
 		{"bad root", badRoot, "extract EROFS image"},
 	}
 	for _, tt := range tests {

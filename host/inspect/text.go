@@ -57,7 +57,7 @@ func (r *Report) writeParts(p *printer) {
 		p.line("%14s  %4.1f %%  %s", thousands(part.Size), percent(part.Size, r.Size), part.Name)
 		total += part.Size
 	}
-	p.line("%14s          all", thousands(total))
+	p.line("%14s          total", thousands(total))
 }
 
 func (r *Report) writeSections(p *printer) {
@@ -144,7 +144,7 @@ func (b *Binary) traits() []string {
 }
 
 func (r *Report) writeProcesses(p *printer) {
-	p.heading("Processes of a running node, outside of containers")
+	p.heading("Processes of a running node that are not in containers")
 	for _, x := range r.Processes {
 		p.line("  %-18s %-32s %s", x.Name, x.Path, x.Purpose)
 	}

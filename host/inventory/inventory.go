@@ -93,7 +93,7 @@ func Check(paths []string, m *Manifest) error {
 	}
 	for _, f := range m.Files {
 		if !present[f.Path] {
-			errs = append(errs, fmt.Errorf("%s is listed and not in the root", f.Path))
+			errs = append(errs, fmt.Errorf("%s is listed but not in the root", f.Path))
 		}
 	}
 	for _, p := range m.Processes {

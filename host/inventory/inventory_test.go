@@ -22,7 +22,7 @@ func TestCheck(t *testing.T) {
 	}{
 		{"complete", []string{"/a", "/b"}, Manifest{Files: []File{entry("/a"), entry("/b")}, Processes: []Process{{"a", "/a", "x"}}}, ""},
 		{"file unlisted", []string{"/a", "/b"}, Manifest{Files: []File{entry("/a")}}, "/b has no stated purpose"},
-		{"entry without file", []string{"/a"}, Manifest{Files: []File{entry("/a"), entry("/b")}}, "/b is listed and not in the root"},
+		{"entry without file", []string{"/a"}, Manifest{Files: []File{entry("/a"), entry("/b")}}, "/b is listed but not in the root"},
 		{"empty purpose", []string{"/a"}, Manifest{Files: []File{{Path: "/a", Upstream: "u", Version: "v", Licence: "l"}}}, "/a has no stated purpose"},
 		{"empty licence", []string{"/a"}, Manifest{Files: []File{{Path: "/a", Purpose: "p", Upstream: "u", Version: "v"}}}, "/a has no stated licence"},
 		{"twice", []string{"/a"}, Manifest{Files: []File{entry("/a"), entry("/a")}}, "/a is listed twice"},

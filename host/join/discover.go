@@ -65,7 +65,7 @@ func FetchCA(ctx context.Context, server string, hashes []string) ([]byte, error
 func checkHash(text string) error {
 	digits, found := strings.CutPrefix(text, "sha256:")
 	if sum, err := hex.DecodeString(digits); !found || err != nil || len(sum) != sha256.Size {
-		return fmt.Errorf("%q is no hash of an authority: it is sha256: and 64 hexadecimal digits, as kubeadm token create --print-join-command has it", text)
+		return fmt.Errorf("%q is not the hash of a CA: it must be sha256: and 64 hexadecimal digits, as kubeadm token create --print-join-command prints it", text)
 	}
 	return nil
 }
@@ -85,7 +85,7 @@ func ask(ctx context.Context, server string, config *tls.Config) ([]byte, error)
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
-		return nil, fmt.Errorf("the API server shows no cluster-info (%s): give the cluster's authority as a file", resp.Status)
+		return nil, fmt.Errorf("the API server does not show cluster-info (%s): give the cluster's CA as a file", resp.Status)
 	}
 	return io.ReadAll(io.LimitReader(resp.Body, maxInfo))
 }
@@ -101,7 +101,7 @@ func offeredCA(text []byte) ([]byte, error) {
 		return nil, err
 	}
 	if len(k.Clusters) == 0 {
-		return nil, errors.New("its kubeconfig names no cluster")
+		return nil, errors.New("its kubeconfig has no cluster")
 	}
 	return k.Clusters[0].Cluster.CA()
 }
@@ -115,7 +115,7 @@ func pick(offered []byte, hashes []string) ([]byte, *x509.CertPool, error) {
 	for block, rest := pem.Decode(offered); block != nil; block, rest = pem.Decode(rest) {
 		cert, err := x509.ParseCertificate(block.Bytes)
 		if err != nil {
-			return nil, nil, fmt.Errorf("read the cluster's authority: %w", err)
+			return nil, nil, fmt.Errorf("read the cluster's CA: %w", err)
 		}
 		sum := fmt.Sprintf("sha256:%x", sha256.Sum256(cert.RawSubjectPublicKeyInfo))
 		seen = append(seen, sum)
@@ -125,7 +125,7 @@ func pick(offered []byte, hashes []string) ([]byte, *x509.CertPool, error) {
 		}
 	}
 	if picked.Len() == 0 {
-		return nil, nil, fmt.Errorf("the API server shows an authority with the hash %s, not the one that was given: another cluster, or somebody in between", strings.Join(seen, " "))
+		return nil, nil, fmt.Errorf("the API server has a CA with the hash %s, not the one that was given: this is another cluster, or somebody intercepts the connection", strings.Join(seen, " "))
 	}
 	return picked.Bytes(), pool, nil
 }

@@ -93,7 +93,7 @@ const (
 func (o Options) access() ([]File, error) {
 	if o.Kubeconfig != nil {
 		if o.Server != "" || o.CA != nil || o.Token != "" {
-			return nil, errors.New("a kubeconfig has a server, an authority and credentials of its own: give it or them, not both")
+			return nil, errors.New("a kubeconfig has its own server, CA and credentials: give either the kubeconfig or these, not both")
 		}
 		return readyKubeconfig(o.Kubeconfig)
 	}
@@ -122,7 +122,7 @@ func ServerURL(server string) (string, error) {
 	}
 	u, err := url.Parse(text)
 	if err != nil || u.Scheme != "https" || u.Hostname() == "" || u.User != nil || u.RawQuery != "" || strings.Trim(u.Path, "/") != "" {
-		return "", fmt.Errorf("%q is no API server: write HOST:PORT", server)
+		return "", fmt.Errorf("%q is not an API server: write HOST:PORT", server)
 	}
 	port := u.Port()
 	if port == "" {
@@ -138,9 +138,9 @@ var token = regexp.MustCompile(`^[a-z0-9]{6}\.[a-z0-9]{16}$`)
 func CheckToken(text string) error {
 	switch {
 	case text == "":
-		return errors.New("there is no bootstrap token: kubeadm token create, on the control plane, makes one")
+		return errors.New("the bootstrap token is missing; make one with kubeadm token create on the control plane")
 	case !token.MatchString(text):
-		return errors.New("the bootstrap token is none: it is ID.SECRET, 6 and 16 lower-case letters and digits, as kubeadm token create prints it")
+		return errors.New("this is not a bootstrap token: it must be ID.SECRET, 6 and 16 lower-case letters and digits, as kubeadm token create prints it")
 	}
 	return nil
 }
@@ -150,19 +150,19 @@ func checkCA(text []byte) error {
 	n := 0
 	for block, rest := pem.Decode(text); block != nil; block, rest = pem.Decode(rest) {
 		if block.Type != "CERTIFICATE" {
-			return fmt.Errorf("the cluster's authority holds a %s: give its certificate alone, such as /etc/kubernetes/pki/ca.crt of the control plane", strings.ToLower(block.Type))
+			return fmt.Errorf("the file of the cluster's CA has a %s in it: give the certificate only, such as /etc/kubernetes/pki/ca.crt of the control plane", strings.ToLower(block.Type))
 		}
 		cert, err := x509.ParseCertificate(block.Bytes)
 		if err != nil {
-			return fmt.Errorf("read the certificate of the cluster's authority: %w", err)
+			return fmt.Errorf("read the certificate of the cluster's CA: %w", err)
 		}
 		if !cert.IsCA {
-			return fmt.Errorf("the certificate of %q is not that of an authority: give the cluster's, such as /etc/kubernetes/pki/ca.crt of the control plane", cert.Subject.CommonName)
+			return fmt.Errorf("the certificate of %q is not a CA certificate: give the cluster's, such as /etc/kubernetes/pki/ca.crt of the control plane", cert.Subject.CommonName)
 		}
 		n++
 	}
 	if n == 0 {
-		return errors.New("the cluster's authority holds no certificate in PEM")
+		return errors.New("the file of the cluster's CA has no certificate in PEM")
 	}
 	return nil
 }
@@ -179,7 +179,7 @@ func (o Options) kubelet() (File, error) {
 	}
 	for _, address := range dns {
 		if _, err := netip.ParseAddr(address); err != nil {
-			return File{}, fmt.Errorf("the cluster's DNS service %q is no IP address", address)
+			return File{}, fmt.Errorf("the address %q of the cluster's DNS service is not an IP address", address)
 		}
 	}
 	taints, err := parseTaints(o.Taints)

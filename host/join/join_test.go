@@ -135,15 +135,15 @@ func TestMistakes(t *testing.T) {
 		o    Options
 		want string
 	}{
-		{"no server", good(func(o *Options) { o.Server = "" }), `"" is no API server`},
+		{"no server", good(func(o *Options) { o.Server = "" }), `"" is not an API server`},
 		{"http", good(func(o *Options) { o.Server = "http://a" }), "write HOST:PORT"},
 		{"path", good(func(o *Options) { o.Server = "https://a/b" }), "write HOST:PORT"},
 		{"no token", good(func(o *Options) { o.Token = "" }), "kubeadm token create"},
-		{"bad token", good(func(o *Options) { o.Token = "abcdef:0123456789abcdef" }), "it is ID.SECRET"},
+		{"bad token", good(func(o *Options) { o.Token = "abcdef:0123456789abcdef" }), "it must be ID.SECRET"},
 		{"no CA", good(func(o *Options) { o.CA = nil }), "no certificate in PEM"},
 		{"key for CA", good(func(o *Options) { o.CA = server.Key }), "private key"},
-		{"leaf for CA", good(func(o *Options) { o.CA = server.Cert }), "is not that of an authority"},
-		{"DNS", good(func(o *Options) { o.ClusterDNS = []string{"dns"} }), `"dns" is no IP address`},
+		{"leaf for CA", good(func(o *Options) { o.CA = server.Cert }), "is not a CA certificate"},
+		{"DNS", good(func(o *Options) { o.ClusterDNS = []string{"dns"} }), `"dns" of the cluster's DNS service is not an IP address`},
 		{"taint", good(func(o *Options) { o.Taints = []string{"a=b"} }), "write KEY=VALUE:EFFECT"},
 		{"taint's key", good(func(o *Options) { o.Taints = []string{"a b:NoSchedule"} }), "is no key"},
 		{"label", good(func(o *Options) { o.Labels = []string{"a"} }), "write KEY=VALUE"},
@@ -156,8 +156,8 @@ func TestMistakes(t *testing.T) {
 		{"no credentials", config(""), "has no credentials"},
 		{"file of this machine", config("tokenFile: /home/me/token"), "which a node does not have"},
 		{"relative file", config("client-certificate: me.crt, client-key: me.key"), "kubectl config view"},
-		{"certificate without key", config("client-certificate-data: eA=="), "it takes both"},
-		{"key without certificate", config("client-key-data: eA=="), "it takes both"},
+		{"certificate without key", config("client-certificate-data: eA=="), "needs both"},
+		{"key without certificate", config("client-key-data: eA=="), "needs both"},
 		{"no certificate", config("client-certificate-data: eA==, client-key-data: eA=="), "the user's client certificate"},
 		{"no base64", config("client-certificate-data: '?', client-key-data: eA=="), "client-certificate-data"},
 	}
@@ -222,7 +222,7 @@ func TestFetchCA(t *testing.T) {
 		{"one of two hashes", ca, ca.Cert(), []string{hash(t, other), hash(t, ca)}, ""},
 		{"other authority", other, other.Cert(), []string{hash(t, ca)}, "not the one that was given"},
 		{"somebody in between", other, ca.Cert(), []string{hash(t, ca)}, "certificate signed by unknown authority"},
-		{"not shown", ca, nil, []string{hash(t, ca)}, "give the cluster's authority as a file"},
+		{"not shown", ca, nil, []string{hash(t, ca)}, "give the cluster's CA as a file"},
 		{"nothing in it", ca, []byte{}, []string{hash(t, ca)}, "not the one that was given"},
 		{"bad hash", ca, ca.Cert(), []string{"sha256:abc"}, "64 hexadecimal digits"},
 	}

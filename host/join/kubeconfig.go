@@ -49,7 +49,7 @@ func checkPaths(c kubeconfig.Cluster, u kubeconfig.User) error {
 	} {
 		clean := path.Clean(p.path)
 		if p.path != "" && !strings.HasPrefix(clean, "/etc/") && !strings.HasPrefix(clean, "/var/") {
-			return fmt.Errorf("%s is %s, which a node does not have: name a file below /etc or /var of the node, or put its text in with kubectl config view --raw --flatten --minify", p.field, p.path)
+			return fmt.Errorf("%s is %s, which a node does not have: give a file below /etc or /var of the node, or embed the file with kubectl config view --raw --flatten --minify", p.field, p.path)
 		}
 	}
 	return nil
@@ -59,7 +59,7 @@ func checkPaths(c kubeconfig.Cluster, u kubeconfig.User) error {
 func checkPair(u kubeconfig.User) error {
 	cert, key := u.CertFile+u.CertData != "", u.KeyFile+u.KeyData != ""
 	if cert != key {
-		return fmt.Errorf("the user has a client certificate: %t, and a key for it: %t; it takes both", cert, key)
+		return fmt.Errorf("the user needs both a client certificate (found: %t) and its key (found: %t)", cert, key)
 	}
 	if u.CertData == "" || u.KeyData == "" {
 		return nil

@@ -80,7 +80,7 @@ func parseFragment(path, text string) ([]option, error) {
 		} else if m := setLine.FindStringSubmatch(line); m != nil {
 			opts = append(opts, option{m[1], m[2], where})
 		} else if strings.HasPrefix(line, "# CONFIG_") || line != "" && !strings.HasPrefix(line, "#") {
-			return nil, fmt.Errorf("%s: %q is no kernel option (want CONFIG_NAME=value or # CONFIG_NAME is not set)", where, line)
+			return nil, fmt.Errorf("%s: %q is not a kernel option (want CONFIG_NAME=value or # CONFIG_NAME is not set)", where, line)
 		}
 	}
 	return opts, nil
@@ -129,7 +129,7 @@ func verify(requested []option, config string) error {
 	if missed == nil {
 		return nil
 	}
-	return fmt.Errorf("%d kernel options did not take (a dependency is missing, another option selects them, or this kernel has no such option):%s",
+	return fmt.Errorf("%d kernel options did not take effect (a dependency is missing, another option selects them, or this kernel has no such option):%s",
 		len(missed), strings.Join(missed, ""))
 }
 

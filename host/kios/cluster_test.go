@@ -27,7 +27,7 @@ func TestUpOptions(t *testing.T) {
 		want   string // part of the error; "" for none
 	}{
 		{"defaults", func(*upOptions) {}, ""},
-		{"name", func(o *upOptions) { o.name = "a/b" }, "no name"},
+		{"name", func(o *upOptions) { o.name = "a/b" }, "not a valid name"},
 		{"workers", func(o *upOptions) { o.workers = -1 }, "-1 workers"},
 		{"no workers", func(o *upOptions) { o.workers = 0 }, ""},
 		{"memory is no size", func(o *upOptions) { o.memory = "abc" }, "--memory"},

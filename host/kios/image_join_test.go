@@ -52,7 +52,7 @@ func TestJoinFlags(t *testing.T) {
 		{"--join CONFIG --node-name n", "kubernetes/kubelet.conf kubernetes/config.d/10-join.yaml hostname"},
 		{"--join CONFIG" + token, "error: --join CONFIG: it is a kubeconfig"},
 		{"--join no/such" + token, "error: --join no/such: no such file"},
-		{"--join 10.0.0.1:6443 --ca CA", "error: --join 10.0.0.1:6443: --token: there is no bootstrap token"},
+		{"--join 10.0.0.1:6443 --ca CA", "error: --join 10.0.0.1:6443: --token: the bootstrap token is missing"},
 		{"--join 10.0.0.1:6443" + token, "error: --join 10.0.0.1:6443: the node cannot verify the API server"},
 		{"--join 10.0.0.1:6443 --ca CA --discovery-token-ca-cert-hash sha256:a" + token, "not both"},
 		{"--join 10.0.0.1:6443 --discovery-token-ca-cert-hash sha256:a" + token, "64 hexadecimal digits"},

@@ -99,7 +99,7 @@ func (k Config) Current() (c Cluster, u User, err error) {
 		}
 	}
 	if ref == nil {
-		return c, u, fmt.Errorf("current-context is %q, and there is no context of that name", k.CurrentContext)
+		return c, u, fmt.Errorf("current-context is %q, but there is no context of that name", k.CurrentContext)
 	}
 	for _, n := range k.Clusters {
 		if n.Name == ref.Cluster {
@@ -113,7 +113,7 @@ func (k Config) Current() (c Cluster, u User, err error) {
 	}
 	switch {
 	case c.Server == "":
-		return c, u, fmt.Errorf("the cluster %q of the current context names no server", ref.Cluster)
+		return c, u, fmt.Errorf("the cluster %q of the current context has no server", ref.Cluster)
 	case u == User{}:
 		return c, u, fmt.Errorf("the user %q of the current context has no credentials", ref.User)
 	}

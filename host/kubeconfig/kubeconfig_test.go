@@ -43,7 +43,7 @@ func TestWhatIsWrong(t *testing.T) {
 	missing.CurrentContext = "d"
 	for want, k := range map[string]Config{
 		`there is no context of that name`: missing,
-		`names no server`:                  New("c", NamedCluster{Name: "b"}, user),
+		`has no server`:                    New("c", NamedCluster{Name: "b"}, user),
 		`has no credentials`:               New("c", server, NamedUser{Name: "a"}),
 	} {
 		if _, _, err := k.Current(); err == nil || !strings.Contains(err.Error(), want) {

@@ -220,7 +220,7 @@ func layer(files []File) ([]byte, error) {
 			return nil, errors.New("a file has no path")
 		}
 		if _, twice := all[f.Path]; twice {
-			return nil, fmt.Errorf("/%s is there twice", f.Path)
+			return nil, fmt.Errorf("/%s is listed twice", f.Path)
 		}
 		all[f.Path] = f
 	}
@@ -228,7 +228,7 @@ func layer(files []File) ([]byte, error) {
 		for dir := path.Dir(name); dir != "."; dir = path.Dir(dir) {
 			f, ok := all[dir]
 			if ok && !f.Mode.IsDir() {
-				return nil, fmt.Errorf("/%s is a file, and the directory of /%s", dir, name)
+				return nil, fmt.Errorf("/%s is a file, but also the directory of /%s", dir, name)
 			}
 			if !ok {
 				all[dir] = File{Path: dir, Mode: fs.ModeDir | 0o755}

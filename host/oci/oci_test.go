@@ -183,7 +183,7 @@ func TestWriteRefuses(t *testing.T) {
 		{"no name", "must be of the form", Image{}},
 		{"no registry", "must be of the form", Image{Name: "pause:1"}},
 		{"no tag", "must be of the form", Image{Name: "kios.local/pause"}},
-		{"a path twice", "/a is there twice", Image{Name: "kios.local/x:1", Files: []File{file, {Path: "a/../a"}}}},
+		{"a path twice", "/a is listed twice", Image{Name: "kios.local/x:1", Files: []File{file, {Path: "a/../a"}}}},
 		{"no path", "has no path", Image{Name: "kios.local/x:1", Files: []File{{Path: "/"}}}},
 		{"file as directory", "/a is a file", Image{Name: "kios.local/x:1", Files: []File{file, {Path: "/a/b"}}}},
 		{"device", "not supported", Image{Name: "kios.local/x:1", Files: []File{{Path: "/d", Mode: fs.ModeDevice}}}},

@@ -73,7 +73,7 @@ func LoadCA(p Pair) (*CA, error) {
 		return nil, err
 	}
 	if !cert.IsCA {
-		return nil, fmt.Errorf("the certificate of %s is not one of an authority", cert.Subject.CommonName)
+		return nil, fmt.Errorf("the certificate of %s is not a CA certificate", cert.Subject.CommonName)
 	}
 	return &CA{cert: cert, key: key}, nil
 }
@@ -153,7 +153,7 @@ func (ca *CA) issue(template *x509.Certificate) (Pair, error) {
 func (p Pair) Parse() (*x509.Certificate, *ecdsa.PrivateKey, error) {
 	block, _ := pem.Decode(p.Cert)
 	if block == nil || block.Type != "CERTIFICATE" {
-		return nil, nil, errors.New("there is no certificate in PEM")
+		return nil, nil, errors.New("no certificate in PEM")
 	}
 	cert, err := x509.ParseCertificate(block.Bytes)
 	if err != nil {
@@ -164,7 +164,7 @@ func (p Pair) Parse() (*x509.Certificate, *ecdsa.PrivateKey, error) {
 		return nil, nil, err
 	}
 	if !key.PublicKey.Equal(cert.PublicKey) {
-		return nil, nil, fmt.Errorf("the key is not that of the certificate of %s", cert.Subject.CommonName)
+		return nil, nil, fmt.Errorf("the key does not belong to the certificate of %s", cert.Subject.CommonName)
 	}
 	return cert, key, nil
 }
@@ -199,7 +199,7 @@ func PublicKey(key []byte) ([]byte, error) {
 func ParseKey(text []byte) (*ecdsa.PrivateKey, error) {
 	block, _ := pem.Decode(text)
 	if block == nil || block.Type != "PRIVATE KEY" {
-		return nil, errors.New("there is no private key (PKCS #8) in PEM")
+		return nil, errors.New("no private key (PKCS #8) in PEM")
 	}
 	key, err := x509.ParsePKCS8PrivateKey(block.Bytes)
 	if err != nil {
@@ -207,7 +207,7 @@ func ParseKey(text []byte) (*ecdsa.PrivateKey, error) {
 	}
 	ec, ok := key.(*ecdsa.PrivateKey)
 	if !ok {
-		return nil, fmt.Errorf("the private key is a %T and not ECDSA", key)
+		return nil, fmt.Errorf("the private key is a %T, not ECDSA", key)
 	}
 	return ec, nil
 }

@@ -65,7 +65,7 @@ func Probe(ctx context.Context, kernel string) (Accel, error) {
 		return forced, nil
 	case "":
 	default:
-		return "", fmt.Errorf("KIOS_ACCEL=%s: it must be kvm or tcg", forced)
+		return "", fmt.Errorf("KIOS_ACCEL=%s: must be kvm or tcg", forced)
 	}
 	if kernel == "" || !deviceOpens() {
 		return TCG, nil

@@ -60,7 +60,7 @@ func MemAvailable() int64 {
 func checkMemory(want int64) error {
 	free := MemAvailable()
 	if free > 0 && want > free {
-		return fmt.Errorf("a machine of %d MiB does not fit: the host has %d MiB of memory available (ask for less, or stop other programs)", want>>20, free>>20)
+		return fmt.Errorf("a machine with %d MiB of memory does not fit: the host has %d MiB available (ask for less, or stop other programs)", want>>20, free>>20)
 	}
 	return nil
 }
@@ -285,7 +285,7 @@ func choosePorts(forward []Port) (map[int]int, error) {
 	for _, p := range forward {
 		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", p.Host))
 		if err != nil {
-			return nil, fmt.Errorf("%w: 127.0.0.1:%d (choose another, or none for a free one): %w", ErrPortTaken, p.Host, err)
+			return nil, fmt.Errorf("%w: 127.0.0.1:%d (choose another one, or give none to get a free one): %w", ErrPortTaken, p.Host, err)
 		}
 		defer l.Close()
 		ports[p.Guest] = l.Addr().(*net.TCPAddr).Port

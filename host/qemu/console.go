@@ -151,7 +151,7 @@ func (m *Machine) Expect(ctx context.Context, re *regexp.Regexp) ([]string, erro
 		}
 		next += len(lines)
 		if ended {
-			return nil, fmt.Errorf("no console line matches %q: the machine has %s%s", re, m.endText(), m.tailText())
+			return nil, fmt.Errorf("no console line matches %q: the machine ended: %s%s", re, m.endText(), m.tailText())
 		}
 		select {
 		case <-changed:
@@ -177,7 +177,7 @@ func (m *Machine) Eventually(ctx context.Context, what string, try func(context.
 		select {
 		case <-time.After(m.Scale(50 * time.Millisecond)):
 		case <-m.exited:
-			return fmt.Errorf("%s: %w: the machine has %s%s", what, err, m.endText(), m.tailText())
+			return fmt.Errorf("%s: %w; the machine ended: %s%s", what, err, m.endText(), m.tailText())
 		case <-ctx.Done():
 			return fmt.Errorf("%s: not within %s: %w%s", what, time.Since(begin).Round(time.Second), err, m.tailText())
 		}

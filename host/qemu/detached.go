@@ -39,7 +39,7 @@ type Detached struct {
 }
 
 // ErrNotRunning is Attach's answer for a directory whose QEMU has ended.
-var ErrNotRunning = errors.New("the machine does not run")
+var ErrNotRunning = errors.New("the machine is not running")
 
 // process names a process beyond its end: a number alone may have been given
 // to another one since.
@@ -171,7 +171,7 @@ func checkNotRunning(dir string) error {
 		return nil
 	}
 	d.Close()
-	return fmt.Errorf("the machine in %s runs already", dir)
+	return fmt.Errorf("the machine in %s is already running", dir)
 }
 
 // listen returns a listening socket to inherit.
@@ -194,7 +194,7 @@ func listen(path string) (*os.File, error) {
 // checkSocketPath finds paths that unix(7) has no room for.
 func checkSocketPath(path string) error {
 	if len(path) >= len(unix.RawSockaddrUnix{}.Path) {
-		return fmt.Errorf("the path %s is too long for a socket: it may have %d bytes; choose a shorter directory", path, len(unix.RawSockaddrUnix{}.Path)-1)
+		return fmt.Errorf("the path %s is too long for a socket: it may have at most %d bytes; choose a directory with a shorter path", path, len(unix.RawSockaddrUnix{}.Path)-1)
 	}
 	return nil
 }
@@ -341,7 +341,7 @@ func (d *Detached) PowerOff(ctx context.Context) error {
 		case <-d.done:
 			return nil
 		case <-ctx.Done():
-			return fmt.Errorf("the guest has not switched itself off: %w", ctx.Err())
+			return fmt.Errorf("the guest did not switch itself off: %w", ctx.Err())
 		}
 	}
 }

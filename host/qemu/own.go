@@ -48,7 +48,7 @@ func Ensure(ctx context.Context, log *progress.Log, suites []string) error {
 		return os.WriteFile(filepath.Join(dir, Binary), []byte(starter(filepath.Dir(final))), 0o755)
 	})
 	if err != nil {
-		return fmt.Errorf("this machine's QEMU is older than %d.%d and now and then ends what it emulates; getting a newer one failed: %w", fixedMajor, fixedMinor, err)
+		return fmt.Errorf("the QEMU of this host is older than %d.%d and ends emulated machines now and then; getting a newer one failed: %w", fixedMajor, fixedMinor, err)
 	}
 	return nil
 }

@@ -326,7 +326,7 @@ func startError(err error, stderr string) error {
 	case strings.Contains(text, "Could not set up host forwarding rule"):
 		return fmt.Errorf("%w: %s", ErrPortTaken, text)
 	case strings.Contains(text, "Failed to get \"write\" lock"):
-		return fmt.Errorf("start %s: %s (another machine uses this disk: stop it first)", Binary, text)
+		return fmt.Errorf("start %s: %s (another machine uses this disk; stop that one first)", Binary, text)
 	case strings.Contains(text, "cannot set up guest memory"):
 		return fmt.Errorf("start %s: %s (ask for less memory)", Binary, text)
 	case text != "":
@@ -437,7 +437,7 @@ func (m *Machine) PowerOff(ctx context.Context) (End, error) {
 		case <-m.exited:
 			return m.Wait(ctx)
 		case <-ctx.Done():
-			return "", fmt.Errorf("the guest has not switched itself off: %w%s", ctx.Err(), m.tailText())
+			return "", fmt.Errorf("the guest did not switch itself off: %w%s", ctx.Err(), m.tailText())
 		}
 	}
 }

@@ -46,7 +46,7 @@ func TestExpect(t *testing.T) {
 		t.Errorf("match = %q", match)
 	}
 	_, err = m.Expect(t.Context(), regexp.MustCompile("no such line"))
-	if err == nil || !strings.Contains(err.Error(), "the machine has rebooted") || !strings.Contains(err.Error(), "Kernel panic") {
+	if err == nil || !strings.Contains(err.Error(), "the machine ended: rebooted") || !strings.Contains(err.Error(), "Kernel panic") {
 		t.Errorf("Expect after the end = %v, want the end and the console's tail", err)
 	}
 	if end, err := m.Wait(t.Context()); end != qemu.Rebooted || err != nil {
