@@ -106,32 +106,40 @@ func (a *archive) get(ctx context.Context, log *progress.Log, pkgs []Package) ([
 	}
 	var fetch []Package
 	for i := range debs {
-		d := &debs[i]
-		if d.Path != "" {
+		if debs[i].Path != "" {
 			continue
 		}
-		version, err := a.choose(offered, pkgs[i])
-		if err != nil {
+		if err := a.settle(&debs[i], offered); err != nil {
 			return nil, err
 		}
-		if version != d.Version {
-			d.Notice = fmt.Sprintf("%s %s is no longer in the archive; using %s (update versions.json)", d.Name, d.Version, version)
-			d.Version = version
-		}
-		if d.Path = a.cached(d.Name, version); d.Path == "" {
-			fetch = append(fetch, Package{d.Name, version})
+		if debs[i].Path == "" {
+			fetch = append(fetch, Package{debs[i].Name, debs[i].Version})
 		}
 	}
 	if err := a.download(ctx, log, fetch); err != nil {
 		return nil, err
 	}
 	for i := range debs {
-		d := &debs[i]
-		if d.Path == "" {
-			d.Path = a.cached(d.Name, d.Version)
+		if debs[i].Path == "" {
+			debs[i].Path = a.cached(debs[i].Name, debs[i].Version)
 		}
 	}
 	return debs, nil
+}
+
+// settle decides which version of a package it is, of those that are offered. That
+// one may be in the cache.
+func (a *archive) settle(d *Deb, offered string) error {
+	version, err := a.choose(offered, Package{d.Name, d.Version})
+	if err != nil {
+		return err
+	}
+	if version != d.Version {
+		d.Notice = fmt.Sprintf("%s %s is no longer in the archive; using %s (update versions.json)", d.Name, d.Version, version)
+		d.Version = version
+	}
+	d.Path = a.cached(d.Name, version)
+	return nil
 }
 
 // cached returns the path of a package fetched before, or "".

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"kios/host/clusterconfig"
 )
@@ -46,7 +47,11 @@ and the token with which workers join. The token is valid for one day.`,
 			return o.write(args[0])
 		},
 	}
-	f := cmd.Flags()
+	o.add(cmd.Flags())
+	return cmd
+}
+
+func (o *filesOptions) add(f *pflag.FlagSet) {
 	f.StringVar(&o.Endpoint, "endpoint", "", "`HOST:PORT` at which nodes reach the API server")
 	f.StringVar(&o.Name, "name", "kios", "`name` of the cluster in kubeconfigs")
 	f.StringVar(&o.Kubernetes, "kubernetes", "", "`version` of the control plane (default: the newest one that can be built)")
@@ -57,7 +62,6 @@ and the token with which workers join. The token is valid for one day.`,
 	f.StringVar(&o.PodCIDR, "pod-cidr", "", "IPv4 `network` of the pods, /8 to /24 (default 10.244.0.0/16)")
 	f.StringVar(&o.ServiceCIDR, "service-cidr", "", "IPv4 `network` of the services (default 10.96.0.0/16)")
 	f.StringArrayVar(&o.NodeCIDRs, "node-cidr", nil, "`network` of the nodes; no node gets a serving certificate for an address outside of it; may be repeated")
-	return cmd
 }
 
 // write writes everything into out.

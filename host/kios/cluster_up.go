@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"kios/host/build"
 	"kios/host/cluster"
@@ -62,8 +63,12 @@ Ctrl-C cuts the power.`,
 			return runClusterUp(cmd.Context(), o)
 		},
 	}
-	f := cmd.Flags()
 	nameFlag(cmd, &o.name)
+	o.add(cmd.Flags())
+	return cmd
+}
+
+func (o *upOptions) add(f *pflag.FlagSet) {
 	f.IntVar(&o.workers, "workers", 2, "number of workers")
 	f.StringVar(&o.memory, "memory", "1G", "memory of each worker")
 	f.StringVar(&o.controlPlaneMemory, "control-plane-memory", "1536M", "memory of the control plane's node")
@@ -72,7 +77,6 @@ Ctrl-C cuts the power.`,
 	f.StringVar(&o.firmware, "firmware", "direct", "how to boot: direct, or uefi, which is what a real machine does and takes longer")
 	f.IntVar(&o.port, "port", 0, "port of the API server on 127.0.0.1 (default: a free one, which the cluster then keeps)")
 	f.DurationVar(&o.timeout, "timeout", 0, "how long the machines may take until all is ready (default: 15m, or 45m if QEMU emulates them)")
-	return cmd
 }
 
 func runClusterUp(ctx context.Context, o upOptions) error {

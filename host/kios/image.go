@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"kios/host/diskimage"
 	"kios/host/progress"
@@ -56,7 +57,11 @@ with dd, or boot it with "kios run --disk OUT". Root is not needed.`,
 			return runImage(cmd.Context(), f)
 		},
 	}
-	flags := cmd.Flags()
+	f.add(cmd.Flags())
+	return cmd
+}
+
+func (f *imageFlags) add(flags *pflag.FlagSet) {
 	flags.StringVar(&f.Etc, "etc", "", "`directory` whose contents are laid over the node's /etc")
 	flags.StringArrayVar(&f.OCI, "oci", nil, "image `archive` for the node to import; may be repeated")
 	flags.StringVar(&f.EFI, "efi", "", "EFI `file` to boot (default: kios.efi of this checkout)")
@@ -65,7 +70,6 @@ with dd, or boot it with "kios run --disk OUT". Root is not needed.`,
 	flags.BoolVar(&f.Force, "force", false, "replace OUT if it is an existing file")
 	flags.BoolVar(&f.noCheck, "no-check", false, "accept manifests that the kubelet would not run")
 	f.join.add(flags)
-	return cmd
 }
 
 func runImage(ctx context.Context, f imageFlags) error {

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"kios/host/console"
 	"kios/host/diskimage"
@@ -68,7 +69,11 @@ ten times slower. Set KIOS_ACCEL to kvm or tcg to choose by hand.`,
 			return runNode(cmd.Context(), o)
 		},
 	}
-	f := cmd.Flags()
+	o.add(cmd.Flags())
+	return cmd
+}
+
+func (o *runOptions) add(f *pflag.FlagSet) {
 	f.StringVar(&o.etc, "etc", "", "`directory` to copy over the node's /etc")
 	f.StringArrayVar(&o.oci, "oci", nil, "image `archive` for the node; may be repeated")
 	f.StringVar(&o.disk, "disk", "", "boot this disk `image` (raw or qcow2) instead of a temporary one")
@@ -82,7 +87,6 @@ ten times slower. Set KIOS_ACCEL to kvm or tcg to choose by hand.`,
 	f.StringVar(&o.clientCert, "client-cert", "", "with --disk: `file` with a client certificate that the kubelet accepts")
 	f.StringVar(&o.clientKey, "client-key", "", "with --disk: `file` with the key of --client-cert")
 	f.StringVar(&o.serverName, "server-name", "", "with --disk: `name` in the kubelet's certificate (default 127.0.0.1)")
-	return cmd
 }
 
 // runNode is the whole of "kios run".

@@ -60,17 +60,8 @@ func StartDetached(ctx context.Context, cfg Config) (*Detached, error) {
 	if err := checkNotRunning(cfg.Dir); err != nil {
 		return nil, err
 	}
-	if cfg.Accel == "" {
-		accel, err := Probe(ctx, cfg.Kernel)
-		if err != nil {
-			return nil, err
-		}
-		cfg.Accel = accel
-	}
-	if cfg.Kernel == "" {
-		if err := copyVars(cfg.Dir); err != nil {
-			return nil, err
-		}
+	if err := cfg.prepare(ctx); err != nil {
+		return nil, err
 	}
 	ports, err := choosePorts(cfg.Forward)
 	if err != nil {

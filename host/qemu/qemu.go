@@ -154,15 +154,8 @@ func Start(ctx context.Context, cfg Config) (*Machine, error) {
 	if err != nil {
 		return nil, err
 	}
-	if cfg.Accel == "" {
-		if cfg.Accel, err = Probe(ctx, cfg.Kernel); err != nil {
-			return nil, err
-		}
-	}
-	if cfg.Kernel == "" {
-		if err := copyVars(cfg.Dir); err != nil {
-			return nil, err
-		}
+	if err := cfg.prepare(ctx); err != nil {
+		return nil, err
 	}
 	for try := 0; ; try++ {
 		m, err := launch(ctx, bin, cfg)
@@ -183,6 +176,19 @@ func (c Config) withDefaults() Config {
 		c.Patience = 20 * time.Second
 	}
 	return c
+}
+
+// prepare finds out what is left to it, and makes what firmware needs.
+func (c *Config) prepare(ctx context.Context) (err error) {
+	if c.Accel == "" {
+		if c.Accel, err = Probe(ctx, c.Kernel); err != nil {
+			return err
+		}
+	}
+	if c.Kernel == "" {
+		return copyVars(c.Dir)
+	}
+	return nil
 }
 
 func lookPath() (string, error) {
