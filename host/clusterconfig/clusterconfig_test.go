@@ -220,7 +220,7 @@ func TestConfig(t *testing.T) {
 		{func(c *Config) { c.PodCIDR = "10.244.0.0/25" }, "from /8 to /24"},
 		{func(c *Config) { c.ServiceCIDR = "fd00::/112" }, "must be an IPv4 network"},
 		{func(c *Config) { c.ServiceCIDR = "10.96.0.0/29" }, "too small"},
-		{func(c *Config) { c.NodeCertificates = time.Second }, "1s only"},
+		{func(c *Config) { c.NodeCertificates = time.Second }, "only 1s"},
 		{func(c *Config) { c.NodeCIDRs = []string{"10.77.0.1"} }, "not a network for nodes"},
 	} {
 		cfg := testConfig

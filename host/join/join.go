@@ -1,10 +1,12 @@
 // Package join makes the files below /etc with which a node joins a cluster:
-// a kubeconfig or one for TLS bootstrap, the cluster's authority, and what the
-// kubelet has to know of the cluster. They are what kubeadm join would write,
-// laid out as docs/node.md has it.
+// a kubeconfig or one for TLS bootstrap, the cluster's CA, and what the kubelet
+// has to know about the cluster. They are what kubeadm join would write, laid out
+// as docs/node.md has it.
 //
-// It leaves out making the token and approving the requests that the node
-// makes with it, which is the cluster's work; docs/joining.md shows both. It
+// It works on the host, before the node boots. What the node does with the files
+// is in upstream/kubelet/joining. It leaves out making the token and approving the
+// requests that the node makes with it, which is the cluster's work;
+// docs/joining.md shows both. It
 // follows https://kubernetes.io/docs/reference/access-authn-authz/kubelet-tls-bootstrapping/.
 package join
 
