@@ -6,8 +6,8 @@
 // It works on the host, before the node boots. What the node does with the files
 // is in upstream/kubelet/joining. It leaves out making the token and approving the
 // requests that the node makes with it, which is the cluster's work;
-// docs/joining.md shows both. It
-// follows https://kubernetes.io/docs/reference/access-authn-authz/kubelet-tls-bootstrapping/.
+// docs/joining.md shows both. It follows
+// https://kubernetes.io/docs/reference/access-authn-authz/kubelet-tls-bootstrapping/.
 package join
 
 import (
