@@ -1,0 +1,50 @@
+package main
+
+import (
+	"bytes"
+	"strings"
+	"testing"
+
+	"github.com/spf13/cobra"
+)
+
+// commands lists a command and all below it.
+func commands(c *cobra.Command) []*cobra.Command {
+	all := []*cobra.Command{c}
+	for _, sub := range c.Commands() {
+		all = append(all, commands(sub)...)
+	}
+	return all
+}
+
+func TestHelpGroupsCommands(t *testing.T) {
+	root := newRootCommand()
+	for _, c := range root.Commands() {
+		if c.GroupID == "" {
+			t.Errorf("kios %s is in no group", c.Name())
+		}
+	}
+	var out bytes.Buffer
+	root.SetOut(&out)
+	root.SetArgs([]string{"help"})
+	if err := root.Execute(); err != nil {
+		t.Fatal(err)
+	}
+	use, develop, found := strings.Cut(out.String(), "Commands for work on kiOS itself:\n")
+	if !found || !strings.Contains(use, "  run ") || strings.Contains(use, "  bench ") || !strings.Contains(develop, "  bench ") {
+		t.Errorf("help does not tell the commands of users from those of developers:\n%s", out.String())
+	}
+}
+
+func TestHelpFitsATerminal(t *testing.T) {
+	for _, c := range commands(newRootCommand()) {
+		if c.Short == "" {
+			t.Errorf("%s has no short description", c.CommandPath())
+		}
+		for line := range strings.Lines(c.Long + "\n" + c.Example + "\n") {
+			if width := len([]rune(strings.TrimRight(line, "\n"))); width > 88 {
+				t.Errorf("%s: a line of its help has %d columns: %s", c.CommandPath(), width, line)
+			}
+		}
+	}
+}
