@@ -12,9 +12,8 @@
 //	network/       the switch (package qemu)
 //	nodes/NAME/    a machine's disk, console, monitor, ...
 //
-// What a cluster of kiOS consists of is known by package clusterconfig, how to boot a
-// machine by package qemu; how things are built and shown to a person, by the
-// command.
+// Package clusterconfig knows what a cluster of kiOS consists of, package qemu how
+// to boot a machine, and the command how things are built and shown to a person.
 package cluster
 
 import (
@@ -269,7 +268,7 @@ func (c *Cluster) write(name string, data []byte) error {
 	return wholefile.Write(c.path(name), data, 0o600)
 }
 
-// makeDirs makes the directories, of which the first keeps others out.
+// makeDirs makes the directories. The first one keeps others out.
 func (c *Cluster) makeDirs() error {
 	for _, dir := range []string{"", "boot", "network", "nodes"} {
 		if err := os.MkdirAll(c.path(dir), 0o700); err != nil {
@@ -280,7 +279,7 @@ func (c *Cluster) makeDirs() error {
 }
 
 // lock keeps two commands from starting and stopping the cluster at once. The
-// kernel takes it from a process that ends.
+// kernel releases it when the process ends.
 func (c *Cluster) lock() (unlock func(), err error) {
 	f, err := os.OpenFile(c.path("lock"), os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {

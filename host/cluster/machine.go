@@ -32,9 +32,9 @@ const (
 	overhead = 96 << 20
 )
 
-// codeCache is room for what QEMU translates (see Config.CodeCache). A full one
-// is thrown away and all is translated anew: with 256 MiB a control plane did
-// that five times until its API server was ready.
+// codeCache is room for what QEMU translates (see Config.CodeCache). QEMU empties
+// a full one and translates everything again: with 256 MiB, a control plane did
+// that five times before its API server was ready.
 func (n Node) codeCache() int64 {
 	if n.controlPlane() {
 		return 1 << 30
@@ -42,7 +42,7 @@ func (n Node) codeCache() int64 {
 	return 512 << 20
 }
 
-// CheckMemory finds out whether the host can bear all machines, of which none
+// CheckMemory finds out whether the host has room for all machines. None of them
 // runs yet.
 func (c *Cluster) CheckMemory(accel qemu.Accel) error {
 	free := qemu.MemAvailable()
@@ -98,8 +98,8 @@ func (c *Cluster) HasDisks() bool {
 	return true
 }
 
-// copyBoot keeps what the machines boot, so that a build meanwhile does not
-// change it under those that run.
+// copyBoot copies what the machines boot, so that a later build does not change it
+// while they run.
 func (c *Cluster) copyBoot(p Products) error {
 	if c.Firmware != "direct" {
 		return nil

@@ -13,8 +13,8 @@ const targetFormat = "$(REPO_URI)|$(RELEASE)|$(COMPONENT)|$(ORIGIN)"
 // mirrors are the places that serve the host's own release.
 type mirrors struct{ main, security string }
 
-// parseMirrors finds them in the output of `apt-get indextargets`. Of several
-// the first is taken, as apt does.
+// parseMirrors finds them in the output of `apt-get indextargets`. It takes
+// the first of several, as apt does.
 func parseMirrors(out string) (mirrors, error) {
 	var m mirrors
 	for line := range strings.Lines(out) {

@@ -30,7 +30,7 @@ var packages = map[string]string{
 }
 
 // Find returns the path of a program. Debian leaves /usr/sbin out of an
-// ordinary user's PATH, so it is searched in any case.
+// ordinary user's PATH, so Find always searches it.
 func Find(name string) (string, error) {
 	path, err := exec.LookPath(name)
 	if err == nil {

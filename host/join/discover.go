@@ -43,7 +43,7 @@ func FetchCA(ctx context.Context, server string, hashes []string) ([]byte, error
 	}
 	ctx, cancel := context.WithTimeout(ctx, askFor)
 	defer cancel()
-	// Who answers is found out from what is answered.
+	// The answer itself shows which server this is.
 	text, err := ask(ctx, address, &tls.Config{InsecureSkipVerify: true})
 	if err != nil {
 		return nil, err

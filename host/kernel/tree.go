@@ -97,7 +97,7 @@ func (t *tree) configure(ctx context.Context, opts []option) error {
 	if err != nil {
 		return err
 	}
-	// Of two settings of one option Kconfig takes the last.
+	// Kconfig takes the last of two settings of one option.
 	if err := os.WriteFile(path, append(tiny, render(opts)...), 0o644); err != nil {
 		return err
 	}

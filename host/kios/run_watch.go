@@ -14,8 +14,8 @@ import (
 	"kios/host/qemu"
 )
 
-// watch follows a node from power-on to power-off: the console's lines come
-// from QEMU, the pods from the kubelet, the wish to stop from the terminal.
+// watch follows a node from power-on to power-off. The console's lines come from
+// QEMU, the pods from the kubelet, and the request to stop from the terminal.
 type watch struct {
 	print     *console.Printer
 	plan      *runPlan
@@ -208,9 +208,9 @@ func (w *watch) powerOff(signals <-chan os.Signal) error {
 	return w.ended()
 }
 
-// stopBound is more than a node takes whose kubelet, containerd and pods all
-// hang: a minute and a half, and what the machine is slow at. Who gives pods more
-// than the 30 seconds of grace has less left.
+// stopBound is more than a node needs even if its kubelet, containerd and pods all
+// hang: a minute and a half, and more on a slow machine. Pods with more than the
+// usual 30 seconds of grace leave less of it.
 func (w *watch) stopBound() time.Duration { return 2*time.Minute + w.m.Scale(15*time.Second) }
 
 // ended says whether the machine's end was a good one.

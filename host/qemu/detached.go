@@ -84,8 +84,8 @@ func StartDetached(ctx context.Context, cfg Config) (*Detached, error) {
 
 // setNice lowers the priority of all threads, and that of the session, which is
 // what counts between sessions where the host's kernel groups tasks by them
-// (sched(7), the autogroup feature). It is a wish: a host that refuses runs the
-// machine all the same.
+// (sched(7), the autogroup feature). A host that refuses
+// runs the machine anyway.
 func (d *Detached) setNice(nice int) {
 	if nice == 0 {
 		return
@@ -133,8 +133,8 @@ func detach(ctx context.Context, dir string, args []string, sockets ...*os.File)
 	cmd.ExtraFiles = append([]*os.File{monitor}, sockets...)
 	// A session of its own: Ctrl-C on our terminal is not for the machine.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
-	// Nor are descriptors that this process was given: a lock, a pipe that
-	// somebody reads to its end. Go's own are closed already.
+	// It does not get the descriptors of this process either: a lock, or a pipe
+	// that somebody reads to its end. Go's own are closed already.
 	if err := unix.CloseRange(3, math.MaxUint32, unix.CLOSE_RANGE_CLOEXEC); err != nil {
 		return nil, fmt.Errorf("start %s: %w", Binary, err)
 	}
