@@ -84,8 +84,7 @@ func StartDetached(ctx context.Context, cfg Config) (*Detached, error) {
 
 // setNice lowers the priority of all threads, and that of the session, which is
 // what counts between sessions where the host's kernel groups tasks by them
-// (sched(7), the autogroup feature). A host that refuses
-// runs the machine anyway.
+// (sched(7), the autogroup feature). If the host refuses, the machine runs anyway.
 func (d *Detached) setNice(nice int) {
 	if nice == 0 {
 		return
