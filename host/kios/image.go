@@ -39,10 +39,10 @@ The data partition holds what the node stores, and what you give it:
               images may be a directory.
 
 --join HOST:PORT --token TOKEN --ca FILE
-              The node joins that cluster. Run "kubeadm token create
-              --print-join-command" on the control plane, and use what it prints
-              with --join in place of "kubeadm join". docs/joining.md has the steps,
-              and other ways to join.
+              The node joins that cluster. "kubeadm token create
+              --print-join-command" on the control plane prints these flags, with
+              "kubeadm join" in place of --join. docs/joining.md has the steps, and
+              other ways to join.
 
 The image is sparse: it takes only the space of its contents. Write it to a disk
 with dd, or boot it with "kios run --disk OUT". Root is not needed.`,
