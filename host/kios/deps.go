@@ -68,7 +68,7 @@ func install(ctx context.Context, names []string) error {
 		return errors.New("these Debian packages are missing, and there is no apt-get to install them: " + strings.Join(names, " "))
 	}
 	if os.Geteuid() != 0 {
-		return fmt.Errorf("Debian packages are missing; run as root: %s", command)
+		return fmt.Errorf("missing Debian packages; run as root: %s", command)
 	}
 	fmt.Fprintln(os.Stderr, "kios: installing missing Debian packages:", strings.Join(names, " "))
 	defer forbidServices()()
