@@ -70,7 +70,16 @@ func (b *Builder) writeInitrd(init string) error {
 	}
 	defer f.Close()
 	buf := bufio.NewWriterSize(f, 1<<20)
-	w := cpio.NewWriter(buf)
+	if err := b.fillInitrd(cpio.NewWriter(buf), init); err != nil {
+		return err
+	}
+	if err := buf.Flush(); err != nil {
+		return err
+	}
+	return f.Close()
+}
+
+func (b *Builder) fillInitrd(w *cpio.Writer, init string) error {
 	// The directories that stage 1 mounts on, and a console for its panics.
 	for _, dir := range []string{"dev", "extra", "proc", "root", "sys"} {
 		if err := w.Dir(dir, 0o755); err != nil {
@@ -91,11 +100,5 @@ func (b *Builder) writeInitrd(init string) error {
 	if err := w.Tree("images", b.Out("images")); err != nil {
 		return err
 	}
-	if err := w.Close(); err != nil {
-		return err
-	}
-	if err := buf.Flush(); err != nil {
-		return err
-	}
-	return f.Close()
+	return w.Close()
 }

@@ -47,35 +47,46 @@ func NewKey(parts ...string) *Key {
 // AddTree takes in the names and contents of the regular files at path: one
 // file, or all below a directory.
 func (k *Key) AddTree(path string) error {
-	var files []string
-	err := filepath.WalkDir(path, func(p string, d fs.DirEntry, err error) error {
-		if err == nil && d.Type().IsRegular() {
-			files = append(files, p)
-		}
-		return err
-	})
+	files, err := regularFiles(path)
 	if err != nil {
 		return err
 	}
-	sort.Strings(files)
 	for _, p := range files {
 		rel, err := filepath.Rel(path, p)
 		if err != nil {
 			return err
 		}
-		f, err := os.Open(p)
+		sum, err := FileSum(p)
 		if err != nil {
 			return err
 		}
-		sum := sha256.New()
-		_, err = io.Copy(sum, f)
-		f.Close()
-		if err != nil {
-			return err
-		}
-		fmt.Fprintf(k.h, "%d:%s %x\n", len(rel), rel, sum.Sum(nil))
+		fmt.Fprintf(k.h, "%d:%s %s\n", len(rel), rel, sum)
 	}
 	return nil
+}
+
+// regularFiles lists those at path, sorted.
+func regularFiles(path string) (files []string, err error) {
+	err = filepath.WalkDir(path, func(p string, d fs.DirEntry, err error) error {
+		if err == nil && d.Type().IsRegular() {
+			files = append(files, p)
+		}
+		return err
+	})
+	sort.Strings(files)
+	return files, err
+}
+
+// FileSum returns the SHA-256 of a file in hexadecimal.
+func FileSum(path string) (string, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	sum := sha256.New()
+	_, err = io.Copy(sum, f)
+	return hex.EncodeToString(sum.Sum(nil)), err
 }
 
 // String returns the key in hexadecimal, short enough for a file name.
@@ -101,26 +112,26 @@ func Product(name string, key *Key, build func(dir string) error) (string, error
 		return "", err
 	}
 	defer unlock()
-	if _, err := os.Stat(dir); err == nil {
-		return dir, nil
-	} else if !errors.Is(err, fs.ErrNotExist) {
-		return "", err
+	if _, err := os.Stat(dir); err == nil || !errors.Is(err, fs.ErrNotExist) {
+		return dir, err
 	}
-	tmp, err := os.MkdirTemp(root, name+"-tmp-")
+	return dir, makeProduct(dir, filepath.Join(root, name+"-tmp-"), build)
+}
+
+// makeProduct builds in a directory whose name begins with tmp, and renames that.
+func makeProduct(dir, tmp string, build func(dir string) error) error {
+	work, err := os.MkdirTemp(filepath.Dir(tmp), filepath.Base(tmp))
 	if err != nil {
-		return "", err
+		return err
 	}
-	defer os.RemoveAll(tmp)
-	if err := build(tmp); err != nil {
-		return "", err
+	defer os.RemoveAll(work)
+	if err := build(work); err != nil {
+		return err
 	}
-	if err := os.Chmod(tmp, 0o755); err != nil {
-		return "", err
+	if err := os.Chmod(work, 0o755); err != nil {
+		return err
 	}
-	if err := os.Rename(tmp, dir); err != nil {
-		return "", err
-	}
-	return dir, nil
+	return os.Rename(work, dir)
 }
 
 // Lock waits for its turn among the processes that lock a file. The kernel takes

@@ -297,10 +297,15 @@ func (a *archive) download(ctx context.Context, log *progress.Log, pkgs []Packag
 	if step.End(err) != nil {
 		return fmt.Errorf("%w (is the network up?)", err)
 	}
+	return a.keep(tmp, pkgs)
+}
+
+// keep moves what was downloaded to its place.
+func (a *archive) keep(tmp string, pkgs []Package) error {
 	for _, p := range pkgs {
 		got := find(tmp, p.Name, p.Version)
 		if got == "" {
-			return fmt.Errorf("apt-get download left no %s=%s", p.Name, p.Version)
+			return fmt.Errorf("apt-get did not download %s=%s", p.Name, p.Version)
 		}
 		if err := os.Rename(got, filepath.Join(a.debs, filepath.Base(got))); err != nil {
 			return err

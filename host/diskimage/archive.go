@@ -145,28 +145,37 @@ func imageNames(r io.Reader) ([]string, error) {
 			return nil, errors.New("is not a tar file")
 		}
 		if err != nil {
-			return nil, fmt.Errorf("is damaged or truncated: %w", err)
+			return nil, damaged(err)
 		}
-		parse := indexes[cleanName(h.Name)]
-		if parse == nil {
-			continue
+		if parse := indexes[cleanName(h.Name)]; parse != nil {
+			known = true
+			found, err := namesIn(h.Name, tr, parse)
+			if err != nil {
+				return nil, err
+			}
+			names = append(names, found...)
 		}
-		known = true
-		data, err := io.ReadAll(io.LimitReader(tr, maxIndex))
-		if err != nil {
-			return nil, fmt.Errorf("is damaged or truncated: %w", err)
-		}
-		found, err := parse(data)
-		if err != nil {
-			return nil, fmt.Errorf("has a damaged %s: %w", h.Name, err)
-		}
-		names = append(names, found...)
 	}
 	if !known {
 		return nil, errors.New("is neither an OCI layout nor the output of docker save: it has neither index.json nor manifest.json")
 	}
 	if names = unique(names); len(names) == 0 {
 		return nil, fmt.Errorf("has no image with a name: tag the image before you save it (annotation %s)", refAnnotation)
+	}
+	return names, nil
+}
+
+func damaged(err error) error { return fmt.Errorf("is damaged or truncated: %w", err) }
+
+// namesIn reads an index, which is the file of a name in an archive.
+func namesIn(name string, r io.Reader, parse func([]byte) ([]string, error)) ([]string, error) {
+	data, err := io.ReadAll(io.LimitReader(r, maxIndex))
+	if err != nil {
+		return nil, damaged(err)
+	}
+	names, err := parse(data)
+	if err != nil {
+		return nil, fmt.Errorf("has a damaged %s: %w", name, err)
 	}
 	return names, nil
 }

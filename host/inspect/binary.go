@@ -1,6 +1,7 @@
 package inspect
 
 import (
+	"cmp"
 	"debug/buildinfo"
 	"debug/elf"
 	"errors"
@@ -82,37 +83,35 @@ func (b *Binary) readGo(path string) {
 	}
 }
 
-// modeString prints a mode as ls does, which puts setuid in the x's place.
+// kinds are the letters that ls puts before a mode, by the bits of the type.
+var kinds = map[fs.FileMode]string{
+	fs.ModeDir:                        "d",
+	fs.ModeSymlink:                    "l",
+	fs.ModeDevice | fs.ModeCharDevice: "c",
+	fs.ModeDevice:                     "b",
+	fs.ModeNamedPipe:                  "p",
+	fs.ModeSocket:                     "s",
+}
+
+// special are the bits that ls shows in the place of an x: in lower case if that
+// is set, too.
+var special = []struct {
+	bit fs.FileMode
+	at  int
+	x   byte
+	no  byte
+}{{fs.ModeSetuid, 3, 's', 'S'}, {fs.ModeSetgid, 6, 's', 'S'}, {fs.ModeSticky, 9, 't', 'T'}}
+
+// modeString prints a mode as ls does.
 func modeString(m fs.FileMode) string {
-	kind := "-"
-	switch {
-	case m.IsDir():
-		kind = "d"
-	case m&fs.ModeSymlink != 0:
-		kind = "l"
-	case m&fs.ModeCharDevice != 0:
-		kind = "c"
-	case m&fs.ModeDevice != 0:
-		kind = "b"
-	case m&fs.ModeNamedPipe != 0:
-		kind = "p"
-	case m&fs.ModeSocket != 0:
-		kind = "s"
-	}
-	s := []byte(kind + m.Perm().String()[1:])
-	for _, x := range []struct {
-		bit  fs.FileMode
-		at   int
-		with byte
-		less byte
-	}{{fs.ModeSetuid, 3, 's', 'S'}, {fs.ModeSetgid, 6, 's', 'S'}, {fs.ModeSticky, 9, 't', 'T'}} {
-		if m&x.bit == 0 {
-			continue
-		}
-		if s[x.at] == 'x' {
-			s[x.at] = x.with
-		} else {
-			s[x.at] = x.less
+	s := []byte(cmp.Or(kinds[m.Type()], "-") + m.Perm().String()[1:])
+	for _, b := range special {
+		switch {
+		case m&b.bit == 0:
+		case s[b.at] == 'x':
+			s[b.at] = b.x
+		default:
+			s[b.at] = b.no
 		}
 	}
 	return string(s)

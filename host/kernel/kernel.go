@@ -12,10 +12,8 @@ package kernel
 
 import (
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -90,7 +88,7 @@ func open(dir string) (Product, error) {
 // productKey hashes all that decides the product. The source is the package's
 // contents, whatever its name says.
 func productKey(ctx context.Context, src debian.Deb, opts []option, signingKey []byte) (*cache.Key, error) {
-	sum, err := fileSum(src.Path)
+	sum, err := cache.FileSum(src.Path)
 	if err != nil {
 		return nil, err
 	}
@@ -107,19 +105,6 @@ func productKey(ctx context.Context, src debian.Deb, opts []option, signingKey [
 		parts = append(parts, string(out))
 	}
 	return cache.NewKey(parts...), nil
-}
-
-func fileSum(path string) (string, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return "", err
-	}
-	defer f.Close()
-	h := sha256.New()
-	if _, err := io.Copy(h, f); err != nil {
-		return "", err
-	}
-	return fmt.Sprintf("%x", h.Sum(nil)), nil
 }
 
 // build makes the product in out. The sources are unpacked beside the cache's

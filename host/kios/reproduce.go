@@ -1,13 +1,9 @@
 package main
 
 import (
-	"bytes"
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"os/exec"
@@ -149,34 +145,23 @@ func secondGoCache(ctx context.Context, home string, fromScratch bool) (string, 
 func compare(first, second string) error {
 	var differ []string
 	for _, name := range products {
-		a, err := digest(filepath.Join(first, name))
+		a, err := cache.FileSum(filepath.Join(first, name))
 		if err != nil {
 			return err
 		}
-		b, err := digest(filepath.Join(second, name))
+		b, err := cache.FileSum(filepath.Join(second, name))
 		if err != nil {
 			return err
 		}
 		verdict := "same"
-		if !bytes.Equal(a, b) {
+		if a != b {
 			verdict = "DIFFERS"
 			differ = append(differ, name)
 		}
-		fmt.Printf("%-12s %s  %s\n", name, hex.EncodeToString(a), verdict)
+		fmt.Printf("%-12s %s  %s\n", name, a, verdict)
 	}
 	if differ != nil {
 		return fmt.Errorf("two builds of the same sources differ: %s", strings.Join(differ, ", "))
 	}
 	return nil
-}
-
-func digest(path string) ([]byte, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	h := sha256.New()
-	_, err = io.Copy(h, f)
-	return h.Sum(nil), err
 }

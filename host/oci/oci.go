@@ -176,6 +176,8 @@ func named(img Image, image v1.Image) mutate.IndexAddendum {
 
 var layoutVersion = []byte(`{"imageLayoutVersion":"1.0.0"}`)
 
+// addBlobs adds an image's manifest, configuration and layers under the names that
+// they have in a layout.
 func addBlobs(entries map[string][]byte, image v1.Image) error {
 	manifest, err := image.RawManifest()
 	if err != nil {
@@ -185,23 +187,11 @@ func addBlobs(entries map[string][]byte, image v1.Image) error {
 	if err != nil {
 		return err
 	}
-	blobs := [][]byte{manifest, config}
-	layers, err := image.Layers()
+	blobs, err := layerBlobs(image)
 	if err != nil {
 		return err
 	}
-	for _, l := range layers {
-		r, err := l.Compressed() // as it is stored: not compressed
-		if err != nil {
-			return err
-		}
-		data, err := io.ReadAll(r)
-		if err != nil {
-			return err
-		}
-		blobs = append(blobs, data)
-	}
-	for _, data := range blobs {
+	for _, data := range append(blobs, manifest, config) {
 		hash, _, err := v1.SHA256(bytes.NewReader(data))
 		if err != nil {
 			return err
@@ -209,6 +199,26 @@ func addBlobs(entries map[string][]byte, image v1.Image) error {
 		entries["blobs/sha256/"+hash.Hex] = data
 	}
 	return nil
+}
+
+// layerBlobs returns an image's layers as they are stored.
+func layerBlobs(image v1.Image) (blobs [][]byte, err error) {
+	layers, err := image.Layers()
+	if err != nil {
+		return nil, err
+	}
+	for _, l := range layers {
+		r, err := l.Compressed() // as it is stored: not compressed
+		if err != nil {
+			return nil, err
+		}
+		data, err := io.ReadAll(r)
+		if err != nil {
+			return nil, err
+		}
+		blobs = append(blobs, data)
+	}
+	return blobs, nil
 }
 
 // layer returns the tar file of the image's files and their directories.

@@ -32,20 +32,7 @@ func StartSwitch(ctx context.Context, cfg SwitchConfig) (*Switch, error) {
 	if err := checkNotRunning(cfg.Dir); err != nil {
 		return nil, err
 	}
-	var ports []*os.File
-	defer func() {
-		for _, f := range ports {
-			f.Close()
-		}
-	}()
-	for _, name := range cfg.Ports {
-		f, err := listen(PortSocket(cfg.Dir, name))
-		if err != nil {
-			return nil, fmt.Errorf("network: %w", err)
-		}
-		ports = append(ports, f)
-	}
-	d, err := detach(ctx, cfg.Dir, cfg.args(), ports...)
+	d, err := detachSwitch(ctx, cfg)
 	if err != nil {
 		return nil, fmt.Errorf("network: %w", err)
 	}
@@ -59,6 +46,24 @@ func StartSwitch(ctx context.Context, cfg SwitchConfig) (*Switch, error) {
 		}
 	}
 	return &Switch{d}, nil
+}
+
+// detachSwitch starts QEMU with the listening sockets of the ports.
+func detachSwitch(ctx context.Context, cfg SwitchConfig) (*Detached, error) {
+	var ports []*os.File
+	defer func() {
+		for _, f := range ports {
+			f.Close()
+		}
+	}()
+	for _, name := range cfg.Ports {
+		f, err := listen(PortSocket(cfg.Dir, name))
+		if err != nil {
+			return nil, err
+		}
+		ports = append(ports, f)
+	}
+	return detach(ctx, cfg.Dir, cfg.args(), ports...)
 }
 
 // AttachSwitch finds the running switch of a directory, or returns
