@@ -323,3 +323,19 @@ func TestFormatSize(t *testing.T) {
 		}
 	}
 }
+
+// What the command adds takes the place of a file that the user brought.
+func TestExtraReplacesEtc(t *testing.T) {
+	o := exampleOptions(t)
+	o.Extra["meta/etc/a b"] = File{Mode: 0o640, Data: []byte("ours\n")}
+	dir := filepath.Join(t.TempDir(), "data")
+	if err := o.stage(dir); err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(dir, "meta/etc/a b")
+	got, err := os.ReadFile(path)
+	info, statErr := os.Stat(path)
+	if err != nil || statErr != nil || string(got) != "ours\n" || info.Mode() != 0o640 {
+		t.Errorf("file = %q, %v, %v, %v", got, info, err, statErr)
+	}
+}

@@ -88,7 +88,12 @@ func (o *Options) stageExtra(dir string) error {
 		if err := mkParents(dir, path); err != nil {
 			return err
 		}
-		if err := filetree.WriteFile(filepath.Join(dir, path), file.Data, file.Mode); err != nil {
+		dst := filepath.Join(dir, path)
+		// It takes the place of a file of Etc.
+		if err := os.Remove(dst); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		if err := filetree.WriteFile(dst, file.Data, file.Mode); err != nil {
 			return err
 		}
 	}
