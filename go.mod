@@ -14,6 +14,7 @@ require (
 	golang.org/x/sync v0.22.0
 	golang.org/x/sys v0.49.0
 	golang.org/x/term v0.47.0
+	kios/internal/wholefile v0.0.0
 	sigs.k8s.io/yaml v1.6.0
 )
 
@@ -28,3 +29,6 @@ require (
 	github.com/vishvananda/netns v0.0.5 // indirect
 	go.yaml.in/yaml/v2 v2.4.2 // indirect
 )
+
+// A module of its own: the upstream modules use it, too.
+replace kios/internal/wholefile => ./internal/wholefile

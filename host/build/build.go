@@ -13,14 +13,13 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 
 	"golang.org/x/sync/errgroup"
 
-	"kios/host/filetree"
 	"kios/host/progress"
+	"kios/internal/wholefile"
 )
 
 // Versions is the content of versions.json: every external version that is
@@ -79,14 +78,12 @@ func (b *Builder) Out(name string) string {
 
 // publish puts a product of the cache in its place in _out/<arch>.
 func (b *Builder) publish(name, from string) error {
-	tmp := b.Out(name + ".tmp")
-	if err := os.Remove(tmp); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	f, err := os.Open(from)
+	if err != nil {
 		return err
 	}
-	if err := filetree.CopyFile(tmp, from, 0o644); err != nil {
-		return err
-	}
-	return os.Rename(tmp, b.Out(name))
+	defer f.Close()
+	return wholefile.Copy(b.Out(name), f, 0o644)
 }
 
 // Build makes kios.efi, and beside it what it is made of (vmlinuz, initrd,

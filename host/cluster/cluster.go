@@ -265,7 +265,7 @@ func (c *Cluster) save() error {
 
 // write writes a file of the cluster's directory, for its owner alone.
 func (c *Cluster) write(name string, data []byte) error {
-	return wholefile.Write(c.path(name), data, 0o600)
+	return wholefile.Durable(c.path(name), data, 0o600)
 }
 
 // makeDirs makes the directories. The first one keeps others out.

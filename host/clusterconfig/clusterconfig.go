@@ -259,7 +259,7 @@ func (f Files) Write(dir string) error {
 		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 			return err
 		}
-		if err := wholefile.Write(path, file.Data, file.Mode); err != nil {
+		if err := wholefile.Durable(path, file.Data, file.Mode); err != nil {
 			return err
 		}
 	}

@@ -70,7 +70,7 @@ func (c *Cluster) ensureKubeconfig(name, server string, l leaf) error {
 	if err != nil || bytes.Equal(text, now) {
 		return err
 	}
-	return wholefile.Write(c.path(name), text, 0o600)
+	return wholefile.Durable(c.path(name), text, 0o600)
 }
 
 // pairOf returns the certificate and key of a kubeconfig, or nothing of one that

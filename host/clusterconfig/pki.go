@@ -205,10 +205,10 @@ func (c *Cluster) readPair(path string) (p pki.Pair, err error) {
 // writePair puts the key in place first: a certificate that is there says that
 // the pair is complete.
 func (c *Cluster) writePair(path string, p pki.Pair) error {
-	if err := wholefile.Write(c.path(path+".key"), p.Key, 0o600); err != nil {
+	if err := wholefile.Durable(c.path(path+".key"), p.Key, 0o600); err != nil {
 		return err
 	}
-	return wholefile.Write(c.path(path+".crt"), p.Cert, 0o600)
+	return wholefile.Durable(c.path(path+".crt"), p.Cert, 0o600)
 }
 
 // openServiceAccountKey keeps the key that signs the tokens of service accounts.
@@ -217,7 +217,7 @@ func (c *Cluster) openServiceAccountKey() error {
 	key, err := os.ReadFile(c.path("pki/sa.key"))
 	if errors.Is(err, fs.ErrNotExist) {
 		if key, err = pki.NewKey(); err == nil {
-			err = wholefile.Write(c.path("pki/sa.key"), key, 0o600)
+			err = wholefile.Durable(c.path("pki/sa.key"), key, 0o600)
 		}
 	}
 	if err != nil {
@@ -230,5 +230,5 @@ func (c *Cluster) openServiceAccountKey() error {
 	if now, err := os.ReadFile(c.path("pki/sa.pub")); err == nil && bytes.Equal(now, public) {
 		return nil
 	}
-	return wholefile.Write(c.path("pki/sa.pub"), public, 0o600)
+	return wholefile.Durable(c.path("pki/sa.pub"), public, 0o600)
 }

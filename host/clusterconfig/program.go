@@ -251,7 +251,7 @@ anonymous:
 `
 
 func (c *Cluster) writeAuthentication() error {
-	return wholefile.Write(c.path(authenticationFile), []byte(authentication), 0o600)
+	return wholefile.Durable(c.path(authenticationFile), []byte(authentication), 0o600)
 }
 
 // Process is a program of the control plane as a process of this machine.

@@ -20,7 +20,7 @@ func (c *Cluster) openToken() error {
 	text, err := os.ReadFile(c.path("token"))
 	if errors.Is(err, fs.ErrNotExist) {
 		c.token = newToken()
-		return wholefile.Write(c.path("token"), []byte(c.token+"\n"), 0o600)
+		return wholefile.Durable(c.path("token"), []byte(c.token+"\n"), 0o600)
 	}
 	if err != nil {
 		return err

@@ -9,6 +9,7 @@ package gobuild
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -188,7 +189,42 @@ func (p Program) key(ctx context.Context, dir string, args []string) (*cache.Key
 		parts = append(parts, string(out))
 	}
 	key := cache.NewKey(parts...)
-	return key, key.AddTree(dir)
+	if err := key.AddTree(dir); err != nil {
+		return nil, err
+	}
+	beside, err := p.replacements(ctx, dir)
+	for _, path := range beside {
+		err = errors.Join(err, key.AddTree(filepath.Join(dir, path)))
+	}
+	return key, err
+}
+
+// replacements returns the directories outside of the module that go.mod names in
+// place of other modules, as they are written there.
+func (p Program) replacements(ctx context.Context, dir string) ([]string, error) {
+	modFile := p.ModFile
+	if modFile == "" {
+		modFile = "go.mod"
+	}
+	cmd := exec.CommandContext(ctx, "go", "mod", "edit", "-json", modFile)
+	cmd.Dir, cmd.Env = dir, Program{}.environ()
+	out, err := cmd.Output()
+	if err != nil {
+		return nil, fmt.Errorf("go mod edit -json %s: %w", modFile, err)
+	}
+	var mod struct {
+		Replace []struct{ New struct{ Path string } }
+	}
+	if err := json.Unmarshal(out, &mod); err != nil {
+		return nil, fmt.Errorf("go mod edit -json %s: %w", modFile, err)
+	}
+	var outside []string
+	for _, r := range mod.Replace {
+		if strings.HasPrefix(r.New.Path, "../") {
+			outside = append(outside, r.New.Path)
+		}
+	}
+	return outside, nil
 }
 
 // compile runs go build and counts the packages that it compiles.

@@ -101,6 +101,41 @@ func TestBuildIsCachedAndReproducible(t *testing.T) {
 	}
 }
 
+// A module of the checkout that stands in for another one decides the binary, too.
+func TestBuildTakesInReplacements(t *testing.T) {
+	t.Setenv("XDG_CACHE_HOME", t.TempDir())
+	checkout := t.TempDir()
+	write(t, filepath.Join(checkout, "up/tiny/go.mod"),
+		"module tiny\n\ngo 1.26.0\n\nrequire leaf v0.0.0\n\nreplace leaf => ../../leaf\n")
+	write(t, filepath.Join(checkout, "up/tiny/main.go"), "package main\n\nimport \"leaf\"\n\nfunc main() { print(leaf.Text) }\n")
+	write(t, filepath.Join(checkout, "leaf/go.mod"), "module leaf\n\ngo 1.26.0\n")
+	p := Program{Name: "tiny", Dir: "up/tiny", Package: ".", Module: "tiny"}
+	for _, want := range []string{"one", "two"} {
+		write(t, filepath.Join(checkout, "leaf/leaf.go"), "package leaf\n\nvar Text = \""+want+"\"\n")
+		path, err := Build(t.Context(), progress.New(&bytes.Buffer{}), checkout, p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := exec.Command(path).CombinedOutput(); err != nil || string(got) != want {
+			t.Errorf("the binary says %q, %v, want %q", got, err, want)
+		}
+	}
+}
+
+// The modules of the checkout that use one of ours say so in go.mod.
+func TestReplacements(t *testing.T) {
+	for _, p := range Upstream {
+		got, err := p.replacements(t.Context(), filepath.Join(root, p.Dir))
+		want := []string{"../../internal/wholefile"}
+		if p.Name == "runc" {
+			want = nil
+		}
+		if err != nil || !slices.Equal(got, want) {
+			t.Errorf("%s: replacements = %q, %v, want %q", p.Name, got, err, want)
+		}
+	}
+}
+
 func TestBuildErrorShowsTheCompilersWords(t *testing.T) {
 	t.Setenv("XDG_CACHE_HOME", t.TempDir())
 	checkout := t.TempDir()

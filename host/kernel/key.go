@@ -16,6 +16,8 @@ import (
 	"os"
 	"path/filepath"
 	"time"
+
+	"kios/internal/wholefile"
 )
 
 // keyFile is where the configuration (CONFIG_MODULE_SIG_KEY) expects the key,
@@ -56,16 +58,7 @@ func readKey(path string) ([]byte, error) {
 		return nil, err
 	}
 	// Whoever is first wins: a build beside this one must sign with the same.
-	f, err := os.CreateTemp(filepath.Dir(path), "module-signing-key-") // mode 0600
-	if err != nil {
-		return nil, err
-	}
-	defer os.Remove(f.Name())
-	_, err = f.Write(text)
-	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
-		return nil, err
-	}
-	if err := os.Link(f.Name(), path); err != nil && !errors.Is(err, fs.ErrExist) {
+	if err := wholefile.New(path, text, 0o600); err != nil && !errors.Is(err, fs.ErrExist) {
 		return nil, err
 	}
 	return os.ReadFile(path)

@@ -33,6 +33,8 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
 	"github.com/google/go-containerregistry/pkg/v1/static"
 	"github.com/google/go-containerregistry/pkg/v1/types"
+
+	"kios/internal/wholefile"
 )
 
 // Image says what an image is to hold.
@@ -67,17 +69,10 @@ func Write(path string, img Image) error {
 	if err != nil {
 		return fmt.Errorf("make image %s: %w", img.Name, err)
 	}
-	// A name of its own: others may write the same image at the same time.
-	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*")
-	if err != nil {
+	if err := wholefile.Volatile(path, archive, 0o644); err != nil {
 		return fmt.Errorf("write image %s: %w", img.Name, err)
 	}
-	defer os.Remove(f.Name())
-	_, err = f.Write(archive)
-	if err := errors.Join(err, f.Chmod(0o644), f.Close()); err != nil {
-		return fmt.Errorf("write image %s: %w", img.Name, err)
-	}
-	return os.Rename(f.Name(), path)
+	return nil
 }
 
 func build(img Image) ([]byte, error) {

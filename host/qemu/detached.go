@@ -196,7 +196,7 @@ func record(dir string, pid int) (*Detached, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := wholefile.Write(filepath.Join(dir, "process.json"), data, 0o600); err != nil {
+	if err := wholefile.Durable(filepath.Join(dir, "process.json"), data, 0o600); err != nil {
 		return nil, err
 	}
 	return p.attach(dir)

@@ -299,26 +299,6 @@ func TestReceive(t *testing.T) {
 	}
 }
 
-func TestReplaceFile(t *testing.T) {
-	file := filepath.Join(t.TempDir(), "machine-id")
-	for _, text := range []string{"one", "two"} {
-		if err := replaceFile(file, text, 0o444); err != nil {
-			t.Fatal(err)
-		}
-	}
-	text, err := os.ReadFile(file)
-	info, _ := os.Stat(file)
-	if string(text) != "two" || err != nil || info.Mode() != 0o444 {
-		t.Errorf("file = %q, %v, %v", text, info.Mode(), err)
-	}
-	if err := replaceFile(filepath.Join(file, "x"), "", 0o644); !errors.Is(err, syscall.ENOTDIR) && !errors.Is(err, fs.ErrNotExist) {
-		t.Errorf("replaceFile below a file = %v", err)
-	}
-	if entries, _ := os.ReadDir(filepath.Dir(file)); len(entries) != 1 {
-		t.Errorf("%d files are left, want 1", len(entries))
-	}
-}
-
 func TestListen(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "run", "x.sock")
 	for range 2 { // a socket that is there already is replaced

@@ -8,6 +8,7 @@ import (
 
 	"kios/internal/identity"
 	"kios/internal/kubeletargs"
+	"kios/internal/wholefile"
 
 	"golang.org/x/sys/unix"
 )
@@ -71,7 +72,7 @@ func (n *Node) offerHostname(offer string) error {
 	if (kubeletargs.Files{Root: "/"}).Known() {
 		return fmt.Errorf("the node is known to its cluster as %s and keeps that name; write the name into /etc/hostname to change it", now)
 	}
-	if err := replaceFile(offeredHostname, name+"\n", 0o644); err != nil {
+	if err := wholefile.Durable(offeredHostname, []byte(name+"\n"), 0o644); err != nil {
 		return fmt.Errorf("keep the name: %w", err)
 	}
 	n.Log.Notice("the network calls this node %s, not %s any more; the kubelet starts again", name, now)
@@ -114,7 +115,7 @@ func (n *Node) changeStaticHostname(name, cause string) error {
 
 func writeHostname(file, name string) error {
 	if name != "" {
-		return replaceFile(file, name+"\n", 0o644)
+		return wholefile.Durable(file, []byte(name+"\n"), 0o644)
 	}
 	if err := os.Remove(file); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err

@@ -10,6 +10,7 @@ import (
 	"kios/init/mount"
 	"kios/init/nodecert"
 	"kios/internal/identity"
+	"kios/internal/wholefile"
 )
 
 // facts are by what others know the node.
@@ -76,7 +77,7 @@ func (n *Node) writeHosts() error {
 	return n.writeEtc("hosts", identity.Hosts(text, n.self.get().hostname), 0o644)
 }
 
-// writeEtc writes a file of /etc, in one rename, if it changes. If that is not
+// writeEtc writes a file of /etc if it changes. If that is not
 // possible, because the data partition is full or broken, the file is kept in
 // memory and mounted over the one in /etc.
 func (n *Node) writeEtc(name, text string, mode fs.FileMode) error {
@@ -84,27 +85,12 @@ func (n *Node) writeEtc(name, text string, mode fs.FileMode) error {
 	if now, err := os.ReadFile(file); err == nil && string(now) == text {
 		return nil
 	}
-	err := replaceFile(file, text, mode)
+	err := wholefile.Durable(file, []byte(text), mode)
 	if err == nil {
 		return nil
 	}
 	n.Log.Warn("%s is kept in memory for this boot: %v", file, err)
 	return cover(name, text)
-}
-
-func replaceFile(file, text string, mode fs.FileMode) error {
-	tmp := filepath.Join(filepath.Dir(file), "."+filepath.Base(file)+".kios")
-	err := os.WriteFile(tmp, []byte(text), mode)
-	if err == nil {
-		err = os.Chmod(tmp, mode)
-	}
-	if err == nil {
-		err = os.Rename(tmp, file)
-	}
-	if err != nil {
-		os.Remove(tmp)
-	}
-	return err
 }
 
 // cover mounts a file in memory over one in /etc.

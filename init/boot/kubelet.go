@@ -6,6 +6,7 @@ import (
 
 	"kios/init/supervise"
 	"kios/internal/kubeletargs"
+	"kios/internal/wholefile"
 )
 
 const kubeletName = "kubelet"
@@ -51,7 +52,7 @@ func (n *Node) writeDropIn() error {
 		Cert: pair.Cert, Key: pair.Key,
 		PanicStays: n.options.Load().StayUp,
 	})
-	return replaceFile(filepath.Join(kubeletargs.DropInDir, "10-node.conf"), string(text), 0o600)
+	return wholefile.Volatile(filepath.Join(kubeletargs.DropInDir, "10-node.conf"), text, 0o600)
 }
 
 // restartKubelet ends the kubelet, which is then started again. Its pods go on

@@ -9,6 +9,7 @@ import (
 
 	"kios/init/mount"
 	"kios/internal/kubeletargs"
+	"kios/internal/wholefile"
 )
 
 // moveToData moves the node from memory onto a data partition that did not exist,
@@ -136,7 +137,8 @@ func copyFile(to, from string, info os.FileInfo) error {
 	if err != nil {
 		return err
 	}
-	return errors.Join(replaceFile(to, string(text), info.Mode().Perm()), takeOwner(to, info))
+	// Volatile, since the partition is unmounted after this, which syncs.
+	return errors.Join(wholefile.Volatile(to, text, info.Mode().Perm()), takeOwner(to, info))
 }
 
 func copyLink(to, from string, info os.FileInfo) error {

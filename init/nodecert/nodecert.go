@@ -232,5 +232,5 @@ func (p Pair) write(cert, key []byte) error {
 
 // replace writes one block of PEM to a file.
 func replace(file, typ string, der []byte, mode os.FileMode) error {
-	return wholefile.Write(file, pem.EncodeToMemory(&pem.Block{Type: typ, Bytes: der}), mode)
+	return wholefile.Durable(file, pem.EncodeToMemory(&pem.Block{Type: typ, Bytes: der}), mode)
 }

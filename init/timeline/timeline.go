@@ -7,12 +7,11 @@ package timeline
 import (
 	"encoding/json"
 	"fmt"
-	"os"
-	"path/filepath"
 	"sync"
 	"time"
 
 	"kios/internal/boottime"
+	"kios/internal/wholefile"
 )
 
 // maxEvents bounds the file: a pod that crashes for ever must not fill /run.
@@ -91,16 +90,7 @@ func (t *Timeline) Save() error {
 	if err != nil {
 		return err
 	}
-	return replace(t.path, append(text, '\n'))
-}
-
-// replace writes a file so that a reader sees the old text or the new one.
-func replace(path string, text []byte) error {
-	tmp := filepath.Join(filepath.Dir(path), "."+filepath.Base(path)+".tmp")
-	if err := os.WriteFile(tmp, text, 0o644); err != nil {
-		return err
-	}
-	return os.Rename(tmp, path)
+	return wholefile.Volatile(t.path, append(text, '\n'), 0o644)
 }
 
 // Table returns the events as lines of a table.

@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"kios/internal/wholefile"
 	"kios/pods/network/dhcp"
 	"kios/pods/network/dhcp6"
 )
@@ -92,16 +93,12 @@ func (s *store) update(name string, mac net.HardwareAddr, change func(*record)) 
 
 func (s *store) forget(name string) error { return remove(s.path(name)) }
 
-// replace writes a file such that readers see the old one or the new one.
+// replace writes a file whole, and its directory if need be.
 func replace(path string, content []byte) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return err
 	}
-	tmp := path + ".new"
-	if err := os.WriteFile(tmp, content, 0o644); err != nil {
-		return err
-	}
-	return os.Rename(tmp, path)
+	return wholefile.Volatile(path, content, 0o644)
 }
 
 // remove removes a file that may be absent.

@@ -32,6 +32,7 @@ import (
 	"time"
 
 	"kios/internal/ptp"
+	"kios/internal/wholefile"
 )
 
 // Service keeps the clock.
@@ -188,7 +189,7 @@ func (s *Service) update(ctx context.Context) error {
 		}
 	}
 	if sources != s.sources || s.daemon == nil {
-		if err := replace(filepath.Join(s.sourceDir(), "kios.sources"), sources); err != nil {
+		if err := wholefile.Volatile(filepath.Join(s.sourceDir(), "kios.sources"), []byte(sources), 0o644); err != nil {
 			return err
 		}
 	}
@@ -259,7 +260,7 @@ func (s *Service) restart(ctx context.Context, feed bool) error {
 	if err := s.end(); err != nil {
 		return err
 	}
-	err := replace(s.configFile(), s.conf)
+	err := wholefile.Volatile(s.configFile(), []byte(s.conf), 0o644)
 	if err != nil {
 		return err
 	}

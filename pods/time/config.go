@@ -2,7 +2,6 @@ package chrony
 
 import (
 	"fmt"
-	"os"
 	"path/filepath"
 	"strings"
 )
@@ -64,16 +63,3 @@ func (s *Service) clockSocket() string   { return filepath.Join(s.RunDir, "chron
 
 // bootFile holds the ID of the boot in which the clock was last right.
 func (s *Service) bootFile() string { return filepath.Join(s.RunDir, "synchronised") }
-
-// replace writes a file that is never seen half written. Anybody may read it,
-// whatever the umask says.
-func replace(path, content string) error {
-	tmp := path + ".tmp"
-	if err := os.WriteFile(tmp, []byte(content), 0o644); err != nil {
-		return err
-	}
-	if err := os.Chmod(tmp, 0o644); err != nil {
-		return err
-	}
-	return os.Rename(tmp, path)
-}

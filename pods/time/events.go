@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"kios/internal/wholefile"
 )
 
 // Lines of chronyd that this service acts on.
@@ -61,7 +63,7 @@ func (s *Service) gotSource(ctx context.Context, name string) {
 		return
 	}
 	s.synchronised = true
-	if err := replace(s.bootFile(), s.bootID); err != nil {
+	if err := wholefile.Volatile(s.bootFile(), []byte(s.bootID), 0o644); err != nil {
 		s.Log.Printf("after a restart the clock may be stepped again: %v", err)
 	}
 	text := "synchronised with " + name

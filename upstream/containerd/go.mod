@@ -24,6 +24,7 @@ require (
 	golang.org/x/sys v0.48.0
 	google.golang.org/grpc v1.83.2
 	k8s.io/cri-api v0.37.0
+	kios/internal/wholefile v0.0.0
 )
 
 require (
@@ -127,3 +128,6 @@ require (
 	tags.cncf.io/container-device-interface v1.1.1 // indirect
 	tags.cncf.io/container-device-interface/specs-go v1.1.1 // indirect
 )
+
+// The standard library only, so it changes no version.
+replace kios/internal/wholefile => ../../internal/wholefile

@@ -10,6 +10,7 @@ require (
 	github.com/vishvananda/netlink v1.3.1
 	golang.org/x/sys v0.48.0
 	k8s.io/klog/v2 v2.140.0
+	kios/internal/wholefile v0.0.0
 )
 
 require (
@@ -68,3 +69,6 @@ require (
 	sigs.k8s.io/structured-merge-diff/v6 v6.3.0 // indirect
 	sigs.k8s.io/yaml v1.6.0 // indirect
 )
+
+// The standard library only, so it changes no version.
+replace kios/internal/wholefile => ../../internal/wholefile

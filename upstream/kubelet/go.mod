@@ -17,6 +17,7 @@ require (
 	k8s.io/component-helpers v0.35.4
 	k8s.io/kubelet v0.35.4
 	k8s.io/kubernetes v1.35.4
+	kios/internal/wholefile v0.0.0
 	sigs.k8s.io/yaml v1.6.0
 )
 
@@ -188,3 +189,6 @@ replace (
 	k8s.io/sample-cli-plugin => k8s.io/sample-cli-plugin v0.35.4
 	k8s.io/sample-controller => k8s.io/sample-controller v0.35.4
 )
+
+// The standard library only, so it changes no version.
+replace kios/internal/wholefile => ../../internal/wholefile

@@ -101,7 +101,7 @@ func Write(path string, content []byte) error {
 	if bytes.Equal(old, content) {
 		return nil
 	}
-	return wholefile.Write(path, content, 0o644)
+	return wholefile.Durable(path, content, 0o644)
 }
 
 // ours returns the content of a file that may be replaced, nil if there is none.

@@ -9,12 +9,12 @@ package cni
 import (
 	"encoding/json"
 	"errors"
-	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
+
+	"kios/internal/wholefile"
 )
 
 // Paths are directories.
@@ -44,38 +44,18 @@ func Install(p Paths) error {
 		if d.IsDir() {
 			return os.MkdirAll(to, 0o755)
 		}
-		return replace(to, func(f *os.File) error { return copyFrom(f, path) })
+		return copyFile(to, path)
 	})
 }
 
-// replace writes the file at path under another name and renames it.
-func replace(path string, write func(*os.File) error) error {
-	f, err := os.CreateTemp(filepath.Dir(path), ".new-")
+// copyFile makes the file to a copy of the program from.
+func copyFile(to, from string) error {
+	f, err := os.Open(from)
 	if err != nil {
 		return err
 	}
-	err = errors.Join(write(f), f.Close())
-	if err == nil {
-		err = os.Rename(f.Name(), path)
-	}
-	if err != nil {
-		os.Remove(f.Name())
-		return fmt.Errorf("write %s: %w", path, err)
-	}
-	return nil
-}
-
-// copyFrom makes f a copy of the program at path.
-func copyFrom(f *os.File, path string) error {
-	from, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	defer from.Close()
-	if _, err := io.Copy(f, from); err != nil {
-		return err
-	}
-	return f.Chmod(0o755)
+	defer f.Close()
+	return wholefile.Copy(to, f, 0o755)
 }
 
 // Configure makes containerd give pods addresses of subnet, such as
@@ -93,11 +73,7 @@ func Configure(p Paths, subnet string, mtu int) error {
 	if err := os.MkdirAll(p.Run, 0o755); err != nil {
 		return err
 	}
-	err = replace(file, func(f *os.File) error {
-		_, err := f.Write(data)
-		return errors.Join(err, f.Chmod(0o644))
-	})
-	if err != nil {
+	if err := wholefile.Volatile(file, data, 0o644); err != nil {
 		return err
 	}
 	return link(file, filepath.Join(p.Etc, name))

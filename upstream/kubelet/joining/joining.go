@@ -26,6 +26,7 @@ import (
 
 	"k8s.io/client-go/util/cert"
 
+	"kios/internal/wholefile"
 	"kios/upstream/kubelet/args"
 )
 
@@ -210,7 +211,7 @@ const (
 func (m Membership) WriteDropIn(dir string) error {
 	if m.caData != nil {
 		m.clientCA = filepath.Join(dir, caFile)
-		if err := os.WriteFile(m.clientCA, m.caData, 0o600); err != nil {
+		if err := wholefile.Volatile(m.clientCA, m.caData, 0o600); err != nil {
 			return fmt.Errorf("write the cluster's authority: %w", err)
 		}
 	}
@@ -218,11 +219,7 @@ func (m Membership) WriteDropIn(dir string) error {
 	if err != nil {
 		return fmt.Errorf("encode %s: %w", dropIn, err)
 	}
-	tmp := filepath.Join(dir, "."+dropIn+".tmp")
-	if err := os.WriteFile(tmp, text, 0o600); err != nil {
-		return fmt.Errorf("write %s: %w", dropIn, err)
-	}
-	return os.Rename(tmp, filepath.Join(dir, dropIn))
+	return wholefile.Volatile(filepath.Join(dir, dropIn), text, 0o600)
 }
 
 func (m Membership) configuration() map[string]any {

@@ -33,6 +33,7 @@ import (
 	"k8s.io/kubernetes/pkg/kubelet/apis/config/validation"
 	"sigs.k8s.io/yaml"
 
+	"kios/internal/wholefile"
 	"kios/upstream/kubelet/args"
 )
 
@@ -325,14 +326,11 @@ func oneLine(err error) string {
 	return strings.Join(strings.Fields(err.Error()), " ")
 }
 
-// writeFile replaces a file whole, so that a kubelet never reads half of one.
+// writeFile replaces a file whole, so that a kubelet never reads half of one. All
+// that is written here goes with the boot.
 func writeFile(path string, data []byte) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return err
 	}
-	tmp := path + ".tmp"
-	if err := os.WriteFile(tmp, data, 0o600); err != nil {
-		return err
-	}
-	return os.Rename(tmp, path)
+	return wholefile.Volatile(path, data, 0o600)
 }

@@ -209,16 +209,29 @@ func TestLastWord(t *testing.T) {
 	}
 }
 
+// writerFunc is an io.Writer.
+type writerFunc func(p []byte) (int, error)
+
+func (f writerFunc) Write(p []byte) (int, error) { return f(p) }
+
 // Without the last word what the files say may let others in: then none of them counts.
 func TestLastWordCannotBeWritten(t *testing.T) {
-	d := newNode(t, map[string]string{"config.yaml": head + "serverTLSBootstrap: true\n"})
-	write(t, filepath.Join(d.dropins, last+".tmp", "in-the-way"), "")
-	log, dropins := d.check(t)
-	if diff := cmp.Diff([]string{"10-node.conf", last + ".tmp"}, dropins); diff != "" {
-		t.Errorf("drop-ins (-want +got):\n%s", diff)
+	d := newNode(t, map[string]string{
+		"config.yaml":          head + "serverTLSBootstrap: true\n",
+		"config.d/10-bad.yaml": head + "maxPodz: 3\n",
+	})
+	var log bytes.Buffer
+	obstruct := writerFunc(func(p []byte) (int, error) { // when the bad file is logged, the drop-ins have been read
+		write(t, filepath.Join(d.dropins, last, "in-the-way"), "")
+		return log.Write(p)
+	})
+	Check(d.etc, []string{"--config", d.config, "--config-dir=" + d.dropins}, obstruct)
+	entries, err := os.ReadDir(d.dropins)
+	if err != nil || len(entries) != 2 || entries[0].Name() != "10-node.conf" || entries[1].Name() != last {
+		t.Errorf("drop-ins = %v, %v, want none of the user's", entries, err)
 	}
-	if !strings.Contains(log, "ignoring "+filepath.Join(d.etc, "config.yaml")) || !strings.Contains(log, last) {
-		t.Errorf("log = %q, want what is ignored and why", log)
+	if !strings.Contains(log.String(), "ignoring "+filepath.Join(d.etc, "config.yaml")) || !strings.Contains(log.String(), "write "+last) {
+		t.Errorf("log = %q, want what is ignored and why", log.String())
 	}
 }
 

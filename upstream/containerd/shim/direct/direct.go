@@ -13,7 +13,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime"
@@ -25,6 +24,7 @@ import (
 	"github.com/containerd/go-runc"
 	"github.com/containerd/log"
 
+	"kios/internal/wholefile"
 	"kios/upstream/containerd/shim/sandbox"
 )
 
@@ -190,9 +190,8 @@ func (m *Monitor) create(c command) (done bool, err error) {
 
 // writePid writes a file that others see complete or not at all.
 func writePid(path string, pid int) error {
-	temporary := filepath.Join(filepath.Dir(path), "."+filepath.Base(path))
-	if err := os.WriteFile(temporary, []byte(strconv.Itoa(pid)), 0o666); err != nil {
+	if err := wholefile.Volatile(path, []byte(strconv.Itoa(pid)), 0o644); err != nil {
 		return fmt.Errorf("write the process number of the sandbox: %w", err)
 	}
-	return os.Rename(temporary, path)
+	return nil
 }
