@@ -103,6 +103,11 @@ func TestBuildIsCachedAndReproducible(t *testing.T) {
 
 // A module of the checkout that stands in for another one decides the binary, too.
 func TestBuildTakesInReplacements(t *testing.T) {
+	gocache, err := exec.Command("go", "env", "GOCACHE").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("GOCACHE", strings.TrimSpace(string(gocache)))
 	t.Setenv("XDG_CACHE_HOME", t.TempDir())
 	checkout := t.TempDir()
 	write(t, filepath.Join(checkout, "up/tiny/go.mod"),

@@ -39,7 +39,7 @@ func (n *Node) listenControl() error {
 	if err != nil {
 		return err
 	}
-	n.spawn("control", server.Run)
+	n.spawn("control", func() { server.Run(n.Log.Warn) })
 	return nil
 }
 

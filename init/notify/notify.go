@@ -7,12 +7,11 @@
 package notify
 
 import (
+	"errors"
 	"fmt"
 	"net"
-	"os"
-	"path/filepath"
 
-	"golang.org/x/sys/unix"
+	"kios/internal/unixsocket"
 )
 
 // Server is a bound socket. Make it with Listen and let a goroutine call Run.
@@ -31,67 +30,38 @@ type Server struct {
 // Listen binds a datagram socket at path, for root only. A socket that is
 // there is replaced.
 func Listen(path string) (*Server, error) {
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		return nil, err
-	}
-	os.Remove(path)
-	conn, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})
+	conn, err := unixsocket.ListenDatagrams(path, unixsocket.ForRoot)
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{conn: conn}
-	if err := s.passCredentials(); err != nil {
-		conn.Close()
-		return nil, fmt.Errorf("ask for credentials on %s: %w", path, err)
-	}
-	return s, os.Chmod(path, 0o600)
+	return &Server{conn: conn}, nil
 }
 
-func (s *Server) passCredentials() error {
-	raw, err := s.conn.SyscallConn()
-	if err != nil {
-		return err
-	}
-	var optErr error
-	err = raw.Control(func(fd uintptr) {
-		optErr = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_PASSCRED, 1)
-	})
-	if err != nil {
-		return err
-	}
-	return optErr
-}
-
-// Run handles datagrams until Close is called.
-func (s *Server) Run() {
-	buf, oob := make([]byte, maxDatagram), make([]byte, 256)
-	for {
-		n, oobn, flags, _, err := s.conn.ReadMsgUnix(buf, oob)
-		if err != nil {
-			return
-		}
-		if err := s.handle(buf[:n], oob[:oobn], flags); err != nil {
+// Run handles datagrams until Close is called, and reports errors of the socket
+// to log.
+func (s *Server) Run(log unixsocket.Log) {
+	unixsocket.Receive(s.conn, maxDatagram, log, func(d unixsocket.Datagram) {
+		if err := s.handle(d); err != nil {
 			s.Refuse("notify: a message was dropped: %v", err)
 		}
-	}
+	})
 }
 
 // Close ends Run.
 func (s *Server) Close() error { return s.conn.Close() }
 
-func (s *Server) handle(datagram, oob []byte, flags int) error {
-	cred, err := credentials(oob)
-	if err != nil {
-		return err
+func (s *Server) handle(d unixsocket.Datagram) error {
+	if d.Sender == nil {
+		return errors.New("its sender is not known")
 	}
-	name, known := s.Sender(int(cred.Pid))
-	if !known || cred.Uid != 0 {
-		return fmt.Errorf("process %d of user %d is not a daemon of this node", cred.Pid, cred.Uid)
+	name, known := s.Sender(int(d.Sender.Pid))
+	if !known || d.Sender.Uid != 0 {
+		return fmt.Errorf("process %d of user %d is not a daemon of this node", d.Sender.Pid, d.Sender.Uid)
 	}
-	if flags&unix.MSG_TRUNC != 0 {
+	if d.Truncated {
 		return fmt.Errorf("%s sent more than %d bytes", name, maxDatagram)
 	}
-	m, known, err := Parse(datagram)
+	m, known, err := Parse(d.Data)
 	if err != nil {
 		return fmt.Errorf("%s: %w", name, err)
 	}
@@ -99,27 +69,4 @@ func (s *Server) handle(datagram, oob []byte, flags int) error {
 		s.Receive(name, m)
 	}
 	return nil
-}
-
-// credentials finds the sender in the control messages, and closes files that
-// came with them.
-func credentials(oob []byte) (cred *unix.Ucred, err error) {
-	messages, err := unix.ParseSocketControlMessage(oob)
-	if err != nil {
-		return nil, err
-	}
-	for _, m := range messages {
-		if fds, err := unix.ParseUnixRights(&m); err == nil {
-			for _, fd := range fds {
-				unix.Close(fd)
-			}
-		}
-		if c, err := unix.ParseUnixCredentials(&m); err == nil {
-			cred = c
-		}
-	}
-	if cred == nil {
-		return nil, fmt.Errorf("its sender is not known")
-	}
-	return cred, nil
 }

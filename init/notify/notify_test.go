@@ -79,7 +79,7 @@ func run(t *testing.T, known bool) (*net.UnixConn, chan string) {
 	s.Sender = func(pid int) (string, bool) { return "me", known && pid == os.Getpid() }
 	s.Receive = func(sender string, m Message) { events <- sender + " " + string(m.Kind) }
 	s.Refuse = func(format string, args ...any) { events <- fmt.Sprintf(format, args...) }
-	go s.Run()
+	go s.Run(t.Logf)
 	conn, err := net.DialUnix("unixgram", nil, &net.UnixAddr{Name: path, Net: "unixgram"})
 	if err != nil {
 		t.Fatal(err)

@@ -7,13 +7,13 @@ import (
 	"io"
 	"net"
 	"os"
-	"runtime/debug"
 	"strings"
 	"sync"
 	"time"
 
 	"kios/init/dbuswire"
 	"kios/init/kmsg"
+	"kios/internal/unixsocket"
 
 	"golang.org/x/sys/unix"
 )
@@ -65,8 +65,7 @@ func (p packet) write(sock *net.UnixConn) error {
 
 // serve handles one connection to its end.
 func (s *Server) serve(sock *net.UnixConn) {
-	defer sock.Close()
-	cred, err := peer(sock)
+	cred, err := unixsocket.Peer(sock)
 	if err != nil {
 		s.refuse("a client whose user is not known is turned away: %v", err)
 		return
@@ -85,36 +84,14 @@ func (s *Server) serve(sock *net.UnixConn) {
 	}
 }
 
-// peer returns who is at the other end, as the kernel knows it. A user of a pod's own
-// user namespace has the number that it has on the node, which is never 0.
-func peer(sock *net.UnixConn) (*unix.Ucred, error) {
-	raw, err := sock.SyscallConn()
-	if err != nil {
-		return nil, err
-	}
-	var cred *unix.Ucred
-	var optErr error
-	err = raw.Control(func(fd uintptr) {
-		cred, optErr = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED)
-	})
-	return cred, errors.Join(err, optErr)
-}
-
 // String tells who the client is, for the log.
 func (c *client) String() string {
 	comm, _ := os.ReadFile(fmt.Sprintf("/proc/%d/comm", c.pid))
 	return kmsg.Clean(fmt.Sprintf("process %d (%s) of user %d", c.pid, strings.TrimSpace(string(comm)), c.uid), 100)
 }
 
-// run lets the client in and carries out its calls. A panic ends the
-// connection, not PID 1: what led to it came from outside.
-func (c *client) run() (err error) {
-	defer func() {
-		if v := recover(); v != nil {
-			c.server.host.Log.Warn("bus: panic while serving %s: %v\n%s", c, v, debug.Stack())
-			err = errors.New("an internal error")
-		}
-	}()
+// run lets the client in and carries out its calls.
+func (c *client) run() error {
 	r := bufio.NewReader(c.sock)
 	c.sock.SetDeadline(time.Now().Add(authBound))
 	if err := (&auth{uid: c.uid, id: c.server.id}).run(r, c.sock); err != nil {
@@ -122,7 +99,12 @@ func (c *client) run() (err error) {
 	}
 	c.sock.SetDeadline(time.Time{})
 	written := make(chan struct{})
-	go func() { defer close(written); c.write() }()
+	go func() {
+		defer close(written)
+		defer unixsocket.Recover(c.server.warn)
+		defer c.close()
+		c.write()
+	}()
 	defer func() { c.close(); <-written; c.drain() }()
 	for {
 		// The kernel closes files that come with a message, because nothing here

@@ -3,6 +3,8 @@ package systembus
 import (
 	"strings"
 	"time"
+
+	"kios/internal/unixsocket"
 )
 
 // plan is a shutdown at some time.
@@ -71,6 +73,7 @@ func (g *login) schedule(c *client, args []any) ([]any, error) {
 
 // carryOut waits for the time of a plan.
 func (g *login) carryOut(p plan, a Action, dry bool, cause string) {
+	defer unixsocket.Recover(g.server.warn)
 	if !p.wait() {
 		return
 	}

@@ -17,7 +17,6 @@ package systembus
 import (
 	"crypto/rand"
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"net"
 	"slices"
@@ -36,8 +35,9 @@ const Path = "/run/dbus/system_bus_socket"
 // Bounds of what clients can make PID 1 spend.
 const (
 	maxClients       = 256
-	maxStrangers     = 64 // of them, those that are not root's: the kubelet must always find room
-	maxOfOneStranger = 16 // of them, those of one user
+	maxStrangers     = 64             // of them, those that are not root's: the kubelet must always find room
+	maxOfOneStranger = 16             // of them, those of one user
+	maxSockets       = 2 * maxClients // with those that are about to be turned away
 	maxMessage       = 64 << 10
 	maxRules         = 64 // of one client
 	maxRule          = 1024
@@ -144,20 +144,9 @@ func newServer(host Host) *Server {
 }
 
 // Run serves until Close is called.
-func (s *Server) Run() {
-	for {
-		sock, err := s.listener.AcceptUnix()
-		if errors.Is(err, net.ErrClosed) {
-			return
-		}
-		if err != nil { // out of file descriptors, say: that may pass
-			s.host.Log.Warn("bus: accept a client: %v", err)
-			time.Sleep(time.Second)
-			continue
-		}
-		go s.serve(sock)
-	}
-}
+func (s *Server) Run() { unixsocket.Serve(s.listener, maxSockets, s.warn, s.serve) }
+
+func (s *Server) warn(format string, args ...any) { s.host.Log.Warn("bus: "+format, args...) }
 
 // Close ends Run, removes the socket and leaves the clients.
 func (s *Server) Close() error {

@@ -311,6 +311,26 @@ func TestRestartUnit(t *testing.T) {
 	}
 }
 
+// A panic in a restart, which no client waits for, ends the job and not PID 1.
+func TestPanicInAJob(t *testing.T) {
+	b := newBus(t)
+	b.host.RestartUnit = func(string, string) error { panic("of the restart") }
+	c, err := systemd.NewSystemConnectionContext(t.Context())
+	b.must(err)
+	defer c.Close()
+	for range 2 { // the second one finds no job that is still running
+		result := make(chan string, 1)
+		_, err = c.RestartUnitContext(t.Context(), Kubelet, "replace", result)
+		b.must(err)
+		if got := wait(t, "the end of the job", result); got != "failed" {
+			t.Errorf("result = %q, want failed", got)
+		}
+	}
+	if !strings.Contains(b.log.String(), "panic: of the restart") {
+		t.Errorf("the server logged %q, want the panic", b.log)
+	}
+}
+
 func TestHostname(t *testing.T) {
 	b := newBus(t)
 	o := b.connect().Object(hostnameName, "/org/freedesktop/hostname1")

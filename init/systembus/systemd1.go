@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"kios/init/dbuswire"
+	"kios/internal/unixsocket"
 )
 
 const (
@@ -235,17 +236,21 @@ func (s *Server) newJob(unit string) (id uint32, isNew bool) {
 }
 
 func (s *Server) runJob(id uint32, unit, cause string) {
+	defer unixsocket.Recover(s.warn)
 	v := s.service(systemdName)
 	s.emit(v, systemdPath, systemdManager, "JobNew", "uos", id, jobPath(id), unit)
-	result := "done"
+	result := "failed"
+	defer func() {
+		s.mu.Lock()
+		delete(s.jobs.running, unit)
+		s.mu.Unlock()
+		s.emit(v, systemdPath, systemdManager, "JobRemoved", "uoss", id, jobPath(id), unit, result)
+	}()
 	if err := s.host.RestartUnit(unit, cause); err != nil {
 		s.host.Log.Warn("restart %s, as %s asks: %v", unit, cause, err)
-		result = "failed"
+		return
 	}
-	s.mu.Lock()
-	delete(s.jobs.running, unit)
-	s.mu.Unlock()
-	s.emit(v, systemdPath, systemdManager, "JobRemoved", "uoss", id, jobPath(id), unit, result)
+	result = "done"
 }
 
 // killUnit accepts one signal: the kubelet's to logind, to read its configuration

@@ -60,44 +60,30 @@ func Listen(path string, receive func(Byte)) (*Server, error) {
 	return &Server{listener: l, receive: receive, clients: map[*net.UnixConn]bool{}}, nil
 }
 
-// Run serves until Close is called.
-func (s *Server) Run() {
-	for {
-		c, err := s.listener.AcceptUnix()
-		if err != nil {
-			return
-		}
-		if !s.enter(c) {
-			c.Close()
-			continue
-		}
-		go s.serve(c)
-	}
-}
+// Run serves until Close is called, and reports errors of the socket to log.
+func (s *Server) Run(log unixsocket.Log) { unixsocket.Serve(s.listener, maxClients, log, s.serve) }
 
 // Close ends Run and removes the socket.
 func (s *Server) Close() error { return s.listener.Close() }
 
-func (s *Server) enter(c *net.UnixConn) bool {
+func (s *Server) enter(c *net.UnixConn) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if len(s.clients) >= maxClients {
-		return false
-	}
 	s.clients[c] = true
 	if s.stopping { // a client that comes late is told as well
 		tell(c)
 	}
-	return true
+}
+
+func (s *Server) leave(c *net.UnixConn) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.clients, c)
 }
 
 func (s *Server) serve(c *net.UnixConn) {
-	defer func() {
-		c.Close()
-		s.mu.Lock()
-		delete(s.clients, c)
-		s.mu.Unlock()
-	}()
+	s.enter(c)
+	defer s.leave(c)
 	var buf [64]byte
 	for {
 		n, err := c.Read(buf[:])

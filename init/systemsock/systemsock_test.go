@@ -19,7 +19,7 @@ func start(t *testing.T) (*Server, string, chan Byte) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	go s.Run()
+	go s.Run(t.Logf)
 	t.Cleanup(func() { s.Close() })
 	return s, path, got
 }

@@ -17,7 +17,7 @@ func serve(t *testing.T, handle func(Request) error) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	go s.Run()
+	go s.Run(t.Logf)
 	t.Cleanup(func() { s.Close() })
 	return path
 }

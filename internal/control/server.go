@@ -30,22 +30,13 @@ func Listen(path string, handle func(Request) error) (*Server, error) {
 	return &Server{l, handle}, nil
 }
 
-// Run serves until the socket is closed.
-func (s *Server) Run() {
-	for {
-		conn, err := s.listener.Accept()
-		if err != nil {
-			return
-		}
-		s.serve(conn)
-	}
-}
+// Run serves until the socket is closed, and reports errors of it to log.
+func (s *Server) Run(log unixsocket.Log) { unixsocket.ServeSerially(s.listener, log, s.serve) }
 
 // Close ends Run and removes the socket.
 func (s *Server) Close() error { return s.listener.Close() }
 
-func (s *Server) serve(conn net.Conn) {
-	defer conn.Close()
+func (s *Server) serve(conn *net.UnixConn) {
 	conn.SetReadDeadline(time.Now().Add(readBound))
 	line, err := bufio.NewReader(io.LimitReader(conn, maxLine)).ReadString('\n')
 	if err != nil {

@@ -30,17 +30,12 @@ func Listen(socket, device, name string) (*Server, error) {
 
 // Run serves until Close. A clock that cannot be opened is reported to log; the
 // client sees the connection end.
-func (s *Server) Run(log func(format string, args ...any)) {
-	for {
-		conn, err := s.listener.AcceptUnix()
-		if err != nil {
-			return
-		}
+func (s *Server) Run(log unixsocket.Log) {
+	unixsocket.ServeSerially(s.listener, log, func(conn *net.UnixConn) {
 		if err := s.give(conn); err != nil {
 			log("give away the hypervisor's clock: %v", err)
 		}
-		conn.Close()
-	}
+	})
 }
 
 // Close ends Run and removes the socket.

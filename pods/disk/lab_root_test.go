@@ -101,7 +101,7 @@ func newLab(t *testing.T) *lab {
 	if err != nil {
 		t.Fatal(err)
 	}
-	go server.Run()
+	go server.Run(t.Logf)
 	t.Cleanup(func() { server.Close() })
 	return l
 }

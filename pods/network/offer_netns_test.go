@@ -54,7 +54,7 @@ func (l *lab) startPID1(refuse int) *pid1 {
 		l.t.Fatal(err)
 	}
 	l.t.Cleanup(func() { s.Close() })
-	go s.Run()
+	go s.Run(l.t.Logf)
 	return p
 }
 
