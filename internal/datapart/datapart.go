@@ -16,9 +16,6 @@ import (
 	"kios/internal/gpt"
 )
 
-// Type is the GPT type of a data partition, a published contract of kiOS.
-var Type = gpt.MustParseGUID("97aac693-d920-465a-94fe-eb59fc86dfaa")
-
 // How long to wait for a disk that is not there yet.
 const (
 	probeBound  = 2 * time.Second  // while drivers are still looking for disks
@@ -143,7 +140,7 @@ func (s System) scanDisk(dir string) ([]string, error) {
 		return nil, err
 	}
 	defer f.Close()
-	size := number(filepath.Join(dir, "queue/logical_block_size"), 512)
+	size := max(512, number(filepath.Join(dir, "queue/logical_block_size"), 512))
 	table, err := gpt.Read(f, size, uint64(sectors*512/size))
 	if errors.Is(err, gpt.ErrNoTable) {
 		return nil, nil
@@ -156,7 +153,7 @@ func (s System) scanDisk(dir string) ([]string, error) {
 
 func (s System) ofType(dir string, table *gpt.Table) (devices []string, err error) {
 	for _, p := range table.Partitions {
-		if p.Type != Type {
+		if p.Type != gpt.TypeKiosData {
 			continue
 		}
 		name, ok := partitionName(dir, p.Number)

@@ -72,10 +72,10 @@ var esp = gpt.MustParseGUID("c12a7328-f81f-11d2-ba4b-00a0c93ec93b")
 
 func TestScan(t *testing.T) {
 	s := machine(t)
-	s.addDisk(t, "vdb", "", 512, esp, Type)
-	s.addDisk(t, "nvme0n1", "p", 4096, Type)
+	s.addDisk(t, "vdb", "", 512, esp, gpt.TypeKiosData)
+	s.addDisk(t, "nvme0n1", "p", 4096, gpt.TypeKiosData)
 	s.addDisk(t, "sda", "", 512, esp)
-	s.addDisk(t, "zram0", "p", 512, Type)
+	s.addDisk(t, "zram0", "p", 512, gpt.TypeKiosData)
 	s.write(t, "block/sr0/size", "0\n")
 	s.write(t, "block/loop0/size", "0\n")
 	devices, problems := s.Scan()
@@ -89,9 +89,9 @@ func TestScan(t *testing.T) {
 
 func TestScanProblems(t *testing.T) {
 	s := machine(t)
-	s.addDisk(t, "vda", "", 512, Type)
+	s.addDisk(t, "vda", "", 512, gpt.TypeKiosData)
 	s.write(t, "block/vdb/size", "100\n") // has no node
-	s.addDisk(t, "vdc", "", 512, Type)
+	s.addDisk(t, "vdc", "", 512, gpt.TypeKiosData)
 	os.RemoveAll(filepath.Join(s.Sys, "block/vdc/vdc1"))
 	os.WriteFile(filepath.Join(s.Dev, "vdd"), make([]byte, 1<<20), 0o644) // has no table
 	s.write(t, "block/vdd/size", "2048\n")
@@ -120,7 +120,7 @@ func TestAutoWaitsForLateDisk(t *testing.T) {
 	count := 0
 	devices, _ := s.Auto(waits(func() {
 		if count++; count == 3 {
-			s.addDisk(t, "nvme0n1", "p", 512, Type)
+			s.addDisk(t, "nvme0n1", "p", 512, gpt.TypeKiosData)
 		}
 	}))
 	if diff := cmp.Diff([]string{"nvme0n1p1"}, rel(devices)); diff != "" || count != 3 {
@@ -169,14 +169,5 @@ func TestDevice(t *testing.T) {
 	}
 	if got, want := s.names(), "vda vda1"; got != want {
 		t.Errorf("names = %q, want %q", got, want)
-	}
-}
-
-func TestAboutBlock(t *testing.T) {
-	if !aboutBlock([]byte("add@/devices/x\x00ACTION=add\x00SUBSYSTEM=block\x00SEQNUM=1\x00")) {
-		t.Error("a block device is not seen")
-	}
-	if aboutBlock([]byte("add@/devices/x\x00SUBSYSTEM=net\x00")) {
-		t.Error("a network device is taken for a block device")
 	}
 }

@@ -13,7 +13,7 @@ type GUID [16]byte
 // Partition types that kiOS knows.
 var (
 	TypeESP      = MustParseGUID("c12a7328-f81f-11d2-ba4b-00a0c93ec93b") // EFI system partition
-	TypeKiosData = MustParseGUID("97aac693-d920-465a-94fe-eb59fc86dfaa") // kiOS data partition, ext4
+	TypeKiosData = MustParseGUID("97aac693-d920-465a-94fe-eb59fc86dfaa") // kiOS data partition, ext4: a published contract of kiOS
 )
 
 // String returns the GUID in lower case with dashes.
