@@ -10,6 +10,7 @@ import (
 
 	"kios/internal/cmdline"
 	"kios/internal/modprobe"
+	"kios/pods/filewatch"
 )
 
 // Service loads modules into the running kernel.
@@ -36,7 +37,7 @@ func (s *Service) Run(ctx context.Context) error {
 	if err != nil {
 		s.Log.Printf("devices that appear from now on get no driver: %v", err)
 	}
-	changes, err := watch(ctx, s.File)
+	changes, err := filewatch.File(ctx, s.File)
 	if err != nil {
 		s.Log.Printf("changes of %s are not noticed until this pod restarts: %v", s.File, err)
 	}
@@ -54,7 +55,11 @@ func (s *Service) Run(ctx context.Context) error {
 				return errors.New("the kernel's uevents ended") // a restart subscribes again
 			}
 			s.hotplug(append([]event{e}, waiting(events)...))
-		case <-changes:
+		case _, ok := <-changes:
+			if !ok { // it ended with ctx, or it failed
+				changes = nil
+				continue
+			}
 			s.Log.Printf("%s has changed", s.File)
 			s.reload()
 		}

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync/atomic"
 
+	"kios/pods/filewatch"
 	"kios/pods/network/ndisc"
 	"kios/pods/network/netconf"
 )
@@ -54,7 +55,7 @@ func (s *Service) Run(ctx context.Context) error {
 	if err != nil {
 		s.Log.Printf("no DNS from IPv6 routers, and no DHCPv6: %v", err)
 	}
-	edits, err := netconf.Watch(ctx, s.File)
+	edits, err := filewatch.File(ctx, s.File)
 	if err != nil {
 		s.Log.Printf("changes of %s need a restart of this pod: %v", s.File, err)
 	}

@@ -44,7 +44,7 @@ func (t *Tail) Run(ctx context.Context) error {
 		return err
 	}
 	defer context.AfterFunc(ctx, w.stop)()
-	defer w.close()
+	defer w.Close()
 	defer t.closeAll()
 	if err := t.start(); err != nil {
 		return err
@@ -57,7 +57,7 @@ func (t *Tail) Run(ctx context.Context) error {
 		if more {
 			continue
 		}
-		if err := w.wait(); err != nil {
+		if _, err := w.Wait(); err != nil {
 			if ctx.Err() != nil {
 				return nil
 			}

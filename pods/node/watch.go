@@ -6,57 +6,46 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"kios/pods/filewatch"
 )
 
-// watch waits for changes of a directory and of one file, see inotify(7).
+// watch waits for changes of a directory and of one file.
 type watch struct {
-	fd      int
-	inotify *os.File
-	buf     [4 << 10]byte
-
+	*filewatch.Watch
 	watched *os.File
-	wd      int // the watch of that file, or -1
+	id      int // of the watch of that file, if there is one
 }
 
 func newWatch(dir string) (*watch, error) {
-	fd, err := unix.InotifyInit1(unix.IN_CLOEXEC | unix.IN_NONBLOCK)
+	w, err := filewatch.New()
 	if err != nil {
-		return nil, fmt.Errorf("watch %s: %w", dir, err)
+		return nil, err
 	}
-	w := &watch{fd: fd, inotify: os.NewFile(uintptr(fd), "inotify"), wd: -1}
 	// A file that is created ends a rotation; one that is moved here replaces
 	// another.
-	if _, err := unix.InotifyAddWatch(fd, dir, unix.IN_CREATE|unix.IN_MOVED_TO|unix.IN_ONLYDIR); err != nil {
-		w.close()
-		return nil, fmt.Errorf("watch %s: %w", dir, err)
+	if _, err := w.Add(dir, unix.IN_CREATE|unix.IN_MOVED_TO|unix.IN_ONLYDIR); err != nil {
+		w.Close()
+		return nil, err
 	}
-	return w, nil
+	return &watch{Watch: w}, nil
 }
 
-func (w *watch) close() { w.inotify.Close() }
-
-// stop makes wait return an error, now and from now on.
-func (w *watch) stop() { w.inotify.SetReadDeadline(time.Unix(1, 0)) }
+// stop makes Wait return an error, now and from now on.
+func (w *watch) stop() { w.SetDeadline(time.Unix(1, 0)) }
 
 // file watches an open file, whatever its name is by now, and no other.
 func (w *watch) file(f *os.File) error {
 	if w.watched == f {
 		return nil
 	}
-	if w.wd >= 0 {
-		// It fails if that file is gone, and the watch with it.
-		unix.InotifyRmWatch(w.fd, uint32(w.wd))
+	if w.watched != nil {
+		w.Remove(w.id) // it fails if that file is gone, and the watch with it
 	}
-	wd, err := unix.InotifyAddWatch(w.fd, fmt.Sprintf("/proc/self/fd/%d", f.Fd()), unix.IN_MODIFY)
+	id, err := w.Add(fmt.Sprintf("/proc/self/fd/%d", f.Fd()), unix.IN_MODIFY)
 	if err != nil {
-		return fmt.Errorf("watch %s: %w", f.Name(), err)
+		return fmt.Errorf("%s: %w", f.Name(), err)
 	}
-	w.watched, w.wd = f, wd
+	w.watched, w.id = f, id
 	return nil
-}
-
-// wait returns after something has changed since the last wait.
-func (w *watch) wait() error {
-	_, err := w.inotify.Read(w.buf[:])
-	return err
 }

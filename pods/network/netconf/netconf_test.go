@@ -1,13 +1,9 @@
 package netconf
 
 import (
-	"context"
 	"net/netip"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
@@ -255,63 +251,6 @@ func TestFind(t *testing.T) {
 	}
 	if got := c.VLANsOn("eth0"); len(got) != 1 || got[0] != "v" {
 		t.Errorf("VLANsOn(eth0) = %v, want v", got)
-	}
-}
-
-func TestWatch(t *testing.T) {
-	dir := filepath.Join(t.TempDir(), "etc", "kios")
-	file := filepath.Join(dir, "network.yaml")
-	must := func(err error) {
-		t.Helper()
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
-	must(os.Mkdir(filepath.Dir(dir), 0o755))
-	changes, err := Watch(t.Context(), file)
-	must(err)
-	expect := func(what string) {
-		t.Helper()
-		select {
-		case <-changes:
-		case <-time.After(5 * time.Second):
-			t.Errorf("nothing was told about %s", what)
-		}
-		for len(changes) > 0 {
-			<-changes
-		}
-	}
-	must(os.Mkdir(dir, 0o755))
-	expect("the directory")
-	must(os.WriteFile(file, []byte("a"), 0o644))
-	expect("the file")
-	must(os.WriteFile(file+".new", []byte("b"), 0o644))
-	must(os.Rename(file+".new", file))
-	expect("its replacement")
-	must(os.Remove(file))
-	expect("its end")
-	must(os.RemoveAll(dir))
-	expect("the directory's end")
-	must(os.Mkdir(dir, 0o755))
-	expect("the directory again")
-	must(os.WriteFile(file, []byte("c"), 0o644))
-	expect("the file again")
-}
-
-func TestWatchEnds(t *testing.T) {
-	ctx, cancel := context.WithCancel(t.Context())
-	changes, err := Watch(ctx, filepath.Join(t.TempDir(), "kios", "network.yaml"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	cancel()
-	select {
-	case _, open := <-changes:
-		if open {
-			t.Error("a change is told, but there was none")
-		}
-	case <-time.After(5 * time.Second):
-		t.Error("the channel is not closed")
 	}
 }
 
