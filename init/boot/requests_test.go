@@ -86,10 +86,10 @@ func TestCopyMissing(t *testing.T) {
 	}
 }
 
-func TestSoundSuper(t *testing.T) {
+func TestDemandSound(t *testing.T) {
 	super := func(state byte, compat byte) []byte {
-		s := make([]byte, 1024)
-		s[0x38], s[0x39], s[0x3a], s[0x5c] = 0x53, 0xef, state, compat
+		s := make([]byte, 2048)
+		s[1024+0x38], s[1024+0x39], s[1024+0x3a], s[1024+0x5c] = 0x53, 0xef, state, compat
 		return s
 	}
 	for _, tt := range []struct {
@@ -101,9 +101,13 @@ func TestSoundSuper(t *testing.T) {
 		{"mounted when power went, journal", super(0, 4), true},
 		{"mounted when power went, no journal", super(0, 0), false},
 		{"errors", super(3, 4), false},
-		{"no ext4", make([]byte, 1024), true},
+		{"no ext4", make([]byte, 2048), true},
 	} {
-		if err := soundSuper("/dev/vda2", tt.super); (err == nil) != tt.want {
+		device := filepath.Join(t.TempDir(), "vda2")
+		if err := os.WriteFile(device, tt.super, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := demandSound(device); (err == nil) != tt.want {
 			t.Errorf("%s: %v, want sound %v", tt.name, err, tt.want)
 		}
 	}

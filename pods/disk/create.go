@@ -221,7 +221,7 @@ func (s *Service) make(ctx context.Context, d *device, c *contents) error {
 	}
 	uuid := newUUID()
 	if c.unfinished != nil {
-		uuid = c.unfinished.uuid
+		uuid = c.unfinished.UUID
 	} else if err := s.makeExt4(ctx, d, l, uuid); err != nil {
 		return err
 	}

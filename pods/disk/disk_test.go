@@ -10,6 +10,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"kios/internal/ext4"
 )
 
 // The tests with real tools and disks have the build tag root.
@@ -84,9 +86,9 @@ func TestLayout(t *testing.T) {
 }
 
 func TestFit(t *testing.T) {
-	sb := &superblock{blockSize: 4096, perGroup: 32768}
+	sb := &ext4.Superblock{BlockSize: 4096, BlocksPerGroup: 32768}
 	for _, tt := range []struct{ groups, blocks, want uint64 }{{10, 0, 10 * 32768}, {10, 100, 10 * 32768}, {10, 5000, 10*32768 + 5000}} {
-		if got := sb.fit(int64(tt.groups*32768+tt.blocks) * 4096); got != tt.want {
+		if got := fit(sb, int64(tt.groups*32768+tt.blocks)*4096); got != tt.want {
 			t.Errorf("fit of %d groups and %d blocks = %d, want %d", tt.groups, tt.blocks, got, tt.want)
 		}
 	}
@@ -100,7 +102,7 @@ func FuzzReadSuperblock(f *testing.F) {
 	f.Fuzz(func(t *testing.T, b []byte) {
 		sb, err := readSuperblock(bytes.NewReader(b), 0)
 		if err == nil {
-			sb.fit(1 << 40)
+			fit(sb, 1<<40)
 		}
 	})
 }

@@ -86,11 +86,11 @@ func (s *Service) growFileSystem(d *device) (grew bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	blocks := sb.fit(d.size)
-	if blocks <= sb.blocks {
+	blocks := fit(sb, d.size)
+	if blocks <= sb.Blocks {
 		return false, nil
 	}
-	from, to := size(sb.size()), size(int64(blocks)*sb.blockSize)
+	from, to := size(sb.Size()), size(int64(blocks)*sb.BlockSize)
 	if err := resizeExt4(s.Data, blocks); err != nil {
 		return false, fmt.Errorf("grow it from %s to %s: %w (the kernel's log has the reason)", from, to, err)
 	}

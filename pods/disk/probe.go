@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 
+	"kios/internal/ext4"
 	"kios/internal/gpt"
 )
 
@@ -21,7 +22,7 @@ type contents struct {
 	found string // for people; "" for a blank disk
 	// unfinished is a file system that a former run made, and completed, before
 	// it was interrupted while it wrote the table.
-	unfinished *superblock
+	unfinished *ext4.Superblock
 	// data says that there is a data partition, or what is left of one.
 	data bool
 }
@@ -96,11 +97,11 @@ func zero(b []byte) bool { return len(bytes.TrimLeft(b, "\x00")) == 0 }
 // table of a data partition. It returns nil for a disk that is neither.
 func ours(f *os.File, d *device, e *edges) *contents {
 	sb, err := readSuperblock(f, partitionStart)
-	if err != nil || sb.label != label {
+	if err != nil || sb.Label != label {
 		return nil
 	}
 	if zero(e.head) && zero(e.tail[e.layout.end()-e.tailAt:]) {
-		if sb.used {
+		if sb.Used {
 			return &contents{found: "the file system of a kiOS data partition at 1 MiB, whose partition table is lost", data: true}
 		}
 		return &contents{} // mke2fs may have been interrupted, so again
@@ -113,8 +114,8 @@ func ours(f *os.File, d *device, e *edges) *contents {
 
 // partlyWritten reports whether there is nothing on the disk's edges but some of
 // the sectors of the table that belongs to the file system.
-func (e *edges) partlyWritten(sb *superblock) bool {
-	patches, err := e.layout.table(sb.uuid).Patches()
+func (e *edges) partlyWritten(sb *ext4.Superblock) bool {
+	patches, err := e.layout.table(sb.UUID).Patches()
 	if err != nil {
 		return false
 	}
