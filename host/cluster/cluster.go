@@ -25,12 +25,12 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
-	"regexp"
 
 	"golang.org/x/sys/unix"
 
 	"kios/host/clusterconfig"
 	"kios/host/qemu"
+	"kios/internal/rfc1123"
 	"kios/internal/wholefile"
 )
 
@@ -99,7 +99,7 @@ var (
 	ErrBusy = errors.New("another kios is starting or stopping it; try again when that one has finished")
 )
 
-var nameForm = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]{0,30}[a-z0-9])?$`)
+const maxName = 32
 
 // Root is the directory of all clusters' directories.
 func Root() (string, error) {
@@ -153,8 +153,8 @@ func Remains(name string) (*Cluster, error) {
 }
 
 func locate(name string) (*Cluster, error) {
-	if !nameForm.MatchString(name) {
-		return nil, fmt.Errorf("%q is not a valid name for a cluster: use up to 32 lower-case letters, digits and hyphens", name)
+	if len(name) > maxName || !rfc1123.IsLabel(name) {
+		return nil, fmt.Errorf("%q is not a valid name for a cluster: use up to %d lower-case letters, digits and hyphens", name, maxName)
 	}
 	root, err := Root()
 	if err != nil {

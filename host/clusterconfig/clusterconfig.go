@@ -23,6 +23,7 @@ import (
 	"time"
 
 	"kios/host/join"
+	"kios/internal/rfc1123"
 	"kios/internal/wholefile"
 )
 
@@ -108,13 +109,14 @@ func (c *Cluster) setDefaults() error {
 	return nil
 }
 
-var (
-	nameForm    = regexp.MustCompile(`^[a-z0-9]([-a-z0-9.]{0,61}[a-z0-9])?$`)
-	versionForm = regexp.MustCompile(`^v1\.\d+\.\d+$`)
-)
+var versionForm = regexp.MustCompile(`^v1\.\d+\.\d+$`)
+
+// isName reports whether s can be the name of a cluster, or a host's in a
+// certificate, whose common name has room for 64 characters.
+func isName(s string) bool { return len(s) <= 63 && rfc1123.IsSubdomain(s) }
 
 func (c *Cluster) checkNames() error {
-	if !nameForm.MatchString(c.cfg.Name) {
+	if !isName(c.cfg.Name) {
 		return fmt.Errorf("%q is not a valid name for a cluster: use lower-case letters, digits and hyphens", c.cfg.Name)
 	}
 	if !versionForm.MatchString(c.cfg.Kubernetes) {
@@ -152,7 +154,7 @@ func checkHost(name string) error {
 	if ip, err := netip.ParseAddr(name); err == nil && ip.Zone() == "" {
 		return nil
 	}
-	if !nameForm.MatchString(name) {
+	if !isName(name) {
 		return fmt.Errorf("%q is neither an address nor a host name in lower case", name)
 	}
 	return nil

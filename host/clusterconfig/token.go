@@ -6,15 +6,11 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"regexp"
 	"strings"
 
+	"kios/host/join"
 	"kios/internal/wholefile"
 )
-
-// tokenForm is that of
-// https://kubernetes.io/docs/reference/access-authn-authz/bootstrap-tokens/.
-var tokenForm = regexp.MustCompile(`^[a-z0-9]{6}\.[a-z0-9]{16}$`)
 
 func (c *Cluster) openToken() error {
 	text, err := os.ReadFile(c.path("token"))
@@ -26,7 +22,7 @@ func (c *Cluster) openToken() error {
 		return err
 	}
 	c.token = strings.TrimSpace(string(text))
-	if !tokenForm.MatchString(c.token) {
+	if join.CheckToken(c.token) != nil {
 		return fmt.Errorf("%s does not have a bootstrap token in it (6 characters, a dot, 16 characters of a-z and 0-9); remove the file to get a new token", c.path("token"))
 	}
 	return nil

@@ -133,6 +133,8 @@ func ServerURL(server string) (string, error) {
 	return "https://" + net.JoinHostPort(u.Hostname(), port), nil
 }
 
+// token is the form of
+// https://kubernetes.io/docs/reference/access-authn-authz/bootstrap-tokens/.
 var token = regexp.MustCompile(`^[a-z0-9]{6}\.[a-z0-9]{16}$`)
 
 // CheckToken tells whether a token is a bootstrap token by its form. The error

@@ -11,6 +11,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"kios/internal/rfc1123"
 )
 
 // ErrEmpty says that a file is there but holds nothing, which asks for the
@@ -83,12 +85,6 @@ func unique(uuid string) bool {
 // maxHostname is the longest name the kernel takes.
 const maxHostname = 64
 
-// isLabel reports whether s is a label of a host name by RFC 1123.
-func isLabel(s string) bool {
-	const ends = "abcdefghijklmnopqrstuvwxyz0123456789"
-	return s != "" && len(s) <= 63 && strings.Trim(s, ends+"-") == "" && strings.Trim(s[:1]+s[len(s)-1:], ends) == ""
-}
-
 // ParseHostname reads the text of /etc/hostname: its first line, without blanks
 // around it, in lower case as the kubelet would make it.
 func ParseHostname(text string) (string, error) {
@@ -101,7 +97,7 @@ func ParseHostname(text string) (string, error) {
 		return "", fmt.Errorf("the name has %d characters, at most %d are possible", len(name), maxHostname)
 	}
 	for part := range strings.SplitSeq(name, ".") {
-		if !isLabel(part) {
+		if !rfc1123.IsLabel(part) {
 			return "", fmt.Errorf("%q is no host name: only letters, digits and - are possible between dots, and - neither first nor last", name)
 		}
 	}

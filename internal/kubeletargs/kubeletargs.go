@@ -16,6 +16,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"kios/internal/rfc1123"
 )
 
 // Paths on a node that are the same with every configuration.
@@ -218,28 +220,11 @@ func checkValue(value string) error {
 	return nil
 }
 
-const (
-	lower        = "abcdefghijklmnopqrstuvwxyz0123456789"
-	alphanumeric = lower + "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
-)
+const alphanumeric = "abcdefghijklmnopqrstuvwxyz0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
-// isName reports whether s is the name, or the value, of a label.
-func isName(s string) bool { return len(s) <= 63 && framed(s, alphanumeric, "._-") }
-
-// isDomain reports whether s may stand before the slash of a label's key.
-func isDomain(s string) bool {
-	for part := range strings.SplitSeq(s, ".") {
-		if !framed(part, lower, "-") {
-			return false
-		}
-	}
-	return len(s) <= 253
-}
-
-// framed reports whether s has characters of the two sets only, and begins and
-// ends with some of the first.
-func framed(s, ends, more string) bool {
-	return s != "" && strings.Trim(s, ends+more) == "" && strings.Trim(s[:1]+s[len(s)-1:], ends) == ""
+// isName reports whether s is the name in a label's key, or the value of a label.
+func isName(s string) bool {
+	return s != "" && len(s) <= 63 && strings.Trim(s, alphanumeric+"._-") == "" && strings.Trim(s[:1]+s[len(s)-1:], alphanumeric) == ""
 }
 
 func checkKey(key string) error {
@@ -247,7 +232,7 @@ func checkKey(key string) error {
 	if !found {
 		prefix, name = "", key
 	}
-	if !isName(name) || found && !isDomain(prefix) {
+	if !isName(name) || found && !rfc1123.IsSubdomain(prefix) {
 		return fmt.Errorf("%q is no key of a label or taint", key)
 	}
 	return nil
@@ -256,11 +241,11 @@ func checkKey(key string) error {
 // reserved and allowed repeat the kubelet's rule, on which it refuses to start
 // (IsKubernetesLabel and IsKubeletLabel, k8s.io/kubernetes/pkg/kubelet/apis).
 func reserved(prefix string) bool {
-	return within(prefix, "kubernetes.io") || within(prefix, "k8s.io")
+	return inDomain(prefix, "kubernetes.io") || inDomain(prefix, "k8s.io")
 }
 
 func allowed(prefix, key string) bool {
-	if within(prefix, "kubelet.kubernetes.io") || within(prefix, "node.kubernetes.io") {
+	if inDomain(prefix, "kubelet.kubernetes.io") || inDomain(prefix, "node.kubernetes.io") {
 		return true
 	}
 	switch key {
@@ -273,4 +258,4 @@ func allowed(prefix, key string) bool {
 	return false
 }
 
-func within(name, domain string) bool { return name == domain || strings.HasSuffix(name, "."+domain) }
+func inDomain(name, domain string) bool { return name == domain || strings.HasSuffix(name, "."+domain) }
