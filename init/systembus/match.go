@@ -94,7 +94,7 @@ func ruleTest(key, value string) (ruleFunc, error) {
 	case "path":
 		return func(m *dbuswire.Message, _ *service) bool { return string(m.Path) == value }, nil
 	case "path_namespace":
-		return func(m *dbuswire.Message, _ *service) bool { return within(string(m.Path), value, "/") }, nil
+		return func(m *dbuswire.Message, _ *service) bool { return isOrBelow(string(m.Path), value, "/") }, nil
 	case "destination":
 		return func(m *dbuswire.Message, _ *service) bool { return m.Destination == value }, nil
 	case "eavesdrop":
@@ -135,13 +135,13 @@ func argTest(key, value string) (ruleFunc, error) {
 			return (isText || isPath) && (got == value || strings.HasSuffix(got, "/") && strings.HasPrefix(value, got) ||
 				strings.HasSuffix(value, "/") && strings.HasPrefix(got, value))
 		case "namespace":
-			return isText && within(text, value, ".")
+			return isText && isOrBelow(text, value, ".")
 		}
 		return isText && text == value
 	}, nil
 }
 
-// within reports whether a name is another one, or one below it.
-func within(name, parent, separator string) bool {
+// isOrBelow reports whether a name is another one, or one below it.
+func isOrBelow(name, parent, separator string) bool {
 	return name == parent || strings.HasPrefix(name, strings.TrimSuffix(parent, separator)+separator)
 }

@@ -8,7 +8,7 @@ import (
 // Dial connects to an address, not a name, as a program in the namespace would.
 func Dial(namespace, network, address string) (net.Conn, error) {
 	var conn net.Conn
-	err := within(namespace, func() (err error) {
+	err := inNamespace(namespace, func() (err error) {
 		conn, err = net.DialTimeout(network, address, 2*time.Second)
 		return err
 	})

@@ -14,7 +14,7 @@ import (
 func OpenTap(t *testing.T, namespace, device string) *os.File {
 	t.Helper()
 	var file *os.File
-	err := within(namespace, func() (err error) {
+	err := inNamespace(namespace, func() (err error) {
 		file, err = openTap(device)
 		return err
 	})
@@ -29,7 +29,7 @@ func OpenTap(t *testing.T, namespace, device string) *os.File {
 func Listen(t *testing.T, namespace, address string) net.Listener {
 	t.Helper()
 	var listener net.Listener
-	err := within(namespace, func() (err error) {
+	err := inNamespace(namespace, func() (err error) {
 		listener, err = net.Listen("tcp", address)
 		return err
 	})
@@ -39,9 +39,9 @@ func Listen(t *testing.T, namespace, address string) net.Listener {
 	return listener
 }
 
-// within calls do in the network namespace. Sockets stay in the namespace that
+// inNamespace calls do in the network namespace. Sockets stay in the namespace that
 // they were made in.
-func within(namespace string, do func() error) error {
+func inNamespace(namespace string, do func() error) error {
 	done := make(chan error)
 	go func() {
 		runtime.LockOSThread() // and never unlocked: the thread ends with this goroutine

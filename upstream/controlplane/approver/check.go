@@ -214,11 +214,11 @@ func serviceName(name string) bool {
 func (r rules) checkIP(ip net.IP, node *core.Node) error {
 	address, ok := netip.AddrFromSlice(ip)
 	address = address.Unmap()
-	if !ok || !address.IsGlobalUnicast() || within(r.forbidden, address) ||
+	if !ok || !address.IsGlobalUnicast() || anyContains(r.forbidden, address) ||
 		slices.Contains(r.addresses, address) && !r.isServer(node) {
 		return fmt.Errorf("%s is an address that no node may have", ip)
 	}
-	if len(r.allowed) > 0 && !within(r.allowed, address) {
+	if len(r.allowed) > 0 && !anyContains(r.allowed, address) {
 		return fmt.Errorf("%s is in none of --allowed-cidrs", ip)
 	}
 	if !hasAddress(node, address.String(), core.NodeInternalIP, core.NodeExternalIP) {
@@ -229,7 +229,7 @@ func (r rules) checkIP(ip net.IP, node *core.Node) error {
 
 func (r rules) isServer(node *core.Node) bool { return slices.Contains(r.servers, node.Name) }
 
-func within(networks []netip.Prefix, a netip.Addr) bool {
+func anyContains(networks []netip.Prefix, a netip.Addr) bool {
 	return slices.ContainsFunc(networks, func(p netip.Prefix) bool { return p.Contains(a) })
 }
 
