@@ -9,7 +9,7 @@ import (
 	"kios/init/supervise"
 	"kios/init/systembus"
 	"kios/internal/cmdline"
-	"kios/test/safebuf"
+	"kios/test/lab"
 )
 
 // The tests of this file are for the race detector.
@@ -34,7 +34,7 @@ func TestShutdownBesideWork(t *testing.T) {
 					return nil
 				default:
 				}
-				n.Log.SetWriter(&safebuf.Buffer{})
+				n.Log.SetWriter(&lab.Buffer{})
 				n.options.Store(&cmdline.Options{StayUp: true})
 				n.work.data.device = "/dev/vda2"
 				n.logs.setKernel(nil)
@@ -57,7 +57,7 @@ func TestShutdownBesideWork(t *testing.T) {
 // move replaces.
 func TestKubeletIsReplaced(t *testing.T) {
 	n, _ := node(t)
-	n.Log.SetWriter(&safebuf.Buffer{})
+	n.Log.SetWriter(&lab.Buffer{})
 	var users sync.WaitGroup
 	for range 10 {
 		for _, use := range []func(){
@@ -91,7 +91,7 @@ func TestFacts(t *testing.T) {
 // TestOnceLog has several goroutines log the same error.
 func TestOnceLog(t *testing.T) {
 	n, _ := node(t)
-	log := &safebuf.Buffer{}
+	log := &lab.Buffer{}
 	n.Log.SetWriter(log)
 	var users sync.WaitGroup
 	for range 10 {

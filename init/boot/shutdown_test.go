@@ -15,17 +15,17 @@ import (
 	"kios/init/supervise"
 	"kios/init/systembus"
 	"kios/init/systemsock"
-	"kios/test/safebuf"
+	"kios/test/lab"
 )
 
 // busNode is a node with a bus, and a client of it. Only root's calls are taken.
-func busNode(t *testing.T) (*Node, *safebuf.Buffer, *dbus.Conn) {
+func busNode(t *testing.T) (*Node, *lab.Buffer, *dbus.Conn) {
 	t.Helper()
 	if os.Getuid() != 0 {
 		t.Skip("only root may take locks")
 	}
 	n, _ := node(t)
-	log := &safebuf.Buffer{}
+	log := &lab.Buffer{}
 	n.Log.SetWriter(log)
 	path := filepath.Join(t.TempDir(), "bus")
 	server, err := systembus.Listen(path, systembus.Host{Log: n.Log, Stop: n.stopFor})
@@ -53,7 +53,7 @@ func lock(t *testing.T, c *dbus.Conn, who string) int {
 	return int(fd)
 }
 
-func demand(t *testing.T, log *safebuf.Buffer, lines ...string) {
+func demand(t *testing.T, log *lab.Buffer, lines ...string) {
 	t.Helper()
 	for _, want := range lines {
 		if !strings.Contains(log.String(), want) {
@@ -101,7 +101,7 @@ func TestHeldUp(t *testing.T) {
 // is not.
 func TestAwaitReports(t *testing.T) {
 	n, _ := node(t)
-	log := &safebuf.Buffer{}
+	log := &lab.Buffer{}
 	n.Log.SetWriter(log)
 	cgroups := t.TempDir()
 	pod := filepath.Join(cgroups, "kubepods/burstable/pod1")

@@ -10,14 +10,14 @@ import (
 	"testing"
 	"time"
 
-	"kios/test/safebuf"
+	"kios/test/lab"
 
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
 )
 
 // output is a log that a test waits for lines in.
-type output struct{ safebuf.Buffer }
+type output struct{ lab.Buffer }
 
 func (o *output) expect(t *testing.T, want string) {
 	t.Helper()

@@ -1,11 +1,11 @@
-//go:build netns
+//go:build root
 
 // These tests run the real program against real DHCP servers, dnsmasq and
 // udhcpd, on a pair of network namespaces joined by a cable. They take root and
 // Debian's dnsmasq-base, udhcpd, busybox and iproute2. VLANs and bonds are tested
 // in a virtual machine (virtual_vm_test.go), because not every kernel has them.
 //
-//	go test -tags netns ./pods/network
+//	go test -tags root ./pods/network
 
 package network
 
@@ -21,7 +21,8 @@ import (
 	"time"
 
 	"kios/pods/network/resolvconf"
-	"kios/test/netlab"
+	testlab "kios/test/lab"
+	"kios/test/lab/netns"
 )
 
 var program string // the built pods/system
@@ -70,7 +71,7 @@ type lab struct {
 	t            *testing.T
 	dir          string
 	server, node string // names of the namespaces
-	service      *netlab.Process
+	service      *netns.Process
 }
 
 func newLab(t *testing.T) *lab {
@@ -93,7 +94,7 @@ func (l *lab) cable(server, address, node string) {
 
 func (l *lab) run(name string, args ...string) string {
 	l.t.Helper()
-	return netlab.Run(l.t, name, args...)
+	return testlab.Run(l.t, name, args...)
 }
 
 // address returns what "ip addr" says about the node's IPv4 addresses.
@@ -135,9 +136,9 @@ func (l *lab) resolver() string {
 	return string(content)
 }
 
-func (l *lab) start(ns string, args ...string) *netlab.Process {
+func (l *lab) start(ns string, args ...string) *netns.Process {
 	l.t.Helper()
-	return netlab.Start(l.t, ns, nil, args...)
+	return netns.Start(l.t, ns, nil, args...)
 }
 
 func (l *lab) startService(interfaces ...string) {
@@ -152,7 +153,7 @@ func (l *lab) startService(interfaces ...string) {
 }
 
 // startDNSMasq serves leases of two minutes, its shortest.
-func (l *lab) startDNSMasq(options ...string) *netlab.Process {
+func (l *lab) startDNSMasq(options ...string) *netns.Process {
 	args := []string{"dnsmasq", "--keep-in-foreground", "--log-facility=-", "--log-dhcp", "--conf-file=/dev/null",
 		"--user=root", "--port=0", "--pid-file=", "--no-ping", "--dhcp-leasefile=" + filepath.Join(l.dir, "dnsmasq.leases"),
 		"--dhcp-range=10.77.0.50,10.77.0.99,255.255.255.0,2m"}
@@ -160,7 +161,7 @@ func (l *lab) startDNSMasq(options ...string) *netlab.Process {
 }
 
 // startUDHCPD serves leases of 20 seconds.
-func (l *lab) startUDHCPD() *netlab.Process {
+func (l *lab) startUDHCPD() *netns.Process {
 	conf := filepath.Join(l.dir, "udhcpd.conf")
 	leases := filepath.Join(l.dir, "udhcpd.leases")
 	text := "start 10.77.0.100\nend 10.77.0.110\ninterface srv\nlease_file " + leases + "\npidfile " + conf + ".pid\n" +

@@ -1,4 +1,4 @@
-//go:build vmtest
+//go:build guest
 
 // VLANs and bonds, on a kernel that surely has them. The node's end of each
 // cable is in the machine's own network namespace, the other end in one that

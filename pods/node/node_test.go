@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"kios/internal/logfile"
-	"kios/test/safebuf"
+	"kios/test/lab"
 )
 
 const (
@@ -20,7 +20,7 @@ const (
 )
 
 // collector is what was printed.
-type collector struct{ safebuf.Buffer }
+type collector struct{ lab.Buffer }
 
 // wait waits until done is true of what was printed.
 func (c *collector) wait(t *testing.T, what string, done func() bool) {

@@ -1,13 +1,12 @@
-//go:build netns
+//go:build root
 
 // These tests run the service as its pod does, in a root directory with the
 // files of its image and with the capabilities that its manifest asks for,
 // against real servers: chronyd and dnsmasq, on a pair of network namespaces
 // joined by a cable. They take root, Debian's dnsmasq-base, iproute2 and
-// util-linux, and the packages of the image in the cache, where a build puts
-// them:
+// util-linux, and "make build", for the files of the image:
 //
-//	go test -tags netns ./pods/time
+//	go test -tags root ./pods/time
 //
 // No chronyd here ever sets the clock (-x). A server's time is made wrong by a
 // reference clock that says so.
@@ -22,9 +21,9 @@ import (
 	"crypto/rand"
 	"crypto/x509"
 	"crypto/x509/pkix"
-	"encoding/json"
 	"encoding/pem"
 	"fmt"
+	"io/fs"
 	"log"
 	"math/big"
 	"net"
@@ -38,10 +37,9 @@ import (
 	"testing"
 	"time"
 
-	"kios/host/cache"
-	"kios/host/debian"
-	"kios/host/debimage"
-	"kios/test/netlab"
+	testlab "kios/test/lab"
+	"kios/test/lab/machine"
+	"kios/test/lab/netns"
 )
 
 // asService is set where this program is the service under test.
@@ -85,7 +83,7 @@ type lab struct {
 	t            *testing.T
 	root         string
 	server, node string // names of the namespaces
-	service      *netlab.Process
+	service      *netns.Process
 }
 
 func newLab(t *testing.T) *lab {
@@ -166,73 +164,46 @@ type imageFile struct {
 var imageFiles = func() func(t *testing.T) []imageFile {
 	var once sync.Once
 	var files []imageFile
-	var missing string
 	return func(t *testing.T) []imageFile {
 		t.Helper()
-		once.Do(func() { files, missing = collectImage(t) })
-		if missing != "" {
-			t.Skip(missing)
+		once.Do(func() { files = readImage(t) })
+		if files == nil {
+			t.Fatal("the first test could not unpack the image")
 		}
 		return files
 	}
 }()
 
-func collectImage(t *testing.T) (files []imageFile, missing string) {
-	var pinned struct {
-		Debian struct{ Packages map[string]string }
-	}
-	data, err := os.ReadFile("../../versions.json")
-	if err == nil {
-		err = json.Unmarshal(data, &pinned)
-	}
+func readImage(t *testing.T) (files []imageFile) {
+	t.Helper()
+	dir := t.TempDir()
+	machine.Unpack(t, "chrony", dir)
+	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || !d.Type().IsRegular() {
+			return err
+		}
+		info, err := d.Info()
+		if err != nil {
+			return err
+		}
+		data, err := os.ReadFile(path)
+		files = append(files, imageFile{strings.TrimPrefix(path, dir+"/"), data, info.Mode().Perm()})
+		return err
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	root, err := cache.Dir()
-	if err != nil {
-		t.Fatal(err)
-	}
-	trees := map[string]string{}
-	for _, p := range debimage.Chrony.Packages {
-		version := pinned.Debian.Packages[p.Name]
-		if version == "" {
-			version = "*"
-		}
-		found, _ := filepath.Glob(filepath.Join(root, "debs", p.Name+"_"+strings.ReplaceAll(version, ":", "%3a")+"_*.deb"))
-		if len(found) == 0 {
-			return nil, p.Name + " is not in the cache: make build fetches it"
-		}
-		trees[p.Name] = t.TempDir()
-		if err := debian.Extract(t.Context(), debian.Deb{Name: p.Name, Path: found[len(found)-1]}, trees[p.Name]); err != nil {
-			t.Fatal(err)
-		}
-	}
-	collected, err := debimage.Chrony.Collect(trees)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, f := range collected {
-		content := f.Data
-		if f.From != "" {
-			if content, err = os.ReadFile(f.From); err != nil {
-				t.Fatal(err)
-			}
-		}
-		if f.Mode.IsRegular() {
-			files = append(files, imageFile{f.Path, content, f.Mode.Perm()})
-		}
-	}
-	return files, ""
+	return files
 }
 
 func (l *lab) run(name string, args ...string) string {
 	l.t.Helper()
-	return netlab.Run(l.t, name, args...)
+	return testlab.Run(l.t, name, args...)
 }
 
-func (l *lab) start(ns string, env string, args ...string) *netlab.Process {
+func (l *lab) start(ns string, env string, args ...string) *netns.Process {
 	l.t.Helper()
-	return netlab.Start(l.t, ns, []string{env}, args...)
+	return netns.Start(l.t, ns, []string{env}, args...)
 }
 
 // startService starts the service as runc would: root, with the capabilities
@@ -247,7 +218,7 @@ exec setpriv --groups 123 --bounding-set -all,+sys_time,+setuid,+setgid,+sys_chr
 
 // startServer starts an NTP server whose time is that of this machine until
 // shift makes it wrong.
-func (l *lab) startServer(more ...string) *netlab.Process {
+func (l *lab) startServer(more ...string) *netns.Process {
 	l.t.Helper()
 	conf := append([]string{"local stratum 3", "allow", "cmdport 0", "bindcmdaddress /", "pidfile /", "driftfile /srv/drift",
 		"refclock SOCK /srv/shift.sock poll 0 trust prefer"}, more...)
@@ -256,7 +227,7 @@ func (l *lab) startServer(more ...string) *netlab.Process {
 }
 
 // shift makes the server's time wrong until the test ends, or stop is called.
-func (l *lab) shift(server *netlab.Process, by time.Duration) (stop func()) {
+func (l *lab) shift(server *netns.Process, by time.Duration) (stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	var wg sync.WaitGroup
 	wg.Go(func() {

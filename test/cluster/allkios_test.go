@@ -14,6 +14,7 @@ import (
 
 	"kios/host/cluster"
 	"kios/host/qemu"
+	"kios/test/lab"
 )
 
 var exported = regexp.MustCompile(`export KUBECONFIG=(\S+)`)
@@ -21,10 +22,11 @@ var exported = regexp.MustCompile(`export KUBECONFIG=(\S+)`)
 // TestAllKiOS is "kios cluster" as its users have it: three machines, of which
 // one has the control plane.
 func TestAllKiOS(t *testing.T) {
-	dir := keptDir(t)
+	long(t)
+	dir := lab.KeptDir(t)
 	t.Setenv("XDG_STATE_HOME", dir)
 	k := &kios{t: t, name: fmt.Sprintf("test-%d", os.Getpid())}
-	accel, err := qemu.Probe(t.Context(), out+"vmlinuz")
+	accel, err := qemu.Probe(t.Context(), lab.Out(t, "vmlinuz"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -151,7 +153,7 @@ func (k *kios) run(command string, args ...string) string {
 func (k *kios) try(ctx context.Context, command string, args ...string) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, 50*time.Minute)
 	defer cancel()
-	text, err := exec.CommandContext(ctx, "../../_out/kios", append([]string{"cluster", command, "--name", k.name}, args...)...).CombinedOutput()
+	text, err := exec.CommandContext(ctx, lab.Kios(k.t), append([]string{"cluster", command, "--name", k.name}, args...)...).CombinedOutput()
 	if err != nil {
 		err = fmt.Errorf("kios cluster %s: %w:\n%s", command, err, text)
 	}

@@ -47,30 +47,31 @@ var workerFiles = map[string]string{
 // TestCluster boots two workers, lets users have their way with them, and then
 // drains, cuts off, switches off and resets them.
 func TestCluster(t *testing.T) {
-	l := newLab(t, clusterconfig.Config{})
+	long(t)
+	e := newEnv(t, clusterconfig.Config{})
 	var workers []*node
 	for _, s := range []setup{
-		{name: "worker-1", images: l.products.ControlPlane}, // for testApproverPod
-		{name: "worker-2", images: l.products.Worker},
+		{name: "worker-1", images: e.products.ControlPlane}, // for testApproverPod
+		{name: "worker-2", images: e.products.Worker},
 	} {
 		s.etc, s.memory = workerFiles, 1536
-		workers = append(workers, l.boot(s))
+		workers = append(workers, e.boot(s))
 	}
-	l.addOns()
-	waitForAddOns(l.admin(t), workers)
-	t.Run("Users", func(t *testing.T) { runShared(t, l) })
-	t.Run("ApproverPod", func(t *testing.T) { testApproverPod(l.user(t), workers[0]) })
-	t.Run("Drain", func(t *testing.T) { testDrain(l.user(t), workers[0]) })
+	e.addOns()
+	waitForAddOns(e.admin(t), workers)
+	t.Run("Users", func(t *testing.T) { runShared(t, e) })
+	t.Run("ApproverPod", func(t *testing.T) { testApproverPod(e.user(t), workers[0]) })
+	t.Run("Drain", func(t *testing.T) { testDrain(e.user(t), workers[0]) })
 	// Graces are of real time: nothing else may keep the machine busy.
-	t.Run("Shutdown", func(t *testing.T) { testShutdown(l.user(t), workers[0]) })
+	t.Run("Shutdown", func(t *testing.T) { testShutdown(e.user(t), workers[0]) })
 	t.Run("Trouble", func(t *testing.T) {
 		t.Run("CutOff", func(t *testing.T) {
 			t.Parallel()
-			testCutOff(l.user(t), workers[1])
+			testCutOff(e.user(t), workers[1])
 		})
 		t.Run("RebootAndReset", func(t *testing.T) {
 			t.Parallel()
-			u := l.user(t)
+			u := e.user(t)
 			testReboot(u, workers[0])
 			testReset(u, workers[0])
 		})
@@ -80,11 +81,11 @@ func TestCluster(t *testing.T) {
 	}
 }
 
-func runShared(t *testing.T, l *lab) {
+func runShared(t *testing.T, e *env) {
 	for _, test := range shared {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
-			test.run(l.user(t))
+			test.run(e.user(t))
 		})
 	}
 }

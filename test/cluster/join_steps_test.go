@@ -13,35 +13,37 @@ import (
 	"testing"
 
 	"kios/host/clusterconfig"
+	"kios/test/lab"
 )
 
 // TestJoiningSteps does what docs/joining.md shows, with the commands that it
 // shows: a node with a kubeconfig of its own, and its serving certificate, which
 // nobody approves but a person.
 func TestJoiningSteps(t *testing.T) {
+	long(t)
 	t.Parallel()
-	l := newLab(t, clusterconfig.Config{})
-	l.plane.Stop("kubelet-serving-approver")
-	u := l.admin(t)
-	n := l.prepare(setup{name: "node-1", files: clusterconfig.Files{}, etc: noNetwork, memory: 768})
-	steps := l.shell(t)
+	e := newEnv(t, clusterconfig.Config{})
+	e.plane.Stop("kubelet-serving-approver")
+	u := e.admin(t)
+	n := e.prepare(setup{name: "node-1", files: clusterconfig.Files{}, etc: noNetwork, memory: 768})
+	steps := e.shell(t)
 	steps(section(t, "With a ready kubeconfig"), n)
 	n.start(t)
 	u.waitFor("node/"+n.name, "create")
 	u.waitFor("node/"+n.name, "condition=Ready")
 
 	// Until somebody approves, the kubelet serves with what init made.
-	ca := u.file("ca.crt", l.ca)
+	ca := u.file("ca.crt", e.ca)
 	address := "https://" + n.address + ":10250/healthz"
 	pending := pendingServing(u, n)
-	if _, err := l.curl("--cacert", ca, address); err == nil {
+	if _, err := e.curl("--cacert", ca, address); err == nil {
 		t.Error("the kubelet has a certificate of the cluster's that nobody approved")
 	}
-	if text, err := l.curl("--insecure", address); err != nil || !strings.Contains(text, "Unauthorized") {
+	if text, err := e.curl("--insecure", address); err != nil || !strings.Contains(text, "Unauthorized") {
 		t.Errorf("the kubelet's port: %q, %v", text, err)
 	}
 	u.kubectl(append([]string{"certificate", "approve"}, pending...)...)
-	u.eventually("a certificate of the cluster's", func() error { _, err := l.curl("--cacert", ca, address); return err })
+	u.eventually("a certificate of the cluster's", func() error { _, err := e.curl("--cacert", ca, address); return err })
 	u.demand(n.probe(t, "cat", "/etc/hostname"), n.name)
 	n.powerOff(t)
 }
@@ -50,15 +52,11 @@ func TestJoiningSteps(t *testing.T) {
 // are indented by four.
 func section(t *testing.T, title string) string {
 	t.Helper()
-	text, err := os.ReadFile("../../docs/joining.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, text2, found := strings.Cut(string(text), "\n## "+title+"\n")
+	_, text, found := strings.Cut(lab.ReadFile(t, filepath.Join(lab.Root(t), "docs/joining.md")), "\n## "+title+"\n")
 	if !found {
 		t.Fatalf("docs/joining.md has no section %q", title)
 	}
-	body, _, _ := strings.Cut(text2, "\n## ")
+	body, _, _ := strings.Cut(text, "\n## ")
 	var commands strings.Builder
 	for line := range strings.Lines(body) {
 		if command, indented := strings.CutPrefix(line, "    "); indented {
@@ -70,23 +68,23 @@ func section(t *testing.T, title string) string {
 
 // shell returns a function that runs commands of the docs where the API server
 // is within reach. They make node.img, which becomes the node's disk.
-func (l *lab) shell(t *testing.T) func(commands string, n *node) {
+func (e *env) shell(t *testing.T) func(commands string, n *node) {
 	t.Helper()
-	dir, root := t.TempDir(), absolute(t, "../..")
+	dir := t.TempDir()
 	kios := filepath.Join(dir, "kios")
-	if text, err := exec.Command("go", "build", "-trimpath", "-o", kios, "../../host/kios").CombinedOutput(); err != nil {
+	if text, err := exec.Command("go", "build", "-trimpath", "-o", kios, "kios/host/kios").CombinedOutput(); err != nil {
 		t.Fatalf("build kios: %v\n%s", err, text)
 	}
-	writeFile(t, filepath.Join(dir, "ca.crt"), l.ca)
+	lab.WriteFile(t, filepath.Join(dir, "ca.crt"), e.ca)
 	return func(commands string, n *node) {
 		t.Helper()
-		// What the docs leave to the reader: addresses, and what the lab's nodes
+		// What the docs leave to the reader: addresses, and what the tests' nodes
 		// have besides.
-		etc := filepath.Join(l.dir, n.name, "etc")
+		etc := filepath.Join(e.dir, n.name, "etc")
 		if err := os.Remove(filepath.Join(etc, "hostname")); err != nil {
 			t.Fatal(err)
 		}
-		more := " --force --size 3G --efi " + filepath.Join(root, "_out/amd64/kios.efi") + " --etc " + etc
+		more := " --force --size 3G --efi " + lab.Out(t, "kios.efi") + " --etc " + etc
 		for _, archive := range testImages(t) {
 			more += " --oci " + archive
 		}
@@ -94,9 +92,9 @@ func (l *lab) shell(t *testing.T) func(commands string, n *node) {
 		// kubectl is the cluster's, and the administrator's but where it makes
 		// a kubeconfig.
 		kubectl := fmt.Sprintf("kubectl() { case \" $* \" in *' --kubeconfig '*) %[1]s \"$@\";; *) %[1]s --kubeconfig=%[2]s \"$@\";; esac; }",
-			absolute(t, l.products.Bin["kubectl"]), absolute(t, l.kubeconfig()))
+			absolute(t, e.products.Bin["kubectl"]), absolute(t, e.kubeconfig()))
 		commands = fmt.Sprintf("set -eu\ncd %s\n%s\n%s", dir, kubectl, commands)
-		text, err := exec.Command("ip", "netns", "exec", l.name, "bash", "-c", commands).CombinedOutput()
+		text, err := exec.Command("ip", "netns", "exec", e.name, "bash", "-c", commands).CombinedOutput()
 		if err != nil {
 			t.Fatalf("%v\n%s\n%s", err, commands, text)
 		}
@@ -134,12 +132,13 @@ func pendingServing(u *user, n *node) (names []string) {
 // more. It joins as soon as it gets a good one, and joins again when it is
 // given another name.
 func TestFreshToken(t *testing.T) {
+	long(t)
 	t.Parallel()
-	l := newLab(t, clusterconfig.Config{})
-	o := l.offers()
-	good := l.bootstrapKubeconfig()
+	e := newEnv(t, clusterconfig.Config{})
+	o := e.offers()
+	good := e.bootstrapKubeconfig()
 	stale := regexp.MustCompile(`token: .*`).ReplaceAllString(good, "token: aaaaaa.0123456789abcdef")
-	n := l.boot(setup{
+	n := e.boot(setup{
 		name: "worker-1", memory: 768,
 		etc: with(noNetwork, standing, fetching("worker-1", bootstrapFile), map[string]string{bootstrapFile: stale}),
 	})
@@ -147,7 +146,7 @@ func TestFreshToken(t *testing.T) {
 	n.expect(t, `pod kube-system/fetch\S* container main started`)
 	o.set(n, bootstrapFile, good)
 	n.expect(t, `the kubelet starts again, to join the cluster at https://`+regexp.QuoteMeta(endpoint))
-	u := l.admin(t)
+	u := e.admin(t)
 	u.waitFor("node/"+n.name, "create")
 	u.waitFor("node/"+n.name, "condition=Ready")
 

@@ -5,11 +5,13 @@ package cluster
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
 	"kios/host/clusterconfig"
 	"kios/host/gobuild"
+	"kios/test/lab"
 )
 
 // TestNode is the short test of them all: a node joins a cluster, runs pods for
@@ -19,8 +21,9 @@ func TestNode(t *testing.T) { checkNode(t, newest(t)) }
 // TestSkew does the same with each control plane that can be built: a node's
 // kubelet may be two minor versions older than the API server, and never newer.
 func TestSkew(t *testing.T) {
+	long(t)
 	newestVersion := newest(t)
-	versions, err := gobuild.ControlPlaneVersions("../..")
+	versions, err := gobuild.ControlPlaneVersions(lab.Root(t))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -32,10 +35,10 @@ func TestSkew(t *testing.T) {
 }
 
 func checkNode(t *testing.T, version string) {
-	l := newLab(t, clusterconfig.Config{Kubernetes: version})
-	n := l.boot(setup{
+	e := newEnv(t, clusterconfig.Config{Kubernetes: version})
+	n := e.boot(setup{
 		name:   "worker-1",
-		images: l.products.Worker,
+		images: e.products.Worker,
 		etc: map[string]string{
 			// As the first kiOS took it: comments, and quotes that vanish.
 			"kubernetes/node-labels": "# labels\nexample.com/zone: west\nexample.com/disk: \"fast\" # said so\n",
@@ -45,8 +48,8 @@ func checkNode(t *testing.T, version string) {
 			"kubernetes/config.d/70-taint.yaml": kubeletConfiguration + "registerWithTaints: [{key: example.com/reserved, value: tests, effect: NoSchedule}]\n",
 		},
 	})
-	l.addOns()
-	u := l.user(t)
+	e.addOns()
+	u := e.user(t)
 	u.waitFor("node/"+n.name, "create")
 	u.waitFor("node/"+n.name, "condition=Ready")
 	checkRegistered(u, n, version)
@@ -74,9 +77,20 @@ func checkRegistered(u *user, n *node, version string) {
 			u.t.Errorf("%s of the node is %q, want %q", path, got, want)
 		}
 	}
-	u.demand(u.field("node/"+n.name, "{.status.nodeInfo.kubeletVersion}"), "v1.35.")
+	u.demand(u.field("node/"+n.name, "{.status.nodeInfo.kubeletVersion}"), kubeletVersion(u.t))
 	u.demand(u.field("node/"+n.name, "{.status.nodeInfo.osImage}"), "kiOS")
 	u.demand(u.kubectl("version"), "Server Version: "+version)
+}
+
+// kubeletVersion is that of the node's kubelet, such as v1.35.4.
+func kubeletVersion(t *testing.T) string {
+	t.Helper()
+	kubelet := gobuild.Upstream[slices.IndexFunc(gobuild.Upstream, func(p gobuild.Program) bool { return p.Name == "kubelet" })]
+	version, err := kubelet.Version(t.Context(), lab.Root(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return version
 }
 
 // request is a CertificateSigningRequest.
@@ -111,9 +125,9 @@ func checkCertificates(u *user, n *node) {
 		return err
 	})
 	// Whoever connects to the kubelet can tell that it is the node.
-	ca := u.file("ca.crt", n.lab.ca)
+	ca := u.file("ca.crt", n.env.ca)
 	u.eventually("a serving certificate", func() error {
-		_, err := n.lab.curl("--cacert", ca, "https://"+n.address+":10250/healthz")
+		_, err := n.env.curl("--cacert", ca, "https://"+n.address+":10250/healthz")
 		return err
 	})
 }

@@ -3,13 +3,7 @@
 package cluster
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/x509"
-	"crypto/x509/pkix"
 	"encoding/base64"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"net/http"
@@ -20,7 +14,8 @@ import (
 	"time"
 
 	"kios/host/clusterconfig"
-	"kios/test/netlab"
+	"kios/test/lab/controlplane"
+	"kios/test/lab/netns"
 )
 
 // noNetwork is a CNI configuration for nodes whose pods are all in the node's
@@ -40,7 +35,7 @@ func with(files ...map[string]string) map[string]string {
 	return all
 }
 
-// offers are files that a server of the lab has from some moment on, and that
+// offers are files that a server of the cluster has from some moment on, and that
 // pods of nodes fetch: in the place of whatever brings a machine its
 // configuration.
 type offers struct {
@@ -50,9 +45,9 @@ type offers struct {
 
 const offersPort = 8000
 
-func (l *lab) offers() *offers {
+func (e *env) offers() *offers {
 	o := &offers{files: map[string]string{}}
-	l.serve(offersPort, o)
+	e.serve(offersPort, o)
 	return o
 }
 
@@ -105,19 +100,19 @@ spec:
 
 const bootstrapFile = "kubernetes/bootstrap-kubelet.conf"
 
-// bootstrapKubeconfig is the one that a worker of the lab has.
-func (l *lab) bootstrapKubeconfig() string {
-	l.t.Helper()
-	files, err := l.cluster.Worker(clusterconfig.Node{Name: "any"})
+// bootstrapKubeconfig is the one that a worker of the cluster has.
+func (e *env) bootstrapKubeconfig() string {
+	e.t.Helper()
+	files, err := e.cluster.Worker(clusterconfig.Node{Name: "any"})
 	if err != nil {
-		l.t.Fatal(err)
+		e.t.Fatal(err)
 	}
 	for _, f := range files {
 		if f.Path == bootstrapFile {
 			return string(f.Data)
 		}
 	}
-	l.t.Fatalf("a worker has no %s", bootstrapFile)
+	e.t.Fatalf("a worker has no %s", bootstrapFile)
 	return ""
 }
 
@@ -149,22 +144,23 @@ func kubeletStarts(u *user, n *node) int {
 // TestJoinLater boots a node that belongs to no cluster, gives it a static pod,
 // and then lets it join.
 func TestJoinLater(t *testing.T) {
+	long(t)
 	t.Parallel()
-	l := newLab(t, clusterconfig.Config{})
-	o := l.offers()
-	n := l.boot(setup{
+	e := newEnv(t, clusterconfig.Config{})
+	o := e.offers()
+	n := e.boot(setup{
 		name: "worker-1", memory: 768,
 		without: []string{bootstrapFile},
 		etc:     with(noNetwork, standing, fetching("worker-1", bootstrapFile)),
 	})
 	n.expect(t, `pod default/standing\S* container main started`)
 	n.expect(t, `pod kube-system/fetch\S* container main started`)
-	u := l.admin(t)
+	u := e.admin(t)
 	if text := u.kubectl("get", "nodes", "-o", "name"); text != "" {
 		t.Fatalf("the cluster knows %s already", text)
 	}
 	before := time.Now()
-	o.set(n, bootstrapFile, l.bootstrapKubeconfig())
+	o.set(n, bootstrapFile, e.bootstrapKubeconfig())
 	u.waitFor("node/"+n.name, "create")
 	u.waitFor("node/"+n.name, "condition=Ready")
 	checkCertificates(u, n)
@@ -174,7 +170,7 @@ func TestJoinLater(t *testing.T) {
 		t.Errorf("the kubelet was started %d times, want 2: alone, and into the cluster", got)
 	}
 	// The API server decides now who may use the kubelet's port.
-	if text, err := l.curl("--insecure", "https://"+n.address+":10250/pods"); err != nil || !strings.Contains(text, "Unauthorized") {
+	if text, err := e.curl("--insecure", "https://"+n.address+":10250/pods"); err != nil || !strings.Contains(text, "Unauthorized") {
 		t.Errorf("a stranger asks for the kubelet's pods: %q, %v", text, err)
 	}
 	n.powerOff(t)
@@ -183,16 +179,17 @@ func TestJoinLater(t *testing.T) {
 // TestNameFromDHCP boots a node that has a token to join with and no name. It joins
 // under the one that the network gives it, and keeps that.
 func TestNameFromDHCP(t *testing.T) {
+	long(t)
 	t.Parallel()
-	l := newLab(t, clusterconfig.Config{})
-	n := l.prepare(setup{name: "from-dhcp", memory: 768, etc: noNetwork, without: []string{"hostname", "kios/network.yaml"}})
-	netlab.Start(t, l.name, nil, "dnsmasq", "--keep-in-foreground", "--log-facility=-", "--conf-file=/dev/null",
+	e := newEnv(t, clusterconfig.Config{})
+	n := e.prepare(setup{name: "from-dhcp", memory: 768, etc: noNetwork, without: []string{"hostname", "kios/network.yaml"}})
+	netns.Start(t, e.name, nil, "dnsmasq", "--keep-in-foreground", "--log-facility=-", "--conf-file=/dev/null",
 		"--user=root", "--pid-file=", "--port=0", "--interface=lan", "--bind-interfaces", "--no-ping",
 		"--dhcp-leasefile="+filepath.Join(t.TempDir(), "leases"), "--dhcp-range=10.79.0.10,10.79.0.99,255.255.255.0,10m",
 		"--dhcp-host="+n.cfg.MAC+","+n.address+","+n.name, "--dhcp-option=option:dns-server,"+gateway)
 	n.start(t)
 	n.expect(t, `the network calls this node from-dhcp, not kios-[0-9a-f]+ any more`)
-	u := l.admin(t)
+	u := e.admin(t)
 	u.waitFor("node/"+n.name, "create")
 	u.waitFor("node/"+n.name, "condition=Ready")
 	if text := u.kubectl("get", "nodes", "-o", "name"); text != "node/"+n.name+"\n" {
@@ -214,16 +211,17 @@ func TestNameFromDHCP(t *testing.T) {
 // TestKubeconfigs boots a node with a client certificate that an administrator
 // has had signed, and one with a token that a pod keeps fresh.
 func TestKubeconfigs(t *testing.T) {
+	long(t)
 	t.Parallel()
-	l := newLab(t, clusterconfig.Config{})
-	o := l.offers()
+	e := newEnv(t, clusterconfig.Config{})
+	o := e.offers()
 	t.Run("ClientCertificate", func(t *testing.T) {
-		n := l.boot(setup{
+		n := e.boot(setup{
 			name: "with-certificate", memory: 768,
 			without: []string{bootstrapFile},
-			etc:     with(noNetwork, map[string]string{"kubernetes/kubelet.conf": l.kubeconfigFor(clientCertificate(l.admin(t), "with-certificate"))}),
+			etc:     with(noNetwork, map[string]string{"kubernetes/kubelet.conf": e.kubeconfigFor(clientCertificate(e.admin(t), "with-certificate"))}),
 		})
-		u := l.admin(t)
+		u := e.admin(t)
 		u.waitFor("node/"+n.name, "create")
 		u.waitFor("node/"+n.name, "condition=Ready")
 		u.eventually("a serving certificate", func() error {
@@ -235,21 +233,21 @@ func TestKubeconfigs(t *testing.T) {
 	})
 	t.Run("TokenFile", func(t *testing.T) {
 		const path = "kubernetes/token"
-		n := l.prepare(setup{
+		n := e.prepare(setup{
 			name: "with-token", memory: 768,
 			without: []string{bootstrapFile},
 			etc: with(noNetwork, standing, fetching("with-token", path), map[string]string{
-				"kubernetes/kubelet.conf": l.kubeconfigFor("tokenFile: /etc/kubernetes/token"),
+				"kubernetes/kubelet.conf": e.kubeconfigFor("tokenFile: /etc/kubernetes/token"),
 			}),
 		})
-		testTokenFile(l.admin(t), n, o, path)
+		testTokenFile(e.admin(t), n, o, path)
 		n.powerOff(t)
 	})
 }
 
-// kubeconfigFor makes one for the API server of the lab; credentials are fields
+// kubeconfigFor makes one for the API server; credentials are fields
 // of a user.
-func (l *lab) kubeconfigFor(credentials string) string {
+func (e *env) kubeconfigFor(credentials string) string {
 	return fmt.Sprintf(`apiVersion: v1
 kind: Config
 clusters: [{name: lab, cluster: {server: "https://%s", certificate-authority: /etc/kubernetes/pki/ca.crt}}]
@@ -266,42 +264,12 @@ users:
 // docs/joining.md shows.
 func clientCertificate(u *user, name string) string {
 	u.t.Helper()
-	manifest, key := signingRequest(u.t, name, "kube-apiserver-client-kubelet", "client auth", name, x509.CertificateRequest{})
+	manifest, key := controlplane.Request{Name: name, Node: name, Signer: "kube-apiserver-client-kubelet", Usage: "client auth"}.Make(u.t)
 	u.apply(manifest)
 	u.kubectl("certificate", "approve", name)
 	object := "certificatesigningrequest/" + name
 	u.waitFor(object, "jsonpath={.status.certificate}")
-	return "client-certificate-data: " + u.field(object, "{.status.certificate}") + "\nclient-key-data: " + base64PEM("PRIVATE KEY", key)
-}
-
-// signingRequest returns the manifest with which a node asks a signer for a
-// certificate with the template's names, and the key to it in PKCS #8.
-func signingRequest(t *testing.T, name, signer, usage, node string, template x509.CertificateRequest) (manifest string, keyDER []byte) {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	template.Subject = pkix.Name{CommonName: "system:node:" + node, Organization: []string{"system:nodes"}}
-	der, err := x509.CreateCertificateRequest(rand.Reader, &template, key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if keyDER, err = x509.MarshalPKCS8PrivateKey(key); err != nil {
-		t.Fatal(err)
-	}
-	return fmt.Sprintf(`apiVersion: certificates.k8s.io/v1
-kind: CertificateSigningRequest
-metadata: {name: %s}
-spec:
-  request: %s
-  signerName: kubernetes.io/%s
-  usages: [digital signature, %s]
-`, name, base64PEM("CERTIFICATE REQUEST", der), signer, usage), keyDER
-}
-
-func base64PEM(kind string, der []byte) string {
-	return base64.StdEncoding.EncodeToString(pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}))
+	return "client-certificate-data: " + u.field(object, "{.status.certificate}") + "\nclient-key-data: " + base64.StdEncoding.EncodeToString(key)
 }
 
 // testTokenFile gives a node tokens of a service account. The first one is
@@ -354,18 +322,19 @@ var garbage = map[string]string{
 // TestBadFiles boots a node of whose files each is bad. It comes up, names them
 // all, and joins when the one that it needs for it is mended.
 func TestBadFiles(t *testing.T) {
+	long(t)
 	t.Parallel()
-	l := newLab(t, clusterconfig.Config{})
-	o := l.offers()
-	n := l.boot(setup{
+	e := newEnv(t, clusterconfig.Config{})
+	o := e.offers()
+	n := e.boot(setup{
 		name: "worker-1", memory: 768,
 		etc: with(noNetwork, standing, garbage, fetching("worker-1", bootstrapFile),
 			map[string]string{bootstrapFile: "apiVersion: v1\nkind: Config\nclusters: 3\n"}),
 	})
 	n.expect(t, `pod default/standing\S* container main started`)
 	before := time.Now()
-	o.set(n, bootstrapFile, l.bootstrapKubeconfig())
-	u := l.admin(t)
+	o.set(n, bootstrapFile, e.bootstrapKubeconfig())
+	u := e.admin(t)
 	u.waitFor("node/"+n.name, "create")
 	u.waitFor("node/"+n.name, "condition=Ready")
 	checkStanding(u, n, before)

@@ -14,27 +14,29 @@ import (
 	"kios/host/clusterconfig"
 	"kios/host/gobuild"
 	"kios/host/progress"
-	"kios/test/netlab"
+	"kios/test/lab"
+	"kios/test/lab/netns"
 )
 
 // TestKubeadm does what docs/joining.md shows for clusters of kubeadm. kubeadm has
 // made the keys, the flags of the control plane, and who may do what; the programs
 // run as processes, where kubeadm would have its kubelet run them as static pods.
 func TestKubeadm(t *testing.T) {
+	long(t)
 	t.Parallel()
-	l := bareLab(t, newest(t))
-	k := newKubeadm(l)
-	u := l.admin(t)
+	e := bareEnv(t, newest(t))
+	k := newKubeadm(e)
+	u := e.admin(t)
 	u.namespace = "kube-system" // of what kubeadm puts into the cluster, and of the probe
 	k.startControlPlane(u)
 
-	n := l.prepare(setup{name: "node-1", files: clusterconfig.Files{}, etc: noNetwork, memory: 768})
+	n := e.prepare(setup{name: "node-1", files: clusterconfig.Files{}, etc: noNetwork, memory: 768})
 	printed := k.run("token", "create", "--print-join-command", "--kubeconfig=/etc/kubernetes/admin.conf")
 	arguments, found := strings.CutPrefix(strings.TrimSpace(printed), "kubeadm join ")
 	if !found {
 		t.Fatalf("kubeadm token create prints %q, want kubeadm join and its arguments", printed)
 	}
-	l.shell(t)("kios image --join "+arguments+" --node-name "+n.name+" node.img\n", n)
+	e.shell(t)("kios image --join "+arguments+" --node-name "+n.name+" node.img\n", n)
 	if got := u.field("service/kube-dns", "{.spec.clusterIP}"); got != "10.96.0.10" {
 		t.Errorf("the DNS service of kubeadm is %s, and the docs say that it is 10.96.0.10", got)
 	}
@@ -48,7 +50,7 @@ func TestKubeadm(t *testing.T) {
 	u.kubectl("logs", "probe-"+n.name)
 	u.kubectl(append([]string{"certificate", "approve"}, pending...)...)
 	u.eventually("a certificate of the cluster's", func() error {
-		_, err := l.curl("--cacert", u.file("ca.crt", l.ca), "https://"+n.address+":10250/healthz")
+		_, err := e.curl("--cacert", u.file("ca.crt", e.ca), "https://"+n.address+":10250/healthz")
 		return err
 	})
 	n.powerOff(t)
@@ -57,7 +59,7 @@ func TestKubeadm(t *testing.T) {
 // kubeadm is a control plane's host as kubeadm sees it: a directory to which it,
 // and what it has configured, is confined.
 type kubeadm struct {
-	lab  *lab
+	env  *env
 	root string
 }
 
@@ -71,44 +73,44 @@ kind: ClusterConfiguration
 networking: {podSubnet: 10.244.0.0/16}
 kubernetesVersion: `
 
-func newKubeadm(l *lab) *kubeadm {
-	t := l.t
+func newKubeadm(e *env) *kubeadm {
+	t := e.t
 	t.Helper()
-	k := &kubeadm{lab: l, root: filepath.Join(l.dir, "control-plane")}
-	bin, err := gobuild.Build(t.Context(), progress.New(os.Stderr), absolute(t, "../.."), gobuild.Kubeadm)
+	k := &kubeadm{env: e, root: filepath.Join(e.dir, "control-plane")}
+	bin, err := gobuild.Build(t.Context(), progress.New(os.Stderr), lab.Root(t), gobuild.Kubeadm)
 	if err != nil {
 		t.Fatal(err)
 	}
-	writeFile(t, filepath.Join(k.root, "kubeadm.yaml"), kubeadmConfig+l.products.Kubernetes+"\n")
+	lab.WriteFile(t, filepath.Join(k.root, "kubeadm.yaml"), kubeadmConfig+e.products.Kubernetes+"\n")
 	if err := os.Mkdir(filepath.Join(k.root, "tmp"), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	netlab.Run(t, "cp", bin, l.products.Bin["etcd"], l.products.Bin["kubernetes"], k.root)
+	lab.Run(t, "cp", bin, e.products.Bin["etcd"], e.products.Bin["kubernetes"], k.root)
 	for _, phase := range [][]string{{"certs", "all"}, {"kubeconfig", "all"}, {"etcd", "local"}, {"control-plane", "all"}} {
 		k.phase(phase...)
 	}
-	writeFile(t, l.kubeconfig(), k.read("admin.conf"))
-	l.ca = k.read("pki/ca.crt")
+	lab.WriteFile(t, e.kubeconfig(), k.read("admin.conf"))
+	e.ca = k.read("pki/ca.crt")
 	return k
 }
 
 // read returns a file that kubeadm has made.
 func (k *kubeadm) read(name string) string {
-	k.lab.t.Helper()
+	k.env.t.Helper()
 	text, err := os.ReadFile(filepath.Join(k.root, "etc/kubernetes", name))
 	if err != nil {
-		k.lab.t.Fatal(err)
+		k.env.t.Fatal(err)
 	}
 	return string(text)
 }
 
 func (k *kubeadm) run(args ...string) string {
-	k.lab.t.Helper()
-	return netlab.Run(k.lab.t, "ip", append([]string{"netns", "exec", k.lab.name, "chroot", k.root, "/kubeadm"}, args...)...)
+	k.env.t.Helper()
+	return lab.Run(k.env.t, "ip", append([]string{"netns", "exec", k.env.name, "chroot", k.root, "/kubeadm"}, args...)...)
 }
 
 func (k *kubeadm) phase(phase ...string) {
-	k.lab.t.Helper()
+	k.env.t.Helper()
 	k.run(slices.Concat([]string{"init", "phase"}, phase, []string{"--config=/kubeadm.yaml"})...)
 }
 
@@ -127,7 +129,7 @@ func (k *kubeadm) startControlPlane(u *user) {
 }
 
 func (k *kubeadm) start(name string) {
-	t := k.lab.t
+	t := k.env.t
 	t.Helper()
 	text := k.read("manifests/" + name + ".yaml")
 	var pod struct {
@@ -141,5 +143,5 @@ func (k *kubeadm) start(name string) {
 	if name == "etcd" {
 		program = []string{"/etcd"}
 	}
-	netlab.Start(t, k.lab.name, nil, slices.Concat([]string{"chroot", k.root}, program, command[1:])...)
+	netns.Start(t, k.env.name, nil, slices.Concat([]string{"chroot", k.root}, program, command[1:])...)
 }

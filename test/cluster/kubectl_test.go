@@ -10,7 +10,7 @@ import (
 	"regexp"
 	"strings"
 
-	"kios/test/netlab"
+	"kios/test/lab/netns"
 )
 
 // testLogsAndExec looks at a pod that runs and at one that has ended.
@@ -74,7 +74,7 @@ func testPortForward(u *user) {
 			return nil
 		})
 		u.eventually("an answer through "+object, func() error {
-			answer, err := u.lab.curl("http://127.0.0.1:" + port[1])
+			answer, err := u.env.curl("http://127.0.0.1:" + port[1])
 			if err == nil && answer != "server\n" {
 				err = fmt.Errorf("it is %q", answer)
 			}
@@ -121,7 +121,7 @@ var debugPod = regexp.MustCompile(`Creating debugging pod (\S+) with container`)
 
 // testDebugNode reads a file of a node.
 func testDebugNode(u *user) {
-	said, err := u.both("debug", "node/worker-2", "--image="+workloadImage, "--", "/workload", "cat", "/host/etc/hostname")
+	said, err := u.both("debug", "node/worker-2", "--image=kios.local/workload:1", "--", "/workload", "cat", "/host/etc/hostname")
 	if err != nil {
 		u.t.Fatal(err)
 	}
@@ -140,19 +140,19 @@ func testDebugNode(u *user) {
 func testEphemeralContainers(u *user) {
 	u.apply(serverPod("server", "worker-1"))
 	u.ready("server")
-	u.kubectl("debug", "server", "--image="+workloadImage, "--container=look", "--target=main", "--", "/workload", "cat", "/proc/1/cmdline")
+	u.kubectl("debug", "server", "--image=kios.local/workload:1", "--container=look", "--target=main", "--", "/workload", "cat", "/proc/1/cmdline")
 	u.waitFor("pod/server", `jsonpath={.status.ephemeralContainerStatuses[?(@.name=="look")].state.terminated.exitCode}=0`)
 	if got := u.kubectl("logs", "server", "-c", "look"); got != "/workload\x00serve\x00" {
 		u.t.Errorf("process 1 of the target is %q", got)
 	}
 	// When the standard input ends, so does the output: that of an ephemeral
 	// container is not for one attachment only (stdinOnce), as testAttach's is.
-	cmd := u.command(u.t.Context(), "debug", "-i", "server", "--image="+workloadImage, "--container=talk", "--", "/workload", "echo")
+	cmd := u.command(u.t.Context(), "debug", "-i", "server", "--image=kios.local/workload:1", "--container=talk", "--", "/workload", "echo")
 	stdin, err := cmd.StdinPipe()
 	if err != nil {
 		u.t.Fatal(err)
 	}
-	debug := netlab.StartCommand(u.t, cmd)
+	debug := netns.StartCommand(u.t, cmd)
 	if _, err := io.WriteString(stdin, "a question\n"); err != nil {
 		u.t.Fatal(err)
 	}

@@ -17,7 +17,9 @@ import (
 	"kios/host/clusterconfig"
 	"kios/host/diskimage"
 	"kios/host/qemu"
-	"kios/test/netlab"
+	"kios/test/lab"
+	"kios/test/lab/machine"
+	"kios/test/lab/netns"
 )
 
 // dataOffset is where the data partition begins on a disk that kiOS makes.
@@ -35,58 +37,57 @@ type setup struct {
 	append  string              // for the kernel's command line
 }
 
-// node is a machine of the lab.
+// node is a machine of the cluster.
 type node struct {
 	*qemu.Machine
-	lab     *lab
+	env     *env
 	name    string
 	address string
-	tap     string // its network interface, as the lab sees it
+	tap     string // its network interface, as the bridge sees it
 	disk    string
 	cfg     qemu.Config
 }
 
 // boot makes a disk for a node and boots it.
-func (l *lab) boot(s setup) *node {
-	l.t.Helper()
-	n := l.prepare(s)
-	n.start(l.t)
+func (e *env) boot(s setup) *node {
+	e.t.Helper()
+	n := e.prepare(s)
+	n.start(e.t)
 	return n
 }
 
 // prepare makes a disk for a node, and a place on the network.
-func (l *lab) prepare(s setup) *node {
-	l.t.Helper()
-	index := len(l.nodes) + 1
+func (e *env) prepare(s setup) *node {
+	e.t.Helper()
+	index := len(e.nodes) + 1
 	n := &node{
-		lab: l, name: s.name,
+		env: e, name: s.name,
 		address: fmt.Sprintf("10.79.0.%d", 10+index),
 		tap:     fmt.Sprintf("tap%d", index),
-		disk:    filepath.Join(l.dir, s.name+".raw"),
+		disk:    filepath.Join(e.dir, s.name+".raw"),
 	}
-	l.nodes = append(l.nodes, n)
-	l.ip("tuntap", "add", n.tap, "mode", "tap")
-	l.ip("link", "set", n.tap, "master", "lan", "up")
+	e.nodes = append(e.nodes, n)
+	e.ip("tuntap", "add", n.tap, "mode", "tap")
+	e.ip("link", "set", n.tap, "master", "lan", "up")
 	n.cfg = n.config(s, fmt.Sprintf("52:54:00:4b:06:%02x", index))
 	n.makeDisk(s)
 	return n
 }
 
 func (n *node) config(s setup, mac string) qemu.Config {
-	t := n.lab.t
+	t := n.env.t
 	t.Helper()
-	cmdline, err := os.ReadFile(out + "cmdline")
+	cmdline, err := os.ReadFile(lab.Out(t, "cmdline"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	dir := filepath.Join(n.lab.dir, n.name)
+	dir := filepath.Join(n.env.dir, n.name)
 	if err := os.Mkdir(dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	tap := netlab.OpenTap(t, n.lab.name, n.tap)
-	t.Cleanup(func() { tap.Close() })
+	tap := netns.OpenTap(t, n.env.name, n.tap)
 	return qemu.Config{
-		Kernel: out + "vmlinuz", Initrd: out + "initrd",
+		Kernel: lab.Out(t, "vmlinuz"), Initrd: lab.Out(t, "initrd"),
 		// PID 1 tells its console of pods during the first minute only, and after
 		// that the kernel's log, at this level. Some tests wait for them longer.
 		Append:    strings.TrimSpace(string(cmdline)) + " loglevel=7 " + s.append,
@@ -97,31 +98,31 @@ func (n *node) config(s setup, mac string) qemu.Config {
 		MAC:       mac,
 		Args:      s.qemu,
 		Dir:       dir,
-		Accel:     n.lab.accel,
+		Accel:     n.env.accel,
 		Patience:  30 * time.Second,
 	}
 }
 
 // makeDisk writes the node's files and images to a disk.
 func (n *node) makeDisk(s setup) {
-	t := n.lab.t
+	t := n.env.t
 	t.Helper()
 	files := s.files
 	if files == nil {
 		var err error
-		if files, err = n.lab.cluster.Worker(clusterconfig.Node{Name: n.name}); err != nil {
+		if files, err = n.env.cluster.Worker(clusterconfig.Node{Name: n.name}); err != nil {
 			t.Fatal(err)
 		}
 	}
-	etc := filepath.Join(n.lab.dir, n.name, "etc")
+	etc := filepath.Join(n.env.dir, n.name, "etc")
 	if err := files.Write(etc); err != nil {
 		t.Fatal(err)
 	}
-	writeFile(t, filepath.Join(etc, "hostname"), n.name+"\n")
-	writeFile(t, filepath.Join(etc, "kios/network.yaml"), networkFile(n.address))
-	writeFile(t, filepath.Join(etc, "kubernetes/manifests/probe.yaml"), probePod)
+	lab.WriteFile(t, filepath.Join(etc, "hostname"), n.name+"\n")
+	lab.WriteFile(t, filepath.Join(etc, "kios/network.yaml"), networkFile(n.address))
+	lab.WriteFile(t, filepath.Join(etc, "kubernetes/manifests/probe.yaml"), probePod)
 	for path, text := range s.etc {
-		writeFile(t, filepath.Join(etc, path), text)
+		lab.WriteFile(t, filepath.Join(etc, path), text)
 	}
 	for _, path := range s.without {
 		if err := os.Remove(filepath.Join(etc, path)); err != nil {
@@ -129,7 +130,7 @@ func (n *node) makeDisk(s setup) {
 		}
 	}
 	err := diskimage.Create(t.Context(), diskimage.Options{
-		EFI: out + "kios.efi", Etc: etc, OCI: append(testImages(t), s.images...), Size: 3 << 30, Out: n.disk,
+		EFI: lab.Out(t, "kios.efi"), Etc: etc, OCI: append(testImages(t), s.images...), Size: 3 << 30, Out: n.disk,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -145,27 +146,8 @@ func networkFile(address string) string {
 `, address, gateway, gateway)
 }
 
-// probePod is a pod that can look at everything on its node, and change it. It
-// uses nothing of the cluster: where the API server does not know the node, it
-// is there all the same.
-const probePod = `apiVersion: v1
-kind: Pod
-metadata: {name: probe, namespace: kube-system, uid: 70726f62650000000000000000000000}
-spec:
-  hostNetwork: true
-  hostPID: true
-  priorityClassName: system-node-critical
-  terminationGracePeriodSeconds: 1
-  containers:
-  - name: probe
-    image: kios.local/probe:1
-    command: [/probe, sleep]
-    securityContext: {privileged: true}
-    volumeMounts:
-    - {name: host, mountPath: /host, mountPropagation: HostToContainer}
-  volumes:
-  - {name: host, hostPath: {path: /}}
-`
+// probePod is there also where the API server does not know the node.
+var probePod = machine.ProbePod(", namespace: kube-system, uid: 70726f62650000000000000000000000", ", priorityClassName: system-node-critical")
 
 // start boots the machine with the disk as it is: the first time, or again.
 func (n *node) start(t *testing.T) {
@@ -175,10 +157,10 @@ func (n *node) start(t *testing.T) {
 		t.Fatal(err)
 	}
 	n.Machine = m
-	n.lab.t.Cleanup(func() {
-		failed := n.lab.t.Failed()
+	n.env.t.Cleanup(func() {
+		failed := n.env.t.Failed()
 		if failed {
-			n.lab.t.Logf("console of %s:\n%s", n.name, tail(m, 60))
+			n.env.t.Logf("console of %s:\n%s", n.name, machine.Console(m, 60))
 		}
 		m.Kill()
 		if failed {
@@ -194,11 +176,10 @@ func (n *node) saveLogs() {
 		if err != nil || len(text) == 0 {
 			continue
 		}
-		path := filepath.Join(n.lab.dir, n.name, name+".log")
+		path := filepath.Join(n.env.dir, n.name, name+".log")
 		_ = os.WriteFile(path, text, 0o644)
 		if name == "kubelet" {
-			lines := strings.Split(strings.TrimSpace(string(text)), "\n")
-			n.lab.t.Logf("the last lines of %s:\n%s", path, strings.Join(lines[max(0, len(lines)-40):], "\n"))
+			n.env.t.Logf("the last lines of %s:\n%s", path, lab.Tail(string(text), 40))
 		}
 	}
 }
@@ -228,13 +209,13 @@ func (n *node) expect(t *testing.T, pattern string) []string {
 }
 
 // cut takes the node off the network, mend puts it back.
-func (n *node) cut()  { n.lab.ip("link", "set", n.tap, "nomaster") }
-func (n *node) mend() { n.lab.ip("link", "set", n.tap, "master", "lan") }
+func (n *node) cut()  { n.env.ip("link", "set", n.tap, "nomaster") }
+func (n *node) mend() { n.env.ip("link", "set", n.tap, "master", "lan") }
 
 // probe runs the probe on the node, through the API server.
 func (n *node) probe(t *testing.T, args ...string) string {
 	t.Helper()
-	u := n.lab.admin(t)
+	u := n.env.admin(t)
 	var text string
 	u.eventually("probe "+strings.Join(args, " "), func() (err error) {
 		text, err = u.try(append([]string{"exec", "-n", "kube-system", "probe-" + n.name, "--", "/probe"}, args...)...)
@@ -246,12 +227,4 @@ func (n *node) probe(t *testing.T, args ...string) string {
 // log returns a log of the node: kubelet, containerd or kernel.
 func (n *node) log(u *user, name string) (string, error) {
 	return u.try("get", "--raw", "/api/v1/nodes/"+n.name+"/proxy/logs/?query="+name)
-}
-
-func tail(m *qemu.Machine, lines int) string {
-	var b strings.Builder
-	for _, l := range m.Tail(lines) {
-		fmt.Fprintf(&b, "%10.3f  %s\n", l.At.Seconds(), l.Text)
-	}
-	return b.String()
 }

@@ -10,9 +10,8 @@ import (
 	"time"
 )
 
-// testVolumes gives a pod volumes of all the common kinds.
-func testVolumes(u *user) {
-	u.apply(`apiVersion: v1
+// volumesOf are the objects that volumes are made of.
+const volumesOf = `apiVersion: v1
 kind: ConfigMap
 metadata: {name: settings}
 data: {colour: blue, size: large}
@@ -21,8 +20,10 @@ apiVersion: v1
 kind: Secret
 metadata: {name: keys}
 stringData: {password: sesame}
-`)
-	u.apply(pod("volumes", "worker-1", `
+`
+
+// volumes is a pod with volumes of all the common kinds.
+const volumes = `
   securityContext: {fsGroup: 4711}
   containers:
   - name: main
@@ -54,7 +55,12 @@ stringData: {password: sesame}
   - {name: disk, emptyDir: {}}
   - {name: memory, emptyDir: {medium: Memory, sizeLimit: 16Mi}}
   - {name: host, hostPath: {path: /var/lib/volumes-test, type: DirectoryOrCreate}}
-`))
+`
+
+// testVolumes gives a pod volumes of all the common kinds.
+func testVolumes(u *user) {
+	u.apply(volumesOf)
+	u.apply(pod("volumes", "worker-1", volumes))
 	u.ready("volumes")
 	u.demand(u.exec("volumes", "env"), "COLOUR=blue\n", "PASSWORD=sesame\n", "NODE=worker-1\n")
 	for path, want := range map[string]string{

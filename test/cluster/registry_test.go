@@ -12,7 +12,6 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
-	"path/filepath"
 	"testing"
 	"time"
 
@@ -23,6 +22,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
 
 	"kios/host/clusterconfig"
+	"kios/test/lab/machine"
 )
 
 // What the registry wants, and the program "provide" of the image workload gives.
@@ -37,12 +37,13 @@ const registryPort = 5000
 // gets at. As docs/joining.md has it, a pod brings the provider, and then the
 // kubelet starts again.
 func TestCredentialProvider(t *testing.T) {
+	long(t)
 	t.Parallel()
-	l := newLab(t, clusterconfig.Config{})
+	e := newEnv(t, clusterconfig.Config{})
 	host := fmt.Sprintf("%s:%d", gateway, registryPort)
 	image := host + "/private/workload:1"
-	l.registry("private/workload", "1")
-	n := l.boot(setup{
+	e.registry("private/workload", "1")
+	n := e.boot(setup{
 		name: "worker-1", memory: 768,
 		etc: with(noNetwork, map[string]string{
 			"containerd/certs.d/" + host + "/hosts.toml": fmt.Sprintf("[host.\"http://%s\"]\n", host),
@@ -57,7 +58,7 @@ providers:
 `, host, host, registryUser, registryPassword),
 		}),
 	})
-	u := l.admin(t)
+	u := e.admin(t)
 	u.waitFor("node/"+n.name, "create")
 	u.waitFor("node/"+n.name, "condition=Ready")
 	u.apply(`apiVersion: v1
@@ -95,10 +96,10 @@ spec:
 }
 
 // registry serves an image to those who have the password.
-func (l *lab) registry(repository, tag string) {
-	l.t.Helper()
+func (e *env) registry(repository, tag string) {
+	e.t.Helper()
 	handler := registry.New(registry.Logger(log.New(io.Discard, "", 0)))
-	l.serve(registryPort, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	e.serve(registryPort, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if user, password, ok := r.BasicAuth(); !ok || user != registryUser || password != registryPassword {
 			w.Header().Set("WWW-Authenticate", `Basic realm="tests"`)
 			http.Error(w, "who are you?", http.StatusUnauthorized)
@@ -106,7 +107,7 @@ func (l *lab) registry(repository, tag string) {
 		}
 		handler.ServeHTTP(w, r)
 	}))
-	push(l.t, handler, repository, tag, workload(l.t))
+	push(e.t, handler, repository, tag, workload(e.t))
 }
 
 // push puts an image into a registry (distribution-spec v1.1). Package remote could,
@@ -162,10 +163,7 @@ func push(t *testing.T, handler http.Handler, repository, tag string, image v1.I
 // this name.
 func workload(t *testing.T) v1.Image {
 	t.Helper()
-	if _, err := workloadArchive(); err != nil { // compiles it
-		t.Fatal(err)
-	}
-	program, err := os.ReadFile(filepath.Join(scratch, "workload"))
+	program, err := os.ReadFile(machine.Program(t, "workload"))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -13,22 +13,23 @@ import (
 	"time"
 
 	"kios/host/clusterconfig"
-	"kios/test/netlab"
+	"kios/test/lab/machine"
 )
 
 // TestSurvival does to one node what happens to nodes. It takes a quarter of an
 // hour, most of it waiting.
 func TestSurvival(t *testing.T) {
+	long(t)
 	t.Parallel()
-	l := newLab(t, clusterconfig.Config{})
-	o := l.offers()
-	netlab.NTP(t, l.name)
-	n := l.boot(setup{
+	e := newEnv(t, clusterconfig.Config{})
+	o := e.offers()
+	machine.NTP(t, e.name)
+	n := e.boot(setup{
 		name: "worker-1", memory: 768,
 		etc: with(noNetwork, standing, fetching("worker-1", "kios/network.yaml"),
 			map[string]string{"kios/time.yaml": "servers: [" + gateway + "]\n"}),
 	})
-	u := l.admin(t)
+	u := e.admin(t)
 	u.waitFor("node/"+n.name, "create")
 	u.waitFor("node/"+n.name, "condition=Ready")
 	u.apply(hostPod("ordinary", n.name))
@@ -42,7 +43,7 @@ func TestSurvival(t *testing.T) {
 		{"RebootWhileCutOff", testRebootWhileCutOff},
 		{"WrongClock", testWrongClock},
 	} {
-		if !t.Run(part.name, func(t *testing.T) { part.run(l.admin(t), n) }) {
+		if !t.Run(part.name, func(t *testing.T) { part.run(e.admin(t), n) }) {
 			return // what comes next counts on a node that is well
 		}
 	}
@@ -68,7 +69,7 @@ const away = 10 * time.Minute
 // testAPIServerAway stops the API server for ten minutes.
 func testAPIServerAway(u *user, n *node) {
 	before := container(u, "ordinary")
-	n.lab.plane.StopAPIServer()
+	n.env.plane.StopAPIServer()
 	start := time.Now()
 	u.within(away+time.Minute, "ten minutes", func() error {
 		if gone := time.Since(start); gone < away {
@@ -76,7 +77,7 @@ func testAPIServerAway(u *user, n *node) {
 		}
 		return nil
 	})
-	n.lab.plane.StartAPIServer()
+	n.env.plane.StartAPIServer()
 	back := time.Now()
 	u.eventually("a heartbeat", func() error {
 		renewed, err := u.try("get", "lease/"+n.name, "-n", "kube-node-lease", "-o", "jsonpath={.spec.renewTime}")
@@ -111,7 +112,7 @@ func testAddressChange(u *user, n *node, o *offers) {
 		return err
 	})
 	u.within(3*time.Minute+u.patience, "a certificate for the new address", func() error {
-		if _, err := n.lab.curl("--cacert", u.file("ca.crt", n.lab.ca), "https://"+n.address+":10250/healthz"); err != nil {
+		if _, err := n.env.curl("--cacert", u.file("ca.crt", n.env.ca), "https://"+n.address+":10250/healthz"); err != nil {
 			return err
 		}
 		_, err := u.try("logs", "ordinary", "--tail=1")
@@ -167,16 +168,17 @@ func testWrongClock(u *user, n *node) {
 // TestCertificates has a cluster whose certificates live for three minutes. The
 // node renews them in time; when it was off for too long, it joins again.
 func TestCertificates(t *testing.T) {
+	long(t)
 	t.Parallel()
 	const lifetime = 3 * time.Minute
-	l := newLab(t, clusterconfig.Config{NodeCertificates: lifetime})
-	n := l.boot(setup{name: "worker-1", memory: 768, etc: with(noNetwork, standing)})
-	u := l.admin(t)
+	e := newEnv(t, clusterconfig.Config{NodeCertificates: lifetime})
+	n := e.boot(setup{name: "worker-1", memory: 768, etc: with(noNetwork, standing)})
+	u := e.admin(t)
 	u.waitFor("node/"+n.name, "create")
 	u.waitFor("node/"+n.name, "condition=Ready")
 	client, serving := n.certificate(u, "client"), n.certificate(u, "server")
 	t.Run("Rotation", func(t *testing.T) {
-		u := l.admin(t)
+		u := e.admin(t)
 		for kind, first := range map[string]*x509.Certificate{"client": client, "server": serving} {
 			u.within(10*time.Minute, "another certificate of the "+kind, func() error {
 				if n.certificate(u, kind).SerialNumber.Cmp(first.SerialNumber) == 0 {
@@ -189,7 +191,7 @@ func TestCertificates(t *testing.T) {
 		u.waitFor("node/"+n.name, "condition=Ready")
 	})
 	t.Run("ExpiredWhileOff", func(t *testing.T) {
-		u := l.admin(t)
+		u := e.admin(t)
 		bootID := u.field("node/"+n.name, "{.status.nodeInfo.bootID}")
 		first, err := requests(u)
 		if err != nil {

@@ -14,7 +14,8 @@ import (
 	"testing"
 	"time"
 
-	"kios/test/netlab"
+	"kios/test/lab"
+	"kios/test/lab/netns"
 )
 
 // patience is how long things may take on a machine with hardware
@@ -24,7 +25,7 @@ const patience = 30 * time.Second
 // user is somebody with kubectl: in a test, and in a namespace of the cluster.
 type user struct {
 	t          *testing.T
-	lab        *lab   // nil if the cluster is none
+	env        *env   // nil if the cluster is none
 	namespace  string // "" is default, or what manifests say
 	kubeconfig string
 	prefix     []string // a command that starts kubectl where it reaches the cluster
@@ -33,21 +34,21 @@ type user struct {
 }
 
 // admin is a user in no particular namespace.
-func (l *lab) admin(t *testing.T) *user {
+func (e *env) admin(t *testing.T) *user {
 	return &user{
 		t:          t,
-		lab:        l,
-		kubeconfig: l.kubeconfig(),
-		prefix:     []string{"ip", "netns", "exec", l.name},
-		bin:        l.products.Bin["kubectl"],
-		patience:   l.scale(patience),
+		env:        e,
+		kubeconfig: e.kubeconfig(),
+		prefix:     []string{"ip", "netns", "exec", e.name},
+		bin:        e.products.Bin["kubectl"],
+		patience:   e.scale(patience),
 	}
 }
 
 // user is a user in a namespace of its own, which goes when the test ends.
-func (l *lab) user(t *testing.T) *user {
+func (e *env) user(t *testing.T) *user {
 	t.Helper()
-	u := l.admin(t)
+	u := e.admin(t)
 	_, last, _ := strings.Cut(t.Name(), "/")
 	name := strings.ToLower(strings.NewReplacer("/", "-", "_", "-", ".", "-").Replace(last))
 	if name == "" {
@@ -135,10 +136,10 @@ func (u *user) both(args ...string) (string, error) {
 }
 
 // start runs kubectl until the test ends.
-func (u *user) start(args ...string) *netlab.Process {
+func (u *user) start(args ...string) *netns.Process {
 	u.t.Helper()
 	cmd := u.command(u.t.Context(), args...)
-	return netlab.StartCommand(u.t, cmd)
+	return netns.StartCommand(u.t, cmd)
 }
 
 // apply creates what a manifest says.
@@ -214,19 +215,7 @@ func (u *user) eventually(what string, try func() error) {
 func (u *user) within(bound time.Duration, what string, try func() error) {
 	u.t.Helper()
 	defer u.slow(time.Now(), what)
-	ctx, cancel := context.WithTimeout(u.t.Context(), bound)
-	defer cancel()
-	for {
-		err := try()
-		if err == nil {
-			return
-		}
-		select {
-		case <-time.After(500 * time.Millisecond):
-		case <-ctx.Done():
-			u.t.Fatalf("%s: not within %s: %v", what, bound, err)
-		}
-	}
+	lab.Eventually(u.t, bound, what, try)
 }
 
 // slow logs what took long.

@@ -1,4 +1,4 @@
-//go:build e2e
+//go:build image
 
 package e2e
 
@@ -13,6 +13,7 @@ import (
 
 	"kios/host/kubeletapi"
 	"kios/host/qemu"
+	"kios/test/lab/machine"
 )
 
 // busPod returns the manifest of a pod that talks to the node's bus, as the
@@ -57,15 +58,6 @@ spec:
 func timed(name string, priority int, linger time.Duration, grace int) string {
 	text := pod(name, "/var/lib/"+name, "-on-term", "/data/stopped", "-linger", linger.String())
 	return strings.Replace(text, "spec:\n", fmt.Sprintf("spec:\n  priority: %d\n  terminationGracePeriodSeconds: %d\n", priority, grace), 1)
-}
-
-func busImage(t *testing.T) string {
-	t.Helper()
-	path, err := makeImage("busclient", "kios.local/busclient:1", "busclient")
-	if err != nil {
-		t.Fatal(err)
-	}
-	return path
 }
 
 // client runs busclient in a pod. What it prints is also returned if it fails.
@@ -136,7 +128,7 @@ func (n *node) kubeletLocks() {
 
 // TestSystemBus uses the bus from pods, and in the end has the node reboot.
 func TestSystemBus(t *testing.T) {
-	n := prepare(t, setup{few: true, images: []string{busImage(t)}, pods: map[string]string{
+	n := prepare(t, setup{few: true, images: []string{machine.Image(t, "busclient", "busclient")}, pods: map[string]string{
 		"agent": busPod("agent", 0, "", "sleep"), "other": busPod("other", 1000, "", "sleep"), "steady": pod("steady", "/var/lib/steady"),
 	}})
 	n.cfg.NoReboot = true
@@ -148,41 +140,9 @@ func TestSystemBus(t *testing.T) {
 		t.Errorf("locks are held by %q, want the kubelet's", got)
 	}
 
-	t.Run("strangers", func(t *testing.T) {
-		for _, args := range [][]string{{"reboot"}, {"poweroff"}, {"halt"}, {"restart", "kubelet.service"}, {"rename", "other"}} {
-			if text, _ := n.client("other", append([]string{"try"}, args...)...); !strings.Contains(text, "org.freedesktop.DBus.Error.AccessDenied") {
-				t.Errorf("%v, as user 1000: %q, want AccessDenied", args, text)
-			}
-		}
-		if text, _ := n.client("other", "try", "byte", "2"); !strings.Contains(text, "permission denied") {
-			t.Errorf("a byte of user 1000: %q, want permission denied", text)
-		}
-		if text, err := n.client("other", "state", "kubelet.service"); err != nil || !strings.HasPrefix(text, "active running ") {
-			t.Errorf("state, as user 1000: %q, %v", text, err)
-		}
-	})
-	t.Run("restart", func(t *testing.T) {
-		for i, unit := range []string{"containerd.service", "kubelet.service"} {
-			pid, restarts := n.pidOf(unit)
-			n.Mark()
-			_, _ = n.client("agent", "restart", unit) // both daemons carry what it prints
-			n.expect(strings.TrimSuffix(unit, ".service") + ` starts again, as process \d+ \(busclient\) of user 0 asks`)
-			n.expect(strings.TrimSuffix(unit, ".service") + ` ready`)
-			n.eventually("an answer of "+unit, func(context.Context) error { _, err := n.client("agent", "state", unit); return err })
-			if now, again := n.pidOf(unit); now == pid || again != restarts+1 {
-				t.Errorf("%d: %s is process %d after %d restarts, was %d after %d", i, unit, now, again, pid, restarts)
-			}
-		}
-	})
-	t.Run("bytes", func(t *testing.T) {
-		n.Mark()
-		_, _ = n.client("agent", "byte", "9", "4", "3") // several in one write
-		n.expect(`the kubelet starts again|kubelet starts again, as a client of /run/system.sock asks`)
-		n.expect(`kubelet ready`)
-		if !n.consoleHas(`containerd starts again, as a client of /run/system.sock asks`) {
-			t.Error("the byte 0x04 was lost")
-		}
-	})
+	t.Run("strangers", func(t *testing.T) { checkStrangers(t, n) })
+	t.Run("restart", func(t *testing.T) { checkRestart(t, n) })
+	t.Run("bytes", func(t *testing.T) { checkBytes(t, n) })
 	n.kubeletLocks()
 	after := n.running("steady").Containers[0]
 	if after.Restarts != before.Restarts || !after.Running.StartedAt.Equal(before.Running.StartedAt) {
@@ -199,6 +159,48 @@ func TestSystemBus(t *testing.T) {
 	n.demandCleanDisk()
 }
 
+// checkStrangers asks as a user who is not root: the bus refuses what changes the
+// node, and tells of its state.
+func checkStrangers(t *testing.T, n *node) {
+	for _, args := range [][]string{{"reboot"}, {"poweroff"}, {"halt"}, {"restart", "kubelet.service"}, {"rename", "other"}} {
+		if text, _ := n.client("other", append([]string{"try"}, args...)...); !strings.Contains(text, "org.freedesktop.DBus.Error.AccessDenied") {
+			t.Errorf("%v, as user 1000: %q, want AccessDenied", args, text)
+		}
+	}
+	if text, _ := n.client("other", "try", "byte", "2"); !strings.Contains(text, "permission denied") {
+		t.Errorf("a byte of user 1000: %q, want permission denied", text)
+	}
+	if text, err := n.client("other", "state", "kubelet.service"); err != nil || !strings.HasPrefix(text, "active running ") {
+		t.Errorf("state, as user 1000: %q, %v", text, err)
+	}
+}
+
+// checkRestart has the daemons restarted by their units.
+func checkRestart(t *testing.T, n *node) {
+	for i, unit := range []string{"containerd.service", "kubelet.service"} {
+		pid, restarts := n.pidOf(unit)
+		n.Mark()
+		_, _ = n.client("agent", "restart", unit) // both daemons carry what it prints
+		n.expect(strings.TrimSuffix(unit, ".service") + ` starts again, as process \d+ \(busclient\) of user 0 asks`)
+		n.expect(strings.TrimSuffix(unit, ".service") + ` ready`)
+		n.eventually("an answer of "+unit, func(context.Context) error { _, err := n.client("agent", "state", unit); return err })
+		if now, again := n.pidOf(unit); now == pid || again != restarts+1 {
+			t.Errorf("%d: %s is process %d after %d restarts, was %d after %d", i, unit, now, again, pid, restarts)
+		}
+	}
+}
+
+// checkBytes has both daemons restarted as pods of the first kiOS ask for it.
+func checkBytes(t *testing.T, n *node) {
+	n.Mark()
+	_, _ = n.client("agent", "byte", "9", "4", "3") // several in one write
+	n.expect(`the kubelet starts again|kubelet starts again, as a client of /run/system.sock asks`)
+	n.expect(`kubelet ready`)
+	if !n.consoleHas(`containerd starts again, as a client of /run/system.sock asks`) {
+		t.Error("the byte 0x04 was lost")
+	}
+}
+
 // TestShutdownOrder has pods of two priorities end in order, each with its
 // grace, and the node wait as long as it was told to.
 func TestShutdownOrder(t *testing.T) {
@@ -207,7 +209,7 @@ func TestShutdownOrder(t *testing.T) {
 	deaf = strings.Replace(deaf, "terminationGracePeriodSeconds: 1\n", "terminationGracePeriodSeconds: 3\n", 1)
 	n := boot(t, setup{
 		few:    true,
-		images: []string{busImage(t)},
+		images: []string{machine.Image(t, "busclient", "busclient")},
 		pods: map[string]string{
 			"ordinary": timed("ordinary", 0, 2*time.Second, 15), "important": timed("important", critical, time.Second, 15),
 			"deaf": deaf,
@@ -240,7 +242,7 @@ func TestShutdownAlwaysEnds(t *testing.T) {
 	t.Parallel() // it waits more than it works
 	n := boot(t, setup{
 		few:    true,
-		images: []string{busImage(t)},
+		images: []string{machine.Image(t, "busclient", "busclient")},
 		pods: map[string]string{
 			"holder": strings.Replace(busPod("holder", 0, "", "hold", "somebody"), "terminationGracePeriodSeconds: 1\n", "terminationGracePeriodSeconds: 3600\n", 1),
 		},
@@ -262,7 +264,7 @@ func TestShutdownAlwaysEnds(t *testing.T) {
 
 // TestGoOn is a pod of the first kiOS that does not want to wait.
 func TestGoOn(t *testing.T) {
-	n := boot(t, setup{few: true, images: []string{busImage(t)}, pods: map[string]string{
+	n := boot(t, setup{few: true, images: []string{machine.Image(t, "busclient", "busclient")}, pods: map[string]string{
 		"agent":  busPod("agent", 0, "", "sleep"),
 		"holder": busPod("holder", 0, "", "hold", "somebody"),
 	}})
@@ -278,7 +280,7 @@ func TestGoOn(t *testing.T) {
 
 // TestRenameAndHalt has a pod name the node, and plan that it halts.
 func TestRenameAndHalt(t *testing.T) {
-	n := boot(t, setup{few: true, images: []string{busImage(t)}, pods: map[string]string{"agent": busPod("agent", 0, "", "sleep")}})
+	n := boot(t, setup{few: true, images: []string{machine.Image(t, "busclient", "busclient")}, pods: map[string]string{"agent": busPod("agent", 0, "", "sleep")}})
 	n.running("agent")
 	if got := n.talk("can"); got != "yes yes yes" {
 		t.Errorf("the node can power off, reboot and halt: %q, want yes thrice", got)

@@ -1,4 +1,4 @@
-//go:build e2e
+//go:build image
 
 package e2e
 
@@ -19,6 +19,8 @@ import (
 	"kios/host/kubeletapi"
 	"kios/host/pki"
 	"kios/host/qemu"
+	"kios/test/lab"
+	"kios/test/lab/machine"
 )
 
 // The partition and its file system take the space that the disk has got, while
@@ -45,11 +47,14 @@ func TestDataPartitionGrows(t *testing.T) {
 		}
 		return err
 	})
+	const records = "/var/lib/writer/records"
+	before := lastRecord(n.probe("cat", records))
 	n.eventually("the writer still writing", func(ctx context.Context) error {
-		if _, err := n.tryProbe(ctx, "sha256", "/var/lib/writer/records"); err != nil {
-			return err
+		text, err := n.tryProbe(ctx, "cat", records)
+		if last := lastRecord(text); err == nil && last <= before {
+			err = fmt.Errorf("record %d is the last one, as it was before", last)
 		}
-		return nil
+		return err
 	})
 	if p := n.running("writer"); p.Containers[0].Restarts != 0 {
 		t.Errorf("the writer was restarted: %+v", p.Containers[0])
@@ -79,8 +84,8 @@ func prepareBare(t *testing.T, appendix string, disks ...qemu.Disk) *node {
 		"extra/etc/hostname":                        nodeName + "\n",
 		"extra/etc/kubernetes/pki/ca.crt":           string(ca.Cert()),
 		"extra/etc/kubernetes/pki/ca.key":           string(key),
-		"extra/etc/kubernetes/manifests/probe.yaml": probePod,
-	}, out+"hello.tar", probeImage(t))
+		"extra/etc/kubernetes/manifests/probe.yaml": probe,
+	}, lab.Out(t, "hello.tar"), machine.Image(t, "probe", "probe"))
 	return n
 }
 

@@ -2,8 +2,8 @@
 // nodes from outside: through the kubelet's own API, over mutual TLS, and
 // through a probe pod that reads the host.
 //
-// The tests carry the build tag e2e, need "kios build" to have run, and take
-// minutes: "make e2e". Each test has a machine of its own, except where a test
+// The tests carry the build tag image, need root and "make build", and take
+// minutes: "make test-image". Each test has a machine of its own, except where a test
 // says that it shares one. Nothing leaves the machine: QEMU's network is
 // restricted, and only loopback ports are forwarded.
 package e2e

@@ -1,4 +1,4 @@
-//go:build e2e
+//go:build image
 
 package e2e
 
@@ -18,10 +18,9 @@ import (
 	"kios/host/kubeletapi"
 	"kios/host/pki"
 	"kios/host/qemu"
+	"kios/test/lab"
+	"kios/test/lab/machine"
 )
-
-// out is where "kios build" puts its products.
-const out = "../../_out/amd64/"
 
 // nodeName is the hostname of every node here, unless a test gives another.
 const nodeName = "node"
@@ -92,13 +91,13 @@ func (n *node) config(s setup) qemu.Config {
 	if s.memory != 0 {
 		cfg.Memory = s.memory << 20
 	}
-	accel, err := qemu.Probe(n.t.Context(), out+"vmlinuz")
+	accel, err := qemu.Probe(n.t.Context(), lab.Out(n.t, "vmlinuz"))
 	n.must(err)
 	cfg.Accel = accel
 	if !s.uefi {
-		cmdline, err := os.ReadFile(out + "cmdline")
+		cmdline, err := os.ReadFile(lab.Out(n.t, "cmdline"))
 		n.must(err)
-		cfg.Kernel, cfg.Initrd = out+"vmlinuz", out+"initrd"
+		cfg.Kernel, cfg.Initrd = lab.Out(n.t, "vmlinuz"), lab.Out(n.t, "initrd")
 		cfg.Append = strings.TrimSpace(string(cmdline) + " " + s.append)
 	}
 	return cfg
@@ -120,7 +119,7 @@ func (n *node) makeDisk(s setup) {
 	files := map[string]string{
 		"hostname":                        nodeName + "\n",
 		"kubernetes/pki/ca.crt":           string(ca.Cert()),
-		"kubernetes/manifests/probe.yaml": probePod,
+		"kubernetes/manifests/probe.yaml": probe,
 	}
 	if s.noName {
 		delete(files, "hostname")
@@ -136,9 +135,9 @@ func (n *node) makeDisk(s setup) {
 	for path, text := range s.etc {
 		files[path] = text
 	}
-	images := append([]string{out + "hello.tar", probeImage(n.t)}, s.images...)
+	images := append([]string{lab.Out(n.t, "hello.tar"), machine.Image(n.t, "probe", "probe")}, s.images...)
 	for path, text := range files {
-		writeFile(n.t, filepath.Join(etc, path), text)
+		lab.WriteFile(n.t, filepath.Join(etc, path), text)
 	}
 	extra := map[string]diskimage.File{
 		"data/lib/kubelet/pki/kubelet-server.crt": {Mode: 0o644, Data: server.Cert},
@@ -151,7 +150,7 @@ func (n *node) makeDisk(s setup) {
 		s.diskMB = 2048
 	}
 	n.must(diskimage.Create(n.t.Context(), diskimage.Options{
-		EFI: out + "kios.efi", Etc: etc, OCI: images, Extra: extra, Size: s.diskMB << 20, Out: n.disk,
+		EFI: lab.Out(n.t, "kios.efi"), Etc: etc, OCI: images, Extra: extra, Size: s.diskMB << 20, Out: n.disk,
 	}))
 }
 
@@ -164,7 +163,7 @@ func (n *node) start() {
 	n.t.Cleanup(func() {
 		m.Kill()
 		if n.t.Failed() {
-			n.t.Log("console:\n" + tail(m, 60))
+			n.t.Log("console:\n" + machine.Console(m, 60))
 		}
 	})
 	n.access.Addr = m.Addr(kubeletapi.Port)
@@ -276,23 +275,5 @@ func (n *node) must(err error) {
 	n.t.Helper()
 	if err != nil {
 		n.t.Fatal(err)
-	}
-}
-
-func tail(m *qemu.Machine, lines int) string {
-	var b strings.Builder
-	for _, l := range m.Tail(lines) {
-		fmt.Fprintf(&b, "%10.3f  %s\n", l.At.Seconds(), l.Text)
-	}
-	return b.String()
-}
-
-func writeFile(t *testing.T, path, text string) {
-	t.Helper()
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
-		t.Fatal(err)
 	}
 }

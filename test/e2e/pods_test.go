@@ -1,37 +1,17 @@
-//go:build e2e
+//go:build image
 
 package e2e
 
 import (
 	"fmt"
 	"strings"
+
+	"kios/test/lab/machine"
 )
 
-// probePod is a pod that can look at everything on its node. It stands in for
-// the administrator: what it does is asked for over the kubelet's API.
-const probePod = `apiVersion: v1
-kind: Pod
-metadata:
-  name: probe
-spec:
-  hostNetwork: true
-  hostPID: true
-  terminationGracePeriodSeconds: 1
-  containers:
-  - name: probe
-    image: kios.local/probe:1
-    command: ["/probe", "sleep"]
-    securityContext:
-      privileged: true
-    volumeMounts:
-    - name: host
-      mountPath: /host
-      mountPropagation: HostToContainer
-  volumes:
-  - name: host
-    hostPath:
-      path: /
-`
+// probe is a pod that can look at everything on its node. It stands in for the
+// administrator: what it does is asked for over the kubelet's API.
+var probe = machine.ProbePod("", "")
 
 // quoted writes arguments as the elements of a YAML list.
 func quoted(args []string) string {

@@ -1,19 +1,19 @@
-//go:build e2e
+//go:build image
 
 package e2e
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"os/exec"
 	"slices"
 	"strings"
 	"testing"
 
-	"kios/host/kubeletapi"
-
 	"github.com/google/go-cmp/cmp"
+
+	"kios/host/kubeletapi"
+	"kios/test/lab/machine"
 )
 
 // facts is what the probe tells of a node; see test/guest/probe.
@@ -61,13 +61,9 @@ type inventory struct {
 // TestUEFI boots one node as a real machine does, with a screen, and with a pod and
 // an image that are not part of kiOS, and compares it with what kios inspect promises.
 func TestUEFI(t *testing.T) {
-	user, err := makeImage("user", "kios.local/user:1", "hello")
-	if err != nil {
-		t.Fatal(err)
-	}
 	n := prepare(t, setup{
 		uefi:   true,
-		images: []string{user},
+		images: []string{machine.Image(t, "user", "hello")},
 		pods:   map[string]string{"user": strings.ReplaceAll(pod("user", "/var/lib/user"), "/hello:1", "/user:1")},
 	})
 	n.cfg.Args = []string{"-device", "VGA"}
@@ -95,7 +91,8 @@ func TestUEFI(t *testing.T) {
 		}
 		return nil
 	})
-	promise := inspect(t)
+	var promise inventory
+	machine.Inspect(t, &promise)
 	t.Run("screen", func(t *testing.T) { checkScreen(t, n) })
 	t.Run("files", func(t *testing.T) { checkFiles(t, f, promise) })
 	t.Run("processes", func(t *testing.T) { checkProcesses(t, f, promise) })
@@ -106,19 +103,6 @@ func TestUEFI(t *testing.T) {
 	t.Run("anonymous", func(t *testing.T) { checkAnonymous(t, n) })
 	n.powerOff()
 	n.demandCleanDisk()
-}
-
-func inspect(t *testing.T) inventory {
-	t.Helper()
-	text, err := exec.Command("../../_out/kios", "inspect", "--json", out+"kios.efi").Output()
-	if err != nil {
-		t.Fatalf("kios inspect: %v", err)
-	}
-	var v inventory
-	if err := json.Unmarshal(text, &v); err != nil {
-		t.Fatalf("kios inspect --json: %v", err)
-	}
-	return v
 }
 
 func checkFiles(t *testing.T, f facts, promise inventory) {

@@ -1,4 +1,4 @@
-//go:build e2e
+//go:build image
 
 package e2e
 
@@ -12,15 +12,15 @@ import (
 	"testing"
 	"time"
 
-	"kios/test/netlab"
+	"kios/test/lab/machine"
 )
 
 // TestServices boots a machine whose clock says 1970 and that has no name, on a
 // network with real servers, and looks at what the system pods make of it.
 func TestServices(t *testing.T) {
-	l := newLab(t)
+	l := newLAN(t)
 	l.dhcp("lab-node")
-	netlab.NTP(t, l.name)
+	machine.NTP(t, l.name)
 	n := prepare(t, setup{noName: true, memory: 1024})
 	n.cfg.Taps = []*os.File{l.tap}
 	n.cfg.Args = append(n.cfg.Args, "-rtc", "base=1970-01-02T00:00:00")

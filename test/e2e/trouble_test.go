@@ -1,4 +1,4 @@
-//go:build e2e
+//go:build image
 
 package e2e
 
@@ -16,6 +16,7 @@ import (
 	"kios/host/cpio"
 	"kios/host/kubeletapi"
 	"kios/host/qemu"
+	"kios/test/lab"
 )
 
 // Bad files of every kind on one node: each is named, none keeps the node from
@@ -41,8 +42,7 @@ func TestGarbageIsNamedAndSurvived(t *testing.T) {
 	})
 	n.running("probe")
 	missing := n.podWith("missing", "waiting for its image", func(p kubeletapi.Pod) bool {
-		return len(p.Containers) == 1 && p.Containers[0].Waiting != nil && strings.Contains(p.Containers[0].Waiting.Reason, "Image") ||
-			len(p.Containers) == 1 && p.Containers[0].Waiting != nil && strings.Contains(p.Containers[0].Waiting.Reason, "ErrImage")
+		return len(p.Containers) == 1 && p.Containers[0].Waiting != nil && strings.Contains(p.Containers[0].Waiting.Reason, "Image")
 	})
 	if !strings.Contains(missing.Containers[0].Waiting.Message, "kios.local/absent:1") {
 		t.Errorf("the waiting message does not name the image: %q", missing.Containers[0].Waiting.Message)
@@ -110,8 +110,8 @@ func TestFullDataPartition(t *testing.T) {
 func TestSmallMachine(t *testing.T) {
 	n := boot(t, setup{memory: 256, pods: map[string]string{"small": pod("small", "/var/lib/small")}})
 	n.running("small")
-	if strings.Contains(n.logs("small"), "hello") == false {
-		t.Errorf("the pod wrote %q", n.logs("small"))
+	if got := n.logs("small"); !strings.Contains(got, "hello") {
+		t.Errorf("the pod wrote %q, want hello", got)
 	}
 	n.powerOff()
 }
@@ -122,8 +122,8 @@ func TestNoDisk(t *testing.T) {
 	n.cfg.Disks = nil
 	n.cfg.Initrd = withExtra(t, map[string]string{
 		"extra/etc/hostname":                      nodeName + "\n",
-		"extra/etc/kubernetes/manifests/ram.yaml": strings.ReplaceAll(pod("ram", "/var/lib/ram"), "type: DirectoryOrCreate", "type: DirectoryOrCreate"),
-	}, out+"hello.tar")
+		"extra/etc/kubernetes/manifests/ram.yaml": pod("ram", "/var/lib/ram"),
+	}, lab.Out(t, "hello.tar"))
 	n.start()
 	n.expect(`no data partition`)
 	n.expect(`pod default/ram.* container main started`)
@@ -151,7 +151,7 @@ func withExtra(t *testing.T, files map[string]string, images ...string) string {
 		check(w.FileFrom("extra/images/"+filepath.Base(image), 0o644, image))
 	}
 	check(w.Close())
-	initrd, err := os.ReadFile(out + "initrd")
+	initrd, err := os.ReadFile(lab.Out(t, "initrd"))
 	check(err)
 	path := filepath.Join(t.TempDir(), "initrd")
 	check(os.WriteFile(path, append(initrd, extra.Bytes()...), 0o644))
@@ -182,11 +182,11 @@ func TestBrokenRootRebootsAfterTenSeconds(t *testing.T) {
 // brokenInitrd returns an initrd whose root is not a file system.
 func brokenInitrd(t *testing.T) string {
 	t.Helper()
-	data, err := os.ReadFile(out + "initrd")
+	data, err := os.ReadFile(lab.Out(t, "initrd"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	root, err := os.ReadFile(out + "rootfs.erofs")
+	root, err := os.ReadFile(lab.Out(t, "rootfs.erofs"))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,14 +1,12 @@
-// Package safebuf is for tests that read what a goroutine or a program is still
-// writing.
-package safebuf
+package lab
 
 import (
 	"bytes"
 	"sync"
 )
 
-// Buffer keeps what is written to it. The zero value is ready for use, by several
-// goroutines.
+// Buffer keeps what is written to it, for tests that read what a goroutine or a
+// program is still writing. The zero value is ready for use, by several goroutines.
 type Buffer struct {
 	mu   sync.Mutex
 	text bytes.Buffer

@@ -1,4 +1,4 @@
-//go:build netns
+//go:build cluster
 
 package podnet
 
@@ -13,7 +13,7 @@ import (
 	"strings"
 	"testing"
 
-	"kios/test/netlab"
+	"kios/test/lab/netns"
 )
 
 // pod is a network namespace that the CNI plugins of a node attach to the pod
@@ -119,8 +119,6 @@ func (p *pod) run(command string, plugin map[string]any) ([]byte, error) {
 func addNamespace(t *testing.T, name string) string {
 	t.Helper()
 	name = fmt.Sprintf("kios-%d-%s", os.Getpid(), name)
-	netlab.Run(t, "ip", "netns", "add", name)
-	t.Cleanup(func() { netlab.Run(t, "ip", "netns", "del", name) })
-	netlab.Run(t, "ip", "-n", name, "link", "set", "lo", "up")
+	netns.Add(t, name)
 	return name
 }

@@ -4,7 +4,6 @@
 // What that leaves out, pods that a kubelet starts on real nodes, is tested by
 // test/cluster.
 //
-// It takes root, iproute2, and the products of "kios cluster build":
-//
-//	go test -tags netns ./test/podnet
+// The tests carry the build tag cluster, and need root, iproute2, and "make
+// controlplane": "make test-cluster".
 package podnet

@@ -1,23 +1,22 @@
-//go:build netns
+//go:build cluster
 
 package podnet
 
 import (
 	"encoding/json"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 
 	"kios/host/clusterconfig"
 	"kios/host/erofs"
+	"kios/test/lab"
 )
 
-// What "kios cluster build" makes.
-const (
-	products = "../../_out/amd64/cluster/" + clusterconfig.DefaultKubernetes
-	layout   = products + "/node-images"
-)
+// inLayout returns the path of a file of the layout with the images of nodes.
+func inLayout(t *testing.T, name string) string {
+	t.Helper()
+	return lab.ClusterOut(t, clusterconfig.DefaultKubernetes, "node-images/"+name)
+}
 
 // unpack extracts the layer of an image of the layout and returns the root
 // directory.
@@ -37,12 +36,12 @@ func unpack(t *testing.T, image string) string {
 		var manifest struct{ Layers []struct{ Digest string } }
 		readJSON(t, blob(m.Digest), &manifest)
 		root := t.TempDir()
-		if err := erofs.Extract(t.Context(), filepath.Join(layout, blob(manifest.Layers[0].Digest)), root, erofs.Tools{}); err != nil {
+		if err := erofs.Extract(t.Context(), inLayout(t, blob(manifest.Layers[0].Digest)), root, erofs.Tools{}); err != nil {
 			t.Fatalf("unpack the image %s: %v", image, err)
 		}
 		return root
 	}
-	t.Fatalf("%s has no image %s", layout, image)
+	t.Fatalf("%s has no image %s", inLayout(t, ""), image)
 	return ""
 }
 
@@ -50,11 +49,7 @@ func blob(digest string) string { return "blobs/" + strings.Replace(digest, ":",
 
 func readJSON(t *testing.T, name string, v any) {
 	t.Helper()
-	data, err := os.ReadFile(filepath.Join(layout, name))
-	if err != nil {
-		t.Fatalf("%v: build it with kios cluster build", err)
-	}
-	if err := json.Unmarshal(data, v); err != nil {
+	if err := json.Unmarshal([]byte(lab.ReadFile(t, inLayout(t, name))), v); err != nil {
 		t.Fatalf("%s: %v", name, err)
 	}
 }

@@ -1,4 +1,4 @@
-//go:build netns
+//go:build cluster
 
 package podnet
 
@@ -16,8 +16,9 @@ import (
 	"time"
 
 	"kios/host/clusterconfig"
-	"kios/test/controlplane"
-	"kios/test/netlab"
+	"kios/test/lab"
+	"kios/test/lab/controlplane"
+	"kios/test/lab/netns"
 )
 
 // The network of the nodes, on a bridge at the control plane's machine. For
@@ -35,7 +36,7 @@ type node struct {
 	name, namespace, address string
 	dir                      string // its file system, as far as CNI needs it
 	images                   map[string]string
-	flannel                  *netlab.Process
+	flannel                  *netns.Process
 }
 
 func (n *node) bin() string { return filepath.Join(n.dir, "opt/cni/bin") }
@@ -83,18 +84,14 @@ func TestPodNetwork(t *testing.T) {
 func startPlane(t *testing.T) *controlplane.ControlPlane {
 	t.Helper()
 	namespace := addNamespace(t, "plane")
-	netlab.Run(t, "ip", "-n", namespace, "link", "add", "br0", "type", "bridge")
-	netlab.Run(t, "ip", "-n", namespace, "addr", "add", outside+"/24", "dev", "br0")
-	netlab.Run(t, "ip", "-n", namespace, "link", "set", "br0", "up")
+	netns.IP(t, namespace, "link", "add", "br0", "type", "bridge")
+	netns.IP(t, namespace, "addr", "add", outside+"/24", "dev", "br0")
+	netns.IP(t, namespace, "link", "set", "br0", "up")
 	c, err := clusterconfig.Open(t.TempDir(), clusterconfig.Config{Endpoint: outside + ":6443"})
 	if err != nil {
 		t.Fatal(err)
 	}
-	bin := map[string]string{}
-	for _, name := range []string{"kubernetes", "etcd", "kubectl"} {
-		bin[name] = filepath.Join(products, name)
-	}
-	plane := controlplane.Start(t, namespace, c, bin)
+	plane := controlplane.Start(t, namespace, c, controlplane.Programs(t))
 	plane.ApplyAddOns()
 	return plane
 }
@@ -103,9 +100,9 @@ func newNode(t *testing.T, plane *controlplane.ControlPlane, images map[string]s
 	t.Helper()
 	n := &node{t: t, plane: plane, name: name, namespace: addNamespace(t, name), address: address, dir: t.TempDir(), images: images}
 	cable := fmt.Sprintf("c%d", netip.MustParseAddr(address).As4()[3])
-	netlab.Run(t, "ip", "-n", plane.Namespace(), "link", "add", cable, "type", "veth", "peer", "name", "eth0", "netns", n.namespace)
-	netlab.Run(t, "ip", "-n", plane.Namespace(), "link", "set", cable, "master", "br0", "up")
-	netlab.Run(t, "ip", "-n", n.namespace, "link", "set", "eth0", "up")
+	netns.IP(t, plane.Namespace(), "link", "add", cable, "type", "veth", "peer", "name", "eth0", "netns", n.namespace)
+	netns.IP(t, plane.Namespace(), "link", "set", cable, "master", "br0", "up")
+	netns.IP(t, n.namespace, "link", "set", "eth0", "up")
 	n.addAddress()
 	for _, dir := range []string{n.bin(), n.etc()} {
 		if err := os.MkdirAll(dir, 0o755); err != nil {
@@ -124,8 +121,8 @@ func newNode(t *testing.T, plane *controlplane.ControlPlane, images map[string]s
 
 func (n *node) addAddress() {
 	n.t.Helper()
-	netlab.Run(n.t, "ip", "-n", n.namespace, "addr", "add", n.address+"/24", "dev", "eth0")
-	netlab.Run(n.t, "ip", "-n", n.namespace, "route", "add", "default", "via", outside)
+	netns.IP(n.t, n.namespace, "addr", "add", n.address+"/24", "dev", "eth0")
+	netns.IP(n.t, n.namespace, "route", "add", "default", "via", outside)
 }
 
 // config writes what the ConfigMap of an add-on says, with a token of its
@@ -159,7 +156,7 @@ func (n *node) startFlannel() {
 	n.t.Helper()
 	config := n.config("flannel")
 	image := n.images["flannel"]
-	n.flannel = netlab.Start(n.t, n.namespace, []string{"PATH=" + os.Getenv("PATH") + ":" + image + "/cni"}, image+"/flanneld",
+	n.flannel = netns.Start(n.t, n.namespace, []string{"PATH=" + os.Getenv("PATH") + ":" + image + "/cni"}, image+"/flanneld",
 		"-node", n.name, "-address", n.address,
 		"-network", filepath.Join(config, "network.json"), "-kubeconfig", filepath.Join(config, "kubeconfig"),
 		"-cni-plugins", image+"/cni", "-cni-bin", n.bin(), "-cni-etc", n.etc(), "-cni-run", filepath.Join(n.dir, "run/flannel"))
@@ -176,22 +173,15 @@ func (n *node) waitConfigured() {
 	})
 }
 
-// eventually tries until f succeeds.
-func eventually(t *testing.T, what string, f func() error) {
+func eventually(t *testing.T, what string, try func() error) {
 	t.Helper()
-	var err error
-	for end := time.Now().Add(30 * time.Second); time.Now().Before(end); <-time.After(50 * time.Millisecond) {
-		if err = f(); err == nil {
-			return
-		}
-	}
-	t.Fatalf("%s: %v", what, err)
+	lab.Eventually(t, 30*time.Second, what, try)
 }
 
 // serve tells callers at an address of the namespace by what address it sees them.
 func serve(t *testing.T, namespace, address string) {
 	t.Helper()
-	listener := netlab.Listen(t, namespace, address)
+	listener := netns.Listen(t, namespace, address)
 	t.Cleanup(func() { listener.Close() })
 	go func() {
 		for {
@@ -206,9 +196,15 @@ func serve(t *testing.T, namespace, address string) {
 	}()
 }
 
+func dial(namespace, network, address string) (net.Conn, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+	defer cancel()
+	return netns.Dial(ctx, namespace, network, address)
+}
+
 // call returns as whom the server at the address sees a caller in the namespace.
 func call(namespace, address string) (string, error) {
-	conn, err := netlab.Dial(namespace, "tcp", address)
+	conn, err := dial(namespace, "tcp", address)
 	if err != nil {
 		return "", err
 	}
@@ -274,7 +270,7 @@ func testService(t *testing.T, plane *controlplane.ControlPlane, n *node, client
 	image := n.images["kube-proxy"]
 	// nft of this image expects the libraries where they are in the image; flannel's
 	// brings its own, and is the same.
-	netlab.Start(n.t, n.namespace, []string{"PATH=" + os.Getenv("PATH") + ":" + n.bin()}, image+"/kube-proxy",
+	netns.Start(n.t, n.namespace, []string{"PATH=" + os.Getenv("PATH") + ":" + n.bin()}, image+"/kube-proxy",
 		"--config="+filepath.Join(config, "config.yaml"), "--hostname-override="+n.name)
 	objects := fmt.Sprintf(`
 apiVersion: v1
@@ -310,15 +306,15 @@ func testNames(t *testing.T, plane *controlplane.ControlPlane, n, two *node, cli
 	p := two.pod("dns")
 	config := n.config("coredns")
 	secrets := filepath.Join(config, "serviceaccount")
-	kubeconfig := strings.ReplaceAll(read(t, filepath.Join(n.dir, "flannel/kubeconfig")), filepath.Join(n.dir, "flannel/serviceaccount"), secrets)
+	kubeconfig := strings.ReplaceAll(lab.ReadFile(t, filepath.Join(n.dir, "flannel/kubeconfig")), filepath.Join(n.dir, "flannel/serviceaccount"), secrets)
 	corefile := filepath.Join(config, "Corefile")
-	text := strings.Replace(read(t, corefile), "pods insecure", "pods insecure\n        kubeconfig "+filepath.Join(config, "kubeconfig"), 1)
+	text := strings.Replace(lab.ReadFile(t, corefile), "pods insecure", "pods insecure\n        kubeconfig "+filepath.Join(config, "kubeconfig"), 1)
 	for path, data := range map[string]string{corefile: text, filepath.Join(config, "kubeconfig"): kubeconfig} {
 		if err := os.WriteFile(path, []byte(data), 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
-	netlab.Start(n.t, p.namespace, nil, n.images["coredns"]+"/coredns", "-conf", corefile)
+	netns.Start(n.t, p.namespace, nil, n.images["coredns"]+"/coredns", "-conf", corefile)
 	slice := fmt.Sprintf(`
 apiVersion: discovery.k8s.io/v1
 kind: EndpointSlice
@@ -335,7 +331,7 @@ endpoints: [{addresses: [%s], conditions: {ready: true}}]
 	}
 	for _, network := range []string{"udp", "tcp"} {
 		resolver := &net.Resolver{PreferGo: true, Dial: func(context.Context, string, string) (net.Conn, error) {
-			return netlab.Dial(client.namespace, network, dns+":53")
+			return dial(client.namespace, network, dns+":53")
 		}}
 		eventually(t, "ask for far by "+network, func() error {
 			// Shorter than a resolver's own patience: until kube-proxy has heard of the
@@ -349,15 +345,6 @@ endpoints: [{addresses: [%s], conditions: {ready: true}}]
 			return err
 		})
 	}
-}
-
-func read(t *testing.T, path string) string {
-	t.Helper()
-	data, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(data)
 }
 
 // testAgain starts flannel anew, which pods must not notice.
@@ -382,7 +369,7 @@ func testAgain(t *testing.T, n *node, client, far *pod) {
 func testAddressChange(t *testing.T, n *node, client, far *pod) {
 	old := n.address
 	n.address = "10.79.1.22"
-	netlab.Run(t, "ip", "-n", n.namespace, "addr", "del", old+"/24", "dev", "eth0")
+	netns.IP(t, n.namespace, "addr", "del", old+"/24", "dev", "eth0")
 	n.addAddress()
 	eventually(t, "the end of flannel", func() error {
 		if want := "eth0 no longer has the address " + old; !strings.Contains(n.flannel.String(), want) {

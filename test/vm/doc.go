@@ -1,5 +1,5 @@
 // Package vm runs unit tests that need root and a machine of their own: those
-// in files with the build tag vmtest. It compiles the test binary of every
+// in files with the build tag guest. It compiles the test binary of every
 // package that has such files, packs them with test/guest/gotest into an
 // initramfs, boots that with our kernel, and reports each package as a subtest.
 //
@@ -8,8 +8,9 @@
 // disk of 64 MiB at /dev/vda, and no network card. A package's testdata is
 // beside its tests, as usual.
 //
-// The package also tests package qemu itself, with a kernel that panics.
+// The package also runs the tests of pods/disk that need root, on our kernel, and
+// tests package qemu itself, with a kernel that panics.
 //
-//	make vmtest                              # all packages
-//	go test -tags vm ./test/vm -run Guest       # without the tests of package qemu
+//	make test-vm                                # all tests with the tag vm
+//	go test -tags vm ./test/vm -run TestInGuest
 package vm

@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"kios/host/qemu"
+	"kios/test/lab"
 )
 
 // panics is a machine whose kernel finds no root and panics: the smallest
@@ -22,7 +23,7 @@ import (
 func panics(t *testing.T, onPanic string) *qemu.Machine {
 	t.Helper()
 	m, err := qemu.Start(t.Context(), qemu.Config{
-		Kernel:   guestKernel(t),
+		Kernel:   lab.Kernel(t),
 		Append:   "console=ttyS0 " + onPanic,
 		Memory:   256 << 20,
 		NoReboot: true,

@@ -7,6 +7,7 @@ import (
 	"context"
 	"encoding/json"
 	"go/ast"
+	"go/build/constraint"
 	"go/parser"
 	"go/token"
 	"os"
@@ -20,6 +21,7 @@ import (
 	"kios/host/cpio"
 	"kios/host/erofs"
 	"kios/host/qemu"
+	"kios/test/lab"
 )
 
 // perPackage bounds one package's tests on a machine with hardware
@@ -38,12 +40,12 @@ type guestTest struct {
 }
 
 func TestInGuest(t *testing.T) {
-	root := moduleRoot(t)
+	root := lab.Root(t)
 	tests := discover(t, root)
 	if len(tests) == 0 {
-		t.Skip("no package has test files with the build tag vmtest")
+		t.Fatal("no test file has the build tag guest")
 	}
-	kernel := guestKernel(t)
+	kernel := lab.Kernel(t)
 	accel, err := qemu.Probe(t.Context(), kernel)
 	if err != nil {
 		t.Fatal(err)
@@ -81,63 +83,43 @@ func report(t *testing.T, test guestTest, results []result) {
 	}
 }
 
-// modules are where there are such packages, below the checkout.
-var modules = []string{".", "upstream/containerd"}
-
-// discover finds the packages whose test files the tag vmtest adds to.
+// discover finds the packages with test files that the tag guest adds, in all
+// modules of the checkout.
 func discover(t *testing.T, root string) []guestTest {
 	t.Helper()
+	names := map[string][]string{} // of tests, by directory
+	err := lab.Tagged(root, func(path string, tags constraint.Expr) {
+		if lab.Needs(tags, "guest") && strings.HasSuffix(path, "_test.go") {
+			path = filepath.Join(root, path)
+			names[filepath.Dir(path)] = append(names[filepath.Dir(path)], testNames(t, path)...)
+		}
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
 	var tests []guestTest
-	for _, module := range modules {
-		tests = append(tests, discoverIn(t, filepath.Join(root, module))...)
+	for dir, names := range names {
+		if len(names) > 0 {
+			tests = append(tests, newGuestTest(t, dir, names))
+		}
 	}
 	slices.SortFunc(tests, func(a, b guestTest) int { return strings.Compare(a.Package, b.Package) })
 	return tests
 }
 
-func discoverIn(t *testing.T, module string) []guestTest {
+func newGuestTest(t *testing.T, dir string, names []string) guestTest {
 	t.Helper()
-	without := testFiles(t, module, "")
-	var tests []guestTest
-	for pkg, with := range testFiles(t, module, "vmtest") {
-		var names []string
-		for _, file := range with.files {
-			if !slices.Contains(without[pkg].files, file) {
-				names = append(names, testNames(t, filepath.Join(with.dir, file))...)
-			}
-		}
-		if len(names) == 0 {
-			continue
-		}
-		short := strings.ReplaceAll(strings.TrimPrefix(pkg, "kios/"), "/", "-")
-		tests = append(tests, guestTest{
-			Package: pkg,
-			Binary:  "/bin/" + short + ".test",
-			Dir:     "/src/" + short,
-			Run:     "^(" + strings.Join(names, "|") + ")$",
-			source:  with.dir,
-		})
+	cmd := exec.Command("go", "list", "-tags", "guest", ".")
+	cmd.Dir = dir
+	pkg := strings.TrimSpace(output(t, cmd))
+	short := strings.ReplaceAll(strings.TrimPrefix(pkg, "kios/"), "/", "-")
+	return guestTest{
+		Package: pkg,
+		Binary:  "/bin/" + short + ".test",
+		Dir:     "/src/" + short,
+		Run:     "^(" + strings.Join(names, "|") + ")$",
+		source:  dir,
 	}
-	return tests
-}
-
-type testPackage struct {
-	dir   string
-	files []string
-}
-
-func testFiles(t *testing.T, module, tag string) map[string]testPackage {
-	t.Helper()
-	cmd := exec.Command("go", "list", "-tags", tag, "-f",
-		`{{.ImportPath}}|{{.Dir}}|{{join .TestGoFiles " "}} {{join .XTestGoFiles " "}}`, "./...")
-	cmd.Dir = module
-	out := output(t, cmd)
-	packages := map[string]testPackage{}
-	for line := range strings.Lines(out) {
-		field := strings.SplitN(strings.TrimSpace(line), "|", 3)
-		packages[field[0]] = testPackage{dir: field[1], files: strings.Fields(field[2])}
-	}
-	return packages
 }
 
 // testNames lists the test functions of a file.
@@ -179,7 +161,7 @@ func pack(t *testing.T, root, work string, tests []guestTest, accel qemu.Accel) 
 		test := &tests[i]
 		test.Timeout = accel.Scale(perPackage).String()
 		binary := filepath.Join(work, filepath.Base(test.Binary))
-		compile(t, test.source, "test", "-c", "-tags", "vmtest", "-o", binary, ".")
+		compile(t, test.source, "test", "-c", "-tags", "guest", "-o", binary, ".")
 		must(w.FileFrom(test.Binary, 0o755, binary))
 		must(w.Dir(test.Dir, 0o755))
 		testdata := filepath.Join(test.source, "testdata")
@@ -188,7 +170,7 @@ func pack(t *testing.T, root, work string, tests []guestTest, accel qemu.Accel) 
 		}
 	}
 	modules := filepath.Join(work, "modules")
-	must(erofs.Extract(t.Context(), filepath.Join(root, "_out", "amd64", "modules.erofs"), modules, erofs.Tools{}))
+	must(erofs.Extract(t.Context(), lab.Out(t, "modules.erofs"), modules, erofs.Tools{}))
 	must(w.Dir("lib", 0o755))
 	must(w.Tree("lib/modules", modules))
 	list, err := json.Marshal(tests)
@@ -238,15 +220,6 @@ func boot(t *testing.T, work, kernel, initrd string, accel qemu.Accel) *qemu.Mac
 	return m
 }
 
-// guestKernel is the one that "kios build" made, or that KIOS_VM_KERNEL names.
-func guestKernel(t *testing.T) string {
-	t.Helper()
-	if kernel := os.Getenv("KIOS_VM_KERNEL"); kernel != "" {
-		return kernel
-	}
-	return filepath.Join(moduleRoot(t), "_out", "amd64", "vmlinuz")
-}
-
 func output(t *testing.T, cmd *exec.Cmd) string {
 	t.Helper()
 	var stderr bytes.Buffer
@@ -256,15 +229,6 @@ func output(t *testing.T, cmd *exec.Cmd) string {
 		t.Fatalf("%s: %v\n%s", cmd, err, stderr.Bytes())
 	}
 	return string(out)
-}
-
-func moduleRoot(t *testing.T) string {
-	t.Helper()
-	file := strings.TrimSpace(output(t, exec.Command("go", "env", "GOMOD")))
-	if filepath.Base(file) != "go.mod" {
-		t.Fatalf("go env GOMOD = %s: run this inside the checkout", file)
-	}
-	return filepath.Dir(file)
 }
 
 func texts(lines []qemu.Line) []string {

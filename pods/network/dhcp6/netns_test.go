@@ -1,10 +1,10 @@
-//go:build netns
+//go:build root
 
 // These tests run the client against real servers, dnsmasq and ISC's dhcpd, on a
 // pair of network namespaces joined by a cable, without any IPv4. They take root
 // and Debian's dnsmasq-base, isc-dhcp-server, iproute2 and iputils-ping:
 //
-//	go test -tags netns ./pods/network/dhcp6
+//	go test -tags root ./pods/network/dhcp6
 
 package dhcp6
 
@@ -27,7 +27,8 @@ import (
 
 	"kios/internal/boottime"
 	"kios/pods/network/lease"
-	"kios/test/netlab"
+	testlab "kios/test/lab"
+	"kios/test/lab/netns"
 )
 
 // In the environment they make this program a client on eth0: a namespace is
@@ -151,7 +152,7 @@ type lab struct {
 	t            *testing.T
 	dir          string
 	server, node string // names of the namespaces
-	client       *netlab.Process
+	client       *netns.Process
 }
 
 func newLab(t *testing.T) *lab {
@@ -185,7 +186,7 @@ func (l *lab) sysctl(ns, key, value string) {
 
 func (l *lab) run(name string, args ...string) string {
 	l.t.Helper()
-	return netlab.Run(l.t, name, args...)
+	return testlab.Run(l.t, name, args...)
 }
 
 func (l *lab) up() { l.run("ip", "-n", l.node, "link", "set", "eth0", "up") }
@@ -209,9 +210,9 @@ func (l *lab) cut() {
 	})
 }
 
-func (l *lab) start(ns string, env []string, args ...string) *netlab.Process {
+func (l *lab) start(ns string, env []string, args ...string) *netns.Process {
 	l.t.Helper()
-	return netlab.Start(l.t, ns, env, args...)
+	return netns.Start(l.t, ns, env, args...)
 }
 
 func (l *lab) startClient(mode string) {
@@ -239,7 +240,7 @@ func (l *lab) lease() *Lease {
 }
 
 // dnsmasq advertises the prefix and serves leases of two minutes, its shortest.
-func (l *lab) dnsmasq(options ...string) *netlab.Process {
+func (l *lab) dnsmasq(options ...string) *netns.Process {
 	args := []string{"dnsmasq", "--keep-in-foreground", "--log-facility=-", "--log-dhcp", "--conf-file=/dev/null",
 		"--user=root", "--port=0", "--pid-file=", "--dhcp-leasefile=" + filepath.Join(l.dir, "dnsmasq.leases"), "--enable-ra",
 		"--dhcp-option=option6:dns-server,[fd77::53]", "--dhcp-option=option6:domain-search,a.example",
@@ -249,7 +250,7 @@ func (l *lab) dnsmasq(options ...string) *netlab.Process {
 
 // dhcpd serves leases of some seconds from the prefix. It does rapid commit if
 // options say so.
-func (l *lab) dhcpd(prefix string, seconds int, options string) *netlab.Process {
+func (l *lab) dhcpd(prefix string, seconds int, options string) *netns.Process {
 	l.t.Helper()
 	conf, leases := filepath.Join(l.dir, "dhcpd.conf"), filepath.Join(l.dir, "dhcpd.leases")
 	text := fmt.Sprintf("default-lease-time %d;\npreferred-lifetime %[1]d;\nmax-lease-time %[1]d;\nauthoritative;\n", seconds) +
@@ -277,7 +278,7 @@ func (l *lab) eventually(what string, within time.Duration, ok func() bool) {
 
 func (l *lab) logged(text string) func() bool { return l.says(l.client, text) }
 
-func (l *lab) says(p *netlab.Process, text string) func() bool {
+func (l *lab) says(p *netns.Process, text string) func() bool {
 	return func() bool { return strings.Contains(p.String(), text) }
 }
 

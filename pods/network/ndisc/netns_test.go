@@ -1,10 +1,10 @@
-//go:build netns
+//go:build root
 
 // These tests watch real routers, dnsmasq and radvd, on a pair of network
 // namespaces joined by a cable. They take root and Debian's dnsmasq-base, radvd
 // and iproute2:
 //
-//	go test -tags netns ./pods/network/ndisc
+//	go test -tags root ./pods/network/ndisc
 
 package ndisc
 
@@ -22,7 +22,7 @@ import (
 	"testing"
 	"time"
 
-	"kios/test/netlab"
+	testlab "kios/test/lab"
 )
 
 // watcherEnv in the environment makes this program one that prints what Watch
@@ -99,7 +99,7 @@ func (l *lab) sysctl(ns, key, value string) {
 
 func (l *lab) run(name string, args ...string) {
 	l.t.Helper()
-	netlab.Run(l.t, name, args...)
+	testlab.Run(l.t, name, args...)
 }
 
 func (l *lab) up() { l.run("ip", "-n", l.node, "link", "set", "eth0", "up") }

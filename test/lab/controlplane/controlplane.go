@@ -1,6 +1,6 @@
 // Package controlplane runs the control plane of a cluster as ordinary processes
 // in a network namespace, for the tests of nodes: it is ready in seconds where
-// one on a node takes a minute. It takes root.
+// one on a node takes a minute. It takes root, and "make controlplane".
 package controlplane
 
 import (
@@ -14,23 +14,19 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"kios/host/clusterconfig"
-	"kios/test/netlab"
+	"kios/test/lab"
+	"kios/test/lab/netns"
 )
 
 // Bounds, for a machine that does other things, too.
 const (
 	readyBound = 2 * time.Minute
-	stopBound  = 30 * time.Second
 	poll       = 100 * time.Millisecond
 	logTail    = 30 // lines of each process, of a test that failed
 )
@@ -54,8 +50,23 @@ type process struct {
 	done <-chan struct{} // closed when cmd has ended
 }
 
+// Programs returns the programs of the newest control plane that "make controlplane"
+// made, or those in the directory KIOS_CLUSTER_BIN.
+func Programs(t testing.TB) map[string]string {
+	t.Helper()
+	bin := map[string]string{}
+	for _, name := range []string{"kubernetes", "etcd", "kubectl"} {
+		if dir := os.Getenv("KIOS_CLUSTER_BIN"); dir != "" {
+			bin[name] = filepath.Join(dir, name)
+		} else {
+			bin[name] = lab.ClusterOut(t, clusterconfig.DefaultKubernetes, name)
+		}
+	}
+	return bin
+}
+
 // Start starts the control plane of c in the namespace and waits until it is
-// ready. The programs are those of ClusterProducts. Logs are in Dir, which stays
+// ready. The programs are those of Programs, or of build.ClusterProducts. Logs are in Dir, which stays
 // if the test fails, and their ends are shown then.
 func Start(t testing.TB, namespace string, c *clusterconfig.Cluster, bin map[string]string) *ControlPlane {
 	t.Helper()
@@ -151,38 +162,9 @@ func (p *ControlPlane) client() *http.Client {
 		DisableKeepAlives: true,
 		TLSClientConfig:   &tls.Config{InsecureSkipVerify: true}, // see Process.Ready
 		DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
-			return dialIn(ctx, p.namespace, network, address)
+			return netns.Dial(ctx, p.namespace, network, address)
 		},
 	}}
-}
-
-// dialIn dials an address, not a name, in a network namespace. The connection
-// goes on to belong to that.
-func dialIn(ctx context.Context, namespace, network, address string) (net.Conn, error) {
-	type result struct {
-		conn net.Conn
-		err  error
-	}
-	done := make(chan result, 1)
-	go func() {
-		runtime.LockOSThread() // and never unlocked: the thread ends with this goroutine
-		conn, err := enterAndDial(ctx, "/run/netns/"+namespace, network, address)
-		done <- result{conn, err}
-	}()
-	r := <-done
-	return r.conn, r.err
-}
-
-func enterAndDial(ctx context.Context, namespace, network, address string) (net.Conn, error) {
-	ns, err := os.Open(namespace)
-	if err != nil {
-		return nil, err
-	}
-	defer ns.Close()
-	if err := unix.Setns(int(ns.Fd()), unix.CLONE_NEWNET); err != nil {
-		return nil, err
-	}
-	return (&net.Dialer{}).DialContext(ctx, network, address)
 }
 
 // start starts the process.
@@ -195,7 +177,7 @@ func (p *process) start(namespace string) error {
 	// nsenter and not "ip netns exec", which would mount a /sys of its own.
 	cmd := exec.Command("nsenter", append([]string{"--net=/run/netns/" + namespace, "--"}, p.Argv...)...)
 	cmd.Stdout, cmd.Stderr = log, log
-	done, err := netlab.StartBound(cmd)
+	done, err := netns.StartBound(cmd)
 	if err != nil {
 		return fmt.Errorf("start %s: %w", p.Name, err)
 	}
@@ -203,19 +185,12 @@ func (p *process) start(namespace string) error {
 	return nil
 }
 
-// stop ends the process, with SIGKILL if SIGTERM does not.
+// stop ends the process if it runs.
 func (p *process) stop() {
-	if p.cmd == nil {
-		return
+	if p.cmd != nil {
+		netns.Stop(p.cmd, p.done)
+		p.cmd = nil
 	}
-	_ = p.cmd.Process.Signal(syscall.SIGTERM)
-	select {
-	case <-p.done:
-	case <-time.After(stopBound):
-		_ = p.cmd.Process.Kill()
-		<-p.done
-	}
-	p.cmd = nil
 }
 
 func (p *ControlPlane) find(name string) *process {
@@ -263,11 +238,7 @@ func (p *ControlPlane) StartAPIServer() {
 // Log returns what a process has written so far.
 func (p *ControlPlane) Log(name string) string {
 	p.t.Helper()
-	text, err := os.ReadFile(p.find(name).log)
-	if err != nil {
-		p.t.Fatal(err)
-	}
-	return string(text)
+	return lab.ReadFile(p.t, p.find(name).log)
 }
 
 // Kubectl runs kubectl as the administrator and returns what it printed. The
@@ -320,15 +291,6 @@ func (p *ControlPlane) end() {
 		return
 	}
 	for _, one := range p.processes {
-		p.t.Logf("the end of %s:\n%s", one.log, tail(one.log))
+		p.t.Logf("the end of %s:\n%s", one.log, lab.Tail(p.Log(one.Name), logTail))
 	}
-}
-
-func tail(file string) string {
-	text, err := os.ReadFile(file)
-	if err != nil {
-		return err.Error()
-	}
-	lines := strings.SplitAfter(string(text), "\n")
-	return strings.Join(lines[max(0, len(lines)-logTail):], "")
 }

@@ -1,17 +1,10 @@
-//go:build netns
+//go:build cluster
 
 package controlplane
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/x509"
-	"crypto/x509/pkix"
 	"encoding/json"
-	"encoding/pem"
 	"fmt"
-	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -19,37 +12,18 @@ import (
 	"time"
 
 	"kios/host/clusterconfig"
-	"kios/test/netlab"
+	"kios/test/lab"
+	"kios/test/lab/netns"
 )
-
-// binaries returns the programs of the newest control plane that was built, or
-// those in the directory KIOS_CLUSTER_BIN.
-func binaries(t *testing.T) map[string]string {
-	t.Helper()
-	dir := os.Getenv("KIOS_CLUSTER_BIN")
-	if dir == "" {
-		dir = "../../_out/amd64/cluster/v1.37.2"
-	}
-	bin := map[string]string{}
-	for _, name := range []string{"kubernetes", "etcd", "kubectl"} {
-		bin[name] = filepath.Join(dir, name)
-		if _, err := os.Stat(bin[name]); err != nil {
-			t.Fatalf("%v: build it with kios cluster build, or name its directory with KIOS_CLUSTER_BIN", err)
-		}
-	}
-	return bin
-}
 
 const address = "10.79.0.1"
 
 func start(t *testing.T) *ControlPlane {
 	t.Helper()
-	bin := binaries(t)
+	bin := Programs(t)
 	namespace := fmt.Sprintf("kios-plane-%d", os.Getpid())
-	netlab.Run(t, "ip", "netns", "add", namespace)
-	t.Cleanup(func() { netlab.Run(t, "ip", "netns", "del", namespace) })
-	netlab.Run(t, "ip", "-n", namespace, "link", "set", "lo", "up")
-	netlab.Run(t, "ip", "-n", namespace, "addr", "add", address+"/32", "dev", "lo")
+	netns.Add(t, namespace)
+	netns.IP(t, namespace, "addr", "add", address+"/32", "dev", "lo")
 	c, err := clusterconfig.Open(t.TempDir(), clusterconfig.Config{Endpoint: address + ":6443"})
 	if err != nil {
 		t.Fatal(err)
@@ -60,16 +34,9 @@ func start(t *testing.T) *ControlPlane {
 	return p
 }
 
-// eventually tries until f succeeds.
-func eventually(t *testing.T, what string, f func() error) {
+func eventually(t *testing.T, what string, try func() error) {
 	t.Helper()
-	var err error
-	for end := time.Now().Add(30 * time.Second); time.Now().Before(end); <-time.After(poll) {
-		if err = f(); err == nil {
-			return
-		}
-	}
-	t.Fatalf("%s: %v", what, err)
+	lab.Eventually(t, 30*time.Second, what, try)
 }
 
 func TestControlPlane(t *testing.T) {
@@ -135,9 +102,7 @@ func testBootstrap(t *testing.T, p *ControlPlane) (kubeconfig string) {
 	if err := os.WriteFile(bootstrap, text, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	key, cert := request(t, p, bootstrap, csr{
-		name: "client", signer: "kubernetes.io/kube-apiserver-client-kubelet", usage: "client auth",
-	})
+	key, cert := signed(t, p, bootstrap, Request{Name: "client", Signer: "kube-apiserver-client-kubelet", Usage: "client auth"})
 	for name, data := range map[string][]byte{"node.key": key, "node.crt": cert} {
 		if err := os.WriteFile(filepath.Join(etc, name), data, 0o600); err != nil {
 			t.Fatal(err)
@@ -160,56 +125,24 @@ func testBootstrap(t *testing.T, p *ControlPlane) (kubeconfig string) {
 	return kubeconfig
 }
 
-// csr is a request for a certificate for worker-1.
-type csr struct {
-	name, signer, usage string
-	addresses           []string
+// create makes a request of worker-1 as the user of a kubeconfig.
+func create(t *testing.T, p *ControlPlane, kubeconfig string, r Request) (key []byte) {
+	t.Helper()
+	r.Node = "worker-1"
+	manifest, key := r.Make(t)
+	if _, err := p.as(kubeconfig, manifest, "create", "-f", "-"); err != nil {
+		t.Fatal(err)
+	}
+	return key
 }
 
-// create makes a request as the user of a kubeconfig.
-func (c csr) create(t *testing.T, p *ControlPlane, kubeconfig string) (key []byte) {
+// signed makes a request and waits for the certificate.
+func signed(t *testing.T, p *ControlPlane, kubeconfig string, r Request) (key, cert []byte) {
 	t.Helper()
-	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	template := &x509.CertificateRequest{Subject: pkix.Name{CommonName: "system:node:worker-1", Organization: []string{"system:nodes"}}}
-	for _, a := range c.addresses {
-		template.IPAddresses = append(template.IPAddresses, net.ParseIP(a))
-	}
-	der, err := x509.CreateCertificateRequest(rand.Reader, template, private)
-	if err != nil {
-		t.Fatal(err)
-	}
-	object, err := json.Marshal(map[string]any{
-		"apiVersion": "certificates.k8s.io/v1", "kind": "CertificateSigningRequest",
-		"metadata": map[string]any{"name": c.name},
-		"spec": map[string]any{
-			"request":    pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE REQUEST", Bytes: der}),
-			"signerName": c.signer,
-			"usages":     []string{"digital signature", c.usage},
-		},
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := p.as(kubeconfig, string(object), "create", "-f", "-"); err != nil {
-		t.Fatal(err)
-	}
-	keyDER, err := x509.MarshalPKCS8PrivateKey(private)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: keyDER})
-}
-
-// request makes a request and waits for the certificate.
-func request(t *testing.T, p *ControlPlane, kubeconfig string, c csr) (key, cert []byte) {
-	t.Helper()
-	key = c.create(t, p, kubeconfig)
-	eventually(t, "the certificate of "+c.name, func() error {
+	key = create(t, p, kubeconfig, r)
+	eventually(t, "the certificate of "+r.Name, func() error {
 		var got struct{ Status struct{ Certificate []byte } }
-		if err := json.Unmarshal([]byte(p.Kubectl("get", "csr", c.name, "-o", "json")), &got); err != nil {
+		if err := json.Unmarshal([]byte(p.Kubectl("get", "csr", r.Name, "-o", "json")), &got); err != nil {
 			return err
 		}
 		if cert = got.Status.Certificate; cert == nil {
@@ -220,14 +153,13 @@ func request(t *testing.T, p *ControlPlane, kubeconfig string, c csr) (key, cert
 	return key, cert
 }
 
-const serving = "kubernetes.io/kubelet-serving"
+const serving = "kubelet-serving"
 
 // testServing asks for serving certificates as the node: one before the node
 // has an address, which is approved later, and two for addresses of others.
 func testServing(t *testing.T, p *ControlPlane, node string) {
 	t.Helper()
-	early := csr{name: "early", signer: serving, usage: "server auth", addresses: []string{"10.79.0.11"}}
-	early.create(t, p, node)
+	create(t, p, node, Request{Name: "early", Signer: serving, Usage: "server auth", Addresses: []string{"10.79.0.11"}})
 	waitLog(t, p, `request="early"`, "there is no node worker-1")
 	if _, err := p.as(node, `{"apiVersion":"v1","kind":"Node","metadata":{"name":"worker-1"}}`, "create", "-f", "-"); err != nil {
 		t.Fatal(err)
@@ -248,8 +180,7 @@ func testServing(t *testing.T, p *ControlPlane, node string) {
 		"others": {"10.79.0.12", " is no address of the node"},
 		"api":    {address, " is an address that no node may have"}, // the API server's
 	} {
-		request := csr{name: name, signer: serving, usage: "server auth", addresses: []string{"10.79.0.11", bad.address}}
-		request.create(t, p, node)
+		create(t, p, node, Request{Name: name, Signer: serving, Usage: "server auth", Addresses: []string{"10.79.0.11", bad.address}})
 		waitLog(t, p, `request="`+name+`"`, bad.address+bad.reason)
 		if got := p.Kubectl("get", "csr", name, "-o", "jsonpath={.status}"); got != "{}" && got != "" {
 			t.Errorf("the status of the bad request %s is %s, want none: it is for a person", name, got)

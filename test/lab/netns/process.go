@@ -1,6 +1,4 @@
-// Package netlab runs programs in network namespaces, for the tests that try
-// ours against real servers. It takes root and Debian's iproute2.
-package netlab
+package netns
 
 import (
 	"os"
@@ -9,25 +7,18 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"time"
 
-	"kios/test/safebuf"
+	"kios/test/lab"
 )
 
-// Run runs a program to its end and returns what it printed. The test fails if
-// the program does.
-func Run(t *testing.T, name string, args ...string) string {
-	t.Helper()
-	out, err := exec.Command(name, args...).CombinedOutput()
-	if err != nil {
-		t.Fatalf("%s %s: %v\n%s", name, strings.Join(args, " "), err, out)
-	}
-	return string(out)
-}
+// stopBound is how long a program may take to end when it is told to.
+const stopBound = 30 * time.Second
 
 // Process is a program that runs in a namespace until the test ends. Its String
 // is what the program has printed so far.
 type Process struct {
-	safebuf.Buffer
+	lab.Buffer
 	cmd  *exec.Cmd
 	done <-chan struct{}
 	once sync.Once
@@ -35,7 +26,7 @@ type Process struct {
 
 // Start starts a program in the namespace, with env added to the environment.
 // What it printed is logged if the test fails.
-func Start(t *testing.T, namespace string, env []string, argv ...string) *Process {
+func Start(t testing.TB, namespace string, env []string, argv ...string) *Process {
 	t.Helper()
 	cmd := exec.Command("ip", append([]string{"netns", "exec", namespace}, argv...)...)
 	cmd.Env = append(os.Environ(), env...)
@@ -43,7 +34,7 @@ func Start(t *testing.T, namespace string, env []string, argv ...string) *Proces
 }
 
 // StartCommand is Start for a command that enters a namespace by itself.
-func StartCommand(t *testing.T, cmd *exec.Cmd) *Process {
+func StartCommand(t testing.TB, cmd *exec.Cmd) *Process {
 	t.Helper()
 	p := &Process{cmd: cmd}
 	p.cmd.Stdout, p.cmd.Stderr = p, p
@@ -60,11 +51,17 @@ func StartCommand(t *testing.T, cmd *exec.Cmd) *Process {
 	return p
 }
 
-// Stop ends the program with SIGTERM and waits for that. Only the first call
-// has an effect.
-func (p *Process) Stop() {
-	p.once.Do(func() {
-		_ = p.cmd.Process.Signal(syscall.SIGTERM)
-		<-p.done
-	})
+// Stop ends the program. Only the first call has an effect.
+func (p *Process) Stop() { p.once.Do(func() { Stop(p.cmd, p.done) }) }
+
+// Stop ends a command that StartBound has started: with SIGKILL if SIGTERM does
+// not.
+func Stop(cmd *exec.Cmd, done <-chan struct{}) {
+	_ = cmd.Process.Signal(syscall.SIGTERM)
+	select {
+	case <-done:
+	case <-time.After(stopBound):
+		_ = cmd.Process.Kill()
+		<-done
+	}
 }

@@ -1,6 +1,6 @@
 //go:build vm
 
-package disk
+package vm
 
 import (
 	"bytes"
@@ -11,15 +11,18 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"kios/host/cpio"
 	"kios/host/qemu"
+	"kios/test/lab"
 )
 
-// tools are those that the tests with the tag root use, and this machine has.
+// tools are those that the tests of pods/disk with the tag root use, and this
+// machine has.
 var tools = []string{
 	"losetup", "partx", "blockdev", "mount", "umount", "sgdisk", "sfdisk", "sh", "mke2fs", "e2fsck", "debugfs", "wipefs", "blkid",
 	"mkntfs", "mkswap", "pvcreate", "cryptsetup",
@@ -30,17 +33,11 @@ const guestBound = 2 * time.Minute // on a machine with hardware virtualisation
 // guestTests are those that show most of the kernel: all of them take minutes.
 const guestTests = "Grow|^TestCreate$|^TestRepair$/^(corrected|not_safe|in_use)$"
 
-// TestInGuest runs the tests with the tag root on kiOS's kernel, in a machine
-// that has nothing to lose and whose root may do everything:
-//
-//	go test -tags vm ./pods/disk
-//
+// TestDisksInGuest runs the tests of pods/disk with the tag root on kiOS's kernel,
+// in a machine that has nothing to lose and whose root may do everything.
 // KIOS_VM_RUN chooses the tests, as go test -run does.
-func TestInGuest(t *testing.T) {
-	kernel := os.Getenv("KIOS_VM_KERNEL")
-	if kernel == "" {
-		kernel = "../../_out/amd64/vmlinuz"
-	}
+func TestDisksInGuest(t *testing.T) {
+	kernel := lab.Kernel(t)
 	accel, err := qemu.Probe(t.Context(), kernel)
 	if err != nil {
 		t.Fatal(err)
@@ -57,12 +54,8 @@ func TestInGuest(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), accel.Scale(guestBound))
 	defer cancel()
 	end, err := m.Wait(ctx)
-	var said []string
-	passed := false
-	for _, line := range m.Lines() {
-		said = append(said, line.Text)
-		passed = passed || line.Text == "@@ end kios/pods/disk 0"
-	}
+	said := texts(m.Lines())
+	passed := slices.Contains(said, "@@ end kios/pods/disk 0")
 	t.Log("\n" + strings.Join(said, "\n"))
 	if err != nil || end != qemu.PoweredOff || !passed {
 		t.Errorf("the guest: %s, %v, tests passed: %v", end, err, passed)
@@ -78,8 +71,8 @@ func packGuest(t *testing.T, work string, accel qemu.Accel) string {
 			t.Fatal(err)
 		}
 	}
-	goTool(t, "build", "-o", filepath.Join(root, "init"), "../../test/guest/gotest")
-	goTool(t, "test", "-c", "-tags", "root", "-o", filepath.Join(root, "bin/disk.test"), ".")
+	compile(t, lab.Root(t), "build", "-o", filepath.Join(root, "init"), "./test/guest/gotest")
+	compile(t, lab.Root(t), "test", "-c", "-tags", "root", "-o", filepath.Join(root, "bin/disk.test"), "./pods/disk")
 	for _, name := range tools {
 		copyTool(t, root, name)
 	}
@@ -94,15 +87,6 @@ func packGuest(t *testing.T, work string, accel qemu.Accel) string {
 		t.Fatal(err)
 	}
 	return writeInitrd(t, root, filepath.Join(work, "initrd"))
-}
-
-func goTool(t *testing.T, args ...string) {
-	t.Helper()
-	cmd := exec.Command("go", args...)
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("%s: %v\n%s", cmd, err, out)
-	}
 }
 
 // copyTool copies a program of this machine to /bin and /usr/sbin, and its

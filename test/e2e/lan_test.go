@@ -1,4 +1,4 @@
-//go:build e2e
+//go:build image
 
 package e2e
 
@@ -9,46 +9,38 @@ import (
 	"strings"
 	"testing"
 
-	"kios/test/netlab"
+	"kios/test/lab/netns"
 )
 
-// lab is a network of the test's own: a namespace with the interface "lan", at
+// lan is a network of the test's own: a namespace with the interface "lan", at
 // whose other end a machine's network card is, and servers in it. Nothing of it
 // reaches any other network.
-type lab struct {
+type lan struct {
 	t    *testing.T
 	name string
 	tap  *os.File
 }
 
-func newLab(t *testing.T) *lab {
+func newLAN(t *testing.T) *lan {
 	t.Helper()
-	l := &lab{t: t, name: fmt.Sprintf("kios-e2e-%d-%s", os.Getpid(), strings.ToLower(t.Name()))}
-	netlab.Run(l.t, "ip", "netns", "add", l.name)
-	t.Cleanup(func() { netlab.Run(l.t, "ip", "netns", "del", l.name) })
-	l.ip("tuntap", "add", "lan", "mode", "tap")
-	l.ip("addr", "add", "10.78.0.1/24", "dev", "lan")
-	l.ip("addr", "add", "fd00:78::1/64", "dev", "lan", "nodad")
-	l.ip("link", "set", "lan", "up")
-	l.ip("link", "set", "lo", "up")
-	l.tap = netlab.OpenTap(t, l.name, "lan")
-	t.Cleanup(func() { l.tap.Close() })
+	l := &lan{t: t, name: fmt.Sprintf("kios-e2e-%d-%s", os.Getpid(), strings.ToLower(t.Name()))}
+	netns.Add(t, l.name)
+	netns.IP(t, l.name, "tuntap", "add", "lan", "mode", "tap")
+	netns.IP(t, l.name, "addr", "add", "10.78.0.1/24", "dev", "lan")
+	netns.IP(t, l.name, "addr", "add", "fd00:78::1/64", "dev", "lan", "nodad")
+	netns.IP(t, l.name, "link", "set", "lan", "up")
+	l.tap = netns.OpenTap(t, l.name, "lan")
 	return l
 }
 
-func (l *lab) ip(args ...string) {
-	l.t.Helper()
-	netlab.Run(l.t, "ip", append([]string{"-n", l.name}, args...)...)
-}
-
 // serve starts a program in the lab that ends with the test.
-func (l *lab) serve(argv ...string) *netlab.Process {
+func (l *lan) serve(argv ...string) *netns.Process {
 	l.t.Helper()
-	return netlab.Start(l.t, l.name, nil, argv...)
+	return netns.Start(l.t, l.name, nil, argv...)
 }
 
 // dhcp serves IPv4 and IPv6, names the machine, and tells of the time server.
-func (l *lab) dhcp(hostname string) *netlab.Process {
+func (l *lan) dhcp(hostname string) *netns.Process {
 	dir := l.t.TempDir()
 	return l.serve("dnsmasq", "--keep-in-foreground", "--log-facility=-", "--log-dhcp", "--conf-file=/dev/null", "--user=root",
 		"--port=0", "--pid-file=", "--no-ping", "--interface=lan", "--bind-interfaces", "--enable-ra",

@@ -1,32 +1,48 @@
-package netlab
+// Package netns runs programs in network namespaces, for the tests that try ours
+// against real servers. It takes root and Debian's iproute2.
+package netns
 
 import (
+	"context"
 	"net"
 	"os"
 	"runtime"
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"kios/test/lab"
 )
 
-// OpenTap attaches to a tap interface of the namespace. The file goes on to
-// belong to the namespace when its opener has left that.
-func OpenTap(t *testing.T, namespace, device string) *os.File {
+// Add makes a network namespace for as long as the test runs. Its interface lo is
+// up.
+func Add(t testing.TB, name string) {
 	t.Helper()
-	var file *os.File
+	lab.NeedRoot(t)
+	lab.Run(t, "ip", "netns", "add", name)
+	t.Cleanup(func() { lab.Run(t, "ip", "netns", "del", name) })
+	lab.Run(t, "ip", "-n", name, "link", "set", "lo", "up")
+}
+
+// IP runs ip in the namespace and returns what it printed.
+func IP(t testing.TB, namespace string, args ...string) string {
+	t.Helper()
+	return lab.Run(t, "ip", append([]string{"-n", namespace}, args...)...)
+}
+
+// Dial connects to an address, not a name, as a program in the namespace would.
+func Dial(ctx context.Context, namespace, network, address string) (net.Conn, error) {
+	var conn net.Conn
 	err := inNamespace(namespace, func() (err error) {
-		file, err = openTap(device)
+		conn, err = (&net.Dialer{}).DialContext(ctx, network, address)
 		return err
 	})
-	if err != nil {
-		t.Fatalf("open the tap interface %s: %v", device, err)
-	}
-	return file
+	return conn, err
 }
 
 // Listen listens in the namespace for connections, which the test then serves
 // from outside.
-func Listen(t *testing.T, namespace, address string) net.Listener {
+func Listen(t testing.TB, namespace, address string) net.Listener {
 	t.Helper()
 	var listener net.Listener
 	err := inNamespace(namespace, func() (err error) {
@@ -37,6 +53,22 @@ func Listen(t *testing.T, namespace, address string) net.Listener {
 		t.Fatalf("listen at %s: %v", address, err)
 	}
 	return listener
+}
+
+// OpenTap attaches to a tap interface of the namespace until the test ends. The
+// file goes on to belong to the namespace when its opener has left that.
+func OpenTap(t testing.TB, namespace, device string) *os.File {
+	t.Helper()
+	var file *os.File
+	err := inNamespace(namespace, func() (err error) {
+		file, err = openTap(device)
+		return err
+	})
+	if err != nil {
+		t.Fatalf("open the tap interface %s: %v", device, err)
+	}
+	t.Cleanup(func() { file.Close() })
+	return file
 }
 
 // inNamespace calls do in the network namespace. Sockets stay in the namespace that

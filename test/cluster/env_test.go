@@ -1,0 +1,144 @@
+//go:build cluster
+
+package cluster
+
+import (
+	"fmt"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"kios/host/build"
+	"kios/host/clusterconfig"
+	"kios/host/qemu"
+	"kios/test/lab"
+	"kios/test/lab/controlplane"
+	"kios/test/lab/netns"
+)
+
+// The control plane's end of the network, where the API server and a name server are.
+const (
+	gateway  = "10.79.0.1"
+	endpoint = gateway + ":6443"
+)
+
+// long marks a test that "make test-long" runs, and "make test" does not.
+func long(t *testing.T) {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("it takes long: make test-long runs it")
+	}
+}
+
+// env is a cluster of a test's own.
+type env struct {
+	t        *testing.T // when it ends, so does the cluster
+	name     string     // of the network namespace
+	dir      string     // stays if the test fails
+	accel    qemu.Accel
+	products *build.ClusterProducts
+	nodes    []*node
+	ca       string // the cluster's authority, in PEM
+
+	// Both are nil if kubeadm has made the cluster.
+	cluster *clusterconfig.Cluster
+	plane   *controlplane.ControlPlane
+}
+
+// bareEnv makes a network, and no cluster yet.
+func bareEnv(t *testing.T, kubernetes string) *env {
+	t.Helper()
+	lab.NeedRoot(t)
+	e := &env{t: t, products: products(t, kubernetes)}
+	e.dir = lab.KeptDir(t)
+	var err error
+	if e.accel, err = qemu.Probe(t.Context(), lab.Out(t, "vmlinuz")); err != nil {
+		t.Fatal(err)
+	}
+	e.makeNetwork()
+	return e
+}
+
+// newEnv makes a network and starts a control plane in it.
+func newEnv(t *testing.T, cfg clusterconfig.Config) *env {
+	t.Helper()
+	if cfg.Kubernetes == "" {
+		cfg.Kubernetes = newest(t)
+	}
+	cfg.Endpoint = endpoint
+	e := bareEnv(t, cfg.Kubernetes)
+	var err error
+	if e.cluster, err = clusterconfig.Open(filepath.Join(e.dir, "cluster"), cfg); err != nil {
+		t.Fatal(err)
+	}
+	e.ca = string(e.cluster.CA())
+	e.plane = controlplane.Start(t, e.name, e.cluster, e.products.Bin)
+	kubeconfig, err := e.cluster.Kubeconfig("")
+	if err != nil {
+		t.Fatal(err)
+	}
+	lab.WriteFile(t, e.kubeconfig(), string(kubeconfig))
+	e.letJoin()
+	return e
+}
+
+func (e *env) makeNetwork() {
+	e.t.Helper()
+	e.name = fmt.Sprintf("kios-%d-%s", os.Getpid(), strings.ToLower(lab.FileName(e.t)))
+	netns.Add(e.t, e.name)
+	e.ip("link", "add", "lan", "type", "bridge")
+	e.ip("addr", "add", gateway+"/24", "dev", "lan")
+	e.ip("link", "set", "lan", "up")
+	netns.Start(e.t, e.name, nil, "dnsmasq", "--keep-in-foreground", "--log-facility=-", "--conf-file=/dev/null",
+		"--user=root", "--pid-file=", "--no-resolv", "--no-hosts", "--listen-address="+gateway, "--bind-interfaces",
+		"--address=/outside.example/"+gateway)
+}
+
+func (e *env) ip(args ...string) {
+	e.t.Helper()
+	netns.IP(e.t, e.name, args...)
+}
+
+func (e *env) kubeconfig() string { return filepath.Join(e.dir, "kubeconfig") }
+
+// scale stretches a duration to the machines' speed.
+func (e *env) scale(d time.Duration) time.Duration { return e.accel.Scale(d) }
+
+// serve answers HTTP beside the control plane until the test ends.
+func (e *env) serve(port int, handler http.Handler) {
+	e.t.Helper()
+	listener := netns.Listen(e.t, e.name, fmt.Sprintf("%s:%d", gateway, port))
+	server := &http.Server{Handler: handler}
+	go server.Serve(listener)
+	e.t.Cleanup(func() { server.Close() })
+}
+
+// curl asks an HTTP server from where the control plane is.
+func (e *env) curl(args ...string) (string, error) {
+	argv := append([]string{"netns", "exec", e.name, "curl", "--silent", "--show-error", "--max-time", "10"}, args...)
+	text, err := exec.Command("ip", argv...).CombinedOutput()
+	if err != nil {
+		err = fmt.Errorf("curl %s: %w: %s", strings.Join(args, " "), err, text)
+	}
+	return string(text), err
+}
+
+// addOns applies what the cluster runs on its nodes: the network of pods,
+// services and their names.
+func (e *env) addOns() { e.applyAddOns(e.cluster.AddOns) }
+
+// letJoin applies only what lets nodes join.
+func (e *env) letJoin() { e.applyAddOns(e.cluster.Access) }
+
+func (e *env) applyAddOns(make func() ([]byte, error)) {
+	e.t.Helper()
+	manifest, err := make()
+	if err != nil {
+		e.t.Fatal(err)
+	}
+	e.admin(e.t).apply(string(manifest))
+}
