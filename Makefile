@@ -1,79 +1,75 @@
-# Two targets matter: "make run" and "make test". HACKING.md explains the rest.
+# Two targets matter: "make run" and "make test". "make help" lists all, and HACKING.md
+# explains them.
 export CGO_ENABLED ?= 0
 # The build's flags, so that vet and tests use its compiled packages again.
 export GOFLAGS ?= -trimpath -gcflags=all=-dwarf=false
 KIOS := _out/kios
-# The tags of all tests that need more than a compiler.
-TESTS := cluster,e2e,netns,root,vm,vmtest
-# "check" runs all of vet; each test would run a part of it again, over all that it imports.
+# The build tags of tests that need more than a compiler; see HACKING.md, Test.
+TAGS := cluster,guest,image,root,vm
+# "quick" runs all of vet; each test would run a part of it again, over all that it imports.
 TEST := go test -vet=off
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
-.PHONY: run test check build upstreamtest vetupstream vmtest cluster e2e clustertest test-cluster reproduce bench skew deps kios
+# The folders with code, and the Go modules that are ours alone. Those in upstream/
+# are compiled like the programs of others that they are made for: see test/upstream.
+rooms := $(filter-out _out/,$(wildcard */))
+modules := $(shell find . -name go.mod -not -path './upstream/*' -not -path './_out/*' -printf '%h ')
+# A go command in each of these modules.
+in_modules = set -e; for module in $(modules); do go -C $$module $(1); done
+# The packages with tests that have a tag.
+tagged = $(addprefix ./,$(sort $(dir $(shell grep -rlxE --include='*_test.go' '//go:build $(1)' $(filter-out upstream/,$(rooms))))))
+
+.PHONY: help run test quick check upstream build test-root test-vm test-image test-cluster test-long \
+	controlplane reproduce bench skew deps kios
 
 run: build ## build a node, boot it in a virtual machine, show its pod running
 	$(KIOS) run
 
 # In this order: cheap before expensive, and the last lines are go test's own.
-test: check build ## everything that checks the project
+test: quick build check ## everything that checks the project, but test-long
 	$(KIOS) inspect _out/amd64/kios.efi
 	$(KIOS) reproduce
-	$(MAKE) upstreamtest vmtest e2e clustertest
+	$(MAKE) test-root test-vm test-image test-cluster
 
-check: deps ## no root, no virtual machine: format, vet, staticcheck, unit tests
-	@test -z "$$(gofmt -l host init internal pods test upstream)" || { gofmt -d host init internal pods test upstream; exit 1; }
-	go vet -tags $(TESTS) ./...
-	go run $(STATICCHECK) -tags $(TESTS) ./...
+help: ## this list
+	@sed -nE 's/^([a-z-]+):.* ## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
+
+check: quick upstream ## all checks that need no root and no virtual machine
+
+quick: deps ## format, vet, staticcheck and unit tests of what is ours alone
+	@test -z "$$(gofmt -l $(rooms))" || { gofmt -d $(rooms); exit 1; }
+	$(call in_modules,vet -tags $(TAGS) ./...)
+	$(call in_modules,run $(STATICCHECK) -tags $(TAGS) ./...)
 	# the race detector would have each program wait for a second at its end
-	CGO_ENABLED=1 GORACE=atexit_sleep_ms=0 $(TEST) -race ./...
+	export CGO_ENABLED=1 GORACE=atexit_sleep_ms=0; $(call in_modules,test -vet=off -race ./...)
+
+upstream: deps ## the same for what is ours in the upstream programs, which it compiles
+	go run ./test/upstream $(STATICCHECK)
 
 build: deps ## _out/amd64/kios.efi
 	$(KIOS) build
 
-# As in host/gobuild: on two processors two compilers of one thread each.
-ifeq ($(shell nproc),2)
-upstream_go := GOMAXPROCS=1 GOFLAGS="$(GOFLAGS) -p=2" go
-else
-upstream_go := go
-endif
+# These wait more than they work, so four at a time; and without cgo, since all
+# threads of some drop privileges.
+test-root: ## needs root and a build: network namespaces, loop devices, a system bus
+	CGO_ENABLED=0 $(TEST) -count=1 -p 4 -tags root $(call tagged,root)
 
-# A go command in each of the upstream modules with code of ours, with the build's own
-# tags, so that its compiled packages are used again.
-define upstream
-	cd upstream/containerd && $(upstream_go) $(1) -tags urfave_cli_no_docs,no_tracing,grpcnotrace ./...
-	cd upstream/kubelet && $(upstream_go) $(1) -tags selinux,notest,grpcnotrace ./...
-	cd upstream/controlplane && $(upstream_go) $(1) -tags selinux,notest,grpcnotrace ./...
-	cd upstream/flannel && $(upstream_go) $(1) ./...
-	cd upstream/cni && $(upstream_go) $(1) ./nft
-endef
-
-upstreamtest: ## tests of our mains and plugins around the upstream programs
-	$(call upstream,test -vet=off)
-
-# Not with their tests: it looks at every package of Kubernetes first.
-vetupstream: ## vet of our mains and plugins around the upstream programs
-	$(call upstream,vet)
-
-clustertest: cluster ## a control plane and the pod network in network namespaces; a node joins, runs a pod and is drained
-	$(TEST) -count=1 -tags netns ./test/controlplane ./test/podnet
-	$(TEST) -count=1 -tags cluster -timeout 20m -v -run '^TestNode$$' ./test/cluster
-
-test-cluster: build cluster vetupstream ## all that nodes do in clusters: an hour and a half
-	$(TEST) -count=1 -tags cluster -timeout 180m -v ./test/cluster
-
-cluster: kios ## the control plane and the add-ons
-	$(KIOS) cluster build
-
-# The last ones wait more than they work, so four at a time, the longest first; and
-# without cgo, since all threads of some drop privileges.
-vmtest: ## unit tests that need root: in small machines, in network namespaces, on loop devices
-	$(TEST) -count=1 -tags vm -timeout 20m -v ./test/vm
-	$(TEST) -count=1 -tags vm -timeout 20m ./pods/disk ./host/qemu
-	CGO_ENABLED=0 $(TEST) -count=1 -p 4 -tags root,netns ./pods/time ./pods/disk ./pods/network ./pods/network/dhcp6 ./pods/network/ndisc ./init/systembus
+# One package after the other, since each has machines.
+test-vm: ## needs a build: our kernel in small machines, with unit tests as root in them
+	$(TEST) -count=1 -p 1 -tags vm -timeout 40m -v $(call tagged,vm)
 
 # Those that call t.Parallel wait more than they work.
-e2e: ## boots of the real thing
-	$(TEST) -count=1 -tags e2e -timeout 60m -parallel 3 -v ./test/e2e
+test-image: ## needs root and a build: boots of the real image
+	$(TEST) -count=1 -p 1 -tags image -timeout 60m -parallel 3 -v $(call tagged,image)
+
+test-cluster: controlplane ## needs root and a build: the control plane, the pod network, a node that joins
+	$(TEST) -count=1 -p 1 -tags cluster -short -timeout 20m -v $(call tagged,cluster)
+
+test-long: build controlplane ## needs root: all that nodes do in clusters, an hour and a half
+	$(TEST) -count=1 -p 1 -tags cluster -timeout 180m -v $(call tagged,cluster)
+
+controlplane: kios ## the programs and images of a cluster: control plane and add-ons
+	$(KIOS) cluster build
 
 reproduce: build ## build everything twice, in two directories, and compare
 	$(KIOS) reproduce --from-scratch
@@ -84,8 +80,8 @@ skew: kios ## is the kubelet two minor versions behind the newest Kubernetes?
 bench: build ## the figures of docs/benchmarks.md
 	$(KIOS) bench
 
-deps: kios
+deps: kios ## the programs that the build needs, from Debian
 	@$(KIOS) deps
 
-kios:
+kios: ## _out/kios, the host command
 	@mkdir -p _out && go build -o $(KIOS) ./host/kios

@@ -1,0 +1,186 @@
+// Command upstream checks what is ours in the modules around the upstream programs,
+// and none of what is theirs: vet, staticcheck, and the tests, with the race
+// detector where that is cheap.
+//
+// Flags and tags are the build's own, so that the packages which the build has
+// compiled are used again. The race detector needs all packages compiled once more;
+// so it is left out where they are half of Kubernetes.
+//
+//	go run ./test/upstream STATICCHECK
+//
+// The argument is staticcheck as "go run" takes it.
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+
+	"kios/host/gobuild"
+	"kios/host/progress"
+)
+
+func main() {
+	if len(os.Args) != 2 {
+		fmt.Fprintln(os.Stderr, "usage: go run ./test/upstream STATICCHECK")
+		os.Exit(2)
+	}
+	if err := run(context.Background(), os.Args[1]); err != nil {
+		fmt.Fprintln(os.Stderr, "upstream:", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, staticcheck string) error {
+	if err := nameRunc(ctx); err != nil {
+		return err
+	}
+	files, err := filepath.Glob("upstream/*/go.mod")
+	if err != nil || files == nil {
+		return fmt.Errorf("no modules in upstream/: run this at the top of the checkout (%v)", err)
+	}
+	tags, err := programTags()
+	if err != nil {
+		return err
+	}
+	for _, file := range files {
+		dir := filepath.Dir(file)
+		moduleTags, known := tags[dir]
+		if !known {
+			return fmt.Errorf("host/gobuild compiles no program of %s, so its tags are unknown", dir)
+		}
+		if err := (module{dir, moduleTags}).check(ctx, staticcheck); err != nil {
+			return fmt.Errorf("%s: %w", dir, err)
+		}
+	}
+	return nil
+}
+
+// nameRunc puts a runc as the build makes it into the environment, for the test of
+// what containerd believes about it.
+func nameRunc(ctx context.Context) error {
+	i := slices.IndexFunc(gobuild.Upstream, func(p gobuild.Program) bool { return p.Name == "runc" })
+	runc, err := gobuild.Build(ctx, progress.New(os.Stderr), ".", gobuild.Upstream[i])
+	if err != nil {
+		return err
+	}
+	return os.Setenv("KIOS_RUNC", runc)
+}
+
+// programTags returns the build tags of the programs, by module.
+func programTags() (map[string]string, error) {
+	versions, err := gobuild.ControlPlaneVersions(".")
+	if err != nil {
+		return nil, err
+	}
+	controlPlane, err := gobuild.ControlPlane(".", versions[0])
+	if err != nil {
+		return nil, err
+	}
+	tags := map[string]string{}
+	for _, p := range slices.Concat(gobuild.Upstream, gobuild.AddOns, controlPlane, []gobuild.Program{gobuild.Kubeadm}) {
+		tags[p.Dir] = p.Tags
+	}
+	return tags, nil
+}
+
+// module is one of those in upstream/.
+type module struct{ dir, tags string }
+
+func (m module) check(ctx context.Context, staticcheck string) error {
+	raced, plain, err := m.packages(ctx)
+	if err != nil {
+		return err
+	}
+	all := slices.Concat(raced, plain)
+	if len(all) == 0 {
+		return nil // such as runc, which is as it is
+	}
+	if err := m.run(ctx, oneThread(), append([]string{"vet"}, all...)); err != nil {
+		return err
+	}
+	if err := m.run(ctx, nil, append([]string{"run", staticcheck}, all...)); err != nil {
+		return err
+	}
+	if err := m.test(ctx, oneThread(), plain); err != nil {
+		return err
+	}
+	return m.test(ctx, []string{"CGO_ENABLED=1", "GORACE=atexit_sleep_ms=0"}, raced, "-race")
+}
+
+func (m module) test(ctx context.Context, env, packages []string, flags ...string) error {
+	if len(packages) == 0 {
+		return nil
+	}
+	return m.run(ctx, env, slices.Concat([]string{"test", "-vet=off"}, flags, packages))
+}
+
+// packages returns the packages with tests for the race detector, and all others.
+func (m module) packages(ctx context.Context) (raced, plain []string, err error) {
+	list, err := m.list(ctx, "-f", "{{.ImportPath}} {{len .TestGoFiles}}", "./...")
+	if err != nil {
+		return nil, nil, err
+	}
+	for _, line := range list {
+		pkg, tests, _ := strings.Cut(line, " ")
+		deps, err := m.list(ctx, "-test", "-deps", pkg)
+		if err != nil {
+			return nil, nil, err
+		}
+		isKubernetes := func(dep string) bool { return strings.HasPrefix(dep, "k8s.io/kubernetes/") }
+		if tests == "0" || slices.ContainsFunc(deps, isKubernetes) {
+			plain = append(plain, pkg)
+		} else {
+			raced = append(raced, pkg)
+		}
+	}
+	return raced, plain, nil
+}
+
+func (m module) list(ctx context.Context, args ...string) ([]string, error) {
+	cmd := m.command(ctx, append([]string{"list"}, args...))
+	cmd.Stderr = os.Stderr
+	out, err := cmd.Output()
+	if err != nil {
+		return nil, fmt.Errorf("go list: %w", err)
+	}
+	return strings.FieldsFunc(string(out), func(r rune) bool { return r == '\n' }), nil
+}
+
+// run shows what it does, and runs it.
+func (m module) run(ctx context.Context, env, args []string) error {
+	cmd := m.command(ctx, args)
+	cmd.Env = append(cmd.Env, env...)
+	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
+	fmt.Printf("%s: go %s\n", m.dir, strings.Join(args, " "))
+	if err := cmd.Run(); err != nil {
+		return fmt.Errorf("go %s: %w", args[0], err)
+	}
+	return nil
+}
+
+// command is a go command in the module.
+func (m module) command(ctx context.Context, args []string) *exec.Cmd {
+	cmd := exec.CommandContext(ctx, "go", args...)
+	cmd.Dir = m.dir
+	flags := os.Getenv("GOFLAGS")
+	if m.tags != "" {
+		flags += " -tags=" + m.tags
+	}
+	cmd.Env = append(os.Environ(), "GOFLAGS="+flags)
+	return cmd
+}
+
+// oneThread makes compilers of one thread each on two processors, as in
+// host/gobuild. It is not for the race detector, which would see less.
+func oneThread() []string {
+	if runtime.GOMAXPROCS(0) != 2 {
+		return nil
+	}
+	return []string{"GOMAXPROCS=1"}
+}
