@@ -2,8 +2,15 @@ package hosttool
 
 import (
 	"context"
-	"strings"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"syscall"
 	"testing"
+	"time"
+
+	"kios/test/lab"
 )
 
 func TestFindNamesThePackage(t *testing.T) {
@@ -23,13 +30,39 @@ func TestRun(t *testing.T) {
 }
 
 func TestRunErrors(t *testing.T) {
-	ctx, cancel := context.WithCancel(context.Background())
-	_, err := Run(ctx, "sh", "-c", "echo first >&2; echo sh: last >&2; exit 3")
+	_, err := Run(t.Context(), "sh", "-c", "echo first >&2; echo sh: last >&2; exit 3")
 	if err == nil || err.Error() != "sh: last (exit status 3)" {
 		t.Errorf("error = %v", err)
 	}
+}
+
+// Who cancels a program that runs gets rid of it, and a reason.
+func TestRunCancelled(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	started := filepath.Join(t.TempDir(), "pid")
+	done := make(chan error, 1)
+	go func() {
+		_, err := Run(ctx, "sh", "-c", "echo $$ >"+started+"; exec sleep 60")
+		done <- err
+	}()
+	var pid int
+	lab.Eventually(t, 20*time.Second, "the program's start", func() error {
+		text, err := os.ReadFile(started)
+		if err == nil {
+			_, err = fmt.Sscan(string(text), &pid)
+		}
+		return err
+	})
 	cancel()
-	if _, err := Run(ctx, "sh", "-c", "sleep 10"); err == nil || !strings.Contains(err.Error(), "context canceled") {
-		t.Errorf("cancelled: error = %v", err)
+	select {
+	case err := <-done:
+		if !errors.Is(err, context.Canceled) {
+			t.Errorf("cancelled: error = %v, want %v", err, context.Canceled)
+		}
+	case <-time.After(20 * time.Second):
+		t.Fatal("cancelled: it goes on")
+	}
+	if err := syscall.Kill(pid, 0); !errors.Is(err, syscall.ESRCH) {
+		t.Errorf("cancelled: process %d is still there (%v)", pid, err)
 	}
 }
