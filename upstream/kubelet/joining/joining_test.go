@@ -70,21 +70,20 @@ func (n *node) said() string {
 }
 
 // newCert returns a certificate that signs itself, and its key, in PEM.
-func newCert(t *testing.T, name string, end time.Duration) (cert, key string) {
-	t.Helper()
+func newCert(name string, end time.Duration) (cert, key string) {
 	k, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
-		t.Fatal(err)
+		panic(err)
 	}
 	template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: name},
 		NotBefore: time.Now().Add(-24 * time.Hour), NotAfter: time.Now().Add(end), IsCA: true, BasicConstraintsValid: true}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, k.Public(), k)
 	if err != nil {
-		t.Fatal(err)
+		panic(err)
 	}
 	keyDER, err := x509.MarshalECPrivateKey(k)
 	if err != nil {
-		t.Fatal(err)
+		panic(err)
 	}
 	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})),
 		string(pem.EncodeToMemory(&pem.Block{Type: "EC PRIVATE KEY", Bytes: keyDER}))
@@ -108,116 +107,137 @@ func bootstrapText() string { return config(server, "", "token: abcdef.012345678
 
 // issue puts a certificate where the kubelet keeps the one that it has got.
 func (n *node) issue(name string, end time.Duration) {
-	cert, key := newCert(n.t, name, end)
+	cert, key := newCert(name, end)
 	n.write(n.current(), cert+key)
 }
 
-func TestPrepare(t *testing.T) {
-	cert, key := newCert(t, "system:node:node-1", time.Hour)
-	otherCert, _ := newCert(t, "system:node:node-1", time.Hour)
-	oldCert, oldKey := newCert(t, "system:node:node-1", -time.Minute)
-	embedded := func(cert, key string) string {
-		return config(server, "", "client-certificate-data: "+encoded(cert)+", client-key-data: "+encoded(key))
-	}
-	type result struct {
-		Joined, Bootstrap, Waiting, Rotate bool
-	}
-	standalone := result{Rotate: true}
-	joined := result{Joined: true, Rotate: true}
-	bootstrapping := result{true, true, true, true}
-	tests := []struct {
-		name      string
-		kubelet   string
-		bootstrap string
-		issued    string // name in a certificate that the kubelet has
-		want      result
-		log       string // "" for silence
-		moved     string // file that is to be NAME.bad afterwards
-	}{
-		{"nothing", "", "", "", standalone, "", ""},
-		{"own certificate", embedded(cert, key), "", "", joined, "", ""},
-		{"token", config(server, "", "token: secret"), "", "", result{Joined: true}, "", ""},
-		{"token file", config(server, "", "tokenFile: 'TOKEN'"), "", "", result{Joined: true}, "", ""},
-		{"program", config(server, "", "exec: {apiVersion: client.authentication.k8s.io/v1, command: /bin/true, interactiveMode: Never}"), "", "", result{Joined: true}, "", ""},
-		{"bootstrap", "", bootstrapText(), "", bootstrapping, "", ""},
-		{"bootstrap under way", "OWN", bootstrapText(), "", bootstrapping, "", ""},
-		{"bootstrapped", "OWN", bootstrapText(), "system:node:node-1", result{true, true, false, true}, "", ""},
-		{"bootstrapped, file gone", "OWN", "", "system:node:node-1", joined, "", ""},
-		{"bootstrapped under another name", "OWN", bootstrapText(), "system:node:node-2", bootstrapping, "for a node named node-2", "pki/kubelet-client-current.pem"},
-		{"a certificate of another name, kubeconfig gone", "", bootstrapText(), "system:node:node-2", bootstrapping, "for a node named node-2", "pki/kubelet-client-current.pem"},
-		{"another name, and a kubeconfig for it", embedded(cert, key), "", "system:node:node-2", joined, "for a node named node-2", "pki/kubelet-client-current.pem"},
-		{"expired, and a certificate of another name", embedded(oldCert, oldKey), bootstrapText(), "system:node:node-2", bootstrapping, "for a node named node-2", "pki/kubelet-client-current.pem"},
-		{"a certificate of this name, kubeconfig gone", "", bootstrapText(), "system:node:node-1", bootstrapping, "", ""},
-		{"of another name for good", "OWN", "", "system:node:node-2", joined, "write node-2 into /etc/hostname", ""},
-		{"certificate lost", "OWN", "", "", standalone, "has not been issued yet", ""},
-		{"token and bootstrap", config(server, "", "token: secret"), bootstrapText(), "", result{Joined: true}, "bootstrap-kubelet.conf is not used", ""},
-		{"expired", embedded(oldCert, oldKey), "", "", joined, "expired at", ""},
-		{"expired and renewed", embedded(oldCert, oldKey), "", "system:node:node-1", joined, "", ""},
-		{"expired and renewed, bootstrap", embedded(oldCert, oldKey), bootstrapText(), "system:node:node-1", result{true, true, false, true}, "", ""},
-		{"expired, bootstrap", embedded(oldCert, oldKey), bootstrapText(), "", bootstrapping, "", ""},
-		{"bad bootstrap beside a good one", embedded(cert, key), "x: [", "", joined, "bootstrap-kubelet.conf is not used", ""},
-		{"bad one beside a good bootstrap", "x: [", bootstrapText(), "", bootstrapping, "kept as kubelet.conf.bad", "etc/kubelet.conf"},
+// Certificates of node-1: a good one, another one, and one that has expired.
+var (
+	ownCert, ownKey = newCert("system:node:node-1", time.Hour)
+	otherCert, _    = newCert("system:node:node-1", time.Hour)
+	oldCert, oldKey = newCert("system:node:node-1", -time.Minute)
+)
 
-		{"empty", " \n", "", "", standalone, "kubelet.conf is not used: the file is empty", ""},
-		{"garbage", "\x00\x01", "", "", standalone, "control characters", ""},
-		{"not YAML", "clusters: [", "", "", standalone, "yaml", ""},
-		{"list", "- a\n", "", "", standalone, "kubelet.conf is not used", ""},
-		{"nothing in it", "apiVersion: v1\nkind: Config\n", "", "", standalone, "it names no cluster", ""},
-		{"a pod", "apiVersion: v1\nkind: Pod\n", "", "", standalone, "Pod", ""},
-		{"no server", config("", "", "token: a"), "", "", standalone, "server", ""},
-		{"bad server", config("https://[::1", "", "token: a"), "", "", standalone, "[::1", ""},
-		{"no context", strings.Replace(config(server, "", "token: a"), "current-context: a", "current-context: b", 1), "", "", standalone, "specified context: b", ""},
-		{"no credentials", config(server, "", ""), "", "", standalone, "its user has no credentials", ""},
-		{"missing CA", config(server, ", certificate-authority: /no/such", "token: a"), "", "", standalone, "/no/such", ""},
-		{"bad CA", config(server, ", certificate-authority-data: "+encoded("x"), "token: a"), "", "", standalone, "root certificates", ""},
-		{"CA cut off", config(server, ", certificate-authority-data: "+encoded(cert[:len(cert)/2]), "token: a"), "", "", standalone, "root certificates", ""},
-		{"missing certificate", config(server, "", "client-certificate: /no/such, client-key: /no/such"), "", "", standalone, "/no/such", ""},
-		{"key of another", embedded(otherCert, key), "", "", standalone, "private key does not match", ""},
-		{"certificate without key", config(server, "", "client-certificate-data: "+encoded(cert)), "", "", standalone, "client-key", ""},
-		{"missing token file", config(server, "", "tokenFile: /no/such"), "", "", standalone, "/no/such", ""},
-		{"missing program", config(server, "", "exec: {apiVersion: client.authentication.k8s.io/v1, command: /no/such, interactiveMode: Never}"), "", "", standalone, "the program for its credentials", ""},
-		{"bad bootstrap", "", "x: [", "", standalone, "bootstrap-kubelet.conf is not used", ""},
+// embedded is a kubeconfig with a certificate in it.
+func embedded(cert, key string) string {
+	return config(server, "", "client-certificate-data: "+encoded(cert)+", client-key-data: "+encoded(key))
+}
+
+// membership is what a test expects of a Membership.
+type membership struct {
+	Joined, Bootstrap, Waiting, Rotate bool
+}
+
+var (
+	standalone    = membership{Rotate: true}
+	joined        = membership{Joined: true, Rotate: true}
+	bootstrapping = membership{true, true, true, true}
+)
+
+type prepareTest struct {
+	name      string
+	kubelet   string // the kubeconfig: OWN is as the kubelet writes it, TOKEN the path of a token
+	bootstrap string
+	issued    string // name in a certificate that the kubelet has
+	want      membership
+	log       string // "" for silence
+	moved     string // file that is to be NAME.bad afterwards
+}
+
+var prepareTests = []prepareTest{
+	{"nothing", "", "", "", standalone, "", ""},
+	{"own certificate", embedded(ownCert, ownKey), "", "", joined, "", ""},
+	{"token", config(server, "", "token: secret"), "", "", membership{Joined: true}, "", ""},
+	{"token file", config(server, "", "tokenFile: 'TOKEN'"), "", "", membership{Joined: true}, "", ""},
+	{"program", config(server, "", "exec: {apiVersion: client.authentication.k8s.io/v1, command: /bin/true, interactiveMode: Never}"), "", "", membership{Joined: true}, "", ""},
+	{"bootstrap", "", bootstrapText(), "", bootstrapping, "", ""},
+	{"bootstrap under way", "OWN", bootstrapText(), "", bootstrapping, "", ""},
+	{"bootstrapped", "OWN", bootstrapText(), "system:node:node-1", membership{true, true, false, true}, "", ""},
+	{"bootstrapped, file gone", "OWN", "", "system:node:node-1", joined, "", ""},
+	{"bootstrapped under another name", "OWN", bootstrapText(), "system:node:node-2", bootstrapping, "for a node named node-2", "pki/kubelet-client-current.pem"},
+	{"a certificate of another name, kubeconfig gone", "", bootstrapText(), "system:node:node-2", bootstrapping, "for a node named node-2", "pki/kubelet-client-current.pem"},
+	{"another name, and a kubeconfig for it", embedded(ownCert, ownKey), "", "system:node:node-2", joined, "for a node named node-2", "pki/kubelet-client-current.pem"},
+	{"expired, and a certificate of another name", embedded(oldCert, oldKey), bootstrapText(), "system:node:node-2", bootstrapping, "for a node named node-2", "pki/kubelet-client-current.pem"},
+	{"a certificate of this name, kubeconfig gone", "", bootstrapText(), "system:node:node-1", bootstrapping, "", ""},
+	{"of another name for good", "OWN", "", "system:node:node-2", joined, "write node-2 into /etc/hostname", ""},
+	{"certificate lost", "OWN", "", "", standalone, "has not been issued yet", ""},
+	{"token and bootstrap", config(server, "", "token: secret"), bootstrapText(), "", membership{Joined: true}, "bootstrap-kubelet.conf is not used", ""},
+	{"expired", embedded(oldCert, oldKey), "", "", joined, "expired at", ""},
+	{"expired and renewed", embedded(oldCert, oldKey), "", "system:node:node-1", joined, "", ""},
+	{"expired and renewed, bootstrap", embedded(oldCert, oldKey), bootstrapText(), "system:node:node-1", membership{true, true, false, true}, "", ""},
+	{"expired, bootstrap", embedded(oldCert, oldKey), bootstrapText(), "", bootstrapping, "", ""},
+	{"bad bootstrap beside a good one", embedded(ownCert, ownKey), "x: [", "", joined, "bootstrap-kubelet.conf is not used", ""},
+	{"bad one beside a good bootstrap", "x: [", bootstrapText(), "", bootstrapping, "kept as kubelet.conf.bad", "etc/kubelet.conf"},
+
+	{"empty", " \n", "", "", standalone, "kubelet.conf is not used: the file is empty", ""},
+	{"garbage", "\x00\x01", "", "", standalone, "control characters", ""},
+	{"not YAML", "clusters: [", "", "", standalone, "yaml", ""},
+	{"list", "- a\n", "", "", standalone, "kubelet.conf is not used", ""},
+	{"nothing in it", "apiVersion: v1\nkind: Config\n", "", "", standalone, "it names no cluster", ""},
+	{"a pod", "apiVersion: v1\nkind: Pod\n", "", "", standalone, "Pod", ""},
+	{"no server", config("", "", "token: a"), "", "", standalone, "server", ""},
+	{"bad server", config("https://[::1", "", "token: a"), "", "", standalone, "[::1", ""},
+	{"no context", strings.Replace(config(server, "", "token: a"), "current-context: a", "current-context: b", 1), "", "", standalone, "specified context: b", ""},
+	{"no credentials", config(server, "", ""), "", "", standalone, "its user has no credentials", ""},
+	{"missing CA", config(server, ", certificate-authority: /no/such", "token: a"), "", "", standalone, "/no/such", ""},
+	{"bad CA", config(server, ", certificate-authority-data: "+encoded("x"), "token: a"), "", "", standalone, "root certificates", ""},
+	{"CA cut off", config(server, ", certificate-authority-data: "+encoded(ownCert[:len(ownCert)/2]), "token: a"), "", "", standalone, "root certificates", ""},
+	{"missing certificate", config(server, "", "client-certificate: /no/such, client-key: /no/such"), "", "", standalone, "/no/such", ""},
+	{"key of another", embedded(otherCert, ownKey), "", "", standalone, "private key does not match", ""},
+	{"certificate without key", config(server, "", "client-certificate-data: "+encoded(ownCert)), "", "", standalone, "client-key", ""},
+	{"missing token file", config(server, "", "tokenFile: /no/such"), "", "", standalone, "/no/such", ""},
+	{"missing program", config(server, "", "exec: {apiVersion: client.authentication.k8s.io/v1, command: /no/such, interactiveMode: Never}"), "", "", standalone, "the program for its credentials", ""},
+	{"bad bootstrap", "", "x: [", "", standalone, "bootstrap-kubelet.conf is not used", ""},
+}
+
+func TestPrepare(t *testing.T) {
+	for _, tt := range prepareTests {
+		t.Run(tt.name, tt.run)
 	}
-	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
-			n := newNode(t)
-			token := filepath.Join(filepath.Dir(n.CertDir), "token")
-			n.write(token, "secret")
-			text := strings.ReplaceAll(tt.kubelet, "TOKEN", token)
-			if text == "OWN" {
-				text = n.own()
-			}
-			if text != "" {
-				n.write(n.Kubeconfig, text)
-			}
-			if tt.bootstrap != "" {
-				n.write(n.Bootstrap, tt.bootstrap)
-			}
-			if tt.issued != "" {
-				n.issue(tt.issued, time.Hour)
-			}
-			m := n.Prepare("node-1", n.say)
-			got := result{m.Server != "", m.Bootstrap, m.Waiting, m.rotate}
-			if diff := cmp.Diff(tt.want, got); diff != "" {
-				t.Errorf("membership (-want +got):\n%s", diff)
-			}
-			// That its port has no CA is said in any case, and tested elsewhere.
-			log := strings.Join(strings.FieldsFunc(n.said(), func(r rune) bool { return r == '\n' }), "\n")
-			if i := strings.Index(log, "there is no "+n.ClientCA); i >= 0 {
-				log = strings.TrimSpace(log[:i])
-			}
-			if (log == "") != (tt.log == "") || !strings.Contains(log, tt.log) || strings.Count(log, "\n") > 0 {
-				t.Errorf("log = %q, want one line with %q", log, tt.log)
-			}
-			if strings.Contains(log, "secret") || strings.Contains(log, "0123456789abcdef") {
-				t.Errorf("log = %q gives a secret away", log)
-			}
-			if tt.moved != "" {
-				if _, err := os.Stat(filepath.Join(filepath.Dir(n.CertDir), tt.moved+".bad")); err != nil {
-					t.Error(err)
-				}
-			}
-		})
+}
+
+func (tt prepareTest) run(t *testing.T) {
+	n := newNode(t)
+	tt.layOut(n)
+	m := n.Prepare("node-1", n.say)
+	got := membership{m.Server != "", m.Bootstrap, m.Waiting, m.rotate}
+	if diff := cmp.Diff(tt.want, got); diff != "" {
+		t.Errorf("membership (-want +got):\n%s", diff)
+	}
+	// That its port has no CA is said in any case, and tested elsewhere.
+	log := strings.Join(strings.FieldsFunc(n.said(), func(r rune) bool { return r == '\n' }), "\n")
+	if i := strings.Index(log, "there is no "+n.ClientCA); i >= 0 {
+		log = strings.TrimSpace(log[:i])
+	}
+	if (log == "") != (tt.log == "") || !strings.Contains(log, tt.log) || strings.Count(log, "\n") > 0 {
+		t.Errorf("log = %q, want one line with %q", log, tt.log)
+	}
+	if strings.Contains(log, "secret") || strings.Contains(log, "0123456789abcdef") {
+		t.Errorf("log = %q gives a secret away", log)
+	}
+	if tt.moved != "" {
+		if _, err := os.Stat(filepath.Join(filepath.Dir(n.CertDir), tt.moved+".bad")); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// layOut writes the files of before.
+func (tt prepareTest) layOut(n *node) {
+	token := filepath.Join(filepath.Dir(n.CertDir), "token")
+	n.write(token, "secret")
+	text := strings.ReplaceAll(tt.kubelet, "TOKEN", token)
+	if text == "OWN" {
+		text = n.own()
+	}
+	if text != "" {
+		n.write(n.Kubeconfig, text)
+	}
+	if tt.bootstrap != "" {
+		n.write(n.Bootstrap, tt.bootstrap)
+	}
+	if tt.issued != "" {
+		n.issue(tt.issued, time.Hour)
 	}
 }
 
@@ -272,7 +292,7 @@ type access struct {
 }
 
 func TestDropIn(t *testing.T) {
-	ca, _ := newCert(t, "kubernetes", time.Hour)
+	ca, _ := newCert("kubernetes", time.Hour)
 	withCA := config(server, ", certificate-authority-data: "+encoded(ca), "token: abcdef.0123456789abcdef")
 	tests := []struct {
 		name      string
@@ -351,8 +371,8 @@ func expect(t *testing.T, done chan bool, want bool) {
 }
 
 func TestWatch(t *testing.T) {
-	cert, key := newCert(t, "system:node:node-1", time.Hour)
-	otherCert, _ := newCert(t, "system:node:node-1", time.Hour)
+	cert, key := newCert("system:node:node-1", time.Hour)
+	otherCert, _ := newCert("system:node:node-1", time.Hour)
 	ready := config(server, "", "client-certificate-data: "+encoded(cert)+", client-key-data: "+encoded(key))
 	tests := []struct {
 		name   string
@@ -405,7 +425,7 @@ func TestWatch(t *testing.T) {
 
 // A kubelet is started again for what is new only.
 func TestNothingNewDoesNotRestart(t *testing.T) {
-	oldCert, oldKey := newCert(t, "system:node:node-1", -time.Minute)
+	oldCert, oldKey := newCert("system:node:node-1", -time.Minute)
 	for name, kubelet := range map[string]string{
 		"no kubelet.conf": "",
 		"expired":         config(server, "", "client-certificate-data: "+encoded(oldCert)+", client-key-data: "+encoded(oldKey)),
