@@ -11,6 +11,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"kios/test/lab"
 )
 
 // run runs a real client on the bus, as the given user, and returns its output.
@@ -27,6 +29,7 @@ func (b *bus) run(uid uint32, argv ...string) (string, error) {
 // newOpenBus is below a directory that other users may enter.
 func newOpenBus(t *testing.T) *bus {
 	t.Helper()
+	lab.NeedRoot(t)
 	b := newBus(t)
 	for dir := filepath.Dir(b.path); strings.HasPrefix(dir, os.TempDir()+"/"); dir = filepath.Dir(dir) {
 		b.must(os.Chmod(dir, 0o755))

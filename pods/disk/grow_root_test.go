@@ -143,7 +143,7 @@ func needResize(t *testing.T) {
 		t.Fatal(err)
 	}
 	if data[0].Effective&(1<<unix.CAP_SYS_RESOURCE) == 0 {
-		t.Skip("this takes CAP_SYS_RESOURCE, which root does not have here: run it in a virtual machine (vm_test.go)")
+		t.Skip("this takes CAP_SYS_RESOURCE, which root does not have here: run it in a virtual machine (test/vm)")
 	}
 }
 

@@ -26,6 +26,7 @@ import (
 	"time"
 
 	"kios/internal/control"
+	testlab "kios/test/lab"
 )
 
 // serviceVar makes this program the service, whose flags are in it.
@@ -84,6 +85,7 @@ type disk struct {
 }
 
 func newLab(t *testing.T) *lab {
+	testlab.NeedRoot(t)
 	l := &lab{t: t, dir: t.TempDir()}
 	l.data = l.path("none")
 	for _, dir := range []string{"dev", "sys/block", "sys/class/block", "sys/dev/block", "etc"} {

@@ -75,6 +75,7 @@ type lab struct {
 }
 
 func newLab(t *testing.T) *lab {
+	testlab.NeedRoot(t)
 	t.Parallel()
 	name := fmt.Sprintf("kios-%d-%s", os.Getpid(), strings.ToLower(strings.ReplaceAll(t.Name(), "/", "-")))
 	l := &lab{t: t, dir: t.TempDir(), server: name + "-s", node: name + "-n"}

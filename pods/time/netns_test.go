@@ -87,6 +87,7 @@ type lab struct {
 }
 
 func newLab(t *testing.T) *lab {
+	testlab.NeedRoot(t)
 	t.Parallel()
 	name := fmt.Sprintf("kios-%d-%s", os.Getpid(), strings.ToLower(t.Name()))
 	l := &lab{t: t, root: t.TempDir(), server: name + "-s", node: name + "-n"}

@@ -72,7 +72,7 @@ func product(t testing.TB, path, remedy string) string {
 func NeedRoot(t testing.TB) {
 	t.Helper()
 	if uid := os.Getuid(); uid != 0 {
-		t.Fatalf("user %d runs this test, and it needs root: run it as root, or in a container where you are", uid)
+		t.Fatalf("user %d runs this test, and it needs root: run it as root", uid)
 	}
 }
 

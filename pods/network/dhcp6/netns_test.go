@@ -156,6 +156,7 @@ type lab struct {
 }
 
 func newLab(t *testing.T) *lab {
+	testlab.NeedRoot(t)
 	t.Parallel()
 	name := fmt.Sprintf("kios-d6-%d-%s", os.Getpid(), strings.ToLower(strings.TrimPrefix(t.Name(), "Test")))
 	l := &lab{t: t, dir: t.TempDir(), server: name + "-s", node: name + "-n"}

@@ -57,6 +57,7 @@ type lab struct {
 }
 
 func newLab(t *testing.T) *lab {
+	testlab.NeedRoot(t)
 	t.Parallel()
 	name := strings.ToLower(strings.NewReplacer("/", "-", "Test", "").Replace(t.Name()))
 	name = fmt.Sprintf("kios-nd-%d-%s", os.Getpid(), name)
