@@ -125,13 +125,14 @@ type archive struct {
 func (a *archive) SandboxImage() string         { return "pause" }
 func (a *archive) Named(string) <-chan struct{} { return nil }
 func (a *archive) Pending(ref string) <-chan struct{} {
-	if ref != a.ref || a.changed == nil {
+	changed := a.changed // before it tells the test, which then changes it
+	if ref != a.ref || changed == nil {
 		return nil
 	}
 	if a.asked != nil {
 		a.asked <- struct{}{}
 	}
-	return a.changed
+	return changed
 }
 
 func TestImageStatusWaitsForTheImport(t *testing.T) {
