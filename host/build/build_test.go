@@ -59,7 +59,7 @@ func TestPublish(t *testing.T) {
 	b := &Builder{Root: t.TempDir(), Arch: "amd64"}
 	from := filepath.Join(t.TempDir(), "image.erofs")
 	must(t, os.MkdirAll(b.Out(""), 0o755))
-	must(t, os.WriteFile(b.Out("x.tmp"), []byte("half of an old one"), 0o444))
+	must(t, os.WriteFile(b.Out(".x.kios-00000001"), []byte("half of an old one"), 0o444))
 	must(t, os.WriteFile(b.Out("x"), []byte("old"), 0o444))
 	must(t, os.WriteFile(from, []byte("new"), 0o600))
 	must(t, b.publish("x", from))
@@ -69,7 +69,7 @@ func TestPublish(t *testing.T) {
 	if st, err := os.Stat(b.Out("x")); err != nil || st.Mode() != 0o644 {
 		t.Errorf("its mode is %v, %v, want 0644", st.Mode(), err)
 	}
-	if _, err := os.Lstat(b.Out("x.tmp")); err == nil {
+	if _, err := os.Lstat(b.Out(".x.kios-00000001")); err == nil {
 		t.Error("the temporary file is still there")
 	}
 	if err := b.publish("x", filepath.Join(b.Root, "none")); err == nil {
