@@ -55,9 +55,9 @@ func TestUpOptionsOfAnExistingCluster(t *testing.T) {
 		{"port", func(o *upOptions) { o.port, o.given = 16500, given("port") }, func(s *cluster.State) { s.Port = 16500 }, ""},
 		{"what it has", func(o *upOptions) { o.given = given("kubernetes", "firmware", "memory", "workers") }, nil, ""},
 		{"memory, too small", func(o *upOptions) { o.memory, o.given = "64M", given("memory") }, nil, "--memory 64M is too small"},
-		{"another Kubernetes", func(o *upOptions) { o.kubernetes, o.given = "v1.0.0", given("kubernetes") }, nil, "and keeps it"},
-		{"another firmware", func(o *upOptions) { o.firmware, o.given = "uefi", given("firmware") }, nil, "--firmware uefi: cluster a has direct"},
-		{"fewer workers", func(o *upOptions) { o.workers, o.given = 1, given("workers") }, nil, "cluster a has 2 workers, and keeps them"},
+		{"another Kubernetes", func(o *upOptions) { o.kubernetes, o.given = "v1.0.0", given("kubernetes") }, nil, "was created with v1.37.2, which cannot be changed"},
+		{"another firmware", func(o *upOptions) { o.firmware, o.given = "uefi", given("firmware") }, nil, "--firmware uefi: cluster a was created with direct"},
+		{"fewer workers", func(o *upOptions) { o.workers, o.given = 1, given("workers") }, nil, "cluster a has 2 workers, and their number cannot become smaller"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			want := existing(t).State
