@@ -93,18 +93,16 @@ func programTags() (map[string]string, error) {
 type module struct{ dir, tags string }
 
 func (m module) check(ctx context.Context, staticcheck string) error {
-	raced, plain, err := m.packages(ctx)
-	if err != nil {
+	all, raced, plain, err := m.packages(ctx)
+	if err != nil || len(all) == 0 { // such as runc, which is as it is
 		return err
 	}
-	all := slices.Concat(raced, plain)
-	if len(all) == 0 {
-		return nil // such as runc, which is as it is
-	}
-	if err := m.run(ctx, oneThread(), append([]string{"vet"}, all...)); err != nil {
+	tests := m // with those that test/vm runs in a small machine
+	tests.tags += ",guest"
+	if err := tests.run(ctx, oneThread(), append([]string{"vet"}, all...)); err != nil {
 		return err
 	}
-	if err := m.run(ctx, nil, append([]string{"run", staticcheck}, all...)); err != nil {
+	if err := tests.run(ctx, nil, append([]string{"run", staticcheck}, all...)); err != nil {
 		return err
 	}
 	if err := m.test(ctx, oneThread(), plain); err != nil {
@@ -120,27 +118,33 @@ func (m module) test(ctx context.Context, env, packages []string, flags ...strin
 	return m.run(ctx, env, slices.Concat([]string{"test", "-vet=off"}, flags, packages))
 }
 
-// packages returns the packages with tests for the race detector, and all others.
-func (m module) packages(ctx context.Context) (raced, plain []string, err error) {
+// packages returns the packages, and of those with tests the ones for the race
+// detector and the others.
+func (m module) packages(ctx context.Context) (all, raced, plain []string, err error) {
 	list, err := m.list(ctx, "-f", "{{.ImportPath}} {{len .TestGoFiles}}", "./...")
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
 	for _, line := range list {
 		pkg, tests, _ := strings.Cut(line, " ")
+		all = append(all, pkg)
+		if tests == "0" {
+			continue
+		}
 		deps, err := m.list(ctx, "-test", "-deps", pkg)
 		if err != nil {
-			return nil, nil, err
+			return nil, nil, nil, err
 		}
-		isKubernetes := func(dep string) bool { return strings.HasPrefix(dep, "k8s.io/kubernetes/") }
-		if tests == "0" || slices.ContainsFunc(deps, isKubernetes) {
+		if slices.ContainsFunc(deps, isKubernetes) {
 			plain = append(plain, pkg)
 		} else {
 			raced = append(raced, pkg)
 		}
 	}
-	return raced, plain, nil
+	return all, raced, plain, nil
 }
+
+func isKubernetes(pkg string) bool { return strings.HasPrefix(pkg, "k8s.io/kubernetes/") }
 
 func (m module) list(ctx context.Context, args ...string) ([]string, error) {
 	cmd := m.command(ctx, append([]string{"list"}, args...))
@@ -168,11 +172,7 @@ func (m module) run(ctx context.Context, env, args []string) error {
 func (m module) command(ctx context.Context, args []string) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, "go", args...)
 	cmd.Dir = m.dir
-	flags := os.Getenv("GOFLAGS")
-	if m.tags != "" {
-		flags += " -tags=" + m.tags
-	}
-	cmd.Env = append(os.Environ(), "GOFLAGS="+flags)
+	cmd.Env = append(os.Environ(), "GOFLAGS="+os.Getenv("GOFLAGS")+" -tags="+m.tags)
 	return cmd
 }
 
