@@ -14,6 +14,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -40,25 +41,26 @@ func run(ctx context.Context, staticcheck string) error {
 	if err := nameRunc(ctx); err != nil {
 		return err
 	}
-	files, err := filepath.Glob("upstream/*/go.mod")
-	if err != nil || files == nil {
-		return fmt.Errorf("no modules in upstream/: run this at the top of the checkout (%v)", err)
-	}
 	tags, err := programTags()
 	if err != nil {
 		return err
 	}
-	for _, file := range files {
-		dir := filepath.Dir(file)
-		moduleTags, known := tags[dir]
-		if !known {
-			return fmt.Errorf("host/gobuild compiles no program of %s, so its tags are unknown", dir)
+	return filepath.WalkDir("upstream", func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.Name() != "go.mod" {
+			return err
 		}
-		if err := (module{dir, moduleTags}).check(ctx, staticcheck); err != nil {
+		dir := filepath.Dir(path)
+		// A module within another one is a part of that one's program.
+		program := filepath.Join(strings.Split(dir, "/")[:2]...)
+		programTags, known := tags[program]
+		if !known {
+			return fmt.Errorf("host/gobuild compiles no program of %s, so its tags are unknown", program)
+		}
+		if err := (module{dir, programTags}).check(ctx, staticcheck); err != nil {
 			return fmt.Errorf("%s: %w", dir, err)
 		}
-	}
-	return nil
+		return nil
+	})
 }
 
 // nameRunc puts a runc as the build makes it into the environment, for the test of
