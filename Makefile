@@ -19,14 +19,14 @@ in_modules = set -e; for module in $(modules); do go -C $$module $(1); done
 # The packages with tests that have a tag.
 tagged = $(addprefix ./,$(sort $(dir $(shell grep -rlxE --include='*_test.go' '//go:build $(1)' $(filter-out upstream/,$(rooms))))))
 
-.PHONY: help run test quick check upstream build test-root test-vm test-image test-cluster test-long \
+.PHONY: help run test quick check upstream upstream-quick build test-root test-vm test-image test-cluster test-long \
 	controlplane reproduce bench skew deps kios
 
 run: build ## build a node, boot it in a virtual machine, show its pod running
 	$(KIOS) run
 
 # In this order: cheap before expensive, and the last lines are go test's own.
-test: quick build check ## everything that checks the project, but test-long
+test: quick build upstream-quick ## everything that checks the project, but what takes long: check, test-long
 	$(KIOS) inspect _out/amd64/kios.efi
 	$(KIOS) reproduce
 	$(MAKE) test-root test-vm test-image test-cluster
@@ -45,6 +45,9 @@ quick: deps ## format, vet, staticcheck and unit tests of what is ours alone
 
 upstream: deps ## the same for what is ours in the upstream programs, which it compiles
 	go run ./test/upstream $(STATICCHECK)
+
+upstream-quick: deps ## upstream without vet and staticcheck of what imports all of Kubernetes
+	go run ./test/upstream -quick $(STATICCHECK)
 
 build: deps ## _out/amd64/kios.efi
 	$(KIOS) build
