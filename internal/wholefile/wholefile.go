@@ -18,6 +18,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 )
@@ -26,7 +27,7 @@ import (
 // is there. It returns when the file will outlive a power cut. The directory must
 // exist.
 func Durable(path string, data []byte, mode fs.FileMode) error {
-	return write(path, bytes.NewReader(data), mode, durably(os.Rename, sync))
+	return write(path, bytes.NewReader(data), mode, sync, os.Rename)
 }
 
 // Volatile is Durable without the promise about a power cut.
@@ -36,58 +37,68 @@ func Volatile(path string, data []byte, mode fs.FileMode) error {
 
 // Copy is Volatile with all that it reads from a source.
 func Copy(path string, from io.Reader, mode fs.FileMode) error {
-	return write(path, from, mode, func(f *os.File, path string) error { return os.Rename(f.Name(), path) })
+	return write(path, from, mode, nil, os.Rename)
 }
 
 // New is Durable for a file that is not there yet. One that is there stays; the
 // error is fs.ErrExist then.
 func New(path string, data []byte, mode fs.FileMode) error {
-	place := func(from, to string) error {
+	return write(path, bytes.NewReader(data), mode, sync, func(from, to string) error {
 		defer os.Remove(from)
 		return os.Link(from, to)
-	}
-	return write(path, bytes.NewReader(data), mode, durably(place, sync))
+	})
 }
 
-// write makes the file under a name of its own, and place puts it at path.
-func write(path string, from io.Reader, mode fs.FileMode, place func(f *os.File, path string) error) error {
+// write makes the file under a name of its own, and place puts it at path. sync, if
+// it is not nil, is called for the file before that, and for the directory after.
+func write(path string, from io.Reader, mode fs.FileMode, sync func(*os.File) error, place func(from, to string) error) error {
 	prefix := filepath.Join(filepath.Dir(path), "."+filepath.Base(path)+".kios-")
 	sweep(prefix)
 	f, err := create(prefix)
 	if err != nil {
 		return fmt.Errorf("write %s: %w", path, err)
 	}
-	_, err = io.Copy(f, from)
-	err = errors.Join(err, f.Chmod(mode))
-	if err == nil {
-		err = place(f, path)
+	// The lock holds until the file has its name: before, others could sweep it.
+	defer f.lock.Close()
+	// The kernel runs no program that is open for writing, so close it before.
+	if err = f.fill(from, mode, sync); err == nil {
+		err = place(f.name, path)
 	}
 	if err != nil {
-		os.Remove(f.Name())
+		os.Remove(f.name)
+	} else if sync != nil {
+		err = syncDir(filepath.Dir(path), sync)
 	}
-	// Not closed before: with the lock gone, the file could be swept.
-	if err := errors.Join(err, f.Close()); err != nil {
+	if err != nil {
 		return fmt.Errorf("write %s: %w", path, err)
 	}
 	return nil
 }
 
-// durably syncs the file before it gets its name, and the name after.
-func durably(place func(from, to string) error, sync func(*os.File) error) func(*os.File, string) error {
-	return func(f *os.File, path string) error {
-		if err := sync(f); err != nil {
-			return err
-		}
-		if err := place(f.Name(), path); err != nil {
-			return err
-		}
-		dir, err := os.Open(filepath.Dir(path))
-		if err != nil {
-			return err
-		}
-		defer dir.Close()
-		return sync(dir)
+// temporary is a new file under the other name. Its lock is another descriptor, so
+// that it outlives the one for writing.
+type temporary struct {
+	name     string
+	to, lock *os.File
+}
+
+// fill writes the file and closes it.
+func (f temporary) fill(from io.Reader, mode fs.FileMode, sync func(*os.File) error) error {
+	_, err := io.Copy(f.to, from)
+	err = errors.Join(err, f.to.Chmod(mode))
+	if err == nil && sync != nil {
+		err = sync(f.to)
 	}
+	return errors.Join(err, f.to.Close())
+}
+
+func syncDir(path string, sync func(*os.File) error) error {
+	dir, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	return sync(dir)
 }
 
 // sync is (*os.File).Sync for files and for directories.
@@ -99,31 +110,44 @@ func sync(f *os.File) error {
 	return err
 }
 
+// suffix is what the other name has behind its prefix, as 8 hexadecimal digits.
+const suffix = "%08x"
+
 // create makes and locks a file whose name begins with prefix.
-func create(prefix string) (*os.File, error) {
-	var err error
+func create(prefix string) (temporary, error) {
 	for range 100 {
-		name := fmt.Sprintf("%s%08x", prefix, rand.Uint32())
-		var f *os.File
-		f, err = os.OpenFile(name, os.O_RDWR|os.O_CREATE|os.O_EXCL|syscall.O_NOFOLLOW, 0o600)
-		if err == nil && !swept(f) {
-			return f, nil
+		name := prefix + fmt.Sprintf(suffix, rand.Uint32())
+		to, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL|syscall.O_NOFOLLOW, 0o600)
+		if errors.Is(err, fs.ErrExist) {
+			continue
 		}
-		if err == nil {
-			f.Close()
-		} else if !errors.Is(err, fs.ErrExist) {
-			return nil, err
+		if err != nil {
+			return temporary{}, err
 		}
+		if lock := lockOwn(name); lock != nil {
+			return temporary{name, to, lock}, nil
+		}
+		to.Close()
+		os.Remove(name)
 	}
-	return nil, errors.Join(err, errors.New("no name is free"))
+	return temporary{}, errors.New("no name for a temporary file is free")
 }
 
-// swept locks a new file, and tells whether another writer was quicker and took
-// it for a leftover. File systems without locks are nobody's to sweep.
-func swept(f *os.File) bool {
-	if lock(f) == syscall.EWOULDBLOCK {
-		return true
+// lockOwn locks a new file. It returns nil if another writer was quicker and took it
+// for a leftover. File systems without locks are nobody's to sweep.
+func lockOwn(name string) *os.File {
+	f, err := os.OpenFile(name, os.O_RDONLY|syscall.O_NOFOLLOW, 0)
+	if err != nil {
+		return nil
 	}
+	if lock(f) == syscall.EWOULDBLOCK || unlinked(f) {
+		f.Close()
+		return nil
+	}
+	return f
+}
+
+func unlinked(f *os.File) bool {
 	info, err := f.Stat()
 	return err == nil && info.Sys().(*syscall.Stat_t).Nlink == 0
 }
@@ -138,10 +162,15 @@ func sweep(prefix string) {
 	dir, base := filepath.Split(prefix)
 	entries, _ := os.ReadDir(filepath.Clean(dir))
 	for _, e := range entries {
-		if strings.HasPrefix(e.Name(), base) && e.Type().IsRegular() {
+		if rest, ours := strings.CutPrefix(e.Name(), base); ours && isSuffix(rest) && e.Type().IsRegular() {
 			sweepFile(filepath.Join(dir, e.Name()))
 		}
 	}
+}
+
+func isSuffix(text string) bool {
+	n, err := strconv.ParseUint(text, 16, 32)
+	return err == nil && fmt.Sprintf(suffix, n) == text
 }
 
 func sweepFile(path string) {

@@ -7,6 +7,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	gosync "sync"
@@ -158,6 +159,7 @@ func TestLeftoversAreSwept(t *testing.T) {
 	leave(".a.kios-00000002").Close()
 	leave(".b.kios-00000001").Close()
 	leave(".a.swp").Close()
+	leave(".a.kios-notes").Close()
 	lives := leave(".a.kios-00000003")
 	defer lives.Close()
 	if err := lock(lives); err != nil {
@@ -169,34 +171,47 @@ func TestLeftoversAreSwept(t *testing.T) {
 	if err := Volatile(path, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	wantOnly(t, dir, ".a.kios-00000003", ".a.kios-00000004", ".a.swp", ".b.kios-00000001", "a")
+	wantOnly(t, dir, ".a.kios-00000003", ".a.kios-00000004", ".a.kios-notes", ".a.swp", ".b.kios-00000001", "a")
 }
 
 // A new file that another writer has locked or removed is not written.
-func TestSwept(t *testing.T) {
+func TestLockOwn(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "a")
-	f, err := os.Create(path)
-	if err != nil {
+	if err := os.WriteFile(path, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	defer f.Close()
-	other, err := os.Open(path)
-	if err != nil {
-		t.Fatal(err)
+	first := lockOwn(path)
+	if first == nil {
+		t.Fatal("lockOwn of a file of one's own = nil")
 	}
-	if err := lock(other); err != nil {
-		t.Fatal(err)
+	if second := lockOwn(path); second != nil {
+		t.Error("lockOwn of a file that another has locked is not nil")
 	}
-	if !swept(f) {
-		t.Error("swept of a file that another has locked = false")
-	}
-	other.Close()
-	if swept(f) {
-		t.Error("swept of a file of one's own = true")
-	}
+	first.Close()
 	os.Remove(path)
-	if !swept(f) {
-		t.Error("swept of a file that was removed = false")
+	if third := lockOwn(path); third != nil {
+		t.Error("lockOwn of a file that was removed is not nil")
+	}
+}
+
+// A program can be run the moment that it has its name: the kernel refuses one that
+// is open for writing (ETXTBSY).
+func TestProgramCanBeRun(t *testing.T) {
+	data, err := os.ReadFile("/bin/true")
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(t.TempDir(), "true")
+	place := func(from, to string) error {
+		if err := os.Rename(from, to); err != nil {
+			return err
+		}
+		return exec.Command(to).Run()
+	}
+	for range 20 {
+		if err := write(path, bytes.NewReader(data), 0o755, nil, place); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
 
@@ -240,7 +255,7 @@ func TestOrderOfSyncs(t *testing.T) {
 		}
 		return sync(f)
 	}
-	if err := write(path, strings.NewReader("x"), 0o600, durably(place, note)); err != nil {
+	if err := write(path, strings.NewReader("x"), 0o600, note, place); err != nil {
 		t.Fatal(err)
 	}
 	if got, want := strings.Join(steps, " "), "file rename directory"; got != want {
