@@ -39,7 +39,7 @@ func (n *Node) listenSystemSocket() error {
 		return err
 	}
 	n.sock.Store(server)
-	n.spawn("system socket", func() { server.Run(n.Log.Warn) })
+	n.spawn("system socket", func() { server.Run(n.Log.Error) })
 	return nil
 }
 

@@ -45,6 +45,6 @@ func (n *Node) shareClock() error {
 	if err != nil {
 		return err
 	}
-	n.spawn("host clock", func() { server.Run(n.Log.Warn) })
+	n.spawn("host clock", func() { server.Run(n.Log.Error) })
 	return nil
 }

@@ -58,7 +58,7 @@ func (n *Node) setMachineID() error {
 		n.once.Error("%s is not used: %v; this boot uses %s", file, err, id)
 		return cover("machine-id", id+"\n")
 	}
-	return n.writeEtc("machine-id", id+"\n", 0o444)
+	return n.writeEtc("machine-id", id+"\n", 0o444, wholefile.Durable)
 }
 
 func readIfThere(file string) (string, error) {
@@ -74,18 +74,19 @@ func (n *Node) writeHosts() error {
 	if err != nil {
 		return err
 	}
-	return n.writeEtc("hosts", identity.Hosts(text, n.self.get().hostname), 0o644)
+	// Each boot makes it anew, so a power cut may leave it as it likes.
+	return n.writeEtc("hosts", identity.Hosts(text, n.self.get().hostname), 0o644, wholefile.Volatile)
 }
 
-// writeEtc writes a file of /etc if it changes. If that is not
-// possible, because the data partition is full or broken, the file is kept in
-// memory and mounted over the one in /etc.
-func (n *Node) writeEtc(name, text string, mode fs.FileMode) error {
+// writeEtc writes a file of /etc with write, if it changes. If that is not possible,
+// because the data partition is full or broken, the file is kept in memory and mounted
+// over the one in /etc.
+func (n *Node) writeEtc(name, text string, mode fs.FileMode, write func(string, []byte, fs.FileMode) error) error {
 	file := filepath.Join("/etc", name)
 	if now, err := os.ReadFile(file); err == nil && string(now) == text {
 		return nil
 	}
-	err := wholefile.Durable(file, []byte(text), mode)
+	err := write(file, []byte(text), mode)
 	if err == nil {
 		return nil
 	}

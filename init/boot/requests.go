@@ -39,7 +39,7 @@ func (n *Node) listenControl() error {
 	if err != nil {
 		return err
 	}
-	n.spawn("control", func() { server.Run(n.Log.Warn) })
+	n.spawn("control", func() { server.Run(n.Log.Error) })
 	return nil
 }
 
