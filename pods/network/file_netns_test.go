@@ -13,7 +13,7 @@ import (
 )
 
 // has reports whether what "ip" says has all the texts.
-func (l *lab) has(args string, texts ...string) bool {
+func (l *lan) has(args string, texts ...string) bool {
 	l.t.Helper()
 	out := l.ip(strings.Fields(args)...)
 	for _, text := range texts {
@@ -26,7 +26,7 @@ func (l *lab) has(args string, texts ...string) bool {
 
 // watch begins to note what happens, once nothing does by itself any more, and
 // returns a function that tells what happened to the interface, or to all.
-func (l *lab) watch(name string) func() string {
+func (l *lan) watch(name string) func() string {
 	l.t.Helper()
 	l.eventually("link-local addresses", 5*time.Second, func() bool { return !l.has("-6 addr", "tentative") })
 	monitor := l.start(l.node, "ip", "monitor", "address", "route", "link")
@@ -51,7 +51,7 @@ func (l *lab) watch(name string) func() string {
 
 // Nobody answers on this network: there is nothing to wait for.
 func TestStatic(t *testing.T) {
-	l := newLab(t)
+	l := newLAN(t)
 	l.configure(`
   eth0:
     addresses: [10.77.0.20/24, 10.77.1.20/32, 2001:db8:77::20/64]
@@ -87,7 +87,7 @@ func TestStatic(t *testing.T) {
 // The peer's end of the cable is pulled out and put in again, and then the
 // interface itself is set down and up by somebody else.
 func TestStaticLinkDownAndUp(t *testing.T) {
-	l := newLab(t)
+	l := newLAN(t)
 	l.configure("  eth0:\n    addresses: [10.77.0.20/24, 2001:db8:77::20/64]\n    routes: [{to: default, via: 10.77.0.1}, {to: default, via: 2001:db8:77::1}]\n")
 	l.startService("eth0")
 	complete := func() bool {
@@ -108,7 +108,7 @@ func TestStaticLinkDownAndUp(t *testing.T) {
 }
 
 func TestFileChanges(t *testing.T) {
-	l := newLab(t)
+	l := newLAN(t)
 	l.cable("srv2", "10.78.0.1/24", "eth1")
 	l.startDNSMasq("--dhcp-range=10.78.0.50,10.78.0.99,255.255.255.0,2m")
 	const eth1 = "  eth1:\n    addresses: [10.78.0.20/24]\n    routes: [{to: 172.30.0.0/16, via: 10.78.0.1}]\n"
@@ -157,7 +157,7 @@ func TestFileChanges(t *testing.T) {
 // What changed while nobody watched is carried out at the start, and the rest is
 // there all the time.
 func TestRestartKeepsStatic(t *testing.T) {
-	l := newLab(t)
+	l := newLAN(t)
 	l.cable("srv2", "10.78.0.1/24", "eth1")
 	l.configure("  eth0:\n    addresses: [10.77.0.20/24, 2001:db8:77::20/64, 2001:db8:77::21/64]\n    routes: [{to: default, via: 10.77.0.1}]\n  eth1: {addresses: [10.78.0.20/24]}\n")
 	l.startService("eth0")
@@ -187,7 +187,7 @@ func TestGarbageInTheFile(t *testing.T) {
 		"syntax": "interfaces:\n  eth0: [\n", "binary": "\x00\x7fELF", "shape": "- eth0\n", "twice": "interfaces: {eth0: {}, eth0: {}}\n",
 	} {
 		t.Run(name, func(t *testing.T) {
-			l := newLab(t)
+			l := newLAN(t)
 			l.write("etc/kios/network.yaml", garbage)
 			l.startDNSMasq()
 			l.startService("eth0")
@@ -201,7 +201,7 @@ func TestGarbageInTheFile(t *testing.T) {
 
 // A restart with a file that makes no sense must not cut the node off.
 func TestGarbageKeepsWhatIsThere(t *testing.T) {
-	l := newLab(t)
+	l := newLAN(t)
 	l.configure("  eth0:\n    addresses: [10.77.0.20/24]\n    routes: [{to: default, via: 10.77.0.1}]\n")
 	l.startService("eth0")
 	l.eventually("everything", 5*time.Second, func() bool { return l.has("addr", "inet 10.77.0.20/24") && l.has("route", "default") })
@@ -221,7 +221,7 @@ func TestGarbageKeepsWhatIsThere(t *testing.T) {
 
 // Without the bond, the node must still have a network.
 func TestBondCannotBeMade(t *testing.T) {
-	l := newLab(t)
+	l := newLAN(t)
 	l.cable("srv2", "10.78.0.1/24", "bond0")
 	l.startDNSMasq()
 	l.configure("  bond0: {bond: {members: [eth0]}, addresses: [10.79.0.20/24]}\n")
@@ -234,7 +234,7 @@ func TestBondCannotBeMade(t *testing.T) {
 }
 
 func TestBadEntries(t *testing.T) {
-	l := newLab(t)
+	l := newLAN(t)
 	l.cable("srv2", "10.78.0.1/24", "eth1")
 	l.startDNSMasq()
 	l.configure("  eth0: {adresses: [10.77.0.20/24]}\n  eth1: {addresses: [10.78.0.20/24]}\n  eth2: {mtu: 1}\n")
@@ -252,7 +252,7 @@ func TestBadEntries(t *testing.T) {
 }
 
 func TestFoundByMAC(t *testing.T) {
-	l := newLab(t)
+	l := newLAN(t)
 	l.configure("  uplink:\n    mac: 52:54:00:12:34:56\n    addresses: [10.77.0.20/24]\n")
 	l.startService()
 	l.eventually("a line about it", 5*time.Second, l.logged("uplink: there is no such interface"))
@@ -263,7 +263,7 @@ func TestFoundByMAC(t *testing.T) {
 // With dhcp4: true there are both, and the end of a lease takes nothing of the
 // file with it.
 func TestStaticAndDHCP(t *testing.T) {
-	l := newLab(t)
+	l := newLAN(t)
 	server := l.startUDHCPD()
 	l.configure("  eth0:\n    addresses: [10.77.0.20/24]\n    dhcp4: true\n    routes: [{to: 172.20.0.0/16, via: 10.77.0.1}]\n    dns: [192.0.2.1]\n")
 	l.startService("eth0")
@@ -289,7 +289,7 @@ func TestStaticAndDHCP(t *testing.T) {
 
 // A leased address that the file now has as well becomes one without an end.
 func TestLeasedAddressBecomesStatic(t *testing.T) {
-	l := newLab(t)
+	l := newLAN(t)
 	l.startDNSMasq("--dhcp-range=10.77.0.20,10.77.0.20,255.255.255.0,2m")
 	l.startService("eth0")
 	l.eventually("an address", 5*time.Second, l.hasAddress)
@@ -303,7 +303,7 @@ func TestLeasedAddressBecomesStatic(t *testing.T) {
 }
 
 func TestInterfaceOfTheFileComesLate(t *testing.T) {
-	l := newLab(t)
+	l := newLAN(t)
 	l.configure("  eth7: {addresses: [10.79.0.20/24]}\n")
 	l.startService("eth0")
 	l.eventually("a line about it", 5*time.Second, l.logged("eth7: there is no such interface; its entry counts when it appears"))

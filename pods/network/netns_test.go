@@ -21,7 +21,7 @@ import (
 	"time"
 
 	"kios/pods/network/resolvconf"
-	testlab "kios/test/lab"
+	"kios/test/lab"
 	"kios/test/lab/netns"
 )
 
@@ -65,20 +65,20 @@ func flood(to string) {
 	}
 }
 
-// lab is a network with a server's end, which has 10.77.0.1/24 on the interface
+// lan is a network with a server's end, which has 10.77.0.1/24 on the interface
 // "srv", and a node's end, which has nothing on the interface "eth0".
-type lab struct {
+type lan struct {
 	t            *testing.T
 	dir          string
 	server, node string // names of the namespaces
 	service      *netns.Process
 }
 
-func newLab(t *testing.T) *lab {
-	testlab.NeedRoot(t)
+func newLAN(t *testing.T) *lan {
+	lab.NeedRoot(t)
 	t.Parallel()
 	name := fmt.Sprintf("kios-%d-%s", os.Getpid(), strings.ToLower(strings.ReplaceAll(t.Name(), "/", "-")))
-	l := &lab{t: t, dir: t.TempDir(), server: name + "-s", node: name + "-n"}
+	l := &lan{t: t, dir: t.TempDir(), server: name + "-s", node: name + "-n"}
 	for _, ns := range []string{l.server, l.node} {
 		l.run("ip", "netns", "add", ns)
 		t.Cleanup(func() { l.run("ip", "netns", "del", ns) })
@@ -87,62 +87,62 @@ func newLab(t *testing.T) *lab {
 	return l
 }
 
-func (l *lab) cable(server, address, node string) {
+func (l *lan) cable(server, address, node string) {
 	l.run("ip", "link", "add", server, "netns", l.server, "type", "veth", "peer", "name", node, "netns", l.node)
 	l.run("ip", "-n", l.server, "addr", "add", address, "dev", server)
 	l.run("ip", "-n", l.server, "link", "set", server, "up")
 }
 
-func (l *lab) run(name string, args ...string) string {
+func (l *lan) run(name string, args ...string) string {
 	l.t.Helper()
-	return testlab.Run(l.t, name, args...)
+	return lab.Run(l.t, name, args...)
 }
 
 // address returns what "ip addr" says about the node's IPv4 addresses.
-func (l *lab) address() string { return l.run("ip", "-n", l.node, "-4", "addr", "show", "dev", "eth0") }
+func (l *lan) address() string { return l.run("ip", "-n", l.node, "-4", "addr", "show", "dev", "eth0") }
 
-func (l *lab) routes() string { return l.run("ip", "-n", l.node, "-4", "route") }
+func (l *lan) routes() string { return l.run("ip", "-n", l.node, "-4", "route") }
 
 // ip runs the program ip in the node's namespace.
-func (l *lab) ip(args ...string) string {
+func (l *lan) ip(args ...string) string {
 	l.t.Helper()
 	return l.run("ip", append([]string{"-n", l.node}, args...)...)
 }
 
-func (l *lab) path(name string) string { return filepath.Join(l.dir, name) }
+func (l *lan) path(name string) string { return filepath.Join(l.dir, name) }
 
 // write replaces a file as an editor does.
-func (l *lab) write(name, content string) {
+func (l *lan) write(name, content string) {
 	l.t.Helper()
 	if err := replace(l.path(name), []byte(content)); err != nil {
 		l.t.Fatal(err)
 	}
 }
 
-func (l *lab) read(name string) string {
+func (l *lan) read(name string) string {
 	content, _ := os.ReadFile(l.path(name))
 	return string(content)
 }
 
 // configure writes the interfaces of network.yaml.
-func (l *lab) configure(interfaces string) {
+func (l *lan) configure(interfaces string) {
 	l.t.Helper()
 	l.write("etc/kios/network.yaml", "interfaces:\n"+interfaces)
 }
 
-func (l *lab) resolvConf() string { return filepath.Join(l.dir, "resolv.conf") }
+func (l *lan) resolvConf() string { return filepath.Join(l.dir, "resolv.conf") }
 
-func (l *lab) resolver() string {
+func (l *lan) resolver() string {
 	content, _ := os.ReadFile(l.resolvConf())
 	return string(content)
 }
 
-func (l *lab) start(ns string, args ...string) *netns.Process {
+func (l *lan) start(ns string, args ...string) *netns.Process {
 	l.t.Helper()
 	return netns.Start(l.t, ns, nil, args...)
 }
 
-func (l *lab) startService(interfaces ...string) {
+func (l *lan) startService(interfaces ...string) {
 	args := []string{program, "network", "-state", l.path("state"), "-resolv-conf", l.resolvConf(),
 		"-config", l.path("etc/kios/network.yaml"), "-hostname", l.path("etc/hostname"),
 		"-machine-id", l.path("etc/machine-id"), "-control", l.path("control")}
@@ -154,7 +154,7 @@ func (l *lab) startService(interfaces ...string) {
 }
 
 // startDNSMasq serves leases of two minutes, its shortest.
-func (l *lab) startDNSMasq(options ...string) *netns.Process {
+func (l *lan) startDNSMasq(options ...string) *netns.Process {
 	args := []string{"dnsmasq", "--keep-in-foreground", "--log-facility=-", "--log-dhcp", "--conf-file=/dev/null",
 		"--user=root", "--port=0", "--pid-file=", "--no-ping", "--dhcp-leasefile=" + filepath.Join(l.dir, "dnsmasq.leases"),
 		"--dhcp-range=10.77.0.50,10.77.0.99,255.255.255.0,2m"}
@@ -162,7 +162,7 @@ func (l *lab) startDNSMasq(options ...string) *netns.Process {
 }
 
 // startUDHCPD serves leases of 20 seconds.
-func (l *lab) startUDHCPD() *netns.Process {
+func (l *lan) startUDHCPD() *netns.Process {
 	conf := filepath.Join(l.dir, "udhcpd.conf")
 	leases := filepath.Join(l.dir, "udhcpd.leases")
 	text := "start 10.77.0.100\nend 10.77.0.110\ninterface srv\nlease_file " + leases + "\npidfile " + conf + ".pid\n" +
@@ -175,7 +175,7 @@ func (l *lab) startUDHCPD() *netns.Process {
 	return l.start(l.server, "udhcpd", "-f", conf)
 }
 
-func (l *lab) eventually(what string, within time.Duration, ok func() bool) {
+func (l *lan) eventually(what string, within time.Duration, ok func() bool) {
 	l.t.Helper()
 	for deadline := time.Now().Add(within); !ok(); time.Sleep(50 * time.Millisecond) {
 		if time.Now().After(deadline) {
@@ -184,21 +184,21 @@ func (l *lab) eventually(what string, within time.Duration, ok func() bool) {
 	}
 }
 
-func (l *lab) expect(what, got, want string) {
+func (l *lan) expect(what, got, want string) {
 	l.t.Helper()
 	if !strings.Contains(got, want) {
 		l.t.Errorf("%s does not contain %q:\n%s", what, want, got)
 	}
 }
 
-func (l *lab) logged(text string) func() bool {
+func (l *lan) logged(text string) func() bool {
 	return func() bool { return strings.Contains(l.service.String(), text) }
 }
 
-func (l *lab) hasAddress() bool { return strings.Contains(l.address(), "inet 10.77.0.") }
+func (l *lan) hasAddress() bool { return strings.Contains(l.address(), "inet 10.77.0.") }
 
 func TestLease(t *testing.T) {
-	l := newLab(t)
+	l := newLAN(t)
 	l.startDNSMasq("--dhcp-option=6,10.77.0.1,10.77.0.2", "--dhcp-option=119,a.example,b.example", "--dhcp-option=26,1400",
 		"--dhcp-option=58,5", "--dhcp-option=59,90")
 	l.startService("eth0")
@@ -219,7 +219,7 @@ func TestLease(t *testing.T) {
 }
 
 func TestClasslessRoutes(t *testing.T) {
-	l := newLab(t)
+	l := newLAN(t)
 	l.startDNSMasq("--dhcp-option=3,10.77.0.9", "--dhcp-option=121,172.20.0.0/16,10.77.0.1,169.254.169.254/32,0.0.0.0,0.0.0.0/0,10.88.0.1")
 	l.startService("eth0")
 	l.eventually("the routes", 5*time.Second, func() bool { return strings.Count(l.routes(), "proto dhcp") == 3 })
@@ -232,7 +232,7 @@ func TestClasslessRoutes(t *testing.T) {
 // A lease of 20 seconds is renewed; without a server it expires; when the
 // server is back, so is the address.
 func TestServerGoneAndBack(t *testing.T) {
-	l := newLab(t)
+	l := newLAN(t)
 	server := l.startUDHCPD()
 	l.startService("eth0")
 	l.eventually("an address", 10*time.Second, l.hasAddress)
@@ -246,7 +246,7 @@ func TestServerGoneAndBack(t *testing.T) {
 }
 
 func TestRestartKeepsAddress(t *testing.T) {
-	l := newLab(t)
+	l := newLAN(t)
 	l.startDNSMasq()
 	l.startService("eth0")
 	l.eventually("an address", 5*time.Second, l.hasAddress)
@@ -264,7 +264,7 @@ func TestRestartKeepsAddress(t *testing.T) {
 
 // When the program never comes back, the kernel takes the address away.
 func TestKernelExpires(t *testing.T) {
-	l := newLab(t)
+	l := newLAN(t)
 	l.startUDHCPD()
 	l.startService("eth0")
 	l.eventually("an address", 10*time.Second, l.hasAddress)
@@ -273,7 +273,7 @@ func TestKernelExpires(t *testing.T) {
 }
 
 func TestLinkDownAndUp(t *testing.T) {
-	l := newLab(t)
+	l := newLAN(t)
 	l.startDNSMasq()
 	l.startService("eth0")
 	l.eventually("an address", 5*time.Second, l.hasAddress)
@@ -285,7 +285,7 @@ func TestLinkDownAndUp(t *testing.T) {
 }
 
 func TestInterfaceComesAndGoes(t *testing.T) {
-	l := newLab(t)
+	l := newLAN(t)
 	l.run("ip", "-n", l.server, "link", "del", "srv")
 	l.startService("eth0")
 	l.cable("srv", "10.77.0.1/24", "eth0")
@@ -298,7 +298,7 @@ func TestInterfaceComesAndGoes(t *testing.T) {
 }
 
 func TestTwoInterfaces(t *testing.T) {
-	l := newLab(t)
+	l := newLAN(t)
 	l.cable("srv2", "10.78.0.1/24", "eth1")
 	l.startDNSMasq("--dhcp-range=10.78.0.50,10.78.0.99,255.255.255.0,2m",
 		"--dhcp-option=srv,6,10.77.0.1,10.9.9.9", "--dhcp-option=srv2,6,10.9.9.9,10.78.0.1")
@@ -317,7 +317,7 @@ func TestTwoInterfaces(t *testing.T) {
 }
 
 func TestUsersResolvConfStays(t *testing.T) {
-	l := newLab(t)
+	l := newLAN(t)
 	mine := "nameserver 192.0.2.1\n"
 	if err := os.WriteFile(l.resolvConf(), []byte(mine), 0o644); err != nil {
 		t.Fatal(err)
@@ -332,7 +332,7 @@ func TestUsersResolvConfStays(t *testing.T) {
 
 // Without -interface a veth is none of our business.
 func TestVirtualInterfacesAreLeftAlone(t *testing.T) {
-	l := newLab(t)
+	l := newLAN(t)
 	l.cable("srv2", "10.78.0.1/24", "eth1")
 	l.startService()
 	// Nothing happens, for which there is no event to wait for.
@@ -343,7 +343,7 @@ func TestVirtualInterfacesAreLeftAlone(t *testing.T) {
 }
 
 func TestEndsAtOnceAsPID1(t *testing.T) {
-	l := newLab(t)
+	l := newLAN(t)
 	cmd := exec.Command("unshare", "--pid", "--fork", "--kill-child", "ip", "netns", "exec", l.node, program, "network")
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)

@@ -16,7 +16,7 @@ import (
 	"kios/pods/network/resolvconf"
 )
 
-func (l *lab) mac() string {
+func (l *lan) mac() string {
 	_, rest, _ := strings.Cut(l.ip("link", "show", "eth0"), "link/ether ")
 	mac, _, _ := strings.Cut(rest, " ")
 	return mac
@@ -46,7 +46,7 @@ func (p *pid1) requests() string {
 	return strings.Join(p.asked, " ")
 }
 
-func (l *lab) startPID1(refuse int) *pid1 {
+func (l *lan) startPID1(refuse int) *pid1 {
 	l.t.Helper()
 	p := &pid1{refuse: refuse}
 	s, err := control.Listen(l.path("control"), p.handle)
@@ -59,7 +59,7 @@ func (l *lab) startPID1(refuse int) *pid1 {
 }
 
 func TestOffers(t *testing.T) {
-	l := newLab(t)
+	l := newLAN(t)
 	p := l.startPID1(1)
 	l.startDNSMasq("--dhcp-option=42,10.77.0.3,10.77.0.4", "--dhcp-host="+l.mac()+",node-7", "--dhcp-option=58,5", "--dhcp-option=59,90")
 	l.startService("eth0")
@@ -78,7 +78,7 @@ func TestOffers(t *testing.T) {
 }
 
 func TestHostnameOfTheNodeStays(t *testing.T) {
-	l := newLab(t)
+	l := newLAN(t)
 	p := l.startPID1(0)
 	l.write("etc/hostname", "mine\n")
 	l.startDNSMasq("--dhcp-host="+l.mac()+",node-7", "--dhcp-option=58,5", "--dhcp-option=59,90")
@@ -92,7 +92,7 @@ func TestHostnameOfTheNodeStays(t *testing.T) {
 
 // A link that is full in both directions loses packets, DHCP's as well.
 func TestRenewedUnderLoad(t *testing.T) {
-	l := newLab(t)
+	l := newLAN(t)
 	l.startUDHCPD()
 	l.startService("eth0")
 	l.eventually("an address", 10*time.Second, l.hasAddress)
@@ -110,7 +110,7 @@ func TestRenewedUnderLoad(t *testing.T) {
 	t.Logf("traffic:\n%s", received)
 }
 
-func (l *lab) flood(ns, to string) {
+func (l *lan) flood(ns, to string) {
 	cmd := exec.Command("ip", "netns", "exec", ns, os.Args[0])
 	cmd.Env = append(os.Environ(), floodVariable+"="+to)
 	if err := cmd.Start(); err != nil {
@@ -125,7 +125,7 @@ func (l *lab) flood(ns, to string) {
 // Servers come by DHCPv4, DHCPv6 and router advertisements, and three are
 // written.
 func TestDHCPv6AndRouterAdvertisements(t *testing.T) {
-	l := newLab(t)
+	l := newLAN(t)
 	l.run("ip", "-n", l.server, "addr", "add", "2001:db8:77::1/64", "dev", "srv", "nodad")
 	l.startDNSMasq("--enable-ra", "--dhcp-range=2001:db8:77::100,2001:db8:77::1ff,64,2m", "--dhcp-option=6,10.77.0.1,10.77.0.2,10.77.0.3",
 		"--dhcp-option=option6:dns-server,[2001:db8:77::53]", "--dhcp-option=option6:ntp-server,[2001:db8:77::123]", "--dhcp-option=42,10.77.0.4",
@@ -159,7 +159,7 @@ func TestDHCPv6AndRouterAdvertisements(t *testing.T) {
 }
 
 func TestIPv6Only(t *testing.T) {
-	l := newLab(t)
+	l := newLAN(t)
 	l.run("ip", "-n", l.server, "addr", "add", "2001:db8:77::1/64", "dev", "srv", "nodad")
 	l.start(l.server, "dnsmasq", "--keep-in-foreground", "--log-facility=-", "--log-dhcp", "--conf-file=/dev/null", "--user=root", "--port=0", "--pid-file=",
 		"--dhcp-leasefile="+l.path("dnsmasq.leases"), "--enable-ra", "--dhcp-range=2001:db8:77::,ra-stateless,64", "--dhcp-option=option6:dns-server,[2001:db8:77::53]",

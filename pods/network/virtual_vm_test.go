@@ -50,7 +50,7 @@ func (l *vlab) log() string {
 	return l.out.String()
 }
 
-func newVLab(t *testing.T) *vlab {
+func newVLAN(t *testing.T) *vlab {
 	l := &vlab{t: t, dir: t.TempDir(), jobs: make(chan func())}
 	ready := make(chan error)
 	go func() {
@@ -282,7 +282,7 @@ func (l *vlab) serveVLAN(cable string, id int, server, client string) {
 }
 
 func TestVLAN(t *testing.T) {
-	l := newVLab(t)
+	l := newVLAN(t)
 	l.cable("port0")
 	l.serveVLAN("port0", 5, "10.5.0.1/24", "10.5.0.20")
 	l.serveVLAN("port0", 7, "10.7.0.1/24", "10.7.0.20")
@@ -319,7 +319,7 @@ func TestVLAN(t *testing.T) {
 
 // An interface that somebody else made is never replaced.
 func TestVLANsNameIsTaken(t *testing.T) {
-	l := newVLab(t)
+	l := newVLAN(t)
 	l.cable("port0")
 	l.cable("lan")
 	before := index("lan")
@@ -341,7 +341,7 @@ func bonding(name string) string {
 }
 
 func TestBond(t *testing.T) {
-	l := &bondLab{newVLab(t), &netlink.Bridge{LinkAttrs: newAttrs("x-br")}}
+	l := &bondLAN{newVLAN(t), &netlink.Bridge{LinkAttrs: newAttrs("x-br")}}
 	l.serve(l.bridge, "10.1.0.1/24", "10.1.0.20")
 	l.plug("port0")
 	l.plug("port1")
@@ -357,14 +357,14 @@ func TestBond(t *testing.T) {
 	l.ends()
 }
 
-// bondLab has cables that end in one bridge of the network. Its methods check what
+// bondLAN has cables that end in one bridge of the network. Its methods check what
 // becomes of the bond, one after the other.
-type bondLab struct {
+type bondLAN struct {
 	*vlab
 	bridge *netlink.Bridge
 }
 
-func (l *bondLab) plug(name string) {
+func (l *bondLAN) plug(name string) {
 	l.t.Helper()
 	l.cable(name)
 	l.outside(func() error {
@@ -376,7 +376,7 @@ func (l *bondLab) plug(name string) {
 	})
 }
 
-func (l *bondLab) joinsTwo() {
+func (l *bondLAN) joinsTwo() {
 	l.configure("  bond0: {bond: {members: [port0, port1, port2], miimon: 50}}\n")
 	l.eventually("two members", func() bool { return memberOf("port0", "bond0") && memberOf("port1", "bond0") })
 	l.eventually("an address by DHCP through the bond", func() bool { return has("bond0", "10.1.0.20/24") })
@@ -390,13 +390,13 @@ func (l *bondLab) joinsTwo() {
 	}
 }
 
-func (l *bondLab) joinsALateMember() {
+func (l *bondLAN) joinsALateMember() {
 	l.eventually("a line about the third", l.logged("bond0: its member port2 is not there; it is added when it appears"))
 	l.plug("port2")
 	l.eventually("the late member", func() bool { return memberOf("port2", "bond0") })
 }
 
-func (l *bondLab) outlivesAMember() {
+func (l *bondLAN) outlivesAMember() {
 	l.outside(func() error {
 		nl, err := netlink.LinkByName("x-port0")
 		if err != nil {
@@ -413,7 +413,7 @@ func (l *bondLab) outlivesAMember() {
 	}
 }
 
-func (l *bondLab) losesAMember() {
+func (l *bondLAN) losesAMember() {
 	bond0 := index("bond0")
 	l.configure("  bond0: {bond: {members: [port1, port2], miimon: 50}}\n")
 	l.eventually("the end of a membership", func() bool { return exists("port0") && !memberOf("port0", "bond0") })
@@ -422,7 +422,7 @@ func (l *bondLab) losesAMember() {
 	}
 }
 
-func (l *bondLab) changesMode() {
+func (l *bondLAN) changesMode() {
 	l.configure("  bond0: {bond: {members: [port1, port2], mode: 802.3ad, lacpRate: fast, xmitHash: layer3+4}, addresses: [10.1.0.40/24], mtu: 1400}\n" +
 		"  lan: {vlan: {id: 5, parent: bond0}, addresses: [10.5.0.20/24]}\n")
 	l.eventually("the other mode", func() bool {
@@ -438,7 +438,7 @@ func (l *bondLab) changesMode() {
 	}
 }
 
-func (l *bondLab) ends() {
+func (l *bondLAN) ends() {
 	if err := os.Remove(filepath.Join(l.dir, "etc/kios/network.yaml")); err != nil {
 		l.t.Fatal(err)
 	}
@@ -447,7 +447,7 @@ func (l *bondLab) ends() {
 
 // Members found by MAC keep being found when the bond has changed that.
 func TestBondOfMembersByMAC(t *testing.T) {
-	l := newVLab(t)
+	l := newVLAN(t)
 	l.cable("port0")
 	l.cable("port1")
 	macs := map[string]string{}

@@ -37,7 +37,7 @@ import (
 	"testing"
 	"time"
 
-	testlab "kios/test/lab"
+	"kios/test/lab"
 	"kios/test/lab/machine"
 	"kios/test/lab/netns"
 )
@@ -77,20 +77,20 @@ func (c wrongClock) Offset() (time.Duration, time.Time, error) {
 	return time.Duration(c), time.Now(), nil
 }
 
-// lab is a network with a server's end, which has 10.79.0.1/24, and a node's
+// lan is a network with a server's end, which has 10.79.0.1/24, and a node's
 // end, which has 10.79.0.2/24, and the node's root directory.
-type lab struct {
+type lan struct {
 	t            *testing.T
 	root         string
 	server, node string // names of the namespaces
 	service      *netns.Process
 }
 
-func newLab(t *testing.T) *lab {
-	testlab.NeedRoot(t)
+func newLAN(t *testing.T) *lan {
+	lab.NeedRoot(t)
 	t.Parallel()
 	name := fmt.Sprintf("kios-%d-%s", os.Getpid(), strings.ToLower(t.Name()))
-	l := &lab{t: t, root: t.TempDir(), server: name + "-s", node: name + "-n"}
+	l := &lan{t: t, root: t.TempDir(), server: name + "-s", node: name + "-n"}
 	l.layOut()
 	for _, ns := range []string{l.server, l.node} {
 		l.run("ip", "netns", "add", ns)
@@ -112,7 +112,7 @@ func newLab(t *testing.T) *lab {
 }
 
 // layOut makes the root directory of the pod's container.
-func (l *lab) layOut() {
+func (l *lan) layOut() {
 	l.t.Helper()
 	for _, f := range imageFiles(l.t) {
 		l.place(f.path, f.data, f.mode)
@@ -134,9 +134,9 @@ func (l *lab) layOut() {
 	l.run("ln", "-s", "usr/lib64", l.path("lib64"))
 }
 
-func (l *lab) path(name string) string { return filepath.Join(l.root, name) }
+func (l *lan) path(name string) string { return filepath.Join(l.root, name) }
 
-func (l *lab) place(name string, data []byte, mode os.FileMode) {
+func (l *lan) place(name string, data []byte, mode os.FileMode) {
 	l.t.Helper()
 	if err := os.MkdirAll(filepath.Dir(l.path(name)), 0o755); err != nil {
 		l.t.Fatal(err)
@@ -147,7 +147,7 @@ func (l *lab) place(name string, data []byte, mode os.FileMode) {
 }
 
 // replaceFile does it as the pod network does: by a rename.
-func (l *lab) replaceFile(name, content string) {
+func (l *lan) replaceFile(name, content string) {
 	l.t.Helper()
 	l.place(name+".new", []byte(content), 0o644)
 	if err := os.Rename(l.path(name+".new"), l.path(name)); err != nil {
@@ -197,12 +197,12 @@ func readImage(t *testing.T) (files []imageFile) {
 	return files
 }
 
-func (l *lab) run(name string, args ...string) string {
+func (l *lan) run(name string, args ...string) string {
 	l.t.Helper()
-	return testlab.Run(l.t, name, args...)
+	return lab.Run(l.t, name, args...)
 }
 
-func (l *lab) start(ns string, env string, args ...string) *netns.Process {
+func (l *lan) start(ns string, env string, args ...string) *netns.Process {
 	l.t.Helper()
 	return netns.Start(l.t, ns, []string{env}, args...)
 }
@@ -210,7 +210,7 @@ func (l *lab) start(ns string, env string, args ...string) *netns.Process {
 // startService starts the service as runc would: root, with the capabilities
 // and the group of the manifest and no_new_privs. "ip netns exec" has made a
 // mount namespace, so the mounts go with the process.
-func (l *lab) startService(kind string) {
+func (l *lan) startService(kind string) {
 	l.t.Helper()
 	script := `mount -t proc proc "$0/proc" && mount --bind /dev "$0/dev" &&
 exec setpriv --groups 123 --bounding-set -all,+sys_time,+setuid,+setgid,+sys_chroot --no-new-privs chroot "$0" /service`
@@ -219,7 +219,7 @@ exec setpriv --groups 123 --bounding-set -all,+sys_time,+setuid,+setgid,+sys_chr
 
 // startServer starts an NTP server whose time is that of this machine until
 // shift makes it wrong.
-func (l *lab) startServer(more ...string) *netns.Process {
+func (l *lan) startServer(more ...string) *netns.Process {
 	l.t.Helper()
 	conf := append([]string{"local stratum 3", "allow", "cmdport 0", "bindcmdaddress /", "pidfile /", "driftfile /srv/drift",
 		"refclock SOCK /srv/shift.sock poll 0 trust prefer"}, more...)
@@ -228,7 +228,7 @@ func (l *lab) startServer(more ...string) *netns.Process {
 }
 
 // shift makes the server's time wrong until the test ends, or stop is called.
-func (l *lab) shift(server *netns.Process, by time.Duration) (stop func()) {
+func (l *lan) shift(server *netns.Process, by time.Duration) (stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	var wg sync.WaitGroup
 	wg.Go(func() {
@@ -253,7 +253,7 @@ func (l *lab) shift(server *netns.Process, by time.Duration) (stop func()) {
 	return stop
 }
 
-func (l *lab) eventually(what string, within time.Duration, ok func() bool) {
+func (l *lan) eventually(what string, within time.Duration, ok func() bool) {
 	l.t.Helper()
 	for deadline := time.Now().Add(within); !ok(); time.Sleep(50 * time.Millisecond) {
 		if time.Now().After(deadline) {
@@ -262,14 +262,14 @@ func (l *lab) eventually(what string, within time.Duration, ok func() bool) {
 	}
 }
 
-func (l *lab) expectLine(text string, within time.Duration) {
+func (l *lan) expectLine(text string, within time.Duration) {
 	l.t.Helper()
 	l.eventually("the line "+text, within, func() bool { return strings.Contains(l.service.String(), text) })
 }
 
 // expectWrongBy waits until chronyd has found the clock that much behind, to
 // half a second.
-func (l *lab) expectWrongBy(want, within time.Duration) {
+func (l *lan) expectWrongBy(want, within time.Duration) {
 	l.t.Helper()
 	l.eventually(fmt.Sprintf("the clock wrong by %v", want), within, func() bool {
 		for line := range strings.Lines(l.service.String()) {
@@ -287,7 +287,7 @@ func (l *lab) expectWrongBy(want, within time.Duration) {
 
 // chronyc does what a user does with kubectl exec: as root of the container,
 // without capabilities.
-func (l *lab) chronyc(args ...string) string {
+func (l *lan) chronyc(args ...string) string {
 	l.t.Helper()
 	var out []byte
 	l.eventually("an answer to chronyc "+strings.Join(args, " "), 10*time.Second, func() bool {
@@ -301,7 +301,7 @@ func (l *lab) chronyc(args ...string) string {
 }
 
 // daemonStatus returns /proc/PID/status of the node's chronyd.
-func (l *lab) daemonStatus() string {
+func (l *lan) daemonStatus() string {
 	l.t.Helper()
 	for pid := range strings.FieldsSeq(l.run("ip", "netns", "pids", l.node)) {
 		status, err := os.ReadFile("/proc/" + pid + "/status")
@@ -314,7 +314,7 @@ func (l *lab) daemonStatus() string {
 }
 
 func TestServerFromFile(t *testing.T) {
-	l := newLab(t)
+	l := newLAN(t)
 	l.startServer()
 	l.place("host/etc/kios/time.yaml", []byte("servers:\n  - 10.79.0.1\n"), 0o600)
 	l.replaceFile("run/kios/network/ntp", "10.79.0.9\n")
@@ -337,7 +337,7 @@ func TestServerFromFile(t *testing.T) {
 }
 
 func TestServerFromDHCP(t *testing.T) {
-	l := newLab(t)
+	l := newLAN(t)
 	l.startServer()
 	l.startService("plain")
 	l.expectLine("no time servers: /etc/kios/time.yaml names none, nor does DHCP; the clock runs on its own", 10*time.Second)
@@ -361,7 +361,7 @@ func TestServerFromDHCP(t *testing.T) {
 // The directory /etc/kios comes later, the file in it is garbage first, then
 // right, then says that nobody is to be asked, and goes.
 func TestFileChanges(t *testing.T) {
-	l := newLab(t)
+	l := newLAN(t)
 	l.startServer()
 	l.replaceFile("run/kios/network/ntp", "10.79.0.9\n")
 	l.startService("plain")
@@ -393,7 +393,7 @@ func TestFileChanges(t *testing.T) {
 }
 
 func TestServerGoneAndBack(t *testing.T) {
-	l := newLab(t)
+	l := newLAN(t)
 	server := l.startServer()
 	l.place("host/etc/kios/time.yaml", []byte("servers: [10.79.0.1]\n"), 0o644)
 	l.startService("plain")
@@ -410,7 +410,7 @@ func TestServerGoneAndBack(t *testing.T) {
 // A server that is silent at first is followed when it answers, and nothing
 // ends or waits meanwhile.
 func TestNoServerAnswers(t *testing.T) {
-	l := newLab(t)
+	l := newLAN(t)
 	l.place("host/etc/kios/time.yaml", []byte("servers: [10.79.0.1]\n"), 0o644)
 	l.startService("plain")
 	l.expectLine("no time source has answered within 30s", 40*time.Second)
@@ -422,7 +422,7 @@ func TestNoServerAnswers(t *testing.T) {
 
 // The name of a server resolves only after /etc/resolv.conf has changed.
 func TestNameResolvesLater(t *testing.T) {
-	l := newLab(t)
+	l := newLAN(t)
 	l.startServer()
 	l.start(l.server, "", "dnsmasq", "--keep-in-foreground", "--log-facility=-", "--conf-file=/dev/null", "--user=root", "--no-hosts",
 		"--no-resolv", "--pid-file=", "--bind-interfaces", "--listen-address=10.79.0.1", "--address=/time.example/10.79.0.1")
@@ -449,7 +449,7 @@ func TestNameResolvesLater(t *testing.T) {
 // A clock that is years wrong is stepped. As chronyd is not allowed to set this
 // machine's clock, it says that it could not.
 func TestYearsWrong(t *testing.T) {
-	l := newLab(t)
+	l := newLAN(t)
 	l.shift(l.startServer(), 500000*time.Hour)
 	l.place("host/etc/kios/time.yaml", []byte("servers: [10.79.0.1]\n"), 0o644)
 	l.startService("plain")
@@ -461,7 +461,7 @@ func TestYearsWrong(t *testing.T) {
 
 // A clock that was right is set forward when it is far behind, and never back.
 func TestPause(t *testing.T) {
-	l := newLab(t)
+	l := newLAN(t)
 	server := l.startServer()
 	l.place("host/etc/kios/time.yaml", []byte("servers: [10.79.0.1]\n"), 0o644)
 	l.startService("plain")
@@ -487,7 +487,7 @@ func TestPause(t *testing.T) {
 }
 
 // pollFast makes chronyd ask each second, where it would once a minute.
-func (l *lab) pollFast() {
+func (l *lan) pollFast() {
 	l.t.Helper()
 	l.chronyc("minpoll", "10.79.0.1", "0")
 	l.chronyc("maxpoll", "10.79.0.1", "0")
@@ -495,7 +495,7 @@ func (l *lab) pollFast() {
 }
 
 // nextUpdate waits until chronyd has updated the clock.
-func (l *lab) nextUpdate() {
+func (l *lan) nextUpdate() {
 	l.t.Helper()
 	last := func() string { return strings.Split(l.chronyc("-c", "tracking"), ",")[3] }
 	before := last()
@@ -504,7 +504,7 @@ func (l *lab) nextUpdate() {
 
 // After a restart in the same boot the clock is not stepped.
 func TestRestart(t *testing.T) {
-	l := newLab(t)
+	l := newLAN(t)
 	server := l.startServer()
 	l.place("host/etc/kios/time.yaml", []byte("servers: [10.79.0.1]\n"), 0o644)
 	l.startService("plain")
@@ -527,7 +527,7 @@ func TestRestart(t *testing.T) {
 
 // When chronyd dies, the service ends with an error, for the kubelet to see.
 func TestDaemonDies(t *testing.T) {
-	l := newLab(t)
+	l := newLAN(t)
 	l.startService("plain")
 	l.expectLine("chronyd: Loaded seccomp filter", 10*time.Second)
 	for line := range strings.Lines(l.daemonStatus()) {
@@ -542,7 +542,7 @@ func TestDaemonDies(t *testing.T) {
 // The hypervisor's clock, here one made up, is followed, and outvotes a server
 // from DHCP; the user's file switches it off.
 func TestHostClock(t *testing.T) {
-	l := newLab(t)
+	l := newLAN(t)
 	l.startServer()
 	l.replaceFile("run/kios/network/ntp", "10.79.0.1\n")
 	l.startService("clock")
@@ -563,7 +563,7 @@ func TestHostClock(t *testing.T) {
 // NTS with a certificate of an authority that the node trusts, valid only in
 // years to come: the clock of a machine without a battery is that far behind.
 func TestNTS(t *testing.T) {
-	l := newLab(t)
+	l := newLAN(t)
 	authority, certificate, key := certificates(t)
 	l.place("host/etc/ssl/certs/ca-certificates.crt", authority, 0o644)
 	l.place("srv/cert.pem", certificate, 0o644)

@@ -27,7 +27,7 @@ import (
 
 	"kios/internal/boottime"
 	"kios/pods/network/lease"
-	testlab "kios/test/lab"
+	"kios/test/lab"
 	"kios/test/lab/netns"
 )
 
@@ -146,20 +146,20 @@ func host(a Address) *net.IPNet {
 	return &net.IPNet{IP: a.Addr.AsSlice(), Mask: net.CIDRMask(128, 128)}
 }
 
-// lab is a network with a server's end, fd77::1/64 on the interface "srv", and
+// lan is a network with a server's end, fd77::1/64 on the interface "srv", and
 // a node's end, the interface "eth0", which is down.
-type lab struct {
+type lan struct {
 	t            *testing.T
 	dir          string
 	server, node string // names of the namespaces
 	client       *netns.Process
 }
 
-func newLab(t *testing.T) *lab {
-	testlab.NeedRoot(t)
+func newLAN(t *testing.T) *lan {
+	lab.NeedRoot(t)
 	t.Parallel()
 	name := fmt.Sprintf("kios-d6-%d-%s", os.Getpid(), strings.ToLower(strings.TrimPrefix(t.Name(), "Test")))
-	l := &lab{t: t, dir: t.TempDir(), server: name + "-s", node: name + "-n"}
+	l := &lan{t: t, dir: t.TempDir(), server: name + "-s", node: name + "-n"}
 	for _, ns := range []string{l.server, l.node} {
 		l.run("ip", "netns", "add", ns)
 		t.Cleanup(func() { l.run("ip", "netns", "del", ns) })
@@ -174,36 +174,36 @@ func newLab(t *testing.T) *lab {
 }
 
 // number gives the server's end an address in place of others.
-func (l *lab) number(address string) {
+func (l *lan) number(address string) {
 	l.t.Helper()
 	l.run("ip", "-n", l.server, "-6", "addr", "flush", "dev", "srv", "scope", "global")
 	l.run("ip", "-n", l.server, "addr", "add", address, "dev", "srv", "nodad")
 }
 
-func (l *lab) sysctl(ns, key, value string) {
+func (l *lan) sysctl(ns, key, value string) {
 	l.t.Helper()
 	l.run("ip", "netns", "exec", ns, "sh", "-c", "echo "+value+" > /proc/sys/net/ipv6/conf/"+key)
 }
 
-func (l *lab) run(name string, args ...string) string {
+func (l *lan) run(name string, args ...string) string {
 	l.t.Helper()
-	return testlab.Run(l.t, name, args...)
+	return lab.Run(l.t, name, args...)
 }
 
-func (l *lab) up() { l.run("ip", "-n", l.node, "link", "set", "eth0", "up") }
+func (l *lan) up() { l.run("ip", "-n", l.node, "link", "set", "eth0", "up") }
 
 // addresses returns what "ip addr" says about the node's leased addresses.
-func (l *lab) addresses() string {
+func (l *lan) addresses() string {
 	return l.run("ip", "-n", l.node, "-6", "-o", "addr", "show", "dev", "eth0", "scope", "global", "-tentative")
 }
 
-func (l *lab) has(address string) func() bool {
+func (l *lan) has(address string) func() bool {
 	return func() bool { return strings.Contains(l.addresses(), "inet6 "+address) }
 }
 
 // cut takes the carrier away. The kernel tells of that with some delay, and not
 // at all if the carrier is back before.
-func (l *lab) cut() {
+func (l *lan) cut() {
 	l.t.Helper()
 	l.run("ip", "-n", l.server, "link", "set", "srv", "down")
 	l.eventually("loss of the carrier", 5*time.Second, func() bool {
@@ -211,12 +211,12 @@ func (l *lab) cut() {
 	})
 }
 
-func (l *lab) start(ns string, env []string, args ...string) *netns.Process {
+func (l *lan) start(ns string, env []string, args ...string) *netns.Process {
 	l.t.Helper()
 	return netns.Start(l.t, ns, env, args...)
 }
 
-func (l *lab) startClient(mode string) {
+func (l *lan) startClient(mode string) {
 	l.t.Helper()
 	self, err := os.Executable()
 	if err != nil {
@@ -225,9 +225,9 @@ func (l *lab) startClient(mode string) {
 	l.client = l.start(l.node, []string{modeEnv + "=" + mode, stateEnv + "=" + l.state()}, self)
 }
 
-func (l *lab) state() string { return filepath.Join(l.dir, "lease.json") }
+func (l *lan) state() string { return filepath.Join(l.dir, "lease.json") }
 
-func (l *lab) lease() *Lease {
+func (l *lan) lease() *Lease {
 	l.t.Helper()
 	text, err := os.ReadFile(l.state())
 	if err != nil {
@@ -241,7 +241,7 @@ func (l *lab) lease() *Lease {
 }
 
 // dnsmasq advertises the prefix and serves leases of two minutes, its shortest.
-func (l *lab) dnsmasq(options ...string) *netns.Process {
+func (l *lan) dnsmasq(options ...string) *netns.Process {
 	args := []string{"dnsmasq", "--keep-in-foreground", "--log-facility=-", "--log-dhcp", "--conf-file=/dev/null",
 		"--user=root", "--port=0", "--pid-file=", "--dhcp-leasefile=" + filepath.Join(l.dir, "dnsmasq.leases"), "--enable-ra",
 		"--dhcp-option=option6:dns-server,[fd77::53]", "--dhcp-option=option6:domain-search,a.example",
@@ -251,7 +251,7 @@ func (l *lab) dnsmasq(options ...string) *netns.Process {
 
 // dhcpd serves leases of some seconds from the prefix. It does rapid commit if
 // options say so.
-func (l *lab) dhcpd(prefix string, seconds int, options string) *netns.Process {
+func (l *lan) dhcpd(prefix string, seconds int, options string) *netns.Process {
 	l.t.Helper()
 	conf, leases := filepath.Join(l.dir, "dhcpd.conf"), filepath.Join(l.dir, "dhcpd.leases")
 	text := fmt.Sprintf("default-lease-time %d;\npreferred-lifetime %[1]d;\nmax-lease-time %[1]d;\nauthoritative;\n", seconds) +
@@ -268,7 +268,7 @@ func (l *lab) dhcpd(prefix string, seconds int, options string) *netns.Process {
 	return l.start(l.server, nil, "dhcpd", "-6", "-d", "-cf", conf, "-lf", leases, "-pf", filepath.Join(l.dir, "dhcpd.pid"), "srv")
 }
 
-func (l *lab) eventually(what string, within time.Duration, ok func() bool) {
+func (l *lan) eventually(what string, within time.Duration, ok func() bool) {
 	l.t.Helper()
 	for deadline := time.Now().Add(within); !ok(); time.Sleep(20 * time.Millisecond) {
 		if time.Now().After(deadline) {
@@ -277,14 +277,14 @@ func (l *lab) eventually(what string, within time.Duration, ok func() bool) {
 	}
 }
 
-func (l *lab) logged(text string) func() bool { return l.says(l.client, text) }
+func (l *lan) logged(text string) func() bool { return l.says(l.client, text) }
 
-func (l *lab) says(p *netns.Process, text string) func() bool {
+func (l *lan) says(p *netns.Process, text string) func() bool {
 	return func() bool { return strings.Contains(p.String(), text) }
 }
 
 func TestStatefulDNSMasq(t *testing.T) {
-	l := newLab(t)
+	l := newLAN(t)
 	server := l.dnsmasq("--dhcp-range=fd77::100,fd77::1ff,64,2m")
 	l.startClient("stateful")
 	l.up()
@@ -306,7 +306,7 @@ func TestStatefulDNSMasq(t *testing.T) {
 }
 
 func TestStatelessDNSMasq(t *testing.T) {
-	l := newLab(t)
+	l := newLAN(t)
 	l.dnsmasq("--dhcp-range=fd77::,ra-stateless,64")
 	l.startClient("stateless")
 	l.up()
@@ -323,7 +323,7 @@ func TestStatelessDNSMasq(t *testing.T) {
 // A lease of ten seconds is renewed; without a server it expires; when the
 // server is back, so is the address.
 func TestServerGoneAndBack(t *testing.T) {
-	l := newLab(t)
+	l := newLAN(t)
 	server := l.dhcpd("fd77::", 10, "option dhcp6.rapid-commit;\n")
 	l.startClient("stateful")
 	l.up()
@@ -337,7 +337,7 @@ func TestServerGoneAndBack(t *testing.T) {
 }
 
 func TestWithoutRapidCommit(t *testing.T) {
-	l := newLab(t)
+	l := newLAN(t)
 	server := l.dhcpd("fd77::", 60, "")
 	l.startClient("stateful")
 	l.up()
@@ -348,7 +348,7 @@ func TestWithoutRapidCommit(t *testing.T) {
 }
 
 func TestCableReturns(t *testing.T) {
-	l := newLab(t)
+	l := newLAN(t)
 	server := l.dhcpd("fd77::", 60, "")
 	l.startClient("stateful")
 	l.up()
@@ -375,7 +375,7 @@ func TestCableReturns(t *testing.T) {
 }
 
 func TestRestart(t *testing.T) {
-	l := newLab(t)
+	l := newLAN(t)
 	l.dnsmasq("--dhcp-range=fd77::100,fd77::1ff,64,2m")
 	l.startClient("stateful")
 	l.up()
@@ -395,7 +395,7 @@ func TestRestart(t *testing.T) {
 
 // Another machine has the address that the server gives.
 func TestDuplicateAddress(t *testing.T) {
-	l := newLab(t)
+	l := newLAN(t)
 	server := l.dhcpd("fd77::", 60, "option dhcp6.rapid-commit;\n")
 	l.startClient("stateful")
 	l.up()
@@ -418,7 +418,7 @@ func TestDuplicateAddress(t *testing.T) {
 
 // The node's own address cannot be used while it is tentative.
 func TestWaitsForLinkLocalAddress(t *testing.T) {
-	l := newLab(t)
+	l := newLAN(t)
 	server := l.dhcpd("fd77::", 60, "option dhcp6.rapid-commit;\n")
 	l.eventually("a server", 5*time.Second, l.says(server, "Server starting service"))
 	l.startClient("stateful")

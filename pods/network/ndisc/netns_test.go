@@ -22,7 +22,7 @@ import (
 	"testing"
 	"time"
 
-	testlab "kios/test/lab"
+	"kios/test/lab"
 )
 
 // watcherEnv in the environment makes this program one that prints what Watch
@@ -46,22 +46,22 @@ func TestMain(m *testing.M) {
 	os.Exit(1)
 }
 
-// lab is a network with a router's end, fd77::1/64 on the bridge "srv", and a
+// lan is a network with a router's end, fd77::1/64 on the bridge "srv", and a
 // node's end, the interface "eth0", which is down. Its cable ends in the bridge
 // as "port".
-type lab struct {
+type lan struct {
 	t            *testing.T
 	router, node string // names of the namespaces
 	events       chan Event
 	watcher      *exec.Cmd
 }
 
-func newLab(t *testing.T) *lab {
-	testlab.NeedRoot(t)
+func newLAN(t *testing.T) *lan {
+	lab.NeedRoot(t)
 	t.Parallel()
 	name := strings.ToLower(strings.NewReplacer("/", "-", "Test", "").Replace(t.Name()))
 	name = fmt.Sprintf("kios-nd-%d-%s", os.Getpid(), name)
-	l := &lab{t: t, router: name + "-r", node: name + "-n"}
+	l := &lan{t: t, router: name + "-r", node: name + "-n"}
 	for _, ns := range []string{l.router, l.node} {
 		l.run("ip", "netns", "add", ns)
 		t.Cleanup(func() { l.run("ip", "netns", "del", ns) })
@@ -82,10 +82,10 @@ func newLab(t *testing.T) *lab {
 	return l
 }
 
-// newHeardLab is newLab with a quiet router that the watcher has heard.
-func newHeardLab(t *testing.T) (l *lab, router *exec.Cmd) {
+// newHeardLAN is newLAN with a quiet router that the watcher has heard.
+func newHeardLAN(t *testing.T) (l *lan, router *exec.Cmd) {
 	t.Helper()
-	l = newLab(t)
+	l = newLAN(t)
 	router = l.quietRadvd("fd77::53")
 	l.watch()
 	l.up()
@@ -93,20 +93,20 @@ func newHeardLab(t *testing.T) (l *lab, router *exec.Cmd) {
 	return l, router
 }
 
-func (l *lab) sysctl(ns, key, value string) {
+func (l *lan) sysctl(ns, key, value string) {
 	l.t.Helper()
 	l.run("ip", "netns", "exec", ns, "sh", "-c", "echo "+value+" > /proc/sys/net/ipv6/conf/"+key)
 }
 
-func (l *lab) run(name string, args ...string) {
+func (l *lan) run(name string, args ...string) {
 	l.t.Helper()
-	testlab.Run(l.t, name, args...)
+	lab.Run(l.t, name, args...)
 }
 
-func (l *lab) up() { l.run("ip", "-n", l.node, "link", "set", "eth0", "up") }
+func (l *lan) up() { l.run("ip", "-n", l.node, "link", "set", "eth0", "up") }
 
 // start starts a program in a namespace; it is killed when the test ends.
-func (l *lab) start(cmd *exec.Cmd) {
+func (l *lan) start(cmd *exec.Cmd) {
 	l.t.Helper()
 	if err := cmd.Start(); err != nil {
 		l.t.Fatal(err)
@@ -114,7 +114,7 @@ func (l *lab) start(cmd *exec.Cmd) {
 	l.t.Cleanup(func() { l.end(cmd, syscall.SIGKILL) })
 }
 
-func (l *lab) end(cmd *exec.Cmd, signal syscall.Signal) {
+func (l *lan) end(cmd *exec.Cmd, signal syscall.Signal) {
 	if cmd.ProcessState == nil {
 		_ = cmd.Process.Signal(signal)
 		_ = cmd.Wait()
@@ -123,7 +123,7 @@ func (l *lab) end(cmd *exec.Cmd, signal syscall.Signal) {
 
 // cut takes the carrier away. The kernel tells of that with some delay, and not
 // at all if the carrier is back before.
-func (l *lab) cut() {
+func (l *lan) cut() {
 	l.t.Helper()
 	l.run("ip", "-n", l.router, "link", "set", "port", "down")
 	for deadline := time.Now().Add(5 * time.Second); ; time.Sleep(20 * time.Millisecond) {
@@ -137,7 +137,7 @@ func (l *lab) cut() {
 	}
 }
 
-func (l *lab) dnsmasq(options ...string) {
+func (l *lan) dnsmasq(options ...string) {
 	args := append([]string{"netns", "exec", l.router, "dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null", "--user=root",
 		"--port=0", "--pid-file=", "--dhcp-leasefile=" + filepath.Join(l.t.TempDir(), "leases"), "--enable-ra",
 		"--dhcp-option=option6:dns-server,[fd77::53],[fe80::53]", "--dhcp-option=option6:domain-search,a.example,b.example"}, options...)
@@ -146,14 +146,14 @@ func (l *lab) dnsmasq(options ...string) {
 
 // radvd advertises the server for as long as radvd lets it be at least, four
 // seconds, and repeats that.
-func (l *lab) radvd(server string) *exec.Cmd {
+func (l *lan) radvd(server string) *exec.Cmd {
 	return l.startRadvd(server, "MinRtrAdvInterval 3; MaxRtrAdvInterval 4;")
 }
 
 // quietRadvd has sent the advertisement of its start, which comes back through
 // "held". Unless asked, it sends the next one after 16 seconds (RFC 4861,
 // section 6.2.4).
-func (l *lab) quietRadvd(server string) *exec.Cmd {
+func (l *lan) quietRadvd(server string) *exec.Cmd {
 	l.t.Helper()
 	before := l.counter(l.router, advertisements)
 	cmd := l.startRadvd(server, "MinRtrAdvInterval 900; MaxRtrAdvInterval 1800;")
@@ -165,7 +165,7 @@ func (l *lab) quietRadvd(server string) *exec.Cmd {
 	return cmd
 }
 
-func (l *lab) startRadvd(server, times string) *exec.Cmd {
+func (l *lan) startRadvd(server, times string) *exec.Cmd {
 	l.t.Helper()
 	dir := l.t.TempDir()
 	conf := filepath.Join(dir, "radvd.conf")
@@ -184,7 +184,7 @@ const (
 )
 
 // counter returns how many messages a namespace's interfaces have received.
-func (l *lab) counter(ns, name string) int {
+func (l *lan) counter(ns, name string) int {
 	l.t.Helper()
 	out, err := exec.Command("ip", "netns", "exec", ns, "cat", "/proc/net/snmp6").Output()
 	if err != nil {
@@ -198,7 +198,7 @@ func (l *lab) counter(ns, name string) int {
 	return n
 }
 
-func (l *lab) watch() {
+func (l *lan) watch() {
 	l.t.Helper()
 	self, err := os.Executable()
 	if err != nil {
@@ -225,7 +225,7 @@ func (l *lab) watch() {
 	l.events, l.watcher = events, cmd
 }
 
-func (l *lab) expect(what string, within time.Duration, ok func(Event) bool) Event {
+func (l *lan) expect(what string, within time.Duration, ok func(Event) bool) Event {
 	l.t.Helper()
 	deadline := time.After(within)
 	var seen []Event
@@ -266,7 +266,7 @@ func TestModesOfDNSMasq(t *testing.T) {
 		{"stateful", "fd77::100,fd77::1ff,64,2m", true, true},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			l := newLab(t)
+			l := newLAN(t)
 			l.dnsmasq("--dhcp-range=" + tc.mode)
 			l.watch()
 			l.up()
@@ -285,7 +285,7 @@ func TestModesOfDNSMasq(t *testing.T) {
 
 // A router that is asked no second time within half an hour has to be asked.
 func TestStartsAfterTheAdvertisement(t *testing.T) {
-	l, _ := newHeardLab(t)
+	l, _ := newHeardLAN(t)
 	l.end(l.watcher, syscall.SIGKILL)
 	before := l.counter(l.router, solicitations)
 	l.watch()
@@ -296,7 +296,7 @@ func TestStartsAfterTheAdvertisement(t *testing.T) {
 }
 
 func TestRouterDies(t *testing.T) {
-	l := newLab(t)
+	l := newLAN(t)
 	router := l.radvd("fd77::53")
 	l.watch()
 	l.up()
@@ -309,14 +309,14 @@ func TestRouterDies(t *testing.T) {
 }
 
 func TestRouterLeaves(t *testing.T) {
-	l, router := newHeardLab(t)
+	l, router := newHeardLAN(t)
 	l.end(router, syscall.SIGTERM)
 	l.expect("nothing left", 5*time.Second, func(e Event) bool { return len(e.DNS)+len(e.Search) == 0 })
 }
 
 // The kernel does not ask the routers of a link that returns.
 func TestLinkReturnsElsewhere(t *testing.T) {
-	l, router := newHeardLab(t)
+	l, router := newHeardLAN(t)
 	l.cut()
 	l.end(router, syscall.SIGKILL)
 	l.quietRadvd("fd77::54")
@@ -326,7 +326,7 @@ func TestLinkReturnsElsewhere(t *testing.T) {
 
 func TestInterfaceDownAndAway(t *testing.T) {
 	empty := func(e Event) bool { return !e.Managed && !e.Other && len(e.DNS)+len(e.Search) == 0 }
-	l := newLab(t)
+	l := newLAN(t)
 	l.dnsmasq("--dhcp-range=fd77::100,fd77::1ff,64,2m")
 	l.watch()
 	l.up()
@@ -342,7 +342,7 @@ func TestInterfaceDownAndAway(t *testing.T) {
 
 // While the watcher sleeps, the kernel has more to say than it keeps.
 func TestLostMessages(t *testing.T) {
-	l, router := newHeardLab(t)
+	l, router := newHeardLAN(t)
 	if err := l.watcher.Process.Signal(syscall.SIGSTOP); err != nil {
 		t.Fatal(err)
 	}
