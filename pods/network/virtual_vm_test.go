@@ -27,8 +27,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// vlab is the service on a node, and the network around it.
-type vlab struct {
+// vlan is the service on a node, and the network around it.
+type vlan struct {
 	t    *testing.T
 	dir  string
 	jobs chan func() // to run in the network's namespace
@@ -38,20 +38,20 @@ type vlab struct {
 	out bytes.Buffer
 }
 
-func (l *vlab) Write(b []byte) (int, error) {
+func (l *vlan) Write(b []byte) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.out.Write(b)
 }
 
-func (l *vlab) log() string {
+func (l *vlan) log() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.out.String()
 }
 
-func newVLAN(t *testing.T) *vlab {
-	l := &vlab{t: t, dir: t.TempDir(), jobs: make(chan func())}
+func newVLAN(t *testing.T) *vlan {
+	l := &vlan{t: t, dir: t.TempDir(), jobs: make(chan func())}
 	ready := make(chan error)
 	go func() {
 		runtime.LockOSThread() // and never unlocked: the thread ends with its namespace
@@ -78,7 +78,7 @@ func newVLAN(t *testing.T) *vlab {
 }
 
 // outside runs f in the network.
-func (l *vlab) outside(f func() error) {
+func (l *vlan) outside(f func() error) {
 	l.t.Helper()
 	done := make(chan error)
 	l.jobs <- func() { done <- f() }
@@ -88,7 +88,7 @@ func (l *vlab) outside(f func() error) {
 }
 
 // cable joins the node's interface with one of the network, "x-" and its name.
-func (l *vlab) cable(node string) {
+func (l *vlan) cable(node string) {
 	l.t.Helper()
 	attrs := netlink.NewLinkAttrs()
 	attrs.Name = node
@@ -110,7 +110,7 @@ func up(name string) error {
 
 // serve adds an interface to the network and a DHCP server on it, which has one
 // address to give.
-func (l *vlab) serve(nl netlink.Link, server, client string) {
+func (l *vlan) serve(nl netlink.Link, server, client string) {
 	l.t.Helper()
 	l.outside(func() error {
 		if err := netlink.LinkAdd(nl); err != nil {
@@ -172,7 +172,7 @@ func answer(conn net.PacketConn, server *netlink.Addr, client net.IP) {
 	}
 }
 
-func (l *vlab) configure(interfaces string) {
+func (l *vlan) configure(interfaces string) {
 	l.t.Helper()
 	if err := replace(filepath.Join(l.dir, "etc/kios/network.yaml"), []byte("interfaces:\n"+interfaces)); err != nil {
 		l.t.Fatal(err)
@@ -180,7 +180,7 @@ func (l *vlab) configure(interfaces string) {
 }
 
 // start starts the service and returns what ends it.
-func (l *vlab) start() (stop func()) {
+func (l *vlan) start() (stop func()) {
 	s := &Service{
 		Interfaces: []string{"none"}, // what is not in the file is left alone
 		File:       filepath.Join(l.dir, "etc/kios/network.yaml"),
@@ -209,7 +209,7 @@ func (l *vlab) start() (stop func()) {
 	return stop
 }
 
-func (l *vlab) eventually(what string, ok func() bool) {
+func (l *vlan) eventually(what string, ok func() bool) {
 	l.t.Helper()
 	for deadline := time.Now().Add(10 * time.Second); !ok(); time.Sleep(20 * time.Millisecond) {
 		if time.Now().After(deadline) {
@@ -218,7 +218,7 @@ func (l *vlab) eventually(what string, ok func() bool) {
 	}
 }
 
-func (l *vlab) logged(text string) func() bool {
+func (l *vlan) logged(text string) func() bool {
 	return func() bool { return strings.Contains(l.log(), text) }
 }
 
@@ -271,7 +271,7 @@ func newAttrs(name string) netlink.LinkAttrs {
 }
 
 // serveVLAN serves DHCP on a VLAN of the network's end of a cable.
-func (l *vlab) serveVLAN(cable string, id int, server, client string) {
+func (l *vlan) serveVLAN(cable string, id int, server, client string) {
 	l.t.Helper()
 	attrs := newAttrs(fmt.Sprintf("x%d", id))
 	l.outside(func() error {
@@ -360,7 +360,7 @@ func TestBond(t *testing.T) {
 // bondLAN has cables that end in one bridge of the network. Its methods check what
 // becomes of the bond, one after the other.
 type bondLAN struct {
-	*vlab
+	*vlan
 	bridge *netlink.Bridge
 }
 
