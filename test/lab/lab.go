@@ -109,15 +109,19 @@ func Eventually(t testing.TB, bound time.Duration, what string, try func() error
 	}
 }
 
+// Must ends the test if what it needs to go on has failed.
+func Must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
 // WriteFile writes a file, and its directory if that is not there.
 func WriteFile(t testing.TB, path, text string) {
 	t.Helper()
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
-		t.Fatal(err)
-	}
+	Must(t, os.MkdirAll(filepath.Dir(path), 0o755))
+	Must(t, os.WriteFile(path, []byte(text), 0o644))
 }
 
 // ReadFile returns what is in a file.

@@ -71,9 +71,7 @@ func Programs(t testing.TB) map[string]string {
 func Start(t testing.TB, namespace string, c *clusterconfig.Cluster, bin map[string]string) *ControlPlane {
 	t.Helper()
 	processes, err := c.Processes(bin)
-	if err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, err)
 	p := &ControlPlane{t: t, namespace: namespace, cluster: c, kubectl: bin["kubectl"]}
 	if p.dir, err = os.MkdirTemp("", "kios-control-plane-"); err != nil {
 		t.Fatal(err)
@@ -81,14 +79,10 @@ func Start(t testing.TB, namespace string, c *clusterconfig.Cluster, bin map[str
 	for _, one := range processes {
 		p.processes = append(p.processes, &process{Process: one, log: filepath.Join(p.dir, one.Name+".log")})
 	}
-	if err := p.writeKubeconfig(); err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, p.writeKubeconfig())
 	t.Cleanup(p.end)
 	for _, one := range p.processes {
-		if err := one.start(namespace); err != nil {
-			t.Fatal(err)
-		}
+		lab.Must(t, one.start(namespace))
 	}
 	p.WaitReady()
 	return p

@@ -25,9 +25,7 @@ func start(t *testing.T) *ControlPlane {
 	netns.Add(t, namespace)
 	netns.IP(t, namespace, "addr", "add", address+"/32", "dev", "lo")
 	c, err := clusterconfig.Open(t.TempDir(), clusterconfig.Config{Endpoint: address + ":6443"})
-	if err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, err)
 	begin := time.Now()
 	p := Start(t, namespace, c, bin)
 	t.Logf("ready after %s", time.Since(begin).Round(time.Millisecond))
@@ -64,9 +62,7 @@ func testStrangers(t *testing.T, p *ControlPlane) {
 	t.Helper()
 	for path, want := range map[string]int{"/livez": 200, "/readyz": 200, "/version": 401, "/api": 401, "/api/v1/nodes": 401} {
 		response, err := p.client().Get("https://" + address + ":6443" + path)
-		if err != nil {
-			t.Fatal(err)
-		}
+		lab.Must(t, err)
 		response.Body.Close()
 		if response.StatusCode != want {
 			t.Errorf("a stranger gets %d for %s, want %d", response.StatusCode, path, want)
@@ -84,29 +80,19 @@ func (p *ControlPlane) as(kubeconfig, input string, args ...string) (string, err
 func testBootstrap(t *testing.T, p *ControlPlane) (kubeconfig string) {
 	t.Helper()
 	files, err := p.cluster.Worker(clusterconfig.Node{Name: "worker-1", Address: "10.79.0.11"})
-	if err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, err)
 	etc := t.TempDir()
-	if err := files.Write(etc); err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, files.Write(etc))
 	bootstrap := filepath.Join(etc, "bootstrap-kubelet.conf")
 	text, err := os.ReadFile(filepath.Join(etc, "kubernetes/bootstrap-kubelet.conf"))
-	if err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, err)
 	ca := filepath.Join(etc, "kubernetes/pki/ca.crt")
 	// The file names the authority where it will be on the node.
 	text = []byte(strings.ReplaceAll(string(text), "/etc/kubernetes/pki/ca.crt", ca))
-	if err := os.WriteFile(bootstrap, text, 0o600); err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, os.WriteFile(bootstrap, text, 0o600))
 	key, cert := signed(t, p, bootstrap, Request{Name: "client", Signer: "kube-apiserver-client-kubelet", Usage: "client auth"})
 	for name, data := range map[string][]byte{"node.key": key, "node.crt": cert} {
-		if err := os.WriteFile(filepath.Join(etc, name), data, 0o600); err != nil {
-			t.Fatal(err)
-		}
+		lab.Must(t, os.WriteFile(filepath.Join(etc, name), data, 0o600))
 	}
 	kubeconfig = filepath.Join(etc, "kubelet.conf")
 	for _, args := range [][]string{

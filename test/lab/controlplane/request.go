@@ -11,6 +11,8 @@ import (
 	"fmt"
 	"net"
 	"testing"
+
+	"kios/test/lab"
 )
 
 // Request is a node's request for a certificate.
@@ -28,9 +30,7 @@ type Request struct {
 func (r Request) Make(t testing.TB) (manifest string, key []byte) {
 	t.Helper()
 	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, err)
 	template := &x509.CertificateRequest{
 		Subject:  pkix.Name{CommonName: "system:node:" + r.Node, Organization: []string{"system:nodes"}},
 		DNSNames: r.DNSNames,
@@ -39,13 +39,9 @@ func (r Request) Make(t testing.TB) (manifest string, key []byte) {
 		template.IPAddresses = append(template.IPAddresses, net.ParseIP(a))
 	}
 	der, err := x509.CreateCertificateRequest(rand.Reader, template, private)
-	if err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, err)
 	keyDER, err := x509.MarshalPKCS8PrivateKey(private)
-	if err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, err)
 	return fmt.Sprintf(`apiVersion: certificates.k8s.io/v1
 kind: CertificateSigningRequest
 metadata: {name: %s}

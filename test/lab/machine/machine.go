@@ -14,6 +14,7 @@ import (
 	"kios/host/oci"
 	"kios/host/qemu"
 	"kios/test/guest"
+	"kios/test/lab"
 )
 
 var images struct {
@@ -42,9 +43,7 @@ func Program(t testing.TB, name string) string {
 	defer images.mu.Unlock()
 	bin := filepath.Join(images.dir, name)
 	if !images.made[bin] {
-		if err := guest.Compile(bin, name); err != nil {
-			t.Fatal(err)
-		}
+		lab.Must(t, guest.Compile(bin, name))
 		images.made[bin] = true
 	}
 	return bin
@@ -69,9 +68,7 @@ func Image(t testing.TB, name, program string, links ...string) string {
 	for _, link := range links {
 		image.Files = append(image.Files, oci.File{Path: "/bin/" + link, Mode: os.ModeSymlink, Data: []byte("/" + program)})
 	}
-	if err := oci.Write(archive, image); err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, oci.Write(archive, image))
 	images.made[archive] = true
 	return archive
 }

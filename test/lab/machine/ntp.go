@@ -2,7 +2,6 @@ package machine
 
 import (
 	"encoding/json"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -20,18 +19,14 @@ func NTP(t testing.TB, namespace string) *netns.Process {
 	root := t.TempDir()
 	Unpack(t, "chrony", root)
 	config := "local stratum 5\nallow all\ncmdport 0\nbindcmdaddress /\npidfile /chronyd.pid\n"
-	if err := os.WriteFile(filepath.Join(root, "chrony.conf"), []byte(config), 0o644); err != nil {
-		t.Fatal(err)
-	}
+	lab.WriteFile(t, filepath.Join(root, "chrony.conf"), config)
 	return netns.Start(t, namespace, nil, "chroot", root, "/usr/sbin/chronyd", "-x", "-d", "-u", "root", "-f", "/chrony.conf")
 }
 
 // Unpack extracts a layer of the OS' images, such as "chrony", into a directory.
 func Unpack(t testing.TB, title, dir string) {
 	t.Helper()
-	if err := erofs.Extract(t.Context(), layer(t, title), dir, erofs.Tools{}); err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, erofs.Extract(t.Context(), layer(t, title), dir, erofs.Tools{}))
 }
 
 // layer returns the file of a layer.
