@@ -9,27 +9,14 @@ import (
 
 	"kios/host/filetree"
 	"kios/host/oci"
+	"kios/test/lab"
 )
-
-func must(t *testing.T, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
-}
-
-func read(t *testing.T, path string) string {
-	t.Helper()
-	text, err := os.ReadFile(path)
-	must(t, err)
-	return string(text)
-}
 
 func TestFindRoot(t *testing.T) {
 	root := t.TempDir()
 	below := filepath.Join(root, "a/b")
-	must(t, os.MkdirAll(below, 0o755))
-	must(t, os.WriteFile(filepath.Join(root, "versions.json"), []byte("{}"), 0o644))
+	lab.Must(t, os.MkdirAll(below, 0o755))
+	lab.WriteFile(t, filepath.Join(root, "versions.json"), "{}")
 	for _, dir := range []string{root, below} {
 		if got, err := FindRoot(dir); got != root || err != nil {
 			t.Errorf("FindRoot(%s) = %q, %v, want %s", dir, got, err, root)
@@ -45,7 +32,7 @@ func TestNewRefuses(t *testing.T) {
 	if _, err := New(root, "amd64", nil); err == nil {
 		t.Error("New without versions.json succeeds")
 	}
-	must(t, os.WriteFile(filepath.Join(root, "versions.json"), []byte("{"), 0o644))
+	lab.WriteFile(t, filepath.Join(root, "versions.json"), "{")
 	if _, err := New(root, "amd64", nil); err == nil || !strings.Contains(err.Error(), "versions.json") {
 		t.Errorf("New with a damaged versions.json = %v, want an error that names it", err)
 	}
@@ -58,12 +45,12 @@ func TestNewRefuses(t *testing.T) {
 func TestPublish(t *testing.T) {
 	b := &Builder{Root: t.TempDir(), Arch: "amd64"}
 	from := filepath.Join(t.TempDir(), "image.erofs")
-	must(t, os.MkdirAll(b.Out(""), 0o755))
-	must(t, os.WriteFile(b.Out(".x.kios-00000001"), []byte("half of an old one"), 0o444))
-	must(t, os.WriteFile(b.Out("x"), []byte("old"), 0o444))
-	must(t, os.WriteFile(from, []byte("new"), 0o600))
-	must(t, b.publish("x", from))
-	if got := read(t, b.Out("x")); got != "new" {
+	lab.Must(t, os.MkdirAll(b.Out(""), 0o755))
+	lab.Must(t, os.WriteFile(b.Out(".x.kios-00000001"), []byte("half of an old one"), 0o444))
+	lab.Must(t, os.WriteFile(b.Out("x"), []byte("old"), 0o444))
+	lab.Must(t, os.WriteFile(from, []byte("new"), 0o600))
+	lab.Must(t, b.publish("x", from))
+	if got := lab.ReadFile(t, b.Out("x")); got != "new" {
 		t.Errorf("the product is %q, want the new one", got)
 	}
 	if st, err := os.Stat(b.Out("x")); err != nil || st.Mode() != 0o644 {
@@ -75,7 +62,7 @@ func TestPublish(t *testing.T) {
 	if err := b.publish("x", filepath.Join(b.Root, "none")); err == nil {
 		t.Error("publish of a missing file succeeds")
 	}
-	if got := read(t, b.Out("x")); got != "new" {
+	if got := lab.ReadFile(t, b.Out("x")); got != "new" {
 		t.Errorf("after a failure the product is %q, want the one before", got)
 	}
 }
@@ -83,7 +70,7 @@ func TestPublish(t *testing.T) {
 func testImage(t *testing.T, content string) []oci.LayoutImage {
 	t.Helper()
 	layer := filepath.Join(t.TempDir(), "layer.erofs")
-	must(t, os.WriteFile(layer, []byte(content), 0o644))
+	lab.WriteFile(t, layer, content)
 	return []oci.LayoutImage{{
 		Image:  oci.Image{Name: "kios.local/test:1", Entrypoint: []string{"/test"}},
 		Layers: []oci.Layer{{Title: "test", From: layer}},
@@ -93,18 +80,18 @@ func testImage(t *testing.T, content string) []oci.LayoutImage {
 func TestReplaceLayout(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "images")
 	blobs := filepath.Join(dir, "blobs")
-	must(t, os.MkdirAll(dir+".tmp/blobs", 0o755)) // of one that was killed
-	must(t, replaceLayout(dir, testImage(t, "one")))
+	lab.Must(t, os.MkdirAll(dir+".tmp/blobs", 0o755)) // of one that was killed
+	lab.Must(t, replaceLayout(dir, testImage(t, "one")))
 	first, err := os.Stat(blobs)
-	must(t, err)
-	index := read(t, filepath.Join(dir, "index.json"))
+	lab.Must(t, err)
+	index := lab.ReadFile(t, filepath.Join(dir, "index.json"))
 
-	must(t, replaceLayout(dir, testImage(t, "one")))
+	lab.Must(t, replaceLayout(dir, testImage(t, "one")))
 	if same, err := os.Stat(blobs); err != nil || !os.SameFile(first, same) {
 		t.Errorf("an equal layout took the place of the one that was there (%v)", err)
 	}
-	must(t, replaceLayout(dir, testImage(t, "two")))
-	if read(t, filepath.Join(dir, "index.json")) == index {
+	lab.Must(t, replaceLayout(dir, testImage(t, "two")))
+	if lab.ReadFile(t, filepath.Join(dir, "index.json")) == index {
 		t.Error("another layout did not take the place of the one that was there")
 	}
 	files, err := filepath.Glob(filepath.Join(blobs, "sha256/*"))
@@ -120,7 +107,7 @@ func TestLinkPrograms(t *testing.T) {
 	dir := t.TempDir()
 	for _, at := range []string{"/cache/1/", "/cache/2/"} {
 		bin := map[string]string{"kubectl": at + "kubectl", "kubernetes": at + "kubernetes", "etcd": at + "etcd", "kube-proxy": at + "kube-proxy"}
-		must(t, linkPrograms(dir, bin))
+		lab.Must(t, linkPrograms(dir, bin))
 		for _, name := range []string{"kubectl", "kubernetes", "etcd"} {
 			if got, err := os.Readlink(filepath.Join(dir, name)); got != bin[name] {
 				t.Errorf("%s leads to %q, %v, want %s", name, got, err, bin[name])
@@ -133,12 +120,12 @@ func TestLinkPrograms(t *testing.T) {
 func TestTreeShape(t *testing.T) {
 	tree := func(change func(dir string) error) string {
 		dir := t.TempDir()
-		must(t, os.Chmod(dir, 0o755))
-		must(t, filetree.WriteFile(filepath.Join(dir, "bin/a"), []byte("text"), 0o555))
-		must(t, filetree.Symlink(filepath.Join(dir, "bin/b"), "a"))
-		must(t, change(dir))
+		lab.Must(t, os.Chmod(dir, 0o755))
+		lab.Must(t, filetree.WriteFile(filepath.Join(dir, "bin/a"), []byte("text"), 0o555))
+		lab.Must(t, filetree.Symlink(filepath.Join(dir, "bin/b"), "a"))
+		lab.Must(t, change(dir))
 		shape, err := treeShape(dir)
-		must(t, err)
+		lab.Must(t, err)
 		return shape
 	}
 	want := tree(func(string) error { return nil })
@@ -169,7 +156,7 @@ func TestCertificateBundle(t *testing.T) {
 		t.Error("a package without certificates makes a bundle")
 	}
 	for name, text := range map[string]string{"b.crt": "second\n\n", "a.crt": "first"} {
-		must(t, filetree.WriteFile(filepath.Join(dir, "usr/share/ca-certificates/mozilla", name), []byte(text), 0o644))
+		lab.Must(t, filetree.WriteFile(filepath.Join(dir, "usr/share/ca-certificates/mozilla", name), []byte(text), 0o644))
 	}
 	got, err := certificateBundle(dir)
 	if want := "first\nsecond\n"; string(got) != want || err != nil {

@@ -10,27 +10,23 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"kios/test/lab"
 )
 
 // buildPause compiles the program and returns its path.
 func buildPause(t *testing.T) string {
 	t.Helper()
 	out := filepath.Join(t.TempDir(), "pause")
-	if err := compilePause(t.Context(), "../../pods/pause/pause.c", out); err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, compilePause(t.Context(), "../../pods/pause/pause.c", out))
 	return out
 }
 
 func TestPauseIsSmallAndReproducible(t *testing.T) {
 	one, err := os.ReadFile(buildPause(t))
-	if err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, err)
 	two, err := os.ReadFile(buildPause(t))
-	if err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, err)
 	if !bytes.Equal(one, two) {
 		t.Error("two builds differ")
 	}
@@ -50,13 +46,9 @@ func TestPauseEndsOnSignal(t *testing.T) {
 	pause := buildPause(t)
 	for _, signal := range []os.Signal{syscall.SIGTERM, syscall.SIGINT} {
 		cmd := exec.Command(pause)
-		if err := cmd.Start(); err != nil {
-			t.Fatal(err)
-		}
+		lab.Must(t, cmd.Start())
 		eventually(t, "pause waits", func() bool { return waits(cmd.Process.Pid) })
-		if err := cmd.Process.Signal(signal); err != nil {
-			t.Fatal(err)
-		}
+		lab.Must(t, cmd.Process.Signal(signal))
 		if err := cmd.Wait(); err != nil {
 			t.Errorf("after %v it ended with %v, want exit status 0", signal, err)
 		}
@@ -66,15 +58,11 @@ func TestPauseEndsOnSignal(t *testing.T) {
 // The other tests show that the filter leaves what pause does itself.
 func TestPauseGivesUpSystemCalls(t *testing.T) {
 	cmd := exec.Command(buildPause(t))
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, cmd.Start())
 	t.Cleanup(func() { cmd.Process.Kill(); cmd.Wait() })
 	eventually(t, "pause waits", func() bool { return waits(cmd.Process.Pid) })
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", cmd.Process.Pid))
-	if err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, err)
 	for _, want := range []string{"NoNewPrivs:\t1\n", "Seccomp:\t2\n"} {
 		if !strings.Contains(string(status), want) {
 			t.Errorf("its status lacks %q:\n%s", want, status)
@@ -96,16 +84,12 @@ func TestPauseAsPID1(t *testing.T) {
 		UidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getuid(), Size: 1}},
 		GidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getgid(), Size: 1}},
 	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, cmd.Start())
 	pid := cmd.Process.Pid
 	eventually(t, "pause waits", func() bool { return waits(pid) })
 	eventually(t, "the orphans are pause's children", func() bool { return len(children(pid)) > 0 })
 	eventually(t, "all orphans are reaped", func() bool { return len(children(pid)) == 0 })
-	if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, cmd.Process.Signal(syscall.SIGTERM))
 	if err := cmd.Wait(); err != nil {
 		t.Errorf("after SIGTERM it ended with %v, want exit status 0", err)
 	}

@@ -7,18 +7,15 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"kios/test/lab"
 )
 
 // writePod makes the folder of a pod below a checkout, with its manifest.
 func writePod(t *testing.T, root, name, manifest string) {
 	t.Helper()
 	dir := filepath.Join(root, "pods", name)
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(filepath.Join(dir, name+".yaml"), []byte(manifest), 0o644); err != nil {
-		t.Fatal(err)
-	}
+	lab.WriteFile(t, filepath.Join(dir, name+".yaml"), manifest)
 }
 
 const podManifest = "kind: Pod\nmetadata:\n  name: NAME\n  namespace: kube-system\n  annotations:\n    kubernetes.io/description: does something\n"
@@ -29,17 +26,11 @@ func TestSystemPods(t *testing.T) {
 		writePod(t, root, name, strings.ReplaceAll(podManifest, "NAME", name))
 	}
 	recipe := "{title: tools, packages: [{name: p, licence: MIT}], paths: [/p], probes: [{package: p, command: [/p]}]}"
-	if err := os.WriteFile(filepath.Join(root, "pods/a/image.yaml"), []byte(recipe), 0o644); err != nil {
-		t.Fatal(err)
-	}
+	lab.WriteFile(t, filepath.Join(root, "pods/a/image.yaml"), recipe)
 	writePod(t, root, "example", "metadata: {name: example, namespace: default}\n")
-	if err := os.Mkdir(filepath.Join(root, "pods/shared"), 0o755); err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, os.Mkdir(filepath.Join(root, "pods/shared"), 0o755))
 	pods, err := (&Builder{Root: root}).SystemPods()
-	if err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, err)
 	var got []string
 	for _, i := range bundled(pods) {
 		got = append(got, i.name+" "+strings.Join(i.layers, "+"))

@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"golang.org/x/sync/errgroup"
+
+	"kios/test/lab"
 )
 
 // home gives the test a cache of its own and returns its root.
@@ -15,17 +17,8 @@ func home(t *testing.T) string {
 	t.Helper()
 	t.Setenv("XDG_CACHE_HOME", t.TempDir())
 	root, err := Dir()
-	if err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, err)
 	return root
-}
-
-func write(t *testing.T, path, text string) {
-	t.Helper()
-	if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, []byte(text), 0o644)); err != nil {
-		t.Fatal(err)
-	}
 }
 
 func TestProductIsBuiltOnce(t *testing.T) {
@@ -88,12 +81,10 @@ func TestAddTree(t *testing.T) {
 	tree := func(files map[string]string) string {
 		dir := t.TempDir()
 		for name, text := range files {
-			write(t, filepath.Join(dir, name), text)
+			lab.WriteFile(t, filepath.Join(dir, name), text)
 		}
 		key := NewKey()
-		if err := key.AddTree(dir); err != nil {
-			t.Fatal(err)
-		}
+		lab.Must(t, key.AddTree(dir))
 		return key.String()
 	}
 	want := tree(map[string]string{"a": "1", "d/b": "2"})
@@ -112,7 +103,7 @@ func TestAddTree(t *testing.T) {
 
 func TestFileSum(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "file")
-	write(t, path, "abc")
+	lab.WriteFile(t, path, "abc")
 	const want = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad" // FIPS 180-2, B.1
 	if got, err := FileSum(path); got != want || err != nil {
 		t.Errorf("FileSum = %s, %v, want %s", got, err, want)

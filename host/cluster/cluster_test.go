@@ -12,6 +12,7 @@ import (
 
 	"kios/host/clusterconfig"
 	"kios/host/qemu"
+	"kios/test/lab"
 )
 
 func TestState(t *testing.T) {
@@ -20,16 +21,10 @@ func TestState(t *testing.T) {
 		t.Fatalf("Open = %v, want %v", err, ErrNone)
 	}
 	c, err := New("a", State{Kubernetes: "v1.37.2", Firmware: "direct", Memory: 1 << 30, ControlPlaneMemory: 2 << 30, CPUs: 2, Port: 16443}, 2)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := errors.Join(c.makeDirs(), c.save()); err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, err)
+	lab.Must(t, errors.Join(c.makeDirs(), c.save()))
 	again, err := Open("a")
-	if err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, err)
 	if again.found == nil {
 		t.Error("it is not known what cluster.json was")
 	}
@@ -49,9 +44,7 @@ func TestState(t *testing.T) {
 	if running := again.Running(); len(running) != 0 {
 		t.Errorf("Running = %v", running)
 	}
-	if err := again.Purge(); err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, again.Purge())
 	if _, err := Open("a"); !errors.Is(err, ErrNone) {
 		t.Errorf("Open after Purge = %v, want %v", err, ErrNone)
 	}
@@ -60,12 +53,8 @@ func TestState(t *testing.T) {
 func TestNodes(t *testing.T) {
 	t.Setenv("XDG_STATE_HOME", "/state")
 	c, err := New("a", State{}, 1)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := c.AddWorkers(3); err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, err)
+	lab.Must(t, c.AddWorkers(3))
 	seen := map[string]bool{}
 	for _, n := range c.Nodes {
 		for _, id := range []string{n.Name, n.Address.String(), n.MAC} {
@@ -104,27 +93,17 @@ func TestNames(t *testing.T) {
 func TestChanged(t *testing.T) {
 	t.Setenv("XDG_STATE_HOME", t.TempDir())
 	late, err := New("a", State{}, 1)
-	if err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, err)
 	first, err := New("a", State{}, 1)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := errors.Join(first.makeDirs(), first.checkUnchanged(), first.save()); err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, err)
+	lab.Must(t, errors.Join(first.makeDirs(), first.checkUnchanged(), first.save()))
 	second, err := Open("a")
-	if err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, err)
 	if err := second.checkUnchanged(); err != nil {
 		t.Error(err)
 	}
 	first.Port = 1
-	if err := first.save(); err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, first.save())
 	for _, c := range []*Cluster{late, second} {
 		if err := c.checkUnchanged(); !errors.Is(err, ErrBusy) {
 			t.Errorf("checkUnchanged = %v, want %v", err, ErrBusy)
@@ -139,12 +118,8 @@ func TestRemains(t *testing.T) {
 		t.Fatalf("Remains = %v, want %v", err, ErrNone)
 	}
 	c, err := New("a", State{}, 1)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := errors.Join(c.makeDirs(), os.MkdirAll(c.NodeDir("worker-1"), 0o700), os.WriteFile(c.path("cluster.json"), nil, 0o600)); err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, err)
+	lab.Must(t, errors.Join(c.makeDirs(), os.MkdirAll(c.NodeDir("worker-1"), 0o700), os.WriteFile(c.path("cluster.json"), nil, 0o600)))
 	if _, err := Open("a"); err == nil || errors.Is(err, ErrNone) {
 		t.Errorf("Open = %v, want that the file is spoilt", err)
 	}
@@ -152,9 +127,7 @@ func TestRemains(t *testing.T) {
 	if err != nil || left.nodeNames() != "control-plane, worker-1" {
 		t.Fatalf("Remains = %+v, %v", left, err)
 	}
-	if err := left.Purge(); err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, left.Purge())
 	if _, err := os.Stat(c.Dir); err == nil {
 		t.Errorf("there is still %s", c.Dir)
 	}
@@ -163,9 +136,7 @@ func TestRemains(t *testing.T) {
 func TestLock(t *testing.T) {
 	c := &Cluster{Name: "a", Dir: t.TempDir()}
 	unlock, err := c.lock()
-	if err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, err)
 	if _, err := c.lock(); err == nil {
 		t.Error("two have locked the cluster")
 	}
@@ -179,13 +150,9 @@ func TestLock(t *testing.T) {
 func TestNodeFiles(t *testing.T) {
 	t.Setenv("XDG_STATE_HOME", t.TempDir())
 	c, err := New("a", State{Kubernetes: "v1.37.2"}, 1)
-	if err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, err)
 	keys, err := c.keys(qemu.TCG)
-	if err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, err)
 	p := Products{ControlPlane: []string{"etcd.tar"}, Worker: []string{"coredns.tar"}}
 	for _, tt := range []struct {
 		node       Node
@@ -196,9 +163,7 @@ func TestNodeFiles(t *testing.T) {
 		{c.Nodes[1], "meta/etc/kubernetes/bootstrap-kubelet.conf", "meta/etc/kubernetes/pki/ca.key", "coredns.tar"},
 	} {
 		files, images, err := c.nodeFiles(tt.node, keys, p)
-		if err != nil {
-			t.Fatal(err)
-		}
+		lab.Must(t, err)
 		if _, ok := files[tt.has]; !ok {
 			t.Errorf("%s has no %s", tt.node.Name, tt.has)
 		}
@@ -216,9 +181,7 @@ func TestNodeFiles(t *testing.T) {
 
 func TestNetworkFile(t *testing.T) {
 	var got any
-	if err := yaml.UnmarshalStrict(newNode(1).network(), &got); err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, yaml.UnmarshalStrict(newNode(1).network(), &got))
 	want := map[string]any{"interfaces": map[string]any{
 		"cluster": map[string]any{
 			"mac": "52:54:00:4b:4d:0b", "addresses": []any{"10.77.0.11/24"}, "ra": false,
@@ -237,9 +200,7 @@ func TestNetworkFile(t *testing.T) {
 func TestMemory(t *testing.T) {
 	t.Setenv("XDG_STATE_HOME", "/state")
 	c, err := New("a", State{Memory: 1 << 30, ControlPlaneMemory: 1536 << 20}, 2)
-	if err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, err)
 	for accel, limit := range map[qemu.Accel]int64{qemu.TCG: 6 << 30, qemu.KVM: 4 << 30} {
 		if got := c.need(accel); got > limit {
 			t.Errorf("with %s the cluster of the defaults needs %d MiB, more than %d", accel, got>>20, limit>>20)
@@ -254,12 +215,8 @@ func TestMemory(t *testing.T) {
 func TestMachine(t *testing.T) {
 	t.Setenv("XDG_STATE_HOME", t.TempDir())
 	c, err := New("a", State{Firmware: "direct", Memory: 1, ControlPlaneMemory: 2, CPUs: 3}, 1)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := errors.Join(c.makeDirs(), os.WriteFile(c.path("boot/cmdline"), []byte("a b\n"), 0o600)); err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, err)
+	lab.Must(t, errors.Join(c.makeDirs(), os.WriteFile(c.path("boot/cmdline"), []byte("a b\n"), 0o600)))
 	m, err := c.machine(c.Nodes[0], "tcg")
 	if err != nil || m.Memory != 2 || m.Append != "a b loglevel=7" || m.Switch != filepath.Join(c.Dir, "network/control-plane.sock") {
 		t.Errorf("machine = %+v, %v", m, err)
@@ -291,13 +248,9 @@ func TestMachine(t *testing.T) {
 // A kubeconfig of package clusterconfig is one that the client understands.
 func TestKubeconfig(t *testing.T) {
 	keys, err := clusterconfig.Open(t.TempDir(), clusterconfig.Config{Endpoint: "10.77.0.10:6443"})
-	if err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, err)
 	kubeconfig, err := keys.Kubeconfig("https://127.0.0.1:1")
-	if err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, err)
 	a, err := NewAPI(kubeconfig)
 	if err != nil || a.server.URL() != "https://127.0.0.1:1" {
 		t.Errorf("NewAPI = %+v, %v", a, err)

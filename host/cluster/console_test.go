@@ -8,17 +8,15 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"kios/test/lab"
 )
 
 func TestLines(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "console.log")
-	if err := os.WriteFile(file, []byte("one\r\n\x1b[31mtwo\x1b[0m\r\n\r\nth"), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, os.WriteFile(file, []byte("one\r\n\x1b[31mtwo\x1b[0m\r\n\r\nth"), 0o600))
 	got, err := Lines(file)
-	if err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, err)
 	if diff := cmp.Diff([]string{"one", "two", "th"}, got); diff != "" {
 		t.Errorf("Lines (-want +got):\n%s", diff)
 	}
@@ -36,9 +34,7 @@ func TestFollow(t *testing.T) {
 	go func() { done <- Follow(ctx, file, 4, func(line string) { lines <- line }) }()
 
 	f, err := os.Create(file)
-	if err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, err)
 	defer f.Close()
 	f.WriteString("old\none\ntw")
 	if got := <-lines; got != "one" {

@@ -20,6 +20,7 @@ import (
 	"kios/host/join"
 	"kios/host/kubeconfig"
 	"kios/host/pki"
+	"kios/test/lab"
 )
 
 var testConfig = Config{Endpoint: "10.77.0.10:6443", Names: []string{"127.0.0.1", "api.example"}}
@@ -27,9 +28,7 @@ var testConfig = Config{Endpoint: "10.77.0.10:6443", Names: []string{"127.0.0.1"
 func open(t *testing.T, dir string, cfg Config) *Cluster {
 	t.Helper()
 	c, err := Open(dir, cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, err)
 	return c
 }
 
@@ -46,9 +45,7 @@ func snapshot(t *testing.T, dir string) map[string]string {
 		files[rel] = string(text)
 		return err
 	})
-	if err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, err)
 	return files
 }
 
@@ -95,9 +92,7 @@ func TestModes(t *testing.T) {
 		}
 		return err
 	})
-	if err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, err)
 }
 
 // What a crash may leave, and what somebody deleted or damaged.
@@ -138,9 +133,7 @@ func TestOpenMends(t *testing.T) {
 		dir := t.TempDir()
 		c := open(t, dir, testConfig)
 		before := snapshot(t, dir)
-		if err := tt.damage(c); err != nil {
-			t.Fatal(err)
-		}
+		lab.Must(t, tt.damage(c))
 		open(t, dir, testConfig)
 		if diff := cmp.Diff(tt.want, changed(before, snapshot(t, dir))); diff != "" {
 			t.Errorf("%s: made anew (-want +got):\n%s", tt.name, diff)
@@ -174,9 +167,7 @@ func TestOpenRefuses(t *testing.T) {
 	} {
 		dir := t.TempDir()
 		c := open(t, dir, testConfig)
-		if err := tt.damage(c); err != nil {
-			t.Fatal(err)
-		}
+		lab.Must(t, tt.damage(c))
 		if _, err := Open(dir, testConfig); err == nil || !strings.Contains(err.Error(), tt.want) {
 			t.Errorf("%s: Open() = %v, want an error with %q", tt.name, err, tt.want)
 		}
@@ -236,20 +227,14 @@ func TestKubeconfig(t *testing.T) {
 	c := open(t, t.TempDir(), testConfig)
 	for server, want := range map[string]string{"": "https://10.77.0.10:6443", "https://127.0.0.1:16443": "https://127.0.0.1:16443"} {
 		text, err := c.Kubeconfig(server)
-		if err != nil {
-			t.Fatal(err)
-		}
+		lab.Must(t, err)
 		var k kubeconfig.Config
-		if err := yaml.UnmarshalStrict(text, &k); err != nil {
-			t.Fatal(err)
-		}
+		lab.Must(t, yaml.UnmarshalStrict(text, &k))
 		if got := k.Clusters[0].Cluster.Server; got != want {
 			t.Errorf("Kubeconfig(%q) has the server %s, want %s", server, got, want)
 		}
 		cert, _, err := pairOf(text).Parse()
-		if err != nil {
-			t.Fatal(err)
-		}
+		lab.Must(t, err)
 		if cert.Subject.CommonName != "kubernetes-admin" || !slices.Equal(cert.Subject.Organization, []string{"system:masters"}) {
 			t.Errorf("Kubeconfig(%q) is for %s", server, cert.Subject)
 		}
@@ -259,9 +244,7 @@ func TestKubeconfig(t *testing.T) {
 func TestAddOns(t *testing.T) {
 	c := open(t, t.TempDir(), testConfig)
 	text, err := c.AddOns()
-	if err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, err)
 	kinds := map[string]int{}
 	for doc := range bytes.SplitSeq(text, []byte("\n---\n")) {
 		var object struct {
@@ -291,13 +274,9 @@ func TestAddOns(t *testing.T) {
 func TestWorker(t *testing.T) {
 	c := open(t, t.TempDir(), testConfig)
 	files, err := c.Worker(Node{Name: "worker-1", Address: "10.77.0.11", Labels: map[string]string{"example.com/a": "b"}, Taints: []string{"gpu:NoSchedule"}})
-	if err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, err)
 	dir := t.TempDir()
-	if err := files.Write(dir); err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, files.Write(dir))
 	got := snapshot(t, dir)
 	for name, want := range map[string]string{
 		"hostname":               "worker-1\n",
@@ -336,9 +315,7 @@ func TestVersions(t *testing.T) {
 		{"flannel", "github.com/flannel-io/flannel", flannelVersion},
 	} {
 		text, err := os.ReadFile("../../upstream/" + tt.file + "/go.mod")
-		if err != nil {
-			t.Fatal(err)
-		}
+		lab.Must(t, err)
 		if !bytes.Contains(text, []byte(tt.module+" "+tt.want+"\n")) && !bytes.Contains(text, []byte(tt.module+" "+tt.want+" ")) {
 			t.Errorf("upstream/%s/go.mod does not have %s %s", tt.file, tt.module, tt.want)
 		}
@@ -366,13 +343,9 @@ func TestOpenSSL(t *testing.T) {
 func TestControlPlane(t *testing.T) {
 	c := open(t, t.TempDir(), testConfig)
 	files, err := c.ControlPlane(Node{Name: "control-plane"})
-	if err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, err)
 	dir := t.TempDir()
-	if err := files.Write(dir); err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, files.Write(dir))
 	if err := diskimage.CheckEtc(dir); err != nil {
 		t.Error(err)
 	}
@@ -410,13 +383,9 @@ func TestLiveness(t *testing.T) {
 		cfg.Emulated = tt.emulated
 		c := open(t, t.TempDir(), cfg)
 		files, err := c.ControlPlane(Node{Name: "control-plane"})
-		if err != nil {
-			t.Fatal(err)
-		}
+		lab.Must(t, err)
 		text, err := c.AddOns()
-		if err != nil {
-			t.Fatal(err)
-		}
+		lab.Must(t, err)
 		for _, f := range files {
 			text = append(text, f.Data...)
 		}
@@ -502,9 +471,7 @@ func TestProcesses(t *testing.T) {
 		t.Errorf("Processes() without a program = %v, want a remedy", err)
 	}
 	all, err := c.Processes(map[string]string{"etcd": "/bin/etcd", "kubernetes": "/bin/kubernetes"})
-	if err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, err)
 	for _, p := range all {
 		for _, arg := range p.Argv {
 			_, value, _ := strings.Cut(arg, "=")
@@ -547,13 +514,9 @@ func TestForbidden(t *testing.T) {
 // A cluster that was made otherwise gives the approver the same role.
 func TestApproverOfOthers(t *testing.T) {
 	text, err := os.ReadFile("../../docs/approver.yaml")
-	if err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, err)
 	role, err := os.ReadFile("addons/approver.yaml")
-	if err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, err)
 	_, rules, _ := bytes.Cut(role, []byte("kind: ClusterRole\n"))
 	if !bytes.Contains(text, rules) {
 		t.Error("docs/approver.yaml has another role than addons/approver.yaml")

@@ -5,14 +5,14 @@ import (
 	"crypto/x509/pkix"
 	"testing"
 	"time"
+
+	"kios/test/lab"
 )
 
 func certificate(t *testing.T, c *Cluster, path string) *x509.Certificate {
 	t.Helper()
 	pair, err := c.readPair(path)
-	if err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, err)
 	cert, _, err := pair.Parse()
 	if err != nil {
 		t.Fatalf("%s: %v", path, err)

@@ -12,6 +12,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"kios/test/lab"
 )
 
 func writeExample(t testing.TB) []byte {
@@ -27,9 +29,7 @@ func writeExample(t testing.TB) []byte {
 		w.File("tmp", 0o777|fs.ModeSticky|fs.ModeSetuid, 0, strings.NewReader("")),
 		w.Close(),
 	} {
-		if err != nil {
-			t.Fatal(err)
-		}
+		lab.Must(t, err)
 	}
 	return buf.Bytes()
 }
@@ -48,9 +48,7 @@ func TestRoundTrip(t *testing.T) {
 	// Two archives with zeros between them are one file system to the kernel.
 	double := bytes.Join([][]byte{archive, archive}, make([]byte, 512))
 	got, err := List(bytes.NewReader(double), int64(len(double)))
-	if err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, err)
 	want := append(exampleEntries[:6:6], exampleEntries...)
 	if diff := cmp.Diff(want, got, cmpopts.IgnoreFields(Entry{}, "Offset", "Stored")); diff != "" {
 		t.Errorf("(-want +got)\n%s", diff)
@@ -86,21 +84,15 @@ drwx------   2 0        0               0 Jan  1  1970 root
 
 func TestTree(t *testing.T) {
 	dir := t.TempDir()
-	if err := os.MkdirAll(filepath.Join(dir, "b/c"), 0o750); err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, os.MkdirAll(filepath.Join(dir, "b/c"), 0o750))
 	os.WriteFile(filepath.Join(dir, "b/file"), []byte("x"), 0o640)
 	os.Symlink("file", filepath.Join(dir, "b/link"))
 	var buf bytes.Buffer
 	w := NewWriter(&buf)
-	if err := w.Tree("extra/etc", dir); err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, w.Tree("extra/etc", dir))
 	w.Close()
 	got, err := List(bytes.NewReader(buf.Bytes()), int64(buf.Len()))
-	if err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, err)
 	var names []string
 	for _, e := range got {
 		names = append(names, e.Mode.String()+" "+e.Name)

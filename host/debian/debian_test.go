@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"kios/test/lab"
 )
 
 func TestParseMirrors(t *testing.T) {
@@ -78,9 +80,7 @@ func TestParseMadison(t *testing.T) {
 func TestCached(t *testing.T) {
 	a := archive{debs: t.TempDir()}
 	path := filepath.Join(a.debs, "x_1%3a2-3_all.deb")
-	if err := exec.Command("touch", path).Run(); err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, exec.Command("touch", path).Run())
 	if got := a.cached("x", "1:2-3"); got != path {
 		t.Errorf("cached(x, 1:2-3) = %q, want %q", got, path)
 	}

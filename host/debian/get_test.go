@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"kios/host/progress"
+	"kios/test/lab"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -26,20 +27,14 @@ func TestGet(t *testing.T) {
 	t.Setenv("FETCHED", fetched)
 	t.Setenv("PATH", bin+":"+os.Getenv("PATH"))
 	for _, tool := range []string{"apt-get", "apt-cache"} {
-		if err := os.WriteFile(filepath.Join(bin, tool), []byte(fakeApt), 0o755); err != nil {
-			t.Fatal(err)
-		}
+		lab.Must(t, os.WriteFile(filepath.Join(bin, tool), []byte(fakeApt), 0o755))
 	}
 	for _, deb := range []string{"z_9_all.deb", "b_2_all.deb"} {
-		if err := os.WriteFile(filepath.Join(debs, deb), nil, 0o644); err != nil {
-			t.Fatal(err)
-		}
+		lab.Must(t, os.WriteFile(filepath.Join(debs, deb), nil, 0o644))
 	}
 	a := &archive{debs: debs, ready: true}
 	got, err := a.get(t.Context(), progress.New(os.Stderr), []Package{{"c", "3"}, {"z", "9"}, {"b", "1"}, {"a", "0"}})
-	if err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, err)
 	gone := func(name, version, now string) string {
 		return name + " " + version + " is no longer in the archive; using " + now + " (update versions.json)"
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"kios/host/oci"
+	"kios/test/lab"
 )
 
 // forest is a few package trees with programs and libraries that gcc made.
@@ -113,9 +114,7 @@ func TestCollect(t *testing.T) {
 	f.grow()
 	f.write("tool", "etc/tool.conf", "x", 0o664)
 	files, err := Collect(f.trees("tool", "liba", "libb", "libc6"), []string{"/bin/tool", "etc/tool.conf"})
-	if err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, err)
 	type file struct{ Path, Mode, From string }
 	var got []file
 	for _, x := range files {

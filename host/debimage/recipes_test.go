@@ -15,6 +15,7 @@ import (
 	"kios/host/cache"
 	"kios/host/debian"
 	"kios/host/oci"
+	"kios/test/lab"
 )
 
 // The recipes with the packages themselves, which a build has fetched.
@@ -26,18 +27,12 @@ func TestRecipes(t *testing.T) {
 	for _, path := range append(paths, "../build/nft.yaml") {
 		t.Run(path, func(t *testing.T) {
 			text, err := os.ReadFile(path)
-			if err != nil {
-				t.Fatal(err)
-			}
+			lab.Must(t, err)
 			r, err := ParseRecipe(text)
-			if err != nil {
-				t.Fatal(err)
-			}
+			lab.Must(t, err)
 			trees, versions := unpack(t, r)
 			files, err := r.Collect(trees)
-			if err != nil {
-				t.Fatal(err)
-			}
+			lab.Must(t, err)
 			if err := r.Check(t.Context(), files, versions); err != nil {
 				t.Error(err)
 			}
@@ -62,16 +57,10 @@ func unpack(t *testing.T, r Recipe) (trees, versions map[string]string) {
 		Debian struct{ Packages map[string]string }
 	}
 	data, err := os.ReadFile("../../versions.json")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := json.Unmarshal(data, &pinned); err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, err)
+	lab.Must(t, json.Unmarshal(data, &pinned))
 	root, err := cache.Dir()
-	if err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, err)
 	dir := t.TempDir()
 	trees, versions = map[string]string{}, map[string]string{}
 	for _, p := range r.Packages {
@@ -80,18 +69,14 @@ func unpack(t *testing.T, r Recipe) (trees, versions map[string]string) {
 			version = "*"
 		}
 		found, err := filepath.Glob(filepath.Join(root, "debs", p.Name+"_"+strings.ReplaceAll(version, ":", "%3a")+"_*.deb"))
-		if err != nil {
-			t.Fatal(err)
-		}
+		lab.Must(t, err)
 		if len(found) == 0 {
 			t.Fatalf("the package %s is not in the cache: run \"make build\" first", p.Name)
 		}
 		deb := found[len(found)-1]
 		trees[p.Name] = filepath.Join(dir, p.Name)
 		versions[p.Name] = strings.ReplaceAll(strings.Split(filepath.Base(deb), "_")[1], "%3a", ":")
-		if err := debian.Extract(t.Context(), debian.Deb{Name: p.Name, Path: deb}, trees[p.Name]); err != nil {
-			t.Fatal(err)
-		}
+		lab.Must(t, debian.Extract(t.Context(), debian.Deb{Name: p.Name, Path: deb}, trees[p.Name]))
 	}
 	return trees, versions
 }

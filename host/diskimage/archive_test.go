@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"kios/host/oci"
+	"kios/test/lab"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -32,9 +33,7 @@ func tarBytes(t testing.TB, files []tarFile) []byte {
 	var buf bytes.Buffer
 	w := tar.NewWriter(&buf)
 	for _, f := range files {
-		if err := w.WriteHeader(&tar.Header{Name: f.name, Size: int64(len(f.text)), Mode: 0o644}); err != nil {
-			t.Fatal(err)
-		}
+		lab.Must(t, w.WriteHeader(&tar.Header{Name: f.name, Size: int64(len(f.text)), Mode: 0o644}))
 		w.Write([]byte(f.text))
 	}
 	w.Close()
@@ -97,9 +96,7 @@ func TestLayout(t *testing.T) {
 	write := func(name, text string) {
 		t.Helper()
 		path := filepath.Join(dir, name)
-		if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, []byte(text), 0o644)); err != nil {
-			t.Fatal(err)
-		}
+		lab.Must(t, errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, []byte(text), 0o644)))
 	}
 	write("oci-layout", "{}")
 	write("index.json", `{"manifests":[{"digest":"sha256:a","annotations":{"io.containerd.image.name":"example.org/app:1"}}]}`)
@@ -112,9 +109,7 @@ func TestLayout(t *testing.T) {
 		t.Errorf("ImageNames = %v, %v", names, err)
 	}
 	images := t.TempDir()
-	if err := (&Options{OCI: []string{dir}}).stageImages(images); err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, (&Options{OCI: []string{dir}}).stageImages(images))
 	if _, err := os.Stat(filepath.Join(images, filepath.Base(dir), "blobs/sha256/a")); err != nil {
 		t.Error(err)
 	}

@@ -16,6 +16,7 @@ import (
 
 	"kios/host/hosttool"
 	"kios/internal/gpt"
+	"kios/test/lab"
 )
 
 func needTools(t *testing.T, names ...string) {
@@ -31,15 +32,9 @@ func needTools(t *testing.T, names ...string) {
 func writeFile(t *testing.T, dir, name, text string, mode fs.FileMode) string {
 	t.Helper()
 	path := filepath.Join(dir, name)
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(path, []byte(text), mode); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Chmod(path, mode); err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, os.MkdirAll(filepath.Dir(path), 0o755))
+	lab.Must(t, os.WriteFile(path, []byte(text), mode))
+	lab.Must(t, os.Chmod(path, mode))
 	return path
 }
 
@@ -49,9 +44,7 @@ func exampleOptions(t *testing.T) Options {
 	etc := filepath.Join(dir, "etc")
 	writeFile(t, etc, "kubernetes/manifests/hello.yaml", "kind: Pod\n", 0o640)
 	writeFile(t, etc, "a b", "space\n", 0o600)
-	if err := os.Symlink("../run/resolv.conf", filepath.Join(etc, "resolv.conf")); err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, os.Symlink("../run/resolv.conf", filepath.Join(etc, "resolv.conf")))
 	return Options{
 		EFI:   writeFile(t, dir, "kios.efi", "MZ"+strings.Repeat("x", 100000), 0o600),
 		Etc:   etc,
@@ -65,9 +58,7 @@ func exampleOptions(t *testing.T) Options {
 func create(t *testing.T, o Options) string {
 	t.Helper()
 	needTools(t, "mkfs.vfat", "mmd", "mcopy", "mke2fs", "debugfs", "qemu-img")
-	if err := Create(context.Background(), o); err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, Create(context.Background(), o))
 	return o.Out
 }
 
@@ -88,15 +79,11 @@ func output(t *testing.T, name string, args ...string) string {
 func partition(t *testing.T, image string, number int) string {
 	t.Helper()
 	f, err := os.Open(image)
-	if err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, err)
 	defer f.Close()
 	info, _ := f.Stat()
 	table, err := gpt.Read(f, sectorSize, uint64(info.Size()/sectorSize))
-	if err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, err)
 	p := table.Partitions[number-1]
 	out := filepath.Join(t.TempDir(), "partition")
 	copySparse(t, out, f, int64(p.FirstLBA)*sectorSize, int64(p.Sectors())*sectorSize)
@@ -107,9 +94,7 @@ func partition(t *testing.T, image string, number int) string {
 func copySparse(t *testing.T, out string, in *os.File, start, size int64) {
 	t.Helper()
 	f, err := os.Create(out)
-	if err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, err)
 	defer f.Close()
 	for end := start; ; {
 		data, err := in.Seek(end, unix.SEEK_DATA)
@@ -124,9 +109,7 @@ func copySparse(t *testing.T, out string, in *os.File, start, size int64) {
 			t.Fatal(err)
 		}
 	}
-	if err := f.Truncate(size); err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, f.Truncate(size))
 }
 
 func TestCreate(t *testing.T) {
@@ -153,9 +136,7 @@ func TestCreate(t *testing.T) {
 	t.Run("data partition", func(t *testing.T) { checkData(t, partition(t, image, 2)) })
 	t.Run("sparse", func(t *testing.T) {
 		info, err := os.Stat(image)
-		if err != nil {
-			t.Fatal(err)
-		}
+		lab.Must(t, err)
 		if used := info.Sys().(*syscall.Stat_t).Blocks * 512; info.Size() != o.Size || used > 40*mib {
 			t.Errorf("image has %d bytes, %d of them on disk", info.Size(), used)
 		}
@@ -329,9 +310,7 @@ func TestExtraReplacesEtc(t *testing.T) {
 	o := exampleOptions(t)
 	o.Extra["meta/etc/a b"] = File{Mode: 0o640, Data: []byte("ours\n")}
 	dir := filepath.Join(t.TempDir(), "data")
-	if err := o.stage(dir); err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, o.stage(dir))
 	path := filepath.Join(dir, "meta/etc/a b")
 	got, err := os.ReadFile(path)
 	info, statErr := os.Stat(path)

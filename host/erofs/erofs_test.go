@@ -13,6 +13,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"kios/test/lab"
 )
 
 var lz4 = Options{Compression: "lz4hc,12", Cluster: 65536}
@@ -40,26 +42,18 @@ func exampleTree(t *testing.T, order ...string) string {
 		"link":  func() error { return os.Symlink("text", filepath.Join(dir, "bin/link")) },
 		"root":  func() error { return os.Mkdir(filepath.Join(dir, "root"), 0o700) },
 	}
-	if err := os.Mkdir(filepath.Join(dir, "bin"), 0o755); err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, os.Mkdir(filepath.Join(dir, "bin"), 0o755))
 	for _, name := range order {
-		if err := files[name](); err != nil {
-			t.Fatal(err)
-		}
+		lab.Must(t, files[name]())
 	}
-	if err := os.Chmod(dir, 0o755); err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, os.Chmod(dir, 0o755))
 	return dir
 }
 
 func makeImage(t *testing.T, tree string) string {
 	t.Helper()
 	out := filepath.Join(t.TempDir(), "root.erofs")
-	if err := Make(context.Background(), tree, out, lz4); err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, Make(context.Background(), tree, out, lz4))
 	return out
 }
 
@@ -68,9 +62,7 @@ func TestMakeAndList(t *testing.T) {
 	image := makeImage(t, exampleTree(t, "text", "suid", "space", "link", "root"))
 	dir := t.TempDir()
 	got, err := List(context.Background(), image, dir, Tools{})
-	if err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, err)
 	want := []Entry{
 		{Path: "/", Mode: fs.ModeDir | 0o755},
 		{Path: "/a b", Mode: 0o600, Size: 5},
@@ -99,13 +91,9 @@ func TestMakeAndList(t *testing.T) {
 func TestMakeIsReproducible(t *testing.T) {
 	needTools(t)
 	one, err := os.ReadFile(makeImage(t, exampleTree(t, "text", "suid", "space", "link", "root")))
-	if err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, err)
 	two, err := os.ReadFile(makeImage(t, exampleTree(t, "root", "space", "link", "suid", "text")))
-	if err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, err)
 	if !bytes.Equal(one, two) {
 		t.Error("two images of the same tree differ")
 	}
@@ -115,12 +103,8 @@ func TestMakeReplaces(t *testing.T) {
 	needTools(t)
 	tree := exampleTree(t, "text")
 	out := filepath.Join(t.TempDir(), "root.erofs")
-	if err := os.WriteFile(out, make([]byte, 1<<20), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if err := Make(context.Background(), tree, out, lz4); err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, os.WriteFile(out, make([]byte, 1<<20), 0o600))
+	lab.Must(t, Make(context.Background(), tree, out, lz4))
 	if info, _ := os.Stat(out); info.Size() > 1<<17 {
 		t.Errorf("image has %d bytes: the old file was not replaced", info.Size())
 	}

@@ -11,6 +11,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"kios/test/lab"
 )
 
 // list describes what is below dir, one line each: mode, path, content or target.
@@ -37,9 +39,7 @@ func list(t *testing.T, dir string) string {
 		fmt.Fprintln(&b, strings.TrimSpace(fmt.Sprint(info.Mode(), " ", strings.TrimPrefix(path, dir+"/"), " ", content)))
 		return err
 	})
-	if err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, err)
 	return b.String()
 }
 
@@ -54,9 +54,7 @@ func source(t *testing.T) string {
 		os.Mkdir(filepath.Join(dir, "empty"), 0o700),
 		os.Chmod(filepath.Join(dir, "closed"), 0o500),
 	} {
-		if err != nil {
-			t.Fatal(err)
-		}
+		lab.Must(t, err)
 	}
 	t.Cleanup(func() { os.Chmod(filepath.Join(dir, "closed"), 0o700) })
 	return dir
@@ -87,12 +85,8 @@ Lrwxrwxrwx link no/where
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			src, dst := source(t), t.TempDir()
-			if err := Mkdir(filepath.Join(src, "closed/sub"), 0o755); err != nil {
-				t.Fatal(err)
-			}
-			if err := Copy(dst, src, tt.modes); err != nil {
-				t.Fatal(err)
-			}
+			lab.Must(t, Mkdir(filepath.Join(src, "closed/sub"), 0o755))
+			lab.Must(t, Copy(dst, src, tt.modes))
 			if diff := cmp.Diff(tt.want, list(t, dst)); diff != "" {
 				t.Errorf("the copy (-want +got):\n%s", diff)
 			}
@@ -104,9 +98,7 @@ Lrwxrwxrwx link no/where
 func TestCopyRefuses(t *testing.T) {
 	src := t.TempDir()
 	l, err := net.Listen("unix", filepath.Join(src, "socket"))
-	if err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, err)
 	defer l.Close()
 	if err := Copy(t.TempDir(), src, Keep); err == nil || !strings.Contains(err.Error(), "socket is neither a file") {
 		t.Errorf("Copy of a socket = %v, want an error that names it", err)
@@ -115,9 +107,7 @@ func TestCopyRefuses(t *testing.T) {
 		t.Error("Copy of a missing tree succeeds")
 	}
 	src, dst := source(t), t.TempDir()
-	if err := WriteFile(filepath.Join(dst, "run"), nil, 0o644); err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, WriteFile(filepath.Join(dst, "run"), nil, 0o644))
 	if err := Copy(dst, src, Keep); err == nil || !strings.Contains(err.Error(), "file exists") {
 		t.Errorf("Copy over a file = %v, want that it exists", err)
 	}
@@ -127,12 +117,8 @@ func TestCopyRefuses(t *testing.T) {
 func TestNothingIsReplaced(t *testing.T) {
 	dir := t.TempDir()
 	file := filepath.Join(dir, "a/b")
-	if err := Mkdir(filepath.Dir(file), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	if err := WriteFile(file, []byte("first"), 0o444); err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, Mkdir(filepath.Dir(file), 0o755))
+	lab.Must(t, WriteFile(file, []byte("first"), 0o444))
 	for name, err := range map[string]error{
 		"WriteFile": WriteFile(file, nil, 0o644),
 		"CopyFile":  CopyFile(file, os.DevNull, 0o644),

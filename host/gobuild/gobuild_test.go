@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"kios/host/progress"
+	"kios/test/lab"
 )
 
 const root = "../.." // the checkout
@@ -69,33 +70,25 @@ func TestBuildIsCachedAndReproducible(t *testing.T) {
 	var binaries [2]string
 	for i := range binaries {
 		checkout := t.TempDir()
-		write(t, filepath.Join(checkout, "tiny/go.mod"), "module tiny\n\ngo 1.26.0\n")
-		write(t, filepath.Join(checkout, "tiny/main.go"), "package main\n\nfunc main() {}\n")
+		lab.WriteFile(t, filepath.Join(checkout, "tiny/go.mod"), "module tiny\n\ngo 1.26.0\n")
+		lab.WriteFile(t, filepath.Join(checkout, "tiny/main.go"), "package main\n\nfunc main() {}\n")
 		path, err := Build(t.Context(), log, checkout, p)
-		if err != nil {
-			t.Fatal(err)
-		}
+		lab.Must(t, err)
 		binaries[i] = path
 	}
 	if binaries[0] != binaries[1] {
 		t.Errorf("Build = %s, then %s from an equal checkout, want the cached one", binaries[0], binaries[1])
 	}
 	first, err := os.ReadFile(binaries[0])
-	if err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, err)
 	t.Setenv("XDG_CACHE_HOME", t.TempDir())
 	checkout := t.TempDir()
-	write(t, filepath.Join(checkout, "tiny/go.mod"), "module tiny\n\ngo 1.26.0\n")
-	write(t, filepath.Join(checkout, "tiny/main.go"), "package main\n\nfunc main() {}\n")
+	lab.WriteFile(t, filepath.Join(checkout, "tiny/go.mod"), "module tiny\n\ngo 1.26.0\n")
+	lab.WriteFile(t, filepath.Join(checkout, "tiny/main.go"), "package main\n\nfunc main() {}\n")
 	path, err := Build(t.Context(), log, checkout, p)
-	if err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, err)
 	second, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, err)
 	if !bytes.Equal(first, second) {
 		t.Errorf("%s and %s differ, want the same bytes from both checkouts", binaries[0], path)
 	}
@@ -104,23 +97,19 @@ func TestBuildIsCachedAndReproducible(t *testing.T) {
 // A module of the checkout that stands in for another one decides the binary, too.
 func TestBuildTakesInReplacements(t *testing.T) {
 	gocache, err := exec.Command("go", "env", "GOCACHE").Output()
-	if err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, err)
 	t.Setenv("GOCACHE", strings.TrimSpace(string(gocache)))
 	t.Setenv("XDG_CACHE_HOME", t.TempDir())
 	checkout := t.TempDir()
-	write(t, filepath.Join(checkout, "up/tiny/go.mod"),
+	lab.WriteFile(t, filepath.Join(checkout, "up/tiny/go.mod"),
 		"module tiny\n\ngo 1.26.0\n\nrequire leaf v0.0.0\n\nreplace leaf => ../../leaf\n")
-	write(t, filepath.Join(checkout, "up/tiny/main.go"), "package main\n\nimport \"leaf\"\n\nfunc main() { print(leaf.Text) }\n")
-	write(t, filepath.Join(checkout, "leaf/go.mod"), "module leaf\n\ngo 1.26.0\n")
+	lab.WriteFile(t, filepath.Join(checkout, "up/tiny/main.go"), "package main\n\nimport \"leaf\"\n\nfunc main() { print(leaf.Text) }\n")
+	lab.WriteFile(t, filepath.Join(checkout, "leaf/go.mod"), "module leaf\n\ngo 1.26.0\n")
 	p := Program{Name: "tiny", Dir: "up/tiny", Package: ".", Module: "tiny"}
 	for _, want := range []string{"one", "two"} {
-		write(t, filepath.Join(checkout, "leaf/leaf.go"), "package leaf\n\nvar Text = \""+want+"\"\n")
+		lab.WriteFile(t, filepath.Join(checkout, "leaf/leaf.go"), "package leaf\n\nvar Text = \""+want+"\"\n")
 		path, err := Build(t.Context(), progress.New(&bytes.Buffer{}), checkout, p)
-		if err != nil {
-			t.Fatal(err)
-		}
+		lab.Must(t, err)
 		if got, err := exec.Command(path).CombinedOutput(); err != nil || string(got) != want {
 			t.Errorf("the binary says %q, %v, want %q", got, err, want)
 		}
@@ -144,8 +133,8 @@ func TestReplacements(t *testing.T) {
 func TestBuildErrorShowsTheCompilersWords(t *testing.T) {
 	t.Setenv("XDG_CACHE_HOME", t.TempDir())
 	checkout := t.TempDir()
-	write(t, filepath.Join(checkout, "tiny/go.mod"), "module tiny\n\ngo 1.26.0\n")
-	write(t, filepath.Join(checkout, "tiny/main.go"), "package main\n\nfunc main() { nosuch() }\n")
+	lab.WriteFile(t, filepath.Join(checkout, "tiny/go.mod"), "module tiny\n\ngo 1.26.0\n")
+	lab.WriteFile(t, filepath.Join(checkout, "tiny/main.go"), "package main\n\nfunc main() { nosuch() }\n")
 	p := Program{Name: "tiny", Dir: "tiny", Package: ".", Module: "tiny"}
 	_, err := Build(t.Context(), progress.New(&bytes.Buffer{}), checkout, p)
 	if err == nil || !strings.Contains(err.Error(), "build tiny") || !strings.Contains(err.Error(), "undefined: nosuch") {
@@ -153,26 +142,12 @@ func TestBuildErrorShowsTheCompilersWords(t *testing.T) {
 	}
 }
 
-func write(t *testing.T, path, content string) {
-	t.Helper()
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(path, []byte(content), 0o644); err != nil {
-		t.Fatal(err)
-	}
-}
-
 func TestControlPlaneVersions(t *testing.T) {
 	versions, err := ControlPlaneVersions(root)
-	if err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, err)
 	for _, want := range versions {
 		programs, err := ControlPlane(root, want)
-		if err != nil {
-			t.Fatal(err)
-		}
+		lab.Must(t, err)
 		for _, p := range programs {
 			if got, err := p.moduleVersion(t.Context(), filepath.Join(root, p.Dir)); err != nil || got != want {
 				t.Errorf("%s with %q: version = %q, %v, want %s", p.Name, p.ModFile, got, err, want)

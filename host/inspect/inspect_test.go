@@ -20,6 +20,7 @@ import (
 	"kios/host/inventory"
 	"kios/host/uki"
 	"kios/host/uki/ukitest"
+	"kios/test/lab"
 )
 
 var exampleInventory = inventory.Manifest{
@@ -39,9 +40,7 @@ func write(t *testing.T, dir, name string, data []byte, mode fs.FileMode) string
 	t.Helper()
 	path := filepath.Join(dir, name)
 	err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, data, 0o600), os.Chmod(path, mode))
-	if err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, err)
 	return path
 }
 
@@ -57,14 +56,10 @@ func makeEFI(t *testing.T, program []byte, edit func(root string)) string {
 	write(t, root, "bin/init", program, 0o555)
 	list, _ := json.Marshal(exampleInventory)
 	write(t, root, inventory.Path, list, 0o444)
-	if err := os.Symlink("init", filepath.Join(root, "bin/mount")); err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, os.Symlink("init", filepath.Join(root, "bin/mount")))
 	edit(root)
 	image := filepath.Join(dir, "rootfs.erofs")
-	if err := erofs.Make(context.Background(), root, image, erofs.Options{Compression: "lz4", Cluster: 65536}); err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, erofs.Make(context.Background(), root, image, erofs.Options{Compression: "lz4", Cluster: 65536}))
 	return pack(t, dir, func(w *cpio.Writer) error {
 		return errors.Join(w.Dir("dev", 0o755), w.CharDevice("dev/console", 0o600, 5, 1), w.File("init", 0o755, int64(len(program)), bytes.NewReader(program)), w.FileFrom("rootfs.erofs", 0o444, image))
 	})
@@ -75,9 +70,7 @@ func pack(t *testing.T, dir string, fill func(w *cpio.Writer) error) string {
 	t.Helper()
 	var initrd bytes.Buffer
 	w := cpio.NewWriter(&initrd)
-	if err := errors.Join(fill(w), w.Close()); err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, errors.Join(fill(w), w.Close()))
 	return packRaw(t, dir, initrd.Bytes())
 }
 
@@ -99,21 +92,15 @@ func packRaw(t *testing.T, dir string, initrd []byte) string {
 func inspectFile(t *testing.T, path string) *Report {
 	t.Helper()
 	r, err := Inspect(context.Background(), path, erofs.Tools{})
-	if err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, err)
 	return r
 }
 
 func TestInspect(t *testing.T) {
 	exe, err := os.Executable() // some Go program
-	if err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, err)
 	program, err := os.ReadFile(exe)
-	if err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, err)
 	r := inspectFile(t, makeEFI(t, program, func(string) {}))
 	if err := r.Check(); err != nil {
 		t.Error(err)
@@ -148,9 +135,7 @@ func TestInspect(t *testing.T) {
 func TestTextFits(t *testing.T) {
 	r := inspectFile(t, makeEFI(t, script, func(string) {}))
 	var out bytes.Buffer
-	if err := r.Write(&out); err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, r.Write(&out))
 	for line := range strings.Lines(out.String()) {
 		// The first line holds the name of the file, which may be long.
 		if len(line) > 101 && !strings.Contains(line, r.File) {

@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"kios/test/lab"
 )
 
 func entry(path string) File {
@@ -47,9 +49,7 @@ func TestTree(t *testing.T) {
 	os.WriteFile(filepath.Join(dir, "bin/init"), nil, 0o755)
 	os.Symlink("bin", filepath.Join(dir, "sbin"))
 	got, err := Tree(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, err)
 	if diff := cmp.Diff([]string{"/bin/init", "/sbin"}, got); diff != "" {
 		t.Errorf("(-want +got)\n%s", diff)
 	}
@@ -57,9 +57,7 @@ func TestTree(t *testing.T) {
 
 func TestParse(t *testing.T) {
 	m, err := Parse([]byte(`{"version":"1","files":[{"path":"/a","purpose":"p","upstream":"u","version":"v","licence":"l"}],"processes":[]}`))
-	if err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, err)
 	if m.Version != "1" || m.Files[0] != entry("/a") {
 		t.Errorf("Parse() = %+v", m)
 	}

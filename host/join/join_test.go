@@ -14,6 +14,7 @@ import (
 	"testing"
 
 	"kios/host/pki"
+	"kios/test/lab"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -23,9 +24,7 @@ const secret = "abcdef.0123456789abcdef"
 func newCA(t *testing.T) *pki.CA {
 	t.Helper()
 	ca, err := pki.NewCA("kubernetes")
-	if err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, err)
 	return ca
 }
 
@@ -37,9 +36,7 @@ func TestFiles(t *testing.T) {
 		Labels: []string{"zone=a", "example.com/empty="},
 		Taints: []string{"dedicated=gpu:NoSchedule", "example.com/x:NoExecute"},
 	})
-	if err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, err)
 	got := map[string]string{}
 	for _, f := range files {
 		got[fmt.Sprintf("%s %04o", f.Path, f.Mode)] = string(f.Data)
@@ -95,9 +92,7 @@ func encode(text []byte) string { return base64.StdEncoding.EncodeToString(text)
 
 func TestKubeconfigGoesWhereItBelongs(t *testing.T) {
 	pair, err := newCA(t).Client("system:node:a", "system:nodes")
-	if err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, err)
 	for _, tt := range []struct{ user, want string }{
 		{"token: " + secret, "kubernetes/bootstrap-kubelet.conf"},
 		{"token: eyJhbGciOi", "kubernetes/kubelet.conf"},
@@ -121,9 +116,7 @@ func TestKubeconfigGoesWhereItBelongs(t *testing.T) {
 func TestMistakes(t *testing.T) {
 	ca := newCA(t)
 	server, err := ca.Server("server")
-	if err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, err)
 	good := func(change func(*Options)) Options {
 		o := Options{Server: "a:6443", CA: ca.Cert(), Token: secret}
 		change(&o)
@@ -176,13 +169,9 @@ func TestMistakes(t *testing.T) {
 func apiServer(t *testing.T, ca *pki.CA, offered []byte) string {
 	t.Helper()
 	pair, err := ca.Server("127.0.0.1")
-	if err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, err)
 	cert, err := tls.X509KeyPair(pair.Cert, pair.Key)
-	if err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, err)
 	s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path != "/api/v1/namespaces/kube-public/configmaps/cluster-info" || offered == nil {
 			http.Error(w, "no", http.StatusForbidden)
@@ -201,9 +190,7 @@ func hash(t *testing.T, ca *pki.CA) string {
 	t.Helper()
 	block, _ := pem.Decode(ca.Cert())
 	cert, err := x509.ParseCertificate(block.Bytes)
-	if err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, err)
 	return fmt.Sprintf("sha256:%x", sha256.Sum256(cert.RawSubjectPublicKeyInfo))
 }
 
@@ -235,9 +222,7 @@ func TestFetchCA(t *testing.T) {
 				}
 				return
 			}
-			if err != nil {
-				t.Fatal(err)
-			}
+			lab.Must(t, err)
 			if diff := cmp.Diff(string(ca.Cert()), string(got)); diff != "" {
 				t.Errorf("authority (-want +got):\n%s", diff)
 			}

@@ -1,12 +1,13 @@
 package kernel
 
 import (
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"kios/test/lab"
 )
 
 func TestParseFragment(t *testing.T) {
@@ -21,9 +22,7 @@ func TestParseFragment(t *testing.T) {
 		{"CONFIG_KEY", `""`, "a:8"},
 	}
 	got, err := parseFragment("a", text)
-	if err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, err)
 	if d := cmp.Diff(want, got, cmp.AllowUnexported(option{})); d != "" {
 		t.Errorf("parseFragment() (-want +got):\n%s", d)
 	}
@@ -68,9 +67,7 @@ func TestReadFragments(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			dir := t.TempDir()
 			for name, text := range tt.files {
-				if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
-					t.Fatal(err)
-				}
+				lab.WriteFile(t, filepath.Join(dir, name), text)
 			}
 			got, err := readFragments(dir)
 			if !errorContains(err, tt.err) {
@@ -103,9 +100,7 @@ func TestVerify(t *testing.T) {
 // The repository's own fragments must at least be readable.
 func TestOwnFragments(t *testing.T) {
 	opts, err := readFragments("../../kernel")
-	if err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, err)
 	if len(opts) < 100 {
 		t.Errorf("readFragments(kernel) = %d options, want at least 100", len(opts))
 	}

@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"kios/test/lab"
 )
 
 // showFlags prints the flags of a small and of a large map of memory; "hg" is the
@@ -44,9 +46,7 @@ func TestHugePages(t *testing.T) {
 	}
 	dir := t.TempDir()
 	library, err := buildHugePages(t.Context(), dir)
-	if err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, err)
 	program := filepath.Join(dir, "showflags")
 	cc := exec.Command("gcc", "-o", program, "-x", "c", "-")
 	cc.Stdin = strings.NewReader(showFlags)

@@ -27,13 +27,9 @@ func existing(t *testing.T) *cluster.Cluster {
 	t.Helper()
 	t.Setenv("XDG_STATE_HOME", t.TempDir())
 	c, err := upDefaults().cluster(nil)
-	if err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, err)
 	text, err := json.Marshal(c.State)
-	if err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, err)
 	lab.WriteFile(t, c.Dir+"/cluster.json", string(text))
 	return c
 }
@@ -86,9 +82,7 @@ func TestUpOptionsOfAnExistingCluster(t *testing.T) {
 func stateText(t *testing.T, s cluster.State) string {
 	t.Helper()
 	text, err := json.MarshalIndent(s, "", "  ")
-	if err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, err)
 	return string(text)
 }
 
@@ -97,9 +91,7 @@ func TestUpAddsWorkers(t *testing.T) {
 	o := upDefaults()
 	o.workers, o.given = 4, given("workers")
 	c, err := o.cluster(nil)
-	if err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, err)
 	if len(c.Nodes) != 5 || c.Nodes[4].Name != "worker-4" || !slices.Equal(c.Nodes[:3], before.Nodes) {
 		t.Errorf("the nodes are %v, want those that there were, %v, and two more workers", c.Nodes, before.Nodes)
 	}
@@ -109,9 +101,7 @@ func TestUpAddsWorkers(t *testing.T) {
 func TestUpChoosesKubernetes(t *testing.T) {
 	t.Setenv("XDG_STATE_HOME", t.TempDir())
 	b, err := build.New(lab.Root(t), "amd64", progress.New(io.Discard))
-	if err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, err)
 	o := upDefaults()
 	o.kubernetes = ""
 	c, err := o.cluster(b)

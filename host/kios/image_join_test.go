@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"kios/host/pki"
+	"kios/test/lab"
 )
 
 // parseJoin parses flags, in which CA and CONFIG stand for files in dir.
@@ -19,24 +20,18 @@ func parseJoin(t *testing.T, dir, line string) joinFlags {
 	cmd.ResetFlags()
 	f.add(cmd.Flags())
 	line = strings.NewReplacer("CA", filepath.Join(dir, "ca.crt"), "CONFIG", filepath.Join(dir, "config")).Replace(line)
-	if err := cmd.ParseFlags(strings.Fields(line)); err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, cmd.ParseFlags(strings.Fields(line)))
 	return f
 }
 
 func joinDir(t *testing.T) string {
 	t.Helper()
 	ca, err := pki.NewCA("kubernetes")
-	if err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, err)
 	dir := t.TempDir()
 	config := "current-context: a\ncontexts: [{name: a, context: {cluster: a, user: a}}]\nclusters: [{name: a, cluster: {server: https://x}}]\nusers: [{name: a, user: {token: t}}]\n"
 	for name, text := range map[string]string{"ca.crt": string(ca.Cert()), "config": config} {
-		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
-			t.Fatal(err)
-		}
+		lab.Must(t, os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600))
 	}
 	return dir
 }
@@ -79,20 +74,14 @@ func TestJoinFlags(t *testing.T) {
 func TestJoinAndEtcDoNotMix(t *testing.T) {
 	dir := joinDir(t)
 	files, err := parseJoin(t, dir, "--join CONFIG").files(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, err)
 	etc := t.TempDir()
 	made, err := extra(files, etc)
 	if err != nil || made["meta/etc/kubernetes/kubelet.conf"].Mode != 0o600 {
 		t.Errorf("extra = %v, %v", slices.Sorted(maps.Keys(made)), err)
 	}
-	if err := os.MkdirAll(filepath.Join(etc, "kubernetes"), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(filepath.Join(etc, "kubernetes/kubelet.conf"), nil, 0o600); err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, os.MkdirAll(filepath.Join(etc, "kubernetes"), 0o755))
+	lab.Must(t, os.WriteFile(filepath.Join(etc, "kubernetes/kubelet.conf"), nil, 0o600))
 	if _, err := extra(files, etc); err == nil || !strings.Contains(err.Error(), "remove one of them") {
 		t.Errorf("error = %v, want one about two kubelet.conf", err)
 	}

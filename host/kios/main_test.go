@@ -6,6 +6,8 @@ import (
 	"testing"
 
 	"github.com/spf13/cobra"
+
+	"kios/test/lab"
 )
 
 // commands lists a command and all below it.
@@ -27,9 +29,7 @@ func TestHelpGroupsCommands(t *testing.T) {
 	var out bytes.Buffer
 	root.SetOut(&out)
 	root.SetArgs([]string{"help"})
-	if err := root.Execute(); err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, root.Execute())
 	use, develop, found := strings.Cut(out.String(), "Commands for work on kiOS itself:\n")
 	if !found || !strings.Contains(use, "  run ") || strings.Contains(use, "  bench ") || !strings.Contains(develop, "  bench ") {
 		t.Errorf("help does not tell the commands of users from those of developers:\n%s", out.String())

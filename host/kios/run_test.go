@@ -11,18 +11,15 @@ import (
 
 	"kios/host/kubeletapi"
 	"kios/host/qemu"
+	"kios/test/lab"
 )
 
 func TestRunOptionsCheck(t *testing.T) {
 	dir := t.TempDir()
 	file := filepath.Join(dir, "file")
 	nested := filepath.Join(dir, "nested")
-	if err := os.WriteFile(file, nil, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.MkdirAll(filepath.Join(nested, "etc"), 0o700); err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, os.WriteFile(file, nil, 0o600))
+	lab.Must(t, os.MkdirAll(filepath.Join(nested, "etc"), 0o700))
 	for _, tt := range []struct {
 		name   string
 		change func(*runOptions)
@@ -79,9 +76,7 @@ func TestParseForwards(t *testing.T) {
 func TestReadEtc(t *testing.T) {
 	etc := t.TempDir()
 	manifests := filepath.Join(etc, "kubernetes/manifests")
-	if err := os.MkdirAll(manifests, 0o700); err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, os.MkdirAll(manifests, 0o700))
 	for name, text := range map[string]string{
 		"a.yaml":    "apiVersion: v1\nkind: Pod\nmetadata:\n  name: a\n",
 		"b.json":    `{"kind": "Pod", "metadata": {"name": "b", "namespace": "other"}}`,
@@ -90,9 +85,7 @@ func TestReadEtc(t *testing.T) {
 		".ignored":  "x",
 		"empty.yml": "",
 	} {
-		if err := os.WriteFile(filepath.Join(manifests, name), []byte(text), 0o600); err != nil {
-			t.Fatal(err)
-		}
+		lab.Must(t, os.WriteFile(filepath.Join(manifests, name), []byte(text), 0o600))
 	}
 	var r runPlan
 	r.readEtc(etc)

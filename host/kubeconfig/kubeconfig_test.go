@@ -5,6 +5,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"kios/test/lab"
 )
 
 func TestNewIsRead(t *testing.T) {
@@ -12,17 +14,13 @@ func TestNewIsRead(t *testing.T) {
 		NamedCluster{"b", Cluster{Server: "https://192.0.2.1:6443", CAData: Data([]byte("ca"))}},
 		NamedUser{"a", User{CertData: Data([]byte("cert")), KeyData: Data([]byte("key"))}})
 	text, err := made.Marshal()
-	if err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, err)
 	read, err := Parse(text)
 	if diff := cmp.Diff(made, read); err != nil || diff != "" {
 		t.Errorf("Parse = %v, (-want +got):\n%s", err, diff)
 	}
 	c, u, err := read.Current()
-	if err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, err)
 	ca, caErr := c.CA()
 	cert, key, pairErr := u.Pair()
 	if caErr != nil || pairErr != nil || string(ca) != "ca" || string(cert) != "cert" || string(key) != "key" {

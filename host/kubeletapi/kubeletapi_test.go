@@ -18,6 +18,7 @@ import (
 
 	"kios/host/mtls"
 	"kios/host/pki"
+	"kios/test/lab"
 )
 
 func at(text string) time.Time {
@@ -31,17 +32,13 @@ func at(text string) time.Time {
 func readPods(t *testing.T) []byte {
 	t.Helper()
 	body, err := os.ReadFile("testdata/pods.json")
-	if err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, err)
 	return body
 }
 
 func TestParsePods(t *testing.T) {
 	got, err := parsePods(readPods(t))
-	if err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, err)
 	want := []Pod{{
 		Namespace: "batch", Name: "job-kios-3f2a", UID: "4", Node: "kios-3f2a", Phase: "Succeeded",
 		Containers: []Container{{Name: "main", Image: "y:1", Terminated: &Terminated{
@@ -118,9 +115,7 @@ type authority struct {
 func newAuthority(t *testing.T) authority {
 	t.Helper()
 	ca, err := pki.NewCA("test")
-	if err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, err)
 	return authority{t, ca}
 }
 

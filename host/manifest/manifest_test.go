@@ -3,6 +3,8 @@ package manifest
 import (
 	"strings"
 	"testing"
+
+	"kios/test/lab"
 )
 
 const pod = `apiVersion: v1 # of every pod
@@ -16,18 +18,14 @@ spec:
 
 func TestWithUID(t *testing.T) {
 	got, err := WithUID([]byte(pod))
-	if err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, err)
 	// The beginning of the SHA-256 of the text above, as sha256sum prints it.
 	const uid = "54f12d84f3b7a79b22c6c87819ab76b1"
 	if want := strings.Replace(pod, "metadata:\n", "metadata:\n  uid: \""+uid+"\"\n", 1); string(got) != want {
 		t.Errorf("WithUID = %s, want %s", got, want)
 	}
 	again, err := WithUID([]byte(strings.Replace(pod, "name: a", "name: b", 1)))
-	if err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, err)
 	if strings.Contains(string(again), uid) {
 		t.Error("another manifest has the same UID")
 	}

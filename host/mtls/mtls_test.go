@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"kios/host/pki"
+	"kios/test/lab"
 )
 
 // The kubelet's client tests who is trusted; here it is what becomes of answers.
@@ -17,18 +18,12 @@ func client(t *testing.T, timeout time.Duration, h http.HandlerFunc) *Client {
 	s := httptest.NewTLSServer(h)
 	t.Cleanup(s.Close)
 	ca, err := pki.NewCA("test")
-	if err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, err)
 	pair, err := ca.Client("tester")
-	if err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, err)
 	trusted := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: s.Certificate().Raw})
 	c, err := New(Options{URL: s.URL, CA: trusted, Cert: pair.Cert, Key: pair.Key, Timeout: timeout})
-	if err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, err)
 	t.Cleanup(c.Close)
 	return c
 }

@@ -17,14 +17,14 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/layout"
 	"github.com/google/go-containerregistry/pkg/v1/validate"
+
+	"kios/test/lab"
 )
 
 func example(t *testing.T) Image {
 	t.Helper()
 	program := filepath.Join(t.TempDir(), "program")
-	if err := os.WriteFile(program, []byte("\x7fELF"), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, os.WriteFile(program, []byte("\x7fELF"), 0o600))
 	return Image{
 		Name: "kios.local/example:1",
 		Files: []File{
@@ -44,23 +44,17 @@ func example(t *testing.T) Image {
 func write(t *testing.T, img Image) string {
 	t.Helper()
 	out := filepath.Join(t.TempDir(), "image.tar")
-	if err := Write(out, img); err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, Write(out, img))
 	return out
 }
 
 func TestWriteIsReproducible(t *testing.T) {
 	one, err := os.ReadFile(write(t, example(t)))
-	if err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, err)
 	img := example(t) // the file's path and times differ, and the order here:
 	img.Files[0], img.Files[3] = img.Files[3], img.Files[0]
 	two, err := os.ReadFile(write(t, img))
-	if err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, err)
 	if !bytes.Equal(one, two) {
 		t.Error("two archives of the same image differ")
 	}
@@ -73,16 +67,12 @@ func TestWriteIsValid(t *testing.T) {
 	dir := unpack(t, write(t, example(t)))
 	checkBlobs(t, dir)
 	index, err := layout.ImageIndexFromPath(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, err)
 	if err := validate.Index(index, validate.Fast); err != nil {
 		t.Error(err)
 	}
 	manifest, err := index.IndexManifest()
-	if err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, err)
 	if len(manifest.Manifests) != 1 {
 		t.Fatalf("%d images, want 1", len(manifest.Manifests))
 	}
@@ -96,9 +86,7 @@ func TestWriteIsValid(t *testing.T) {
 		t.Errorf("platform = %s, want linux/amd64", got)
 	}
 	image, err := index.Image(d.Digest)
-	if err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, err)
 	checkConfig(t, image)
 	checkLayer(t, image)
 }
@@ -112,9 +100,7 @@ func checkBlobs(t *testing.T, dir string) {
 	}
 	for _, path := range blobs {
 		content, err := os.ReadFile(path)
-		if err != nil {
-			t.Fatal(err)
-		}
+		lab.Must(t, err)
 		if got := fmt.Sprintf("%x", sha256.Sum256(content)); got != filepath.Base(path) {
 			t.Errorf("blob %s has digest %s", filepath.Base(path), got)
 		}
@@ -124,9 +110,7 @@ func checkBlobs(t *testing.T, dir string) {
 func checkConfig(t *testing.T, image v1.Image) {
 	t.Helper()
 	config, err := image.ConfigFile()
-	if err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, err)
 	want := v1.Config{
 		Entrypoint: []string{"/usr/bin/program"}, Cmd: []string{"-v"}, Env: []string{"A=b"},
 		User: "65534:65534", Labels: map[string]string{"z": "1", "a": "2"},
@@ -139,9 +123,7 @@ func checkConfig(t *testing.T, image v1.Image) {
 func checkLayer(t *testing.T, image v1.Image) {
 	t.Helper()
 	layers, err := image.Layers()
-	if err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, err)
 	if len(layers) != 1 {
 		t.Fatalf("%d layers, want 1", len(layers))
 	}
@@ -150,9 +132,7 @@ func checkLayer(t *testing.T, image v1.Image) {
 		t.Errorf("the layer's content is %s and its blob %s, want the same", diffID, digest)
 	}
 	r, err := layers[0].Uncompressed()
-	if err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, err)
 	var got []string
 	eachEntry(t, r, func(h *tar.Header, content []byte) {
 		if h.Uid != 0 || h.Gid != 0 || h.ModTime.Unix() != 0 {
@@ -205,19 +185,13 @@ func TestWriteRefuses(t *testing.T) {
 func unpack(t *testing.T, archive string) string {
 	t.Helper()
 	f, err := os.Open(archive)
-	if err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, err)
 	defer f.Close()
 	dir := t.TempDir()
 	eachEntry(t, f, func(h *tar.Header, content []byte) {
 		target := filepath.Join(dir, h.Name)
-		if err := os.MkdirAll(filepath.Dir(target), 0o755); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(target, content, 0o644); err != nil {
-			t.Fatal(err)
-		}
+		lab.Must(t, os.MkdirAll(filepath.Dir(target), 0o755))
+		lab.Must(t, os.WriteFile(target, content, 0o644))
 	})
 	return dir
 }
@@ -230,13 +204,9 @@ func eachEntry(t *testing.T, r io.Reader, do func(*tar.Header, []byte)) {
 		if err == io.EOF {
 			return
 		}
-		if err != nil {
-			t.Fatal(err)
-		}
+		lab.Must(t, err)
 		content, err := io.ReadAll(tr)
-		if err != nil {
-			t.Fatal(err)
-		}
+		lab.Must(t, err)
 		do(h, content)
 	}
 }

@@ -4,17 +4,15 @@ import (
 	"crypto/x509"
 	"testing"
 	"time"
+
+	"kios/test/lab"
 )
 
 func TestNewCAFor(t *testing.T) {
 	ca, err := NewCAFor("short", time.Hour)
-	if err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, err)
 	pair, err := ca.Client("alice")
-	if err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, err)
 	if cert := parse(t, pair); cert.NotAfter.After(ca.Certificate().NotAfter) {
 		t.Errorf("the certificate ends on %s, after its authority, %s", cert.NotAfter, ca.Certificate().NotAfter)
 	}
@@ -23,17 +21,11 @@ func TestNewCAFor(t *testing.T) {
 func TestLoadCA(t *testing.T) {
 	ca, _ := newCA(t)
 	key, err := ca.Key()
-	if err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, err)
 	loaded, err := LoadCA(Pair{Cert: ca.Cert(), Key: key})
-	if err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, err)
 	pair, err := loaded.Peer("localhost", "127.0.0.1")
-	if err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, err)
 	cert := parse(t, pair)
 	roots := x509.NewCertPool()
 	roots.AddCert(ca.Certificate())
@@ -47,13 +39,9 @@ func TestLoadCA(t *testing.T) {
 func TestLoadCABad(t *testing.T) {
 	ca, _ := newCA(t)
 	key, err := ca.Key()
-	if err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, err)
 	leaf, err := ca.Client("alice")
-	if err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, err)
 	for name, p := range map[string]Pair{
 		"nothing":         {},
 		"a leaf":          leaf,
@@ -70,9 +58,7 @@ func TestLoadCABad(t *testing.T) {
 
 func TestPublicKey(t *testing.T) {
 	key, err := NewKey()
-	if err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, err)
 	if _, err := PublicKey(key); err != nil {
 		t.Errorf("PublicKey() = %v", err)
 	}

@@ -7,14 +7,14 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"kios/test/lab"
 )
 
 func newCA(t *testing.T) (*CA, *x509.CertPool) {
 	t.Helper()
 	ca, err := NewCA("test")
-	if err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, err)
 	pool := x509.NewCertPool()
 	if !pool.AppendCertsFromPEM(ca.Cert()) {
 		t.Fatalf("Cert() = %s, want a certificate in PEM", ca.Cert())
@@ -25,9 +25,7 @@ func newCA(t *testing.T) (*CA, *x509.CertPool) {
 func parse(t *testing.T, p Pair) *x509.Certificate {
 	t.Helper()
 	pair, err := tls.X509KeyPair(p.Cert, p.Key)
-	if err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, err)
 	if _, ok := pair.PrivateKey.(*ecdsa.PrivateKey); !ok {
 		t.Errorf("key is a %T, want ECDSA", pair.PrivateKey)
 	}
@@ -37,9 +35,7 @@ func parse(t *testing.T, p Pair) *x509.Certificate {
 func TestServer(t *testing.T) {
 	ca, pool := newCA(t)
 	pair, err := ca.Server("node", "127.0.0.1")
-	if err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, err)
 	cert := parse(t, pair)
 	for _, tt := range []struct {
 		name string
@@ -62,9 +58,7 @@ func TestClient(t *testing.T) {
 	ca, pool := newCA(t)
 	_, strangers := newCA(t)
 	pair, err := ca.Client("alice", "group-a", "group-b")
-	if err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, err)
 	cert := parse(t, pair)
 	if cert.Subject.CommonName != "alice" {
 		t.Errorf("common name = %q, want alice", cert.Subject.CommonName)

@@ -9,6 +9,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"kios/test/lab"
 )
 
 func TestAttachKnowsAProcessFromItsSuccessor(t *testing.T) {
@@ -28,12 +30,8 @@ func TestAttachKnowsAProcessFromItsSuccessor(t *testing.T) {
 			dir, p := t.TempDir(), me
 			tt.change(&p)
 			data, err := json.Marshal(p)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if err := os.WriteFile(filepath.Join(dir, "process.json"), data, 0o600); err != nil {
-				t.Fatal(err)
-			}
+			lab.Must(t, err)
+			lab.Must(t, os.WriteFile(filepath.Join(dir, "process.json"), data, 0o600))
 			if _, err := Attach(dir); !errors.Is(err, tt.want) {
 				t.Errorf("Attach = %v, want %v", err, tt.want)
 			}

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"kios/test/lab"
 )
 
 func TestClean(t *testing.T) {
@@ -39,9 +41,7 @@ func TestMemAvailable(t *testing.T) {
 func TestCheck(t *testing.T) {
 	dir := t.TempDir()
 	disk := filepath.Join(dir, "disk")
-	if err := os.WriteFile(disk, nil, 0o600); err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, os.WriteFile(disk, nil, 0o600))
 	for _, tt := range []struct {
 		name string
 		cfg  Config
@@ -88,9 +88,7 @@ func TestNetworkArgs(t *testing.T) {
 
 func TestChoosePorts(t *testing.T) {
 	taken, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, err)
 	defer taken.Close()
 	busy := taken.Addr().(*net.TCPAddr).Port
 
@@ -107,9 +105,7 @@ func TestDetectFormat(t *testing.T) {
 	dir := t.TempDir()
 	for name, content := range map[string]string{"qcow2": "QFI\xfb\x00\x00\x00\x03", "raw": "", "raw ": strings.Repeat("\x00", 512)} {
 		file := filepath.Join(dir, name)
-		if err := os.WriteFile(file, []byte(content), 0o600); err != nil {
-			t.Fatal(err)
-		}
+		lab.Must(t, os.WriteFile(file, []byte(content), 0o600))
 		if got, want := DetectFormat(file), strings.TrimSpace(name); got != want {
 			t.Errorf("DetectFormat(%q) = %s, want %s", content, got, want)
 		}

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"kios/test/lab"
 )
 
 const greeting = `{"QMP": {"version": {"qemu": {"micro": 22, "minor": 2, "major": 7}, "package": "Debian"}, "capabilities": ["oob"]}}`
@@ -52,9 +54,7 @@ func TestMonitor(t *testing.T) {
 	m := newMonitor(ours, func(e Event) { events = append(events, e.Name+" "+e.Reason()) })
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
-	if err := m.negotiate(ctx); err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, m.negotiate(ctx))
 
 	got, err := m.Execute(ctx, "query-status", nil)
 	if err != nil || string(got) != `{"running": true}` {

@@ -14,6 +14,8 @@ import (
 	"path/filepath"
 	"testing"
 	"time"
+
+	"kios/test/lab"
 )
 
 // peer is what QEMU is at its end of a switch's port: each frame goes over the
@@ -28,9 +30,7 @@ type peer struct {
 func join(t *testing.T, s *Switch, port string, mac byte) *peer {
 	t.Helper()
 	conn, err := net.Dial("unix", PortSocket(s.Dir, port))
-	if err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, err)
 	t.Cleanup(func() { conn.Close() })
 	conn.SetDeadline(time.Now().Add(20 * time.Second))
 	return &peer{t, s, conn, mac}
@@ -113,14 +113,10 @@ func (p *peer) meet(others ...*peer) {
 func startSwitch(t *testing.T) *Switch {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "kios-switch-") // t.TempDir's are long for a socket
-	if err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, err)
 	t.Cleanup(func() { os.RemoveAll(dir) })
 	s, err := StartSwitch(t.Context(), SwitchConfig{Dir: dir, Ports: []string{"a", "b", "c"}})
-	if err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, err)
 	t.Cleanup(func() { s.Kill() })
 	return s
 }
@@ -159,12 +155,8 @@ func TestSwitchTakesAMachineBack(t *testing.T) {
 func TestSwitchIsFoundAgain(t *testing.T) {
 	s := startSwitch(t)
 	again, err := AttachSwitch(s.Dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := again.Kill(); err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, err)
+	lab.Must(t, again.Kill())
 	<-s.Done()
 	if _, err := AttachSwitch(s.Dir); !errors.Is(err, ErrNotRunning) {
 		t.Errorf("AttachSwitch after its end = %v, want %v", err, ErrNotRunning)
@@ -176,27 +168,19 @@ func TestSwitchIsFoundAgain(t *testing.T) {
 func TestDetachedMachine(t *testing.T) {
 	s := startSwitch(t)
 	disk := filepath.Join(s.Dir, "disk.img")
-	if err := os.WriteFile(disk, make([]byte, 1<<20), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, os.WriteFile(disk, make([]byte, 1<<20), 0o600))
 	cfg := Config{Dir: filepath.Join(s.Dir, "machine"), Disks: []Disk{{Path: disk}}, Accel: TCG, Switch: PortSocket(s.Dir, "a")}
-	if err := os.Mkdir(cfg.Dir, 0o700); err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, os.Mkdir(cfg.Dir, 0o700))
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	m, err := StartDetached(ctx, cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, err)
 	defer m.Kill()
 	if _, err := StartDetached(ctx, cfg); err == nil {
 		t.Error("the same machine has started twice")
 	}
 	again, err := Attach(cfg.Dir)
-	if err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, err)
 	if _, err := again.Execute(ctx, "query-status", nil); err != nil {
 		t.Error(err)
 	}
@@ -214,18 +198,12 @@ func TestDetachedMachine(t *testing.T) {
 
 func BenchmarkSwitch(b *testing.B) {
 	s, err := StartSwitch(b.Context(), SwitchConfig{Dir: b.TempDir(), Ports: []string{"a", "b"}})
-	if err != nil {
-		b.Fatal(err)
-	}
+	lab.Must(b, err)
 	defer s.Kill()
 	from, err := net.Dial("unix", PortSocket(s.Dir, "a"))
-	if err != nil {
-		b.Fatal(err)
-	}
+	lab.Must(b, err)
 	to, err := net.Dial("unix", PortSocket(s.Dir, "b"))
-	if err != nil {
-		b.Fatal(err)
-	}
+	lab.Must(b, err)
 	frame := append(bytes.Repeat([]byte{0xff}, 6), make([]byte, 1508)...)
 	frame = append(binary.BigEndian.AppendUint32(nil, uint32(len(frame))), frame...)
 	b.SetBytes(int64(len(frame)))

@@ -14,6 +14,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"kios/host/uki/ukitest"
+	"kios/test/lab"
 )
 
 func exampleParts(t *testing.T) Parts {
@@ -21,9 +22,7 @@ func exampleParts(t *testing.T) Parts {
 	dir := t.TempDir()
 	write := func(name string, data []byte) string {
 		path := filepath.Join(dir, name)
-		if err := os.WriteFile(path, data, 0o600); err != nil {
-			t.Fatal(err)
-		}
+		lab.Must(t, os.WriteFile(path, data, 0o600))
 		return path
 	}
 	return Parts{
@@ -39,9 +38,7 @@ func exampleParts(t *testing.T) Parts {
 func create(t *testing.T, parts Parts) string {
 	t.Helper()
 	out := filepath.Join(t.TempDir(), "kios.efi")
-	if err := Create(out, parts); err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, Create(out, parts))
 	return out
 }
 
@@ -49,9 +46,7 @@ func TestRoundTrip(t *testing.T) {
 	parts := exampleParts(t)
 	out := create(t, parts)
 	image, f, err := Read(out)
-	if err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, err)
 	defer f.Close()
 	var order []string
 	total := image.Headers + image.Trailer
@@ -77,9 +72,7 @@ func TestRoundTrip(t *testing.T) {
 		".sbat":    ukitest.SBAT + parts.SBAT + "\x00",
 	} {
 		r, err := image.Open(name)
-		if err != nil {
-			t.Fatal(err)
-		}
+		lab.Must(t, err)
 		if got, _ := io.ReadAll(r); string(got) != want {
 			t.Errorf("section %s has %d bytes that are not the %d put in", name, len(got), len(want))
 		}
@@ -89,9 +82,7 @@ func TestRoundTrip(t *testing.T) {
 func TestBuildIsReproducible(t *testing.T) {
 	parts := exampleParts(t)
 	one, err := Build(parts)
-	if err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, err)
 	two, _ := Build(parts)
 	if !bytes.Equal(one, two) {
 		t.Error("two images of the same parts differ")
@@ -104,13 +95,9 @@ func TestNXFollowsTheKernel(t *testing.T) {
 		parts := exampleParts(t)
 		os.WriteFile(parts.Linux, ukitest.Kernel(kernel), 0o600)
 		image, err := Build(parts)
-		if err != nil {
-			t.Fatal(err)
-		}
+		lab.Must(t, err)
 		f, err := pe.NewFile(bytes.NewReader(image))
-		if err != nil {
-			t.Fatal(err)
-		}
+		lab.Must(t, err)
 		if got := f.OptionalHeader.(*pe.OptionalHeader64).DllCharacteristics & nx; got != kernel {
 			t.Errorf("flag of the image = %#x, of its kernel %#x", got, kernel)
 		}
@@ -177,9 +164,7 @@ func TestBuildRefuses(t *testing.T) {
 
 func TestReadBadInput(t *testing.T) {
 	good, err := Build(exampleParts(t))
-	if err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, err)
 	tests := []struct {
 		name string
 		data []byte
