@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"kios/test/lab"
 )
 
 // linked is everything that PID 1 links beside the standard library. A new
@@ -54,9 +56,7 @@ var heavy = []string{"crypto/tls", "net/http", "html/template", "text/template",
 
 func TestLinkedPackages(t *testing.T) {
 	out, err := exec.Command("go", "list", "-deps", "-f", "{{if not .Standard}}{{.ImportPath}}{{end}}", ".").Output()
-	if err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, err)
 	got := strings.Fields(string(out))
 	slices.Sort(got)
 	if diff := cmp.Diff(linked, got); diff != "" {
@@ -66,9 +66,7 @@ func TestLinkedPackages(t *testing.T) {
 
 func TestNothingHeavy(t *testing.T) {
 	out, err := exec.Command("go", "list", "-deps", ".").Output()
-	if err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, err)
 	for _, pkg := range strings.Fields(string(out)) {
 		if slices.Contains(heavy, pkg) {
 			t.Errorf("init links %s", pkg)

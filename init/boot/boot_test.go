@@ -16,6 +16,7 @@ import (
 	"kios/init/systembus"
 	"kios/init/timeline"
 	"kios/internal/cmdline"
+	"kios/test/lab"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -303,9 +304,7 @@ func TestListen(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "run", "x.sock")
 	for range 2 { // a socket that is there already is replaced
 		f, err := listen(path)
-		if err != nil {
-			t.Fatal(err)
-		}
+		lab.Must(t, err)
 		defer f.Close()
 	}
 	info, err := os.Stat(path)

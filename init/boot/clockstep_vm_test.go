@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"kios/test/lab"
 )
 
 // TestClockSteps sets the clock of the machine that it runs on.
@@ -16,15 +18,11 @@ func TestClockSteps(t *testing.T) {
 		t.Helper()
 		now := start.Add(by).Add(time.Since(start)) // Since goes by the monotonic clock
 		ts := unix.NsecToTimespec(now.UnixNano())
-		if err := unix.ClockSettime(unix.CLOCK_REALTIME, &ts); err != nil {
-			t.Fatal(err)
-		}
+		lab.Must(t, unix.ClockSettime(unix.CLOCK_REALTIME, &ts))
 	}
 	defer set(0)
 	steps, err := newClockSteps()
-	if err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, err)
 	got := make(chan time.Duration)
 	go func() {
 		for {

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"kios/internal/control"
+	"kios/test/lab"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -23,17 +24,11 @@ func TestRewind(t *testing.T) {
 	}
 	mounts := step("mounts")
 	n.plan.steps = []*Step{step("a"), mounts, step("b"), {Name: "c", Run: func(*Node) error { return nil }}}
-	if err := n.forward(0); err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, n.forward(0))
 	did = nil
 	first, err := n.rewind(mounts)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := n.forward(first); err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, err)
+	lab.Must(t, n.forward(first))
 	want := []string{"stop b", "stop mounts", "run mounts", "run b"}
 	if diff := cmp.Diff(want, did); diff != "" {
 		t.Errorf("order (-want +got):\n%s", diff)
@@ -62,17 +57,13 @@ func TestCopyMissing(t *testing.T) {
 	from, to := t.TempDir(), filepath.Join(t.TempDir(), "meta", "etc")
 	for name, mode := range map[string]os.FileMode{"machine-id": 0o444, "kubernetes/pki/ca.key": 0o600, "hosts": 0o644} {
 		path := filepath.Join(from, name)
-		if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, []byte("new"), mode)); err != nil {
-			t.Fatal(err)
-		}
+		lab.Must(t, errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, []byte("new"), mode)))
 	}
 	if err := errors.Join(os.Symlink("hosts", filepath.Join(from, "link")),
 		os.MkdirAll(to, 0o755), os.WriteFile(filepath.Join(to, "hosts"), []byte("old"), 0o644)); err != nil {
 		t.Fatal(err)
 	}
-	if err := copyMissing(to, from); err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, copyMissing(to, from))
 	for name, want := range map[string]string{"machine-id": "new", "kubernetes/pki/ca.key": "new", "hosts": "old", "link": "old"} {
 		if got, err := os.ReadFile(filepath.Join(to, name)); err != nil || string(got) != want {
 			t.Errorf("%s = %q, %v, want %q", name, got, err, want)
@@ -104,9 +95,7 @@ func TestDemandSound(t *testing.T) {
 		{"no ext4", make([]byte, 2048), true},
 	} {
 		device := filepath.Join(t.TempDir(), "vda2")
-		if err := os.WriteFile(device, tt.super, 0o600); err != nil {
-			t.Fatal(err)
-		}
+		lab.Must(t, os.WriteFile(device, tt.super, 0o600))
 		if err := demandSound(device); (err == nil) != tt.want {
 			t.Errorf("%s: %v, want sound %v", tt.name, err, tt.want)
 		}

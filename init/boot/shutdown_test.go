@@ -29,16 +29,12 @@ func busNode(t *testing.T) (*Node, *lab.Buffer, *dbus.Conn) {
 	n.Log.SetWriter(log)
 	path := filepath.Join(t.TempDir(), "bus")
 	server, err := systembus.Listen(path, systembus.Host{Log: n.Log, Stop: n.stopFor})
-	if err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, err)
 	n.bus.Store(server)
 	go server.Run()
 	t.Cleanup(func() { server.Close() })
 	c, err := dbus.Connect("unix:path=" + path)
-	if err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, err)
 	t.Cleanup(func() { c.Close() })
 	return n, log, c
 }
@@ -47,9 +43,7 @@ func lock(t *testing.T, c *dbus.Conn, who string) int {
 	t.Helper()
 	var fd dbus.UnixFD
 	err := c.Object("org.freedesktop.login1", "/org/freedesktop/login1").Call("org.freedesktop.login1.Manager.Inhibit", 0, "shutdown", who, "test", "delay").Store(&fd)
-	if err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, err)
 	return int(fd)
 }
 
@@ -69,9 +63,7 @@ func TestAwaitLocks(t *testing.T) {
 	kubelet := lock(t, c, "kubelet")
 	signals := make(chan *dbus.Signal, 10)
 	c.Signal(signals)
-	if err := c.AddMatchSignal(dbus.WithMatchMember("PrepareForShutdown")); err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, c.AddMatchSignal(dbus.WithMatchMember("PrepareForShutdown")))
 	go func() {
 		for s := range signals {
 			if s.Name != "org.freedesktop.login1.Manager.PrepareForShutdown" {
@@ -105,9 +97,7 @@ func TestAwaitReports(t *testing.T) {
 	n.Log.SetWriter(log)
 	cgroups := t.TempDir()
 	pod := filepath.Join(cgroups, "kubepods/burstable/pod1")
-	if err := os.MkdirAll(pod, 0o755); err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, os.MkdirAll(pod, 0o755))
 	n.awaitReports(cgroups, 10*time.Millisecond)
 	demand(t, log, "<4>kios: warning: the kubelet is not done with all pods within 10ms (left: 1)")
 	go os.Remove(pod)
@@ -203,9 +193,7 @@ func TestUnit(t *testing.T) {
 func TestWriteHostname(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "hostname")
 	for _, name := range []string{"", "node1", "node2", ""} {
-		if err := writeHostname(file, name); err != nil {
-			t.Fatal(err)
-		}
+		lab.Must(t, writeHostname(file, name))
 		text, err := os.ReadFile(file)
 		if name == "" && !errors.Is(err, os.ErrNotExist) || name != "" && string(text) != name+"\n" {
 			t.Errorf("after %q the file is %q, %v", name, text, err)

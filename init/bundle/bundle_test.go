@@ -11,6 +11,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
+
+	"kios/test/lab"
 )
 
 const configText = `{"annotations":{"io.kubernetes.cri.container-type":%q,"io.kubernetes.cri.sandbox-namespace":"default",
@@ -19,16 +21,12 @@ const configText = `{"annotations":{"io.kubernetes.cri.container-type":%q,"io.ku
 func writeBundle(t *testing.T, dir, id, pid, config string) {
 	t.Helper()
 	path := filepath.Join(dir, id)
-	if err := os.MkdirAll(path, 0o755); err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, os.MkdirAll(path, 0o755))
 	for name, text := range map[string]string{"init.pid": pid, "config.json": config} {
 		if text == "" {
 			continue
 		}
-		if err := os.WriteFile(filepath.Join(path, name), []byte(text), 0o644); err != nil {
-			t.Fatal(err)
-		}
+		lab.WriteFile(t, filepath.Join(path, name), text)
 	}
 }
 
@@ -90,9 +88,7 @@ func TestWait(t *testing.T) {
 		time.Sleep(time.Hour)
 	}
 	cmd := exec.Command("/proc/self/exe", "-test.run=TestWait", "sleep")
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, cmd.Start())
 	r, err := hold(cmd.Process.Pid)
 	if err != nil {
 		t.Skip(err)

@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"kios/test/lab"
 )
 
 func TestLayout(t *testing.T) {
@@ -28,9 +30,7 @@ func TestLayout(t *testing.T) {
 
 func TestSetup(t *testing.T) {
 	root := t.TempDir()
-	if err := os.WriteFile(filepath.Join(root, "cgroup.controllers"), []byte("cpu memory pids\n"), 0o644); err != nil {
-		t.Fatal(err)
-	}
+	lab.WriteFile(t, filepath.Join(root, "cgroup.controllers"), "cpu memory pids\n")
 	warnings, err := Setup(root, Layout(1<<30, 2))
 	if err != nil || len(warnings) != 0 {
 		t.Fatalf("Setup = %v, %v", warnings, err)
@@ -49,9 +49,7 @@ func TestSetup(t *testing.T) {
 
 func TestSetupWithoutControllers(t *testing.T) {
 	root := t.TempDir()
-	if err := os.WriteFile(filepath.Join(root, "cgroup.controllers"), nil, 0o644); err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, os.WriteFile(filepath.Join(root, "cgroup.controllers"), nil, 0o644))
 	if _, err := Setup(root, Layout(1<<30, 2)); err == nil || !strings.Contains(err.Error(), "no controllers") {
 		t.Errorf("Setup = %v", err)
 	}
@@ -63,9 +61,7 @@ func TestPods(t *testing.T) {
 		t.Errorf("without kubepods there are %d pods", got)
 	}
 	for _, dir := range []string{"kubepods/pod1/3f", "kubepods/burstable/pod2/a0", "kubepods/besteffort/pod3", "kubepods/besteffort/pod4", "kubelet"} {
-		if err := os.MkdirAll(filepath.Join(root, dir), 0o755); err != nil {
-			t.Fatal(err)
-		}
+		lab.Must(t, os.MkdirAll(filepath.Join(root, dir), 0o755))
 	}
 	if got := Pods(root); got != 4 {
 		t.Errorf("there are %d pods, want 4", got)

@@ -7,6 +7,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"kios/test/lab"
 )
 
 const limit = 1 << 16
@@ -33,13 +35,9 @@ func TestRoundTrip(t *testing.T) {
 		want.Body = append(want.Body, a.v)
 	}
 	text, err := want.Encode()
-	if err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, err)
 	got, err := Read(bytes.NewReader(text), limit)
-	if err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, err)
 	if got.Body, err = got.Args(); err != nil {
 		t.Fatal(err)
 	}
@@ -63,9 +61,7 @@ func TestBigEndian(t *testing.T) {
 		"\x03\x01s\x00" + "\x00\x00\x00\x04Ping\x00" + "\x00\x00\x00" +
 		"\x08\x01g\x00" + "\x01u\x00" + "\x00" + "\x00\x00\x01\x02"
 	m, err := Read(strings.NewReader(text), limit)
-	if err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, err)
 	args, err := m.Args()
 	if err != nil || m.Path != "/a" || m.Member != "Ping" || !cmp.Equal(args, []any{uint32(258)}) {
 		t.Errorf("message = %+v, %v, %v", m, args, err)
@@ -120,9 +116,7 @@ func FuzzRead(f *testing.F) {
 	for _, a := range all {
 		m := Message{Type: Signal, Serial: 1, Path: "/", Interface: "a.b", Member: "C", Signature: a.t, Body: []any{a.v}}
 		text, err := m.Encode()
-		if err != nil {
-			f.Fatal(err)
-		}
+		lab.Must(f, err)
 		f.Add(text)
 		big := bytes.Clone(text)
 		big[0] = 'B'

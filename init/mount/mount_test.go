@@ -5,6 +5,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"kios/test/lab"
 )
 
 const sample = `22 1 0:20 / / ro,nosuid,nodev shared:1 - erofs /rootfs.erofs ro,user_xattr
@@ -15,9 +17,7 @@ const sample = `22 1 0:20 / / ro,nosuid,nodev shared:1 - erofs /rootfs.erofs ro,
 
 func TestParseInfo(t *testing.T) {
 	infos, err := ParseInfo(strings.NewReader(sample))
-	if err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, err)
 	want := Info{Device: "254:2", Root: "/meta/with blank", Target: "/run/a b", Options: "rw,nosuid", Type: "ext4", Source: "/dev/vda2", Super: "rw"}
 	if diff := cmp.Diff(want, infos[2]); diff != "" {
 		t.Errorf("third mount (-want +got):\n%s", diff)

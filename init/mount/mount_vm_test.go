@@ -9,15 +9,15 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"kios/test/lab"
 )
 
 // on returns the topmost mount on target, and fails if there is none.
 func on(t *testing.T, target string) Info {
 	t.Helper()
 	infos, err := List()
-	if err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, err)
 	info, found := Find(infos, target)
 	if !found {
 		t.Fatalf("nothing is mounted on %s", target)
@@ -30,32 +30,24 @@ func scratch(t *testing.T) string {
 	t.Helper()
 	dir := t.TempDir()
 	row := Row{Target: dir, Type: "tmpfs", Source: "tmpfs", Flags: Strict, Data: []string{"size=1m"}}
-	if err := row.Mount(); err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, row.Mount())
 	t.Cleanup(func() {
 		if err := unix.Unmount(dir, unix.MNT_DETACH); err != nil {
 			t.Errorf("clean up: %v", err)
 		}
 	})
-	if err := unix.Mount("", dir, "", unix.MS_PRIVATE, ""); err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, unix.Mount("", dir, "", unix.MS_PRIVATE, ""))
 	return dir
 }
 
 func TestRowTriesDataInTurn(t *testing.T) {
 	row := Row{Target: filepath.Join(scratch(t), "new", "dir"), Type: "tmpfs", Source: "tmpfs", Flags: Strict, Data: []string{"nonsense=1", "mode=0700"}}
-	if err := row.Mount(); err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, row.Mount())
 	if super := on(t, row.Target).Super; !strings.Contains(super, "mode=700") {
 		t.Errorf("options = %q", super)
 	}
 	bind := Row{Target: filepath.Join(filepath.Dir(row.Target), "bound"), Source: row.Target, Flags: Strict | RdOnly}
-	if err := bind.Mount(); err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, bind.Mount())
 	if got, want := on(t, bind.Target).Options, "ro,nosuid,nodev,noexec,relatime"; got != want {
 		t.Errorf("options of the bind mount = %q, want %q", got, want)
 	}
@@ -78,19 +70,13 @@ func TestOptionalRow(t *testing.T) {
 func TestOverlay(t *testing.T) {
 	dir := scratch(t)
 	for _, name := range []string{"lower", "upper", "work", "etc"} {
-		if err := os.Mkdir(filepath.Join(dir, name), 0o755); err != nil {
-			t.Fatal(err)
-		}
+		lab.Must(t, os.Mkdir(filepath.Join(dir, name), 0o755))
 	}
 	os.WriteFile(filepath.Join(dir, "lower", "hosts"), []byte("old"), 0o644)
 	data := "lowerdir=" + dir + "/lower,upperdir=" + dir + "/upper,workdir=" + dir + "/work"
 	row := Row{Target: filepath.Join(dir, "etc"), Type: "overlay", Source: "overlay", Flags: Strict, Data: []string{data}}
-	if err := row.Mount(); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(filepath.Join(dir, "etc", "hosts"), []byte("new"), 0o644); err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, row.Mount())
+	lab.WriteFile(t, filepath.Join(dir, "etc", "hosts"), "new")
 	for name, want := range map[string]string{"lower": "old", "upper": "new"} {
 		if got, _ := os.ReadFile(filepath.Join(dir, name, "hosts")); string(got) != want {
 			t.Errorf("%s/hosts = %q, want %q", name, got, want)

@@ -10,15 +10,14 @@ import (
 	"testing"
 
 	"kios/init/mount"
+	"kios/test/lab"
 )
 
 // on returns the topmost mount on target, and fails if there is none.
 func on(t *testing.T, target string) mount.Info {
 	t.Helper()
 	infos, err := mount.List()
-	if err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, err)
 	info, found := mount.Find(infos, target)
 	if !found {
 		t.Fatalf("nothing is mounted on %s", target)
@@ -107,9 +106,7 @@ func TestUnmount(t *testing.T) {
 	}
 	mnt(t, "-t", "tmpfs", "tmpfs", sub)
 	f, err := os.Create(filepath.Join(sub, "open"))
-	if err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, err)
 	defer f.Close()
 	if code, text := umnt(sub); code != exitFail || !strings.Contains(text, "busy") {
 		t.Errorf("umount of a busy mount = %d, %q", code, text)

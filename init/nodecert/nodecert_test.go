@@ -14,6 +14,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"kios/test/lab"
 )
 
 func pairIn(dir, name string) Pair {
@@ -26,25 +28,15 @@ var names = []string{"node-1", "localhost", "127.0.0.1", "::1"}
 func writeCA(t *testing.T, p Pair) *x509.Certificate {
 	t.Helper()
 	key, err := rsa.GenerateKey(rand.Reader, 2048)
-	if err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, err)
 	template := &x509.Certificate{SerialNumber: big.NewInt(1), IsCA: true, BasicConstraintsValid: true,
 		KeyUsage: x509.KeyUsageCertSign, NotAfter: time.Now().Add(time.Hour)}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := replace(p.Cert, "CERTIFICATE", der, 0o644); err != nil {
-		t.Fatal(err)
-	}
-	if err := replace(p.Key, "RSA PRIVATE KEY", x509.MarshalPKCS1PrivateKey(key), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, err)
+	lab.Must(t, replace(p.Cert, "CERTIFICATE", der, 0o644))
+	lab.Must(t, replace(p.Key, "RSA PRIVATE KEY", x509.MarshalPKCS1PrivateKey(key), 0o600))
 	cert, err := x509.ParseCertificate(der)
-	if err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, err)
 	return cert
 }
 
@@ -54,21 +46,15 @@ func TestMake(t *testing.T) {
 	caPair := pairIn(dir, "ca")
 	caCert := writeCA(t, caPair)
 	ca, err := LoadCA(caPair)
-	if err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, err)
 	for _, signer := range []*CA{ca, nil} {
 		p := pairIn(filepath.Join(dir, "new", "pki"), "kubelet-server")
-		if err := p.Make(names, signer); err != nil {
-			t.Fatal(err)
-		}
+		lab.Must(t, p.Make(names, signer))
 		if err := p.Check(); err != nil {
 			t.Errorf("Check = %v", err)
 		}
 		pair, err := tls.LoadX509KeyPair(p.Cert, p.Key)
-		if err != nil {
-			t.Fatal(err)
-		}
+		lab.Must(t, err)
 		root := caCert
 		if signer == nil {
 			root = pair.Leaf
@@ -90,9 +76,7 @@ func TestMake(t *testing.T) {
 
 func TestCheck(t *testing.T) {
 	garbage := func(t *testing.T, file string) {
-		if err := os.WriteFile(file, []byte("garbage"), 0o600); err != nil {
-			t.Fatal(err)
-		}
+		lab.Must(t, os.WriteFile(file, []byte("garbage"), 0o600))
 	}
 	tests := []struct {
 		name  string
@@ -105,9 +89,7 @@ func TestCheck(t *testing.T) {
 		{"cert is missing", func(t *testing.T, p Pair) { os.Remove(p.Cert) }, "n.crt"},
 		{"key of another", func(t *testing.T, p Pair) {
 			other := pairIn(t.TempDir(), "o")
-			if err := other.Make(names, nil); err != nil {
-				t.Fatal(err)
-			}
+			lab.Must(t, other.Make(names, nil))
 			os.Rename(other.Key, p.Key)
 		}, "is not the key of"},
 		{"cert is cut", func(t *testing.T, p Pair) {
@@ -121,9 +103,7 @@ func TestCheck(t *testing.T) {
 			if err := p.Check(); !errors.Is(err, fs.ErrNotExist) {
 				t.Errorf("Check of nothing = %v, want fs.ErrNotExist", err)
 			}
-			if err := p.Make(names, nil); err != nil {
-				t.Fatal(err)
-			}
+			lab.Must(t, p.Make(names, nil))
 			tt.spoil(t, p)
 			err := p.Check()
 			if err == nil || !strings.Contains(err.Error(), tt.want) || errors.Is(err, fs.ErrNotExist) {
@@ -143,9 +123,7 @@ func TestLoadCA(t *testing.T) {
 	dir := t.TempDir()
 	p, leaf := pairIn(dir, "ca"), pairIn(dir, "leaf")
 	writeCA(t, p)
-	if err := leaf.Make(names, nil); err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, leaf.Make(names, nil))
 	for _, tt := range []struct {
 		pair Pair
 		want string

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"kios/test/lab"
 )
 
 func TestParse(t *testing.T) {
@@ -72,18 +74,14 @@ func run(t *testing.T, known bool) (*net.UnixConn, chan string) {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "run", "notify")
 	s, err := Listen(path)
-	if err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, err)
 	events := make(chan string, 10)
 	s.Sender = func(pid int) (string, bool) { return "me", known && pid == os.Getpid() }
 	s.Receive = func(sender string, m Message) { events <- sender + " " + string(m.Kind) }
 	s.Refuse = func(format string, args ...any) { events <- fmt.Sprintf(format, args...) }
 	go s.Run(t.Logf)
 	conn, err := net.DialUnix("unixgram", nil, &net.UnixAddr{Name: path, Net: "unixgram"})
-	if err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, err)
 	t.Cleanup(func() { conn.Close(); s.Close() })
 	return conn, events
 }

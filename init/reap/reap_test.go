@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"kios/test/lab"
 )
 
 // The test binary is its own child: a VM for tests has no shell.
@@ -38,9 +40,7 @@ func child(what string) {
 func start(t *testing.T, r *Reaper, what string) *Process {
 	t.Helper()
 	p, err := r.Start([]string{"/proc/self/exe", "child", what}, &syscall.ProcAttr{Files: []uintptr{0, 1, 2}})
-	if err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, err)
 	return p
 }
 
@@ -55,9 +55,7 @@ func running(t *testing.T) *Reaper {
 // TestManyAtOnce is the race that the package is about: children that end
 // before their start has returned, from several goroutines, among orphans.
 func TestManyAtOnce(t *testing.T) {
-	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0))
 	r := running(t)
 	var wg sync.WaitGroup
 	for g := range 4 {

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"kios/init/reap"
+	"kios/test/lab"
 
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
@@ -85,9 +86,7 @@ func start(t *testing.T, what string, edit ...func(*Daemon)) (d *Daemon, log, ou
 	t.Helper()
 	log, output = &record{}, &record{}
 	out, err := NewOutput(output)
-	if err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, err)
 	go out.Drain()
 	r := reap.New()
 	go r.Run()
@@ -98,9 +97,7 @@ func start(t *testing.T, what string, edit ...func(*Daemon)) (d *Daemon, log, ou
 	for _, f := range edit {
 		f(d)
 	}
-	if err := d.Start(); err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, d.Start())
 	go d.Run()
 	t.Cleanup(func() { d.Stop(time.Second); out.Close(); r.Close() })
 	return d, log, output
@@ -241,9 +238,7 @@ func TestDrains(t *testing.T) {
 func TestMissingProgram(t *testing.T) {
 	log := &record{}
 	out, err := NewOutput(&record{})
-	if err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, err)
 	defer out.Close()
 	d := &Daemon{Name: "x", Output: out, Reaper: reap.New(), Log: log,
 		Prepare: func() ([]string, []string) { return []string{"/nonexistent"}, nil }}

@@ -10,19 +10,17 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"kios/test/lab"
 )
 
 // TestStartsInCgroup has the kernel say where a daemon was born.
 func TestStartsInCgroup(t *testing.T) {
 	root := t.TempDir()
-	if err := unix.Mount("cgroup2", root, "cgroup2", 0, ""); err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, unix.Mount("cgroup2", root, "cgroup2", 0, ""))
 	group := filepath.Join(root, "supervise-test")
 	t.Cleanup(func() { os.Remove(group); unix.Unmount(root, unix.MNT_DETACH) })
-	if err := os.Mkdir(group, 0o755); err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, os.Mkdir(group, 0o755))
 	d, _, output := start(t, "calm", func(d *Daemon) { d.Cgroup, d.OOMScoreAdj = group, 500 })
 	eventually(t, "up", func() bool { return strings.Contains(output.String(), "up") })
 	for file, want := range map[string]string{"cgroup": "supervise-test\n", "oom_score_adj": "500\n"} {

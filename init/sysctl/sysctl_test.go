@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"kios/test/lab"
 )
 
 func TestApply(t *testing.T) {
@@ -14,9 +16,7 @@ func TestApply(t *testing.T) {
 	for _, file := range []string{"net/ipv4/ip_forward", "net/ipv6/conf/eth0/accept_ra", "net/ipv6/conf/lo/accept_ra"} {
 		path := filepath.Join(root, file)
 		os.MkdirAll(filepath.Dir(path), 0o755)
-		if err := os.WriteFile(path, []byte("0\n"), 0o644); err != nil {
-			t.Fatal(err)
-		}
+		lab.WriteFile(t, path, "0\n")
 	}
 	os.MkdirAll(filepath.Join(root, "vm", "directory"), 0o755)
 	missing, errs := Apply(root, []Setting{

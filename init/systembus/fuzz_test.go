@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"kios/init/dbuswire"
+	"kios/test/lab"
 )
 
 // FuzzAuth is a client that has not been let in.
@@ -36,9 +37,7 @@ func FuzzCall(f *testing.F) {
 	} {
 		m.Type, m.Serial = dbuswire.Call, 1
 		text, err := m.Encode()
-		if err != nil {
-			f.Fatal(err)
-		}
+		lab.Must(f, err)
 		f.Add(text)
 	}
 	no := func(string, string) error { return nil }

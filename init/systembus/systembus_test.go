@@ -20,6 +20,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"kios/init/dbuswire"
+	"kios/test/lab"
 )
 
 // patience is for what happens at once.
@@ -73,9 +74,7 @@ func newBus(t *testing.T) *bus {
 		SetStaticHostname: func(name, cause string) error { b.did <- "static name " + name; return b.fail },
 		SetHostname:       func(name, cause string) error { b.did <- "name " + name; return nil },
 	})
-	if err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, err)
 	server.root = uint32(os.Getuid())
 	b.Server = server
 	go server.Run()

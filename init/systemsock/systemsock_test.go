@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"kios/test/lab"
 )
 
 // start returns the socket's path and what arrives there.
@@ -16,9 +18,7 @@ func start(t *testing.T) (*Server, string, chan Byte) {
 	t.Helper()
 	path, got := filepath.Join(t.TempDir(), "run", "s"), make(chan Byte, 100)
 	s, err := Listen(path, func(b Byte) { got <- b })
-	if err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, err)
 	go s.Run(t.Logf)
 	t.Cleanup(func() { s.Close() })
 	return s, path, got
@@ -27,9 +27,7 @@ func start(t *testing.T) (*Server, string, chan Byte) {
 func dial(t *testing.T, path string) net.Conn {
 	t.Helper()
 	c, err := net.Dial("unix", path)
-	if err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, err)
 	t.Cleanup(func() { c.Close() })
 	c.SetDeadline(time.Now().Add(20 * time.Second))
 	return c

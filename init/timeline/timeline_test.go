@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"kios/test/lab"
 )
 
 // at returns a timeline whose clock is the variable.
@@ -41,25 +43,17 @@ func TestSave(t *testing.T) {
 	clock := time.Second
 	tl := at(t, &clock)
 	tl.Add(Event{Kind: "daemon", Name: "kubelet", State: "ready"}, 0)
-	if err := tl.Save(); err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, tl.Save())
 	text, err := os.ReadFile(tl.path)
-	if err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, err)
 	var got struct{ Events []Event }
-	if err := json.Unmarshal(text, &got); err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, json.Unmarshal(text, &got))
 	want := []Event{{Kind: "daemon", Name: "kubelet", State: "ready", AtMS: 1000}}
 	if diff := cmp.Diff(want, got.Events); diff != "" {
 		t.Errorf("file (-want +got):\n%s", diff)
 	}
 	os.Remove(tl.path)
-	if err := tl.Save(); err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, tl.Save())
 	if _, err := os.Stat(tl.path); err == nil {
 		t.Error("Save wrote although nothing was new")
 	}
