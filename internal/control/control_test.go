@@ -8,15 +8,15 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"kios/test/lab"
 )
 
 func serve(t *testing.T, handle func(Request) error) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "kios", "control")
 	s, err := Listen(path, handle)
-	if err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, err)
 	go s.Run(t.Logf)
 	t.Cleanup(func() { s.Close() })
 	return path

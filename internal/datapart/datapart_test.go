@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"kios/internal/gpt"
+	"kios/test/lab"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -18,21 +19,14 @@ func machine(t *testing.T) System {
 	t.Helper()
 	dir := t.TempDir()
 	s := System{Sys: filepath.Join(dir, "sys"), Dev: filepath.Join(dir, "dev")}
-	if err := os.MkdirAll(s.Dev, 0o755); err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, os.MkdirAll(s.Dev, 0o755))
 	return s
 }
 
 func (s System) write(t *testing.T, file, text string) {
 	t.Helper()
 	path := filepath.Join(s.Sys, file)
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
-		t.Fatal(err)
-	}
+	lab.WriteFile(t, path, text)
 }
 
 // addDisk makes a disk whose partitions have the given types; the kernel's
@@ -43,9 +37,7 @@ func (s System) addDisk(t *testing.T, disk, separator string, sectorSize int64, 
 	s.write(t, "block/"+disk+"/size", strconv.FormatInt(sectors*sectorSize/512, 10)+"\n")
 	s.write(t, "block/"+disk+"/queue/logical_block_size", strconv.FormatInt(sectorSize, 10)+"\n")
 	f, err := os.Create(filepath.Join(s.Dev, disk))
-	if err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, err)
 	defer f.Close()
 	f.Truncate(sectors * sectorSize)
 	table := &gpt.Table{SectorSize: sectorSize, Sectors: sectors, DiskGUID: gpt.GUID{1}}
@@ -55,9 +47,7 @@ func (s System) addDisk(t *testing.T, disk, separator string, sectorSize int64, 
 		first := uint64(1024 * (i + 1))
 		table.Partitions = append(table.Partitions, gpt.Partition{Number: i + 1, Type: typ, GUID: gpt.GUID{byte(i + 2)}, FirstLBA: first, LastLBA: first + 1023})
 	}
-	if err := gpt.Write(f, table); err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, gpt.Write(f, table))
 }
 
 // rel returns devices as names.

@@ -9,6 +9,8 @@ import (
 	"testing"
 
 	"os"
+
+	"kios/test/lab"
 )
 
 // super returns a superblock at its place, with a state and features.
@@ -45,9 +47,7 @@ func TestSound(t *testing.T) {
 // What mke2fs writes is read.
 func TestRead(t *testing.T) {
 	image := filepath.Join(t.TempDir(), "image")
-	if err := errors.Join(os.WriteFile(image, nil, 0o600), os.Truncate(image, 8<<20)); err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, errors.Join(os.WriteFile(image, nil, 0o600), os.Truncate(image, 8<<20)))
 	mkfs := exec.Command("mke2fs", "-q", "-t", "ext4", "-b", "4096", "-L", "kios-data", "-U", "01020304-0506-0708-090a-0b0c0d0e0f10", image)
 	if out, err := mkfs.CombinedOutput(); errors.Is(err, exec.ErrNotFound) {
 		t.Skip("no mke2fs here")
@@ -55,14 +55,10 @@ func TestRead(t *testing.T) {
 		t.Fatalf("mke2fs: %v: %s", err, out)
 	}
 	f, err := os.Open(image)
-	if err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, err)
 	defer f.Close()
 	got, err := Read(f, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, err)
 	want := Superblock{
 		Blocks: 2048, BlockSize: 4096, BlocksPerGroup: 32768, Label: "kios-data", Sound: true,
 		UUID: [16]byte{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16},

@@ -12,6 +12,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"kios/test/lab"
 )
 
 // memory is a disk in memory.
@@ -35,9 +37,7 @@ func writeExample(t testing.TB, sectorSize int64) (memory, *Table) {
 	t.Helper()
 	want := exampleTable(sectorSize)
 	disk := make(memory, int64(want.Sectors)*sectorSize)
-	if err := Write(disk, want); err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, Write(disk, want))
 	return disk, want
 }
 
@@ -57,9 +57,7 @@ func TestRoundTrip(t *testing.T) {
 func TestGUID(t *testing.T) {
 	const text = "97aac693-d920-465a-94fe-eb59fc86dfaa"
 	g, err := ParseGUID(strings.ToUpper(text))
-	if err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, err)
 	if g.String() != text {
 		t.Errorf("String() = %s, want %s", g, text)
 	}
@@ -167,9 +165,7 @@ func TestSgdiskAgrees(t *testing.T) {
 	}
 	disk, _ := writeExample(t, 512)
 	path := filepath.Join(t.TempDir(), "disk")
-	if err := os.WriteFile(path, disk, 0o600); err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, os.WriteFile(path, disk, 0o600))
 	out, err := exec.Command("sgdisk", "-v", "-p", "-i", "3", path).CombinedOutput()
 	if err != nil {
 		t.Fatalf("sgdisk: %v\n%s", err, out)

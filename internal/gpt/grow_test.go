@@ -13,6 +13,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"kios/test/lab"
 )
 
 // grown returns the example's disk with a number of sectors that is not aligned
@@ -28,9 +30,7 @@ func (m memory) sectors(size int64) uint64 { return uint64(int64(len(m)) / size)
 func growIt(t *testing.T, disk memory, size int64, number int) *Growth {
 	t.Helper()
 	g, err := Grow(bytes.NewReader(disk), size, disk.sectors(size), number)
-	if err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, err)
 	return g
 }
 
@@ -39,9 +39,7 @@ func TestGrow(t *testing.T) {
 		disk := grown(t, size)
 		before := bytes.Clone(disk)
 		g := growIt(t, disk, size, 3)
-		if err := Apply(disk, size, g.Patches, nil); err != nil {
-			t.Fatal(err)
-		}
+		lab.Must(t, Apply(disk, size, g.Patches, nil))
 		end := int64(g.Partition.LastLBA+1) * size
 		if free := int64(len(disk)) - end; end%growAlign != 0 || free < 0 || free > 2*growAlign {
 			t.Errorf("sector size %d: the partition ends at %d of %d", size, end, len(disk))
@@ -66,9 +64,7 @@ func checkBoth(t *testing.T, disk memory, want *Table) {
 	t.Helper()
 	for _, lba := range []uint64{1, want.Sectors - 1} {
 		got, err := readAt(bytes.NewReader(disk), want.SectorSize, want.Sectors, lba)
-		if err != nil {
-			t.Fatal(err)
-		}
+		lab.Must(t, err)
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Errorf("table at LBA %d: (-want +got)\n%s", lba, diff)
 		}
@@ -97,9 +93,7 @@ func TestGrowPowerCut(t *testing.T) {
 			if last := table.Partitions[1].LastLBA; last != 6143 && last != full.Partition.LastLBA {
 				t.Errorf("sector size %d, cut %d: the partition ends at %d", size, n, last)
 			}
-			if err := Apply(disk, size, growIt(t, disk, size, 3).Patches, nil); err != nil {
-				t.Fatal(err)
-			}
+			lab.Must(t, Apply(disk, size, growIt(t, disk, size, 3).Patches, nil))
 			if !bytes.Equal(disk, done) {
 				t.Errorf("sector size %d, cut %d: the next run does not complete it", size, n)
 			}
@@ -137,9 +131,7 @@ func TestGrowInPlace(t *testing.T) {
 	disk := make(memory, 64<<20)
 	table := exampleTable(512)
 	table.Sectors = disk.sectors(512)
-	if err := Write(disk, table); err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, Write(disk, table))
 	g := growIt(t, disk, 512, 3)
 	_ = Apply(disk, 512, g.Patches, nil)
 	if g.Partition.LastLBA <= 6143 {
@@ -231,9 +223,7 @@ func sgdiskOutput(t *testing.T, disk memory, option string) string {
 		t.Skip("sgdisk is not installed (apt-get install gdisk)")
 	}
 	path := filepath.Join(t.TempDir(), "disk")
-	if err := os.WriteFile(path, disk, 0o600); err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, os.WriteFile(path, disk, 0o600))
 	out, err := exec.Command("sgdisk", option, path).CombinedOutput()
 	if err != nil {
 		t.Errorf("sgdisk: %v", err)

@@ -2,10 +2,10 @@ package kubeletargs
 
 import (
 	"encoding/json"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
+
+	"kios/test/lab"
 )
 
 // node makes a root directory with the given files.
@@ -14,12 +14,7 @@ func node(t *testing.T, files map[string]string) Files {
 	f := Files{Root: t.TempDir()}
 	for name, text := range files {
 		path := f.path(name)
-		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
-			t.Fatal(err)
-		}
+		lab.WriteFile(t, path, text)
 	}
 	return f
 }
@@ -150,9 +145,7 @@ func TestCheckTaint(t *testing.T) {
 func decode(t *testing.T, m Machine) map[string]any {
 	t.Helper()
 	var doc map[string]any
-	if err := json.Unmarshal(DropIn(m), &doc); err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, json.Unmarshal(DropIn(m), &doc))
 	return doc
 }
 

@@ -6,16 +6,9 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-)
 
-func read(t *testing.T, path string) string {
-	t.Helper()
-	data, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(data)
-}
+	"kios/test/lab"
+)
 
 func TestKeepsAndAppends(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "a.log")
@@ -25,7 +18,7 @@ func TestKeepsAndAppends(t *testing.T) {
 		fmt.Fprintf(f, "boot %d\n", i)
 		f.Close()
 	}
-	if got, want := read(t, path), "boot 0\nboot 1\n"; got != want {
+	if got, want := lab.ReadFile(t, path), "boot 0\nboot 1\n"; got != want {
 		t.Errorf("file = %q, want %q", got, want)
 	}
 }
@@ -38,7 +31,7 @@ func TestRotates(t *testing.T) {
 	}
 	f.closeFile()
 	for name, want := range map[string]string{path: "line 4..\n", path + ".1": "line 3..\n", path + ".2": "line 2..\n"} {
-		if got := read(t, name); got != want {
+		if got := lab.ReadFile(t, name); got != want {
 			t.Errorf("%s = %q, want %q", filepath.Base(name), got, want)
 		}
 	}
@@ -57,7 +50,7 @@ func TestNeverBlocks(t *testing.T) {
 	}
 	go f.Run()
 	f.Close()
-	if got := read(t, f.path); !strings.HasPrefix(got, "(kios: 2023424 bytes of output could not be kept)\n") {
+	if got := lab.ReadFile(t, f.path); !strings.HasPrefix(got, "(kios: 2023424 bytes of output could not be kept)\n") {
 		t.Errorf("file begins with %.60q", got)
 	}
 }
@@ -74,13 +67,11 @@ func TestFullDisk(t *testing.T) {
 	if len(reports) != 1 || !strings.Contains(reports[0], "a.log") {
 		t.Errorf("reports = %q, want one that names the file", reports)
 	}
-	if err := os.Mkdir(dir, 0o755); err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, os.Mkdir(dir, 0o755))
 	_, lost, _ := f.take()
 	f.store([]byte("three\n"), lost)
 	f.closeFile()
-	if got, want := read(t, f.path), "(kios: 8 bytes of output could not be kept)\nthree\n"; got != want {
+	if got, want := lab.ReadFile(t, f.path), "(kios: 8 bytes of output could not be kept)\nthree\n"; got != want {
 		t.Errorf("file = %q, want %q", got, want)
 	}
 }
@@ -89,9 +80,7 @@ func TestFullDisk(t *testing.T) {
 // whatever was there before.
 func TestMarksBoots(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "a.log")
-	if err := os.WriteFile(path, []byte("cut off"), 0o640); err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, os.WriteFile(path, []byte("cut off"), 0o640))
 	for i := range 2 {
 		f := New(path, 1000, 3)
 		f.Boot = fmt.Sprintf("id-%d", i)
@@ -100,7 +89,7 @@ func TestMarksBoots(t *testing.T) {
 		f.closeFile()
 	}
 	want := "cut off\n(kios: boot id-0)\none\ntwo\n(kios: boot id-1)\none\ntwo\n"
-	if got := read(t, path); got != want {
+	if got := lab.ReadFile(t, path); got != want {
 		t.Errorf("file = %q, want %q", got, want)
 	}
 }
@@ -115,12 +104,10 @@ func TestMarkAfterFailure(t *testing.T) {
 	_, lost, _ := f.take()
 	f.store(nil, lost) // fails as well, and forgets nothing
 	_, lost, _ = f.take()
-	if err := os.Mkdir(dir, 0o755); err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, os.Mkdir(dir, 0o755))
 	f.store([]byte("two\n"), lost)
 	f.closeFile()
-	if got, want := read(t, f.path), "(kios: boot id)\n(kios: 4 bytes of output could not be kept)\ntwo\n"; got != want {
+	if got, want := lab.ReadFile(t, f.path), "(kios: boot id)\n(kios: 4 bytes of output could not be kept)\ntwo\n"; got != want {
 		t.Errorf("file = %q, want %q", got, want)
 	}
 }

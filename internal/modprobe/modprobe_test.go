@@ -4,12 +4,12 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
 	"kios/internal/cmdline"
+	"kios/test/lab"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
@@ -51,9 +51,7 @@ func TestDryRun(t *testing.T) {
 	x := depmodTree(t)
 	var stdout bytes.Buffer
 	r := request{dry: true, params: []string{"a=1"}}
-	if err := r.one(x, "netdev-sit0", &stdout); err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, r.one(x, "netdev-sit0", &stdout))
 	var want strings.Builder
 	for _, file := range []string{"ipv4/ip-tunnel.ko", "ipv4/tunnel4.ko", "ipv6/sit.ko a=1"} {
 		fmt.Fprintf(&want, "insmod %s\n", filepath.Join(x.dir, "kernel/net", file))
@@ -77,9 +75,7 @@ func TestUnknownModule(t *testing.T) {
 // TestInsertFails needs no kernel of ours: none takes this file for a module.
 func TestInsertFails(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "a.ko")
-	if err := os.WriteFile(file, []byte("no module"), 0o644); err != nil {
-		t.Fatal(err)
-	}
+	lab.WriteFile(t, file, "no module")
 	loaded, err := Insert(file, nil)
 	if loaded || err == nil || !strings.HasPrefix(err.Error(), "load "+file+": ") {
 		t.Errorf("Insert of a text = %v, %v", loaded, err)

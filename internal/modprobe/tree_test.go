@@ -12,6 +12,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"kios/test/lab"
 )
 
 // source is a module as far as depmod looks at it.
@@ -60,9 +62,7 @@ func depmodTree(t testing.TB) *Tree {
 	dir := filepath.Join(base, "lib/modules/6.18.0-test")
 	for _, s := range sources {
 		file := filepath.Join(dir, s.file)
-		if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
-			t.Fatal(err)
-		}
+		lab.Must(t, os.MkdirAll(filepath.Dir(file), 0o755))
 		cmd := exec.Command("gcc", "-c", "-x", "assembler", "-o", file, "-")
 		cmd.Stdin = strings.NewReader(s.code())
 		if out, err := cmd.CombinedOutput(); err != nil {
@@ -74,9 +74,7 @@ func depmodTree(t testing.TB) *Tree {
 		"modules.builtin":         "kernel/fs/ext4/ext4.ko\nkernel/net/netfilter/nf_conntrack.ko\n",
 		"modules.builtin.modinfo": "ext4.license=GPL\x00ext4.alias=fs-ext4\x00nf_conntrack.alias=nf_conntrack-1\x00",
 	} {
-		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
-			t.Fatal(err)
-		}
+		lab.WriteFile(t, filepath.Join(dir, name), text)
 	}
 	t.Setenv("PATH", os.Getenv("PATH")+":/usr/sbin:/sbin") // an ordinary user's PATH lacks these
 	if out, err := exec.Command("depmod", "-b", base, "6.18.0-test").CombinedOutput(); err != nil {
@@ -121,9 +119,7 @@ func TestAliases(t *testing.T) {
 	both := "pci:v00008086d000010D3sv00008086sd00000000bc02sc00i00"
 	nvme := "pci:v0000106Bd00002001sv00000000sd00000000bc00sc00i00"
 	got, err := depmodTree(t).Aliases([]string{nvme, "acpi:PNP0303:", both, "usb:v1"})
-	if err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, err)
 	want := map[string][]string{both: {"e1000e", "rival"}, nvme: {"nvme"}}
 	if diff := cmp.Diff(want, got, cmpopts.SortSlices(strings.Compare)); diff != "" {
 		t.Errorf("Aliases (-want +got):\n%s", diff)
@@ -143,9 +139,7 @@ func TestPlan(t *testing.T) {
 	}
 	for _, tt := range tests {
 		steps, err := x.Plan(tt.module)
-		if err != nil {
-			t.Fatal(err)
-		}
+		lab.Must(t, err)
 		var got []string
 		for _, s := range steps {
 			if _, err := os.Stat(s.File); err != nil || s.Module != ModuleName(s.File) {
@@ -167,12 +161,8 @@ func TestPlan(t *testing.T) {
 // at the aliases, which are most of the lists.
 func TestReadsLittle(t *testing.T) {
 	x := depmodTree(t)
-	if err := os.Remove(filepath.Join(x.dir, "modules.alias")); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Mkdir(filepath.Join(x.dir, "modules.alias"), 0o755); err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, os.Remove(filepath.Join(x.dir, "modules.alias")))
+	lab.Must(t, os.Mkdir(filepath.Join(x.dir, "modules.alias"), 0o755))
 	for _, name := range []string{"sit", "ext4"} {
 		if got, err := x.Resolve(name); err != nil || len(got) != 1 {
 			t.Errorf("Resolve(%s) = %q, %v", name, got, err)

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"kios/test/lab"
 )
 
 // clocks makes a sysfs with PTP clocks of these names.
@@ -18,12 +20,7 @@ func clocks(t *testing.T, names ...string) string {
 	sysfs := t.TempDir()
 	for i, name := range names {
 		dir := filepath.Join(sysfs, "class/ptp", "ptp"+string(rune('0'+i)))
-		if err := os.MkdirAll(dir, 0o755); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(filepath.Join(dir, "clock_name"), []byte(name+"\n"), 0o644); err != nil {
-			t.Fatal(err)
-		}
+		lab.WriteFile(t, filepath.Join(dir, "clock_name"), name+"\n")
 	}
 	return sysfs
 }
@@ -74,13 +71,9 @@ func TestBest(t *testing.T) {
 func TestGiveAndOpen(t *testing.T) {
 	dir := t.TempDir()
 	device, socket := filepath.Join(dir, "ptp0"), filepath.Join(dir, "clock", "socket")
-	if err := os.WriteFile(device, []byte("the clock"), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, os.WriteFile(device, []byte("the clock"), 0o600))
 	s, err := Listen(socket, device, "KVM virtual PTP")
-	if err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, err)
 	var said []string
 	done := make(chan struct{})
 	go func() {
@@ -93,9 +86,7 @@ func TestGiveAndOpen(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
 	c, err := Open(ctx, socket)
-	if err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, err)
 	defer c.Close()
 	content, err := io.ReadAll(c.file)
 	if err != nil || string(content) != "the clock" || c.Name != "KVM virtual PTP" {
@@ -108,9 +99,7 @@ func TestGiveAndOpen(t *testing.T) {
 		t.Errorf("Offset of what is no clock = %v, want an error that names it", err)
 	}
 
-	if err := os.Remove(device); err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, os.Remove(device))
 	if _, err := Open(ctx, socket); err == nil {
 		t.Error("Open of a clock that is gone succeeds")
 	}

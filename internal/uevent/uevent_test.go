@@ -6,6 +6,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
+
+	"kios/test/lab"
 )
 
 func TestParse(t *testing.T) {
@@ -46,9 +48,7 @@ func TestStrangersAreNotHeard(t *testing.T) {
 	}
 	defer s.Close()
 	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, unix.NETLINK_KOBJECT_UEVENT)
-	if err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, err)
 	defer unix.Close(fd)
 	const message = "add@/devices/strange\x00SUBSYSTEM=strange\x00"
 	if err := unix.Sendto(fd, []byte(message), 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK, Groups: 1}); err != nil {

@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"kios/test/lab"
 )
 
 // log collects what is logged.
@@ -37,9 +39,7 @@ func listen(t *testing.T) (*net.UnixListener, string) {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "run", "s")
 	l, err := Listen(path, ForRoot)
-	if err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, err)
 	t.Cleanup(func() { l.Close() })
 	return l, path
 }
@@ -47,9 +47,7 @@ func listen(t *testing.T) (*net.UnixListener, string) {
 func dial(t *testing.T, path string) net.Conn {
 	t.Helper()
 	c, err := net.Dial("unix", path)
-	if err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, err)
 	t.Cleanup(func() { c.Close() })
 	c.SetDeadline(time.Now().Add(time.Minute))
 	return c
@@ -230,13 +228,9 @@ func datagramPair(t *testing.T) (server, client *net.UnixConn) {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "run", "s")
 	server, err := ListenDatagrams(path, ForRoot)
-	if err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, err)
 	client, err = net.DialUnix("unixgram", nil, &net.UnixAddr{Name: path, Net: "unixgram"})
-	if err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, err)
 	t.Cleanup(func() { server.Close(); client.Close() })
 	if info, err := os.Stat(path); err != nil || info.Mode().Perm() != ForRoot {
 		t.Errorf("socket: %v, %v", info, err)
@@ -272,14 +266,10 @@ func TestDatagramWithFile(t *testing.T) {
 	done := make(chan struct{}, 1)
 	start(t, server, func() { Receive(server, 4, t.Logf, func(Datagram) { done <- struct{}{} }) })
 	r, w, err := os.Pipe()
-	if err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, err)
 	defer r.Close()
 	rights := unix.UnixRights(int(w.Fd()))
-	if err := control(client, func(fd int) error { return unix.Sendmsg(fd, []byte("x"), rights, nil, 0) }); err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, control(client, func(fd int) error { return unix.Sendmsg(fd, []byte("x"), rights, nil, 0) }))
 	w.Close()
 	<-done
 	if _, err := r.Read(make([]byte, 1)); err != io.EOF {
