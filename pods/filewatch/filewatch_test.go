@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 	"testing"
 	"time"
+
+	"kios/test/lab"
 )
 
 func TestFile(t *testing.T) {
@@ -13,9 +15,7 @@ func TestFile(t *testing.T) {
 	file := filepath.Join(dir, "network.yaml")
 	must := func(err error) {
 		t.Helper()
-		if err != nil {
-			t.Fatal(err)
-		}
+		lab.Must(t, err)
 	}
 	must(os.Mkdir(filepath.Dir(dir), 0o755))
 	changes, err := File(t.Context(), file)
@@ -51,9 +51,7 @@ func TestFile(t *testing.T) {
 func TestFileEnds(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	changes, err := File(ctx, filepath.Join(t.TempDir(), "kios", "network.yaml"))
-	if err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, err)
 	cancel()
 	select {
 	case _, open := <-changes:

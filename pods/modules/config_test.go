@@ -1,28 +1,19 @@
 package modules
 
 import (
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
-)
 
-func write(t *testing.T, path, text string) {
-	t.Helper()
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
-		t.Fatal(err)
-	}
-}
+	"kios/test/lab"
+)
 
 func TestReadConfig(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "modules.yaml")
-	write(t, path, `
+	lab.WriteFile(t, path, `
 load:
   - nvme-tcp
   - name: bonding
@@ -82,7 +73,7 @@ func TestConfigErrors(t *testing.T) {
 	}
 	path := filepath.Join(t.TempDir(), "modules.yaml")
 	for _, tt := range tests {
-		write(t, path, "never: [bad]\nload:\n  - good\n  "+tt.entry+"\n")
+		lab.WriteFile(t, path, "never: [bad]\nload:\n  - good\n  "+tt.entry+"\n")
 		c, ok, errs := readConfig(path)
 		if len(errs) != 1 || !strings.HasPrefix(errs[0].Error(), path) || !strings.Contains(errs[0].Error(), tt.want) || strings.Contains(errs[0].Error(), "\n") {
 			t.Errorf("%s: errors %q, want %q", tt.entry, errs, tt.want)
@@ -104,7 +95,7 @@ func TestConfigAsAWhole(t *testing.T) {
 		"load: [a, b":   "line ",
 		"never: {a: b}": "the field never is a object, but must be a list",
 	} {
-		write(t, path, text)
+		lab.WriteFile(t, path, text)
 		if _, ok, errs := readConfig(path); ok || len(errs) != 1 || !strings.Contains(errs[0].Error(), want) {
 			t.Errorf("%q: %v, %q, want %q", text, ok, errs, want)
 		}
@@ -119,9 +110,7 @@ func FuzzConfig(f *testing.F) {
 	f.Add("load:\n  -\n  - name:\n    parameters: 'a=\"'\n")
 	path := filepath.Join(f.TempDir(), "modules.yaml")
 	f.Fuzz(func(t *testing.T, text string) {
-		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
-			t.Fatal(err)
-		}
+		lab.WriteFile(t, path, text)
 		c, _, errs := readConfig(path)
 		for _, err := range errs {
 			if strings.Contains(err.Error(), "\n") {

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"kios/internal/modprobe"
+	"kios/test/lab"
 
 	"golang.org/x/sys/unix"
 )
@@ -30,9 +31,7 @@ const (
 func newService(t *testing.T, text string) (s *Service, out *output) {
 	t.Helper()
 	release, err := modprobe.Release()
-	if err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, err)
 	out = &output{}
 	s = &Service{
 		Sysfs:   "/sys",
@@ -40,7 +39,7 @@ func newService(t *testing.T, text string) (s *Service, out *output) {
 		File:    filepath.Join(t.TempDir(), "modules.yaml"),
 		Log:     log.New(out, "", 0),
 	}
-	write(t, s.File, text)
+	lab.WriteFile(t, s.File, text)
 	return s, out
 }
 
@@ -88,9 +87,7 @@ func cardDir(t *testing.T) string {
 
 func echo(t *testing.T, text, file string) {
 	t.Helper()
-	if err := os.WriteFile(file, []byte(text), 0); err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, os.WriteFile(file, []byte(text), 0))
 }
 
 // TestHardware finds the card at the start, and again when it is plugged in
@@ -143,7 +140,7 @@ func TestFile(t *testing.T) {
 			t.Errorf("no %q in the log:\n%s", want, out)
 		}
 	}
-	write(t, s.File, "load: [dm-mirror, {name: nbd, parameters: nbds_max=4}]\n")
+	lab.WriteFile(t, s.File, "load: [dm-mirror, {name: nbd, parameters: nbds_max=4}]\n")
 	out.expect(t, "loaded dm_log: dm_mirror needs it\n")
 	out.expect(t, "loaded dm_mirror: "+s.File+" names it\n")
 	out.expect(t, "nbd was already loaded, with nbds_max=3 instead of 4: write nbd.nbds_max=4 on the kernel command line\n")
@@ -162,7 +159,7 @@ func TestNever(t *testing.T) {
 	if want := "): it needs sdhci, which " + s.File + " names under never\n"; !strings.Contains(out.String(), want) {
 		t.Errorf("no %q in the log:\n%s", want, out)
 	}
-	write(t, s.File, "")
+	lab.WriteFile(t, s.File, "")
 	out.expect(t, "loaded sdhci_pci: ")
 }
 
@@ -178,9 +175,7 @@ func TestRefused(t *testing.T) {
 	}
 	nbd := filepath.Join(s.Modules, "kernel/drivers/block/nbd.ko")
 	signed, err := os.ReadFile(nbd)
-	if err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, err)
 	unsigned := signed[:len(signed)-len("~Module signature appended~\n")]
 	changed := bytes.Replace(signed, []byte("network block devices"), []byte("network block DEVICES"), 1)
 	for name, tt := range map[string]struct {
@@ -194,8 +189,8 @@ func TestRefused(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			s, out := newService(t, "load: [nbd]\n")
 			s.Modules = t.TempDir()
-			write(t, filepath.Join(s.Modules, "modules.dep"), "nbd.ko:\n")
-			write(t, filepath.Join(s.Modules, "nbd.ko"), string(tt.module))
+			lab.WriteFile(t, filepath.Join(s.Modules, "modules.dep"), "nbd.ko:\n")
+			lab.WriteFile(t, filepath.Join(s.Modules, "nbd.ko"), string(tt.module))
 			start(t, s)
 			out.expect(t, "devices without a driver")
 			t.Log("\n" + out.String())
@@ -213,13 +208,9 @@ func TestForged(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	events, err := listen(ctx)
-	if err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, err)
 	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, unix.NETLINK_KOBJECT_UEVENT)
-	if err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, err)
 	defer unix.Close(fd)
 	forged := "add@/devices/forged\x00ACTION=add\x00DEVPATH=/devices/forged\x00SUBSYSTEM=pci\x00MODALIAS=pci:forged\x00"
 	if err := unix.Sendto(fd, []byte(forged), 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK, Groups: 1}); err != nil {
@@ -243,9 +234,7 @@ func TestLost(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	events, err := listen(ctx)
-	if err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, err)
 	for range 2000 {
 		echo(t, "add", filepath.Join(card, "uevent"))
 	}

@@ -61,10 +61,10 @@ func newMachine(t *testing.T) *machine {
 		"modules.softdep": "softdep other pre: extra\n",
 		"modules.builtin": "kernel/fs/ext4/ext4.ko\n",
 	} {
-		write(t, filepath.Join(m.Modules, name), text)
+		lab.WriteFile(t, filepath.Join(m.Modules, name), text)
 	}
 	for _, name := range []string{"card", "core", "lib", "other", "rival", "extra"} {
-		write(t, filepath.Join(m.Modules, "kernel/a", name+".ko"), "\x00license=GPL\x00parmtype=debug:int\x00parmtype=mode:charp\x00")
+		lab.WriteFile(t, filepath.Join(m.Modules, "kernel/a", name+".ko"), "\x00license=GPL\x00parmtype=debug:int\x00parmtype=mode:charp\x00")
 	}
 	os.MkdirAll(filepath.Dir(m.File), 0o755)
 	return m
@@ -73,7 +73,7 @@ func newMachine(t *testing.T) *machine {
 func (m *machine) device(t *testing.T, bus, name, alias string) string {
 	t.Helper()
 	dir := filepath.Join(m.Sysfs, "bus", bus, "devices", name)
-	write(t, filepath.Join(dir, "modalias"), alias+"\n")
+	lab.WriteFile(t, filepath.Join(dir, "modalias"), alias+"\n")
 	return dir
 }
 
@@ -97,10 +97,8 @@ func TestColdplug(t *testing.T) {
 	m.device(t, "usb", "1-1:1.0", stick)
 	m.device(t, "platform", "unknown.0", "platform:unknown")
 	driven := m.device(t, "pci", "0000:00:05.0", "pci:v00008086d00000001sv0sd0bc02sc00i00")
-	if err := os.Symlink("../../drivers/x", filepath.Join(driven, "driver")); err != nil {
-		t.Fatal(err)
-	}
-	write(t, m.File, "never: [rival]\n")
+	lab.Must(t, os.Symlink("../../drivers/x", filepath.Join(driven, "driver")))
+	lab.WriteFile(t, m.File, "never: [rival]\n")
 	m.once()
 	if diff := cmp.Diff([]string{"lib", "core", "card", "extra", "other"}, m.loaded); diff != "" {
 		t.Errorf("loaded (-want +got):\n%s", diff)
@@ -124,7 +122,7 @@ func TestColdplug(t *testing.T) {
 
 func TestNamed(t *testing.T) {
 	m := newMachine(t)
-	write(t, m.File, "load: [{name: card, parameters: {debug: 3}}, ext4, missing, {name: core, parameters: {mode: a, no_such: 1}}]\n")
+	lab.WriteFile(t, m.File, "load: [{name: card, parameters: {debug: 3}}, ext4, missing, {name: core, parameters: {mode: a, no_such: 1}}]\n")
 	m.once()
 	// What the file says of core counts although card brings it along.
 	if diff := cmp.Diff([]string{"lib", "core mode=a no_such=1", "card debug=3"}, m.loaded); diff != "" {
@@ -146,7 +144,7 @@ func TestNeverAsDependency(t *testing.T) {
 	m := newMachine(t)
 	m.device(t, "pci", "0000:00:03.0", card)
 	m.device(t, "usb", "1-1:1.0", stick)
-	write(t, m.File, "never: [core, rival, extra]\n")
+	lab.WriteFile(t, m.File, "never: [core, rival, extra]\n")
 	m.once()
 	if diff := cmp.Diff([]string{"other"}, m.loaded); diff != "" {
 		t.Errorf("loaded (-want +got):\n%s", diff)
@@ -181,9 +179,9 @@ func TestFailsOnce(t *testing.T) {
 // it twice.
 func TestDependencyFailsOnce(t *testing.T) {
 	m := newMachine(t)
-	write(t, filepath.Join(m.Modules, "modules.dep"), "a/one.ko: a/lib.ko\na/two.ko: a/lib.ko\na/lib.ko:\n")
+	lab.WriteFile(t, filepath.Join(m.Modules, "modules.dep"), "a/one.ko: a/lib.ko\na/two.ko: a/lib.ko\na/lib.ko:\n")
 	m.errs["lib"] = fmt.Errorf("load lib.ko: %w", unix.ENOENT)
-	write(t, m.File, "load: [one, two]\n")
+	lab.WriteFile(t, m.File, "load: [one, two]\n")
 	m.once()
 	if len(m.loaded) > 0 || strings.Count(m.out.String(), "load lib.ko") != 1 || !strings.Contains(m.out.String(), "two is not loaded ("+m.File+" names it): it needs lib, which could not be loaded\n") {
 		t.Errorf("loaded %q; log:\n%s", m.loaded, m.out.String())
@@ -215,7 +213,7 @@ func TestNoTree(t *testing.T) {
 	m := newMachine(t)
 	m.device(t, "pci", "0000:00:03.0", card)
 	m.Modules = filepath.Join(t.TempDir(), "6.0-none")
-	write(t, m.File, "load: [core]\n")
+	lab.WriteFile(t, m.File, "load: [core]\n")
 	m.once()
 	m.hotplug([]event{{device: device{"usb device 1-1:1.0", stick}}})
 	for _, want := range []string{"there are no modules for the kernel 6.0-none", m.File + ": core is not loaded: open "} {
@@ -229,9 +227,9 @@ func TestNoTree(t *testing.T) {
 func TestOtherValues(t *testing.T) {
 	m := newMachine(t)
 	for name, value := range map[string]string{"debug": "2", "on": "Y", "mode": "strange", "same": "5"} {
-		write(t, filepath.Join(m.Sysfs, "module/core/parameters", name), value+"\n")
+		lab.WriteFile(t, filepath.Join(m.Sysfs, "module/core/parameters", name), value+"\n")
 	}
-	write(t, m.File, "load: [{name: core, parameters: debug=3 on=1 mode=x same=5}]\n")
+	lab.WriteFile(t, m.File, "load: [{name: core, parameters: debug=3 on=1 mode=x same=5}]\n")
 	m.once()
 	want := "core was already loaded, with debug=2 instead of 3: write core.debug=3 on the kernel command line\n"
 	if got := m.out.String(); !strings.Contains(got, want) || strings.Count(got, "was already loaded") != 1 {
@@ -246,18 +244,14 @@ func TestFileChanges(t *testing.T) {
 	done := make(chan error)
 	go func() { done <- m.Run(ctx) }()
 	m.out.expect(t, "devices without a driver")
-	write(t, m.File, "load: [core]\n")
+	lab.WriteFile(t, m.File, "load: [core]\n")
 	m.out.expect(t, "loaded core: ")
-	write(t, m.File+".new", "load: [other]\n")
-	if err := os.Rename(m.File+".new", m.File); err != nil {
-		t.Fatal(err)
-	}
+	lab.WriteFile(t, m.File+".new", "load: [other]\n")
+	lab.Must(t, os.Rename(m.File+".new", m.File))
 	m.out.expect(t, "loaded other: ")
-	write(t, m.File, "load: [rival\n")
+	lab.WriteFile(t, m.File, "load: [rival\n")
 	m.out.expect(t, m.File+": ")
-	if err := os.Remove(m.File); err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, os.Remove(m.File))
 	cancel()
 	if err := <-done; err != nil {
 		t.Error(err)
@@ -268,9 +262,9 @@ func TestFileChanges(t *testing.T) {
 // that the user has switched off.
 func TestBadFileChangesNothing(t *testing.T) {
 	m := newMachine(t)
-	write(t, m.File, "never: [rival]\n")
+	lab.WriteFile(t, m.File, "never: [rival]\n")
 	m.once()
-	write(t, m.File, "never: [rival\n")
+	lab.WriteFile(t, m.File, "never: [rival\n")
 	m.readFile()
 	m.device(t, "pci", "0000:00:04.0", nic)
 	m.loadAll()

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"kios/pods/network/resolvconf"
+	"kios/test/lab"
 )
 
 // has reports whether what "ip" says has all the texts.
@@ -144,9 +145,7 @@ func TestFileChanges(t *testing.T) {
 	if what := touched(); what != "" {
 		t.Errorf("eth1 was touched:\n%s", what)
 	}
-	if err := os.RemoveAll(l.path("etc/kios")); err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, os.RemoveAll(l.path("etc/kios")))
 	l.eventually("eth1 by DHCP", 5*time.Second, func() bool {
 		return !l.has("addr show eth1", "10.78.0.20") && l.has("addr show eth1", "inet 10.78.0.") && !l.has("-4 route", "proto 75")
 	})

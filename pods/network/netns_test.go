@@ -319,9 +319,7 @@ func TestTwoInterfaces(t *testing.T) {
 func TestUsersResolvConfStays(t *testing.T) {
 	l := newLAN(t)
 	mine := "nameserver 192.0.2.1\n"
-	if err := os.WriteFile(l.resolvConf(), []byte(mine), 0o644); err != nil {
-		t.Fatal(err)
-	}
+	lab.WriteFile(t, l.resolvConf(), mine)
 	l.startDNSMasq()
 	l.startService("eth0")
 	l.eventually("a line about it", 5*time.Second, l.logged("resolv.conf is left as it is"))
@@ -345,9 +343,7 @@ func TestVirtualInterfacesAreLeftAlone(t *testing.T) {
 func TestEndsAtOnceAsPID1(t *testing.T) {
 	l := newLAN(t)
 	cmd := exec.Command("unshare", "--pid", "--fork", "--kill-child", "ip", "netns", "exec", l.node, program, "network")
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, cmd.Start())
 	// unshare's child, which ip replaced by the program, is PID 1.
 	var child string
 	l.eventually("PID 1", 5*time.Second, func() bool {

@@ -10,6 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"kios/pods/network/resolvconf"
+	"kios/test/lab"
 )
 
 // desk is offers that write into a directory of the test's.
@@ -17,9 +18,7 @@ func desk(t *testing.T) (o *offers, file func(string) string) {
 	dir := t.TempDir()
 	s := &Service{StateDir: dir, ResolvConf: filepath.Join(dir, "resolv.conf"), HostnameFile: filepath.Join(dir, "etc-hostname"), Log: log.New(t.Output(), "", 0)}
 	// The node has a name of its own, so that PID 1 is not asked.
-	if err := os.WriteFile(s.HostnameFile, []byte("mine\n"), 0o644); err != nil {
-		t.Fatal(err)
-	}
+	lab.WriteFile(t, s.HostnameFile, "mine\n")
 	o = newOffers(s)
 	return o, func(name string) string {
 		text, err := os.ReadFile(filepath.Join(dir, name))

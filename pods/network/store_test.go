@@ -14,6 +14,7 @@ import (
 	"kios/pods/network/dhcp"
 	"kios/pods/network/dhcp6"
 	"kios/pods/network/lease"
+	"kios/test/lab"
 )
 
 var mac = net.HardwareAddr{0x52, 0x54, 0, 0x12, 0x34, 0x56}
@@ -37,20 +38,14 @@ func TestStoreKeepsRecord(t *testing.T) {
 	s := &store{dir: filepath.Join(t.TempDir(), "network")}
 	want := record{HardwareAddr: mac.String(), Lease: lease4(), MTU: 1500}
 	save(t, s, want)
-	if err := s.update("eth0", mac, func(r *record) { r.Lease6 = lease6() }); err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, s.update("eth0", mac, func(r *record) { r.Lease6 = lease6() }))
 	want.Lease6 = lease6()
 	got, err := s.load("eth0", mac, time.Minute)
-	if err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, err)
 	if diff := cmp.Diff(want, got, compareAddrs); diff != "" {
 		t.Errorf("load, want -, got +:\n%s", diff)
 	}
-	if err := s.forget("eth0"); err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, s.forget("eth0"))
 	if got, err := s.load("eth0", mac, time.Minute); got.Lease != nil || err != nil {
 		t.Errorf("load after forget = %v, %v, want nothing", got, err)
 	}
@@ -60,22 +55,16 @@ func TestStoreKeepsRecord(t *testing.T) {
 // of then or now writes, the other one reads.
 func TestStoreFormat(t *testing.T) {
 	text, err := os.ReadFile("testdata/eth0.json")
-	if err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, err)
 	want := record{HardwareAddr: mac.String(), Lease: lease4(), Lease6: lease6(), MTU: 1500}
 	want.Lease.Search, want.Lease.NTP = []string{"lab.example"}, []netip.Addr{netip.MustParseAddr("10.0.2.4")}
 	want.Lease.MTU, want.Lease.Hostname = 1400, "node-7"
 	want.Lease6.DNS = []netip.Addr{netip.MustParseAddr("fe80::53%eth0")}
 	want.Lease6.Renew, want.Lease6.Rebind = time.Minute, 90*time.Second
 	s := &store{dir: t.TempDir()}
-	if err := os.WriteFile(s.path("eth0"), text, 0o644); err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, os.WriteFile(s.path("eth0"), text, 0o644))
 	got, err := s.load("eth0", mac, time.Minute)
-	if err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, err)
 	if diff := cmp.Diff(want, got, compareAddrs); diff != "" {
 		t.Errorf("load, want -, got +:\n%s", diff)
 	}
@@ -88,9 +77,7 @@ func TestStoreFormat(t *testing.T) {
 
 func save(t *testing.T, s *store, want record) {
 	t.Helper()
-	if err := s.update("eth0", mac, func(r *record) { *r = want }); err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, s.update("eth0", mac, func(r *record) { *r = want }))
 }
 
 func lease6() *dhcp6.Lease {
@@ -114,9 +101,7 @@ func TestStoreIgnoresWhatDoesNotFit(t *testing.T) {
 		t.Errorf("load for another card = %v, want no lease", got)
 	}
 	for _, garbage := range []string{"", "{", `{"Lease":{}}`, `{"Lease":{"Address":"x"}}`} {
-		if err := os.WriteFile(s.path("eth0"), []byte(garbage), 0o644); err != nil {
-			t.Fatal(err)
-		}
+		lab.WriteFile(t, s.path("eth0"), garbage)
 		if got, err := s.load("eth0", mac, time.Minute); got.Lease != nil || err == nil {
 			t.Errorf("load of %q = %v, %v, want an error", garbage, got, err)
 		}
@@ -125,9 +110,7 @@ func TestStoreIgnoresWhatDoesNotFit(t *testing.T) {
 
 func TestChosen(t *testing.T) {
 	sysfs := t.TempDir()
-	if err := os.MkdirAll(filepath.Join(sysfs, "class/net/eth0/device"), 0o755); err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, os.MkdirAll(filepath.Join(sysfs, "class/net/eth0/device"), 0o755))
 	for _, tc := range []struct {
 		what, name string
 		names      []string

@@ -25,6 +25,8 @@ import (
 	"github.com/insomniacslk/dhcp/dhcpv4"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"kios/test/lab"
 )
 
 // vlan is the service on a node, and the network around it.
@@ -453,9 +455,7 @@ func TestBondOfMembersByMAC(t *testing.T) {
 	macs := map[string]string{}
 	for _, name := range []string{"port0", "port1"} {
 		nl, err := netlink.LinkByName(name)
-		if err != nil {
-			t.Fatal(err)
-		}
+		lab.Must(t, err)
 		macs[name] = nl.Attrs().HardwareAddr.String()
 	}
 	l.configure("  left: {mac: '" + macs["port0"] + "'}\n  right: {mac: '" + macs["port1"] + "'}\n  bond0: {bond: {members: [left, right]}, addresses: [10.1.0.20/24]}\n")

@@ -160,9 +160,7 @@ func TestWhereABootBegins(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			path := filepath.Join(t.TempDir(), "a.log")
 			for i, text := range tt.files {
-				if err := os.WriteFile(numbered(path, i), []byte(text), 0o640); err != nil {
-					t.Fatal(err)
-				}
+				lab.Must(t, os.WriteFile(numbered(path, i), []byte(text), 0o640))
 			}
 			out, _ := tail(t, path)
 			out.expect(t, tt.want)
@@ -184,13 +182,9 @@ func TestMarkAtEveryPlace(t *testing.T) {
 	buf := make([]byte, markSize+64)
 	for before := range 300 {
 		text := strings.Repeat("z", before) + "\n" + logfile.Mark(thisBoot) + strings.Repeat("more\n", 50)
-		if err := os.WriteFile(path, []byte(text), 0o640); err != nil {
-			t.Fatal(err)
-		}
+		lab.Must(t, os.WriteFile(path, []byte(text), 0o640))
 		f, err := os.Open(path)
-		if err != nil {
-			t.Fatal(err)
-		}
+		lab.Must(t, err)
 		m, err := lastMark(f, buf)
 		f.Close()
 		if want := (mark{thisBoot, int64(before + 1), int64(len(text))}); err != nil || m != want {
@@ -213,9 +207,7 @@ func TestTruncated(t *testing.T) {
 	out, _ := tail(t, path)
 	fmt.Fprint(f, "a long line before\n")
 	out.expect(t, "a long line before\n")
-	if err := os.Truncate(path, 0); err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, os.Truncate(path, 0))
 	fmt.Fprint(f, "after\n")
 	out.expect(t, "a long line before\nafter\n")
 }
@@ -225,22 +217,14 @@ func TestTruncated(t *testing.T) {
 func TestReplaced(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "a.log")
 	for i, text := range []string{"two\n", "one\n"} {
-		if err := os.WriteFile(numbered(path, i), []byte(text), 0o640); err != nil {
-			t.Fatal(err)
-		}
+		lab.Must(t, os.WriteFile(numbered(path, i), []byte(text), 0o640))
 	}
 	past := time.Now().Add(-time.Hour)
-	if err := os.Chtimes(numbered(path, 1), past, past); err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, os.Chtimes(numbered(path, 1), past, past))
 	out, _ := tail(t, path)
 	out.expect(t, "one\ntwo\n")
-	if err := os.WriteFile(path+".new", []byte("three\n"), 0o640); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Rename(path+".new", path); err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, os.WriteFile(path+".new", []byte("three\n"), 0o640))
+	lab.Must(t, os.Rename(path+".new", path))
 	want := "one\ntwo\n\n(kios: the log was replaced, or written faster than it could be read: lines may be missing here)\nthree\n"
 	out.expect(t, want)
 	f, _ := write(t, path, "", 1<<20, 3)
@@ -257,9 +241,7 @@ func TestRemoved(t *testing.T) {
 	first, second, third := strings.Repeat("1", 59)+"\n", strings.Repeat("2", 29)+"\n", strings.Repeat("3", 59)+"\n"
 	fmt.Fprint(f, first)
 	out.expect(t, first)
-	if err := os.Remove(path); err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, os.Remove(path))
 	fmt.Fprint(f, second)
 	out.expect(t, first+second)
 	fmt.Fprint(f, third)
@@ -312,13 +294,9 @@ func (s *slow) Write(p []byte) (int, error) {
 
 func TestEndsWhenNobodyReads(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "a.log")
-	if err := os.WriteFile(path, []byte("a\n"), 0o640); err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, os.WriteFile(path, []byte("a\n"), 0o640))
 	r, w, err := os.Pipe()
-	if err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, err)
 	r.Close()
 	if err := (&Tail{Path: path, Boot: thisBoot, Out: w}).Run(t.Context()); err == nil || !strings.Contains(err.Error(), "follow "+path+": print: ") {
 		t.Errorf("Run = %v", err)

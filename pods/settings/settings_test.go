@@ -1,10 +1,11 @@
 package settings
 
 import (
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"kios/test/lab"
 )
 
 type shape struct {
@@ -52,9 +53,7 @@ func TestRead(t *testing.T) {
 	if err := Read(path, &v); err != nil || v.Size != 7 {
 		t.Errorf("Read of no file = %v, %+v", err, v)
 	}
-	if err := os.WriteFile(path, []byte("name: a\n"), 0o644); err != nil {
-		t.Fatal(err)
-	}
+	lab.WriteFile(t, path, "name: a\n")
 	if err := Read(path, &v); err != nil || v.Name != "a" || v.Size != 7 {
 		t.Errorf("Read = %v, %+v", err, v)
 	}

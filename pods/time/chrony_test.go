@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"kios/test/lab"
 )
 
 func TestConfig(t *testing.T) {
@@ -59,14 +61,10 @@ func TestPrivileges(t *testing.T) {
 	}
 	dir := t.TempDir()
 	for _, d := range []string{dir, filepath.Dir(dir)} { // its user must get there
-		if err := os.Chmod(d, 0o755); err != nil {
-			t.Fatal(err)
-		}
+		lab.Must(t, os.Chmod(d, 0o755))
 	}
 	program := filepath.Join(dir, "chronyd")
-	if err := os.WriteFile(program, []byte("#!/bin/sh\necho \"$@\" >&2\ncat /proc/self/status >&2\n"), 0o755); err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, os.WriteFile(program, []byte("#!/bin/sh\necho \"$@\" >&2\ncat /proc/self/status >&2\n"), 0o755))
 	for _, tt := range []struct {
 		observe, restarted bool
 		caps, args         string
@@ -77,9 +75,7 @@ func TestPrivileges(t *testing.T) {
 	} {
 		s := &Service{Chronyd: program, RunDir: "/run", Observe: tt.observe, Log: log.New(io.Discard, "", 0)}
 		d, err := s.startDaemon(tt.restarted)
-		if err != nil {
-			t.Fatal(err)
-		}
+		lab.Must(t, err)
 		var out strings.Builder
 		for ended := false; !ended; {
 			select {
@@ -131,19 +127,13 @@ func TestWatcher(t *testing.T) {
 	dir := t.TempDir()
 	sub := filepath.Join(dir, "kios")
 	w, err := newWatcher(dir, sub, filepath.Join(dir, "never"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := w.add(); err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, err)
+	lab.Must(t, w.add())
 	changed, failed := make(chan struct{}), make(chan error, 1)
 	go func() { failed <- w.run(t.Context(), changed) }()
 	expect := func(what string, do func() error) {
 		t.Helper()
-		if err := do(); err != nil {
-			t.Fatal(err)
-		}
+		lab.Must(t, do())
 		select {
 		case <-changed:
 		case err := <-failed:
@@ -151,9 +141,7 @@ func TestWatcher(t *testing.T) {
 		case <-time.After(5 * time.Second):
 			t.Fatalf("%s is not noticed", what)
 		}
-		if err := w.add(); err != nil {
-			t.Fatal(err)
-		}
+		lab.Must(t, w.add())
 	}
 	file := filepath.Join(sub, "time.yaml")
 	expect("a new directory", func() error { return os.Mkdir(sub, 0o755) })
@@ -170,13 +158,9 @@ func TestOverwrite(t *testing.T) {
 	if err := overwrite(path, []byte("x")); err == nil {
 		t.Error("overwrite makes a file")
 	}
-	if err := os.WriteFile(path, []byte("nameserver 192.0.2.1\n"), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, os.WriteFile(path, []byte("nameserver 192.0.2.1\n"), 0o600))
 	before, _ := os.Stat(path)
-	if err := overwrite(path, []byte("short\n")); err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, overwrite(path, []byte("short\n")))
 	after, _ := os.Stat(path)
 	if text, _ := os.ReadFile(path); string(text) != "short\n" || !os.SameFile(before, after) {
 		t.Errorf("the file holds %q, the same file: %v", text, os.SameFile(before, after))

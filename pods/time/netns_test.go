@@ -191,9 +191,7 @@ func readImage(t *testing.T) (files []imageFile) {
 		files = append(files, imageFile{strings.TrimPrefix(path, dir+"/"), data, info.Mode().Perm()})
 		return err
 	})
-	if err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, err)
 	return files
 }
 
@@ -349,9 +347,7 @@ func TestServerFromDHCP(t *testing.T) {
 	l.replaceFile("run/kios/network/ntp", "10.79.0.9\n")
 	l.expectLine("chronyd: Removed source 10.79.0.1", 10*time.Second)
 	l.expectLine("chronyd: Selected source 10.79.0.9", 20*time.Second)
-	if err := os.Remove(l.path("run/kios/network/ntp")); err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, os.Remove(l.path("run/kios/network/ntp")))
 	l.expectLine("chronyd: Removed source 10.79.0.9", 10*time.Second)
 	if n := strings.Count(l.service.String(), "synchronised with"); n != 1 {
 		t.Errorf("the first synchronisation is told %d times", n)
@@ -384,9 +380,7 @@ func TestFileChanges(t *testing.T) {
 	l.expectLine("no time servers: /etc/kios/time.yaml names none; the clock runs on its own", 10*time.Second)
 	l.expectLine("chronyd: Removed source 10.79.0.1", 10*time.Second)
 	before := len(l.service.String())
-	if err := os.RemoveAll(l.path("host/etc/kios")); err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, os.RemoveAll(l.path("host/etc/kios")))
 	l.eventually("DHCP's server again", 20*time.Second, func() bool {
 		return strings.Contains(l.service.String()[before:], "Selected source 10.79.0.9")
 	})
@@ -593,29 +587,21 @@ func certificates(t *testing.T) (authority, certificate, key []byte) {
 	make := func(template, parent *x509.Certificate, signer *ecdsa.PrivateKey) (*x509.Certificate, *ecdsa.PrivateKey) {
 		template.SerialNumber, template.NotBefore, template.NotAfter = big.NewInt(1), from, from.AddDate(10, 0, 0)
 		own, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-		if err != nil {
-			t.Fatal(err)
-		}
+		lab.Must(t, err)
 		if parent == nil {
 			parent, signer = template, own
 		}
 		der, err := x509.CreateCertificate(rand.Reader, template, parent, &own.PublicKey, signer)
-		if err != nil {
-			t.Fatal(err)
-		}
+		lab.Must(t, err)
 		c, err := x509.ParseCertificate(der)
-		if err != nil {
-			t.Fatal(err)
-		}
+		lab.Must(t, err)
 		return c, own
 	}
 	ca, caKey := make(&x509.Certificate{Subject: pkix.Name{CommonName: "test"}, IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign}, nil, nil)
 	leaf, leafKey := make(&x509.Certificate{DNSNames: []string{"time.example"}, KeyUsage: x509.KeyUsageDigitalSignature,
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}}, ca, caKey)
 	der, err := x509.MarshalPKCS8PrivateKey(leafKey)
-	if err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, err)
 	block := func(kind string, data []byte) []byte { return pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: data}) }
 	return block("CERTIFICATE", ca.Raw), block("CERTIFICATE", leaf.Raw), block("PRIVATE KEY", der)
 }

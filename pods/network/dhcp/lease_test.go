@@ -13,6 +13,7 @@ import (
 
 	"kios/pods/network/dnsname"
 	"kios/pods/network/lease"
+	"kios/test/lab"
 )
 
 func option(code uint8, value ...byte) dhcpv4.Option {
@@ -149,9 +150,7 @@ func TestTimesOutOfOrder(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			l, err := leaseFrom(ack(dhcpv4.OptRenewTimeValue(tc.t1), dhcpv4.OptRebindingTimeValue(tc.t2)), 0)
-			if err != nil {
-				t.Fatal(err)
-			}
+			lab.Must(t, err)
 			if l.Renew <= 0 || l.Renew >= l.Rebind || l.Rebind >= l.Expiry {
 				t.Errorf("times %s, %s, %s are not in order", l.Renew, l.Rebind, l.Expiry)
 			}

@@ -14,6 +14,7 @@ import (
 	"github.com/insomniacslk/dhcp/rfc1035label"
 
 	"kios/pods/network/lease"
+	"kios/test/lab"
 )
 
 var compareAddrs = cmpopts.EquateComparable(netip.Addr{})
@@ -39,13 +40,9 @@ func TestInformation(t *testing.T) {
 	}
 
 	text, err := json.Marshal(want)
-	if err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, err)
 	var again *Lease
-	if err := json.Unmarshal(text, &again); err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, json.Unmarshal(text, &again))
 	if diff := cmp.Diff(want, again, compareAddrs); diff != "" {
 		t.Errorf("lease after JSON, want -, got +:\n%s", diff)
 	}

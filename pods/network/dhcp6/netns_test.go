@@ -404,9 +404,7 @@ func TestDuplicateAddress(t *testing.T) {
 	l.client.Stop()
 	l.run("ip", "-n", l.node, "addr", "del", taken.String()+"/128", "dev", "eth0")
 	l.run("ip", "-n", l.server, "addr", "add", taken.String()+"/128", "dev", "srv", "nodad")
-	if err := os.Remove(l.state()); err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, os.Remove(l.state()))
 	l.startClient("stateful")
 	l.eventually("the duplicate", 5*time.Second, l.logged("another machine on the link has "+taken.String()))
 	l.eventually("a message to the server", 5*time.Second, l.says(server, "Decline message from"))

@@ -14,6 +14,7 @@ import (
 
 	"kios/pods/network/dnsname"
 	"kios/pods/network/lease"
+	"kios/test/lab"
 )
 
 // bench is a table, a clock that the test moves, and what happened.
@@ -242,9 +243,7 @@ func TestInterfaceGoes(t *testing.T) {
 // userOption returns the body of RTM_NEWNDUSEROPT with the option in hex.
 func userOption(t testing.TB, hexOption string) []byte {
 	raw, err := hex.DecodeString(hexOption)
-	if err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, err)
 	body := make([]byte, userOptionHeader)
 	body[0], body[8] = unix.AF_INET6, routerAdvert
 	binary.NativeEndian.PutUint16(body[2:], uint16(len(raw)))

@@ -343,16 +343,12 @@ func TestInterfaceDownAndAway(t *testing.T) {
 // While the watcher sleeps, the kernel has more to say than it keeps.
 func TestLostMessages(t *testing.T) {
 	l, router := newHeardLAN(t)
-	if err := l.watcher.Process.Signal(syscall.SIGSTOP); err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, l.watcher.Process.Signal(syscall.SIGSTOP))
 	flood := "for i in $(seq 1500); do echo link set lo up; echo link set lo down; done | ip -batch -"
 	l.run("ip", "netns", "exec", l.node, "sh", "-c", flood)
 	// Its goodbye is lost, and the newcomer's greeting, too.
 	l.end(router, syscall.SIGTERM)
 	l.quietRadvd("fd77::54")
-	if err := l.watcher.Process.Signal(syscall.SIGCONT); err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, l.watcher.Process.Signal(syscall.SIGCONT))
 	l.expect("the new server", 12*time.Second, has("fd77::54"))
 }

@@ -1,19 +1,17 @@
 package netconf
 
 import (
-	"os"
 	"regexp"
 	"strings"
 	"testing"
+
+	"kios/test/lab"
 )
 
 // The examples for users have no mistakes.
 func TestDocumentedExamples(t *testing.T) {
-	text, err := os.ReadFile("../README.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	examples := regexp.MustCompile("(?s)```yaml\n(.*?)```").FindAllStringSubmatch(string(text), -1)
+	text := lab.ReadFile(t, "../README.md")
+	examples := regexp.MustCompile("(?s)```yaml\n(.*?)```").FindAllStringSubmatch(text, -1)
 	if len(examples) < 4 {
 		t.Fatalf("only %d examples were found", len(examples))
 	}

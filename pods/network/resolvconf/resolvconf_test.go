@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"kios/test/lab"
 )
 
 func addrs(list ...string) []netip.Addr {
@@ -86,7 +88,7 @@ func TestWrite(t *testing.T) {
 			path := filepath.Join(t.TempDir(), "resolv.conf")
 			want := content
 			if tc.before != "" {
-				writeFile(t, path, tc.before)
+				lab.WriteFile(t, path, tc.before)
 			}
 			if tc.foreign {
 				want = tc.before
@@ -106,17 +108,8 @@ func TestWrite(t *testing.T) {
 
 func TestWriteLeavesSymlink(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "resolv.conf")
-	if err := os.Symlink("/nowhere/resolv.conf", path); err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, os.Symlink("/nowhere/resolv.conf", path))
 	if err := Write(path, Render(nil)); !errors.Is(err, ErrForeign) {
 		t.Errorf("Write on a symbolic link = %v, want ErrForeign", err)
-	}
-}
-
-func writeFile(t *testing.T, path, content string) {
-	t.Helper()
-	if err := os.WriteFile(path, []byte(content), 0o644); err != nil {
-		t.Fatal(err)
 	}
 }
