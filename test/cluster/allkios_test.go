@@ -27,9 +27,7 @@ func TestAllKiOS(t *testing.T) {
 	t.Setenv("XDG_STATE_HOME", dir)
 	k := &kios{t: t, name: fmt.Sprintf("test-%d", os.Getpid())}
 	accel, err := qemu.Probe(t.Context(), lab.Out(t, "vmlinuz"))
-	if err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, err)
 	t.Cleanup(func() {
 		if t.Failed() { // consoles and disks stay
 			_, _ = k.try(context.Background(), "down")
@@ -50,9 +48,7 @@ func TestAllKiOS(t *testing.T) {
 	u.kubectl("create", "configmap", "kept", "--from-literal=colour=blue")
 
 	c, err := cluster.Open(k.name)
-	if err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, err)
 	bootID := u.field("node/control-plane", "{.status.nodeInfo.bootID}")
 	reset(t, c, "control-plane")
 	u.within(3*u.patience, "a new boot of the control plane", func() error {
@@ -124,9 +120,7 @@ func allRun(u *user) error {
 func reset(t *testing.T, c *cluster.Cluster, node string) {
 	t.Helper()
 	m, err := c.Machine(node)
-	if err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, err)
 	defer m.Close()
 	if _, err := m.Execute(t.Context(), "system_reset", nil); err != nil {
 		t.Fatal(err)

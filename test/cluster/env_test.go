@@ -78,9 +78,7 @@ func newEnv(t *testing.T, cfg clusterconfig.Config) *env {
 	e.ca = string(e.cluster.CA())
 	e.plane = controlplane.Start(t, e.name, e.cluster, e.products.Bin)
 	kubeconfig, err := e.cluster.Kubeconfig("")
-	if err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, err)
 	lab.WriteFile(t, e.kubeconfig(), string(kubeconfig))
 	e.letJoin()
 	return e

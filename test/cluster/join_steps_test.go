@@ -81,9 +81,7 @@ func (e *env) shell(t *testing.T) func(commands string, n *node) {
 		// What the docs leave to the reader: addresses, and what the tests' nodes
 		// have besides.
 		etc := filepath.Join(e.dir, n.name, "etc")
-		if err := os.Remove(filepath.Join(etc, "hostname")); err != nil {
-			t.Fatal(err)
-		}
+		lab.Must(t, os.Remove(filepath.Join(etc, "hostname")))
 		more := " --force --size 3G --efi " + lab.Out(t, "kios.efi") + " --etc " + etc
 		for _, archive := range testImages(t) {
 			more += " --oci " + archive
@@ -104,9 +102,7 @@ func (e *env) shell(t *testing.T) func(commands string, n *node) {
 func absolute(t *testing.T, path string) string {
 	t.Helper()
 	path, err := filepath.Abs(path)
-	if err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, err)
 	return path
 }
 

@@ -24,9 +24,7 @@ func TestSkew(t *testing.T) {
 	long(t)
 	newestVersion := newest(t)
 	versions, err := gobuild.ControlPlaneVersions(lab.Root(t))
-	if err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, err)
 	for _, version := range versions {
 		if version != newestVersion {
 			t.Run(version, func(t *testing.T) { checkNode(t, version) })
@@ -87,9 +85,7 @@ func kubeletVersion(t *testing.T) string {
 	t.Helper()
 	kubelet := gobuild.Upstream[slices.IndexFunc(gobuild.Upstream, func(p gobuild.Program) bool { return p.Name == "kubelet" })]
 	version, err := kubelet.Version(t.Context(), lab.Root(t))
-	if err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, err)
 	return version
 }
 

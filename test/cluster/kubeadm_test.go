@@ -78,13 +78,9 @@ func newKubeadm(e *env) *kubeadm {
 	t.Helper()
 	k := &kubeadm{env: e, root: filepath.Join(e.dir, "control-plane")}
 	bin, err := gobuild.Build(t.Context(), progress.New(os.Stderr), lab.Root(t), gobuild.Kubeadm)
-	if err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, err)
 	lab.WriteFile(t, filepath.Join(k.root, "kubeadm.yaml"), kubeadmConfig+e.products.Kubernetes+"\n")
-	if err := os.Mkdir(filepath.Join(k.root, "tmp"), 0o755); err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, os.Mkdir(filepath.Join(k.root, "tmp"), 0o755))
 	lab.Run(t, "cp", bin, e.products.Bin["etcd"], e.products.Bin["kubernetes"], k.root)
 	for _, phase := range [][]string{{"certs", "all"}, {"kubeconfig", "all"}, {"etcd", "local"}, {"control-plane", "all"}} {
 		k.phase(phase...)

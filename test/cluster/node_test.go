@@ -77,20 +77,15 @@ func (e *env) prepare(s setup) *node {
 func (n *node) config(s setup, mac string) qemu.Config {
 	t := n.env.t
 	t.Helper()
-	cmdline, err := os.ReadFile(lab.Out(t, "cmdline"))
-	if err != nil {
-		t.Fatal(err)
-	}
+	cmdline := lab.ReadFile(t, lab.Out(t, "cmdline"))
 	dir := filepath.Join(n.env.dir, n.name)
-	if err := os.Mkdir(dir, 0o755); err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, os.Mkdir(dir, 0o755))
 	tap := netns.OpenTap(t, n.env.name, n.tap)
 	return qemu.Config{
 		Kernel: lab.Out(t, "vmlinuz"), Initrd: lab.Out(t, "initrd"),
 		// PID 1 tells its console of pods during the first minute only, and after
 		// that the kernel's log, at this level. Some tests wait for them longer.
-		Append:    strings.TrimSpace(string(cmdline)) + " loglevel=7 " + s.append,
+		Append:    strings.TrimSpace(cmdline) + " loglevel=7 " + s.append,
 		Disks:     []qemu.Disk{{Path: n.disk, Unsafe: true}},
 		Memory:    cmp.Or(s.memory, 1024) << 20,
 		NoNetwork: true,
@@ -115,9 +110,7 @@ func (n *node) makeDisk(s setup) {
 		}
 	}
 	etc := filepath.Join(n.env.dir, n.name, "etc")
-	if err := files.Write(etc); err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, files.Write(etc))
 	lab.WriteFile(t, filepath.Join(etc, "hostname"), n.name+"\n")
 	lab.WriteFile(t, filepath.Join(etc, "kios/network.yaml"), networkFile(n.address))
 	lab.WriteFile(t, filepath.Join(etc, "kubernetes/manifests/probe.yaml"), probePod)
@@ -125,16 +118,12 @@ func (n *node) makeDisk(s setup) {
 		lab.WriteFile(t, filepath.Join(etc, path), text)
 	}
 	for _, path := range s.without {
-		if err := os.Remove(filepath.Join(etc, path)); err != nil {
-			t.Fatal(err)
-		}
+		lab.Must(t, os.Remove(filepath.Join(etc, path)))
 	}
 	err := diskimage.Create(t.Context(), diskimage.Options{
 		EFI: lab.Out(t, "kios.efi"), Etc: etc, OCI: append(testImages(t), s.images...), Size: 3 << 30, Out: n.disk,
 	})
-	if err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, err)
 }
 
 func networkFile(address string) string {
@@ -153,9 +142,7 @@ var probePod = machine.ProbePod(", namespace: kube-system, uid: 70726f6265000000
 func (n *node) start(t *testing.T) {
 	t.Helper()
 	m, err := qemu.Start(t.Context(), n.cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, err)
 	n.Machine = m
 	n.env.t.Cleanup(func() {
 		failed := n.env.t.Failed()
@@ -190,9 +177,7 @@ func (n *node) powerOff(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), n.Scale(time.Minute))
 	defer cancel()
 	end, err := n.PowerOff(ctx)
-	if err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, err)
 	if end != qemu.PoweredOff {
 		t.Fatalf("the machine of %s has %s, want powered off", n.name, end)
 	}
@@ -202,9 +187,7 @@ func (n *node) powerOff(t *testing.T) {
 func (n *node) expect(t *testing.T, pattern string) []string {
 	t.Helper()
 	found, err := n.Expect(t.Context(), regexp.MustCompile(pattern))
-	if err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, err)
 	return found
 }
 

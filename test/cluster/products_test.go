@@ -25,9 +25,7 @@ var (
 func newest(t *testing.T) string {
 	t.Helper()
 	version, err := builder(t).NewestControlPlane()
-	if err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, err)
 	return version
 }
 
@@ -50,9 +48,7 @@ func products(t *testing.T, version string) *build.ClusterProducts {
 func builder(t *testing.T) *build.Builder {
 	t.Helper()
 	b, err := build.New(lab.Root(t), "amd64", progress.New(os.Stderr))
-	if err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, err)
 	return b
 }
 

@@ -22,6 +22,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
 
 	"kios/host/clusterconfig"
+	"kios/test/lab"
 	"kios/test/lab/machine"
 )
 
@@ -129,33 +130,21 @@ func push(t *testing.T, handler http.Handler, repository, tag string, image v1.I
 		send(http.MethodPost, "/blobs/uploads/?digest="+digest.String(), "application/octet-stream", content)
 	}
 	manifest, err := image.Manifest()
-	if err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, err)
 	config, err := image.RawConfigFile()
-	if err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, err)
 	blob(manifest.Config.Digest, config)
 	layers, err := image.Layers()
-	if err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, err)
 	for i, layer := range layers {
 		content, err := layer.Compressed()
-		if err != nil {
-			t.Fatal(err)
-		}
+		lab.Must(t, err)
 		data, err := io.ReadAll(content)
-		if err := errors.Join(err, content.Close()); err != nil {
-			t.Fatal(err)
-		}
+		lab.Must(t, errors.Join(err, content.Close()))
 		blob(manifest.Layers[i].Digest, data)
 	}
 	text, err := image.RawManifest()
-	if err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, err)
 	send(http.MethodPut, "/manifests/"+tag, string(manifest.MediaType), text)
 }
 
@@ -164,32 +153,20 @@ func push(t *testing.T, handler http.Handler, repository, tag string, image v1.I
 func workload(t *testing.T) v1.Image {
 	t.Helper()
 	program, err := os.ReadFile(machine.Program(t, "workload"))
-	if err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, err)
 	var files bytes.Buffer
 	w := tar.NewWriter(&files)
-	if err := w.WriteHeader(&tar.Header{Name: "workload", Mode: 0o555, Size: int64(len(program)), ModTime: time.Unix(0, 0)}); err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, w.WriteHeader(&tar.Header{Name: "workload", Mode: 0o555, Size: int64(len(program)), ModTime: time.Unix(0, 0)}))
 	if _, err := w.Write(program); err != nil {
 		t.Fatal(err)
 	}
-	if err := w.Close(); err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, w.Close())
 	layer, err := tarball.LayerFromOpener(func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(files.Bytes())), nil })
-	if err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, err)
 	image, err := mutate.AppendLayers(empty.Image, layer)
-	if err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, err)
 	config, err := image.ConfigFile()
-	if err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, err)
 	config.OS, config.Architecture = "linux", "amd64"
 	if image, err = mutate.ConfigFile(image, config); err != nil {
 		t.Fatal(err)

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"kios/host/clusterconfig"
+	"kios/test/lab"
 	"kios/test/lab/machine"
 )
 
@@ -194,9 +195,7 @@ func TestCertificates(t *testing.T) {
 		u := e.admin(t)
 		bootID := u.field("node/"+n.name, "{.status.nodeInfo.bootID}")
 		first, err := requests(u)
-		if err != nil {
-			t.Fatal(err)
-		}
+		lab.Must(t, err)
 		n.powerOff(t)
 		// It may have renewed its certificate as late as in its last second.
 		off := time.Now()
@@ -204,9 +203,7 @@ func TestCertificates(t *testing.T) {
 		n.start(t)
 		rebooted(u, n, bootID)
 		again, err := requests(u)
-		if err != nil {
-			t.Fatal(err)
-		}
+		lab.Must(t, err)
 		if now, then := bootstraps(again), bootstraps(first); now != then+1 {
 			t.Errorf("the node has bootstrapped %d times, and %d before it was off", now, then)
 		}

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"kios/host/qemu"
+	"kios/test/lab"
 )
 
 // checkScreen demands that the boot is told on the screen, too.
@@ -29,9 +30,7 @@ func checkScreen(t *testing.T, n *node) {
 func textLines(t *testing.T, file string) int {
 	t.Helper()
 	data, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, err)
 	var width, height, depth int
 	if _, err := fmt.Sscanf(string(data), "P6\n%d %d\n%d\n", &width, &height, &depth); err != nil {
 		t.Fatalf("%s is no PPM file: %v", file, err)

@@ -137,9 +137,7 @@ func withExtra(t *testing.T, files map[string]string, images ...string) string {
 	w := cpio.NewWriter(&extra)
 	check := func(err error) {
 		t.Helper()
-		if err != nil {
-			t.Fatal(err)
-		}
+		lab.Must(t, err)
 	}
 	for _, dir := range []string{"extra", "extra/etc", "extra/etc/kubernetes", "extra/etc/kubernetes/manifests", "extra/etc/kubernetes/pki", "extra/images"} {
 		check(w.Dir(dir, 0o755))
@@ -183,21 +181,15 @@ func TestBrokenRootRebootsAfterTenSeconds(t *testing.T) {
 func brokenInitrd(t *testing.T) string {
 	t.Helper()
 	data, err := os.ReadFile(lab.Out(t, "initrd"))
-	if err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, err)
 	root, err := os.ReadFile(lab.Out(t, "rootfs.erofs"))
-	if err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, err)
 	at := bytes.Index(data, root[:64<<10])
 	if at < 0 {
 		t.Fatal(errors.New("the initrd does not hold rootfs.erofs"))
 	}
 	copy(data[at:], make([]byte, 64<<10))
 	path := filepath.Join(t.TempDir(), "initrd")
-	if err := os.WriteFile(path, data, 0o644); err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, os.WriteFile(path, data, 0o644))
 	return path
 }

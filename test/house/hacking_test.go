@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"kios/test/lab"
 )
 
 // listed matches a line of the list in HACKING.md: a folder, and what it is.
@@ -41,11 +43,8 @@ func folders(t *testing.T) []string {
 // house is the section of HACKING.md.
 func house(t *testing.T) string {
 	t.Helper()
-	text, err := os.ReadFile(filepath.Join(root, "HACKING.md"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, section, found := strings.Cut(string(text), "\n## The house\n")
+	text := lab.ReadFile(t, filepath.Join(root, "HACKING.md"))
+	_, section, found := strings.Cut(text, "\n## The house\n")
 	if !found {
 		t.Fatal("HACKING.md has no section The house")
 	}

@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"kios/test/lab"
 )
 
 const (
@@ -45,9 +47,7 @@ func lengths(t *testing.T, each func(at token.Position, name string, lines int))
 		}
 		return nil
 	})
-	if err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, err)
 }
 
 func TestFunctionsAreShort(t *testing.T) {

@@ -19,9 +19,7 @@ var listedTags = regexp.MustCompile(`(?m)^TAGS := (\S+)$`)
 // with more than one would not be found.
 func TestTagsAreListed(t *testing.T) {
 	text, err := os.ReadFile(filepath.Join(root, "Makefile"))
-	if err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, err)
 	line := listedTags.FindSubmatch(text)
 	if line == nil || string(line[1]) != tags {
 		t.Errorf("the Makefile has the tags %q, this test %q", line, tags)
@@ -38,9 +36,7 @@ func TestTagsAreListed(t *testing.T) {
 		}
 		used[tag.Tag] = true
 	})
-	if err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, err)
 	for tag := range strings.SplitSeq(tags, ",") {
 		if !used[tag] {
 			t.Errorf("no file has the build tag %s", tag)

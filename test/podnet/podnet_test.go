@@ -88,9 +88,7 @@ func startPlane(t *testing.T) *controlplane.ControlPlane {
 	netns.IP(t, namespace, "addr", "add", outside+"/24", "dev", "br0")
 	netns.IP(t, namespace, "link", "set", "br0", "up")
 	c, err := clusterconfig.Open(t.TempDir(), clusterconfig.Config{Endpoint: outside + ":6443"})
-	if err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, err)
 	plane := controlplane.Start(t, namespace, c, controlplane.Programs(t))
 	plane.ApplyAddOns()
 	return plane
@@ -105,9 +103,7 @@ func newNode(t *testing.T, plane *controlplane.ControlPlane, images map[string]s
 	netns.IP(t, n.namespace, "link", "set", "eth0", "up")
 	n.addAddress()
 	for _, dir := range []string{n.bin(), n.etc()} {
-		if err := os.MkdirAll(dir, 0o755); err != nil {
-			t.Fatal(err)
-		}
+		lab.Must(t, os.MkdirAll(dir, 0o755))
 	}
 	// With an annotation, as each kubelet's node has some: flannel takes that for granted.
 	object := fmt.Sprintf(`{"apiVersion":"v1","kind":"Node","metadata":{"name":%q,"annotations":{"of":"a test"}}}`, name)
@@ -310,9 +306,7 @@ func testNames(t *testing.T, plane *controlplane.ControlPlane, n, two *node, cli
 	corefile := filepath.Join(config, "Corefile")
 	text := strings.Replace(lab.ReadFile(t, corefile), "pods insecure", "pods insecure\n        kubeconfig "+filepath.Join(config, "kubeconfig"), 1)
 	for path, data := range map[string]string{corefile: text, filepath.Join(config, "kubeconfig"): kubeconfig} {
-		if err := os.WriteFile(path, []byte(data), 0o600); err != nil {
-			t.Fatal(err)
-		}
+		lab.Must(t, os.WriteFile(path, []byte(data), 0o600))
 	}
 	netns.Start(n.t, p.namespace, nil, n.images["coredns"]+"/coredns", "-conf", corefile)
 	slice := fmt.Sprintf(`

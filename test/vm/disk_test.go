@@ -39,17 +39,13 @@ const guestTests = "Grow|^TestCreate$|^TestRepair$/^(corrected|not_safe|in_use)$
 func TestDisksInGuest(t *testing.T) {
 	kernel := lab.Kernel(t)
 	accel, err := qemu.Probe(t.Context(), kernel)
-	if err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, err)
 	work := t.TempDir()
 	m, err := qemu.Start(t.Context(), qemu.Config{
 		Kernel: kernel, Initrd: packGuest(t, work, accel), Append: "console=ttyS0 loglevel=4 panic=-1 rdinit=/init",
 		Memory: 3 << 30, NoNetwork: true, NoReboot: true, Dir: work, Accel: accel,
 	})
-	if err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, err)
 	t.Cleanup(m.Kill)
 	ctx, cancel := context.WithTimeout(t.Context(), accel.Scale(guestBound))
 	defer cancel()
@@ -67,9 +63,7 @@ func packGuest(t *testing.T, work string, accel qemu.Accel) string {
 	t.Helper()
 	root := filepath.Join(work, "root")
 	for _, dir := range []string{"bin", "dev", "proc", "sys", "tmp", "run", "root", "etc", "lib64", "usr/sbin", "var/lib"} {
-		if err := os.MkdirAll(filepath.Join(root, dir), 0o755); err != nil {
-			t.Fatal(err)
-		}
+		lab.Must(t, os.MkdirAll(filepath.Join(root, dir), 0o755))
 	}
 	compile(t, lab.Root(t), "build", "-o", filepath.Join(root, "init"), "./test/guest/gotest")
 	compile(t, lab.Root(t), "test", "-c", "-tags", "root", "-o", filepath.Join(root, "bin/disk.test"), "./pods/disk")
@@ -80,12 +74,8 @@ func packGuest(t *testing.T, work string, accel qemu.Accel) string {
 		"Package": "kios/pods/disk", "Binary": "/bin/disk.test", "Dir": "/tmp",
 		"Run": cmp.Or(os.Getenv("KIOS_VM_RUN"), guestTests), "Timeout": accel.Scale(guestBound).String(),
 	}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(filepath.Join(root, "tests.json"), list, 0o644); err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, err)
+	lab.Must(t, os.WriteFile(filepath.Join(root, "tests.json"), list, 0o644))
 	return writeInitrd(t, root, filepath.Join(work, "initrd"))
 }
 
@@ -98,9 +88,7 @@ func copyTool(t *testing.T, root, name string) {
 		t.Fatalf("%v: apt-get install e2fsprogs util-linux fdisk gdisk ntfs-3g lvm2 cryptsetup-bin", err)
 	}
 	copyFile(t, path, filepath.Join(root, "usr/sbin", name))
-	if err := os.Symlink("/usr/sbin/"+name, filepath.Join(root, "bin", name)); err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, os.Symlink("/usr/sbin/"+name, filepath.Join(root, "bin", name)))
 	out, err := exec.Command("ldd", path).Output()
 	if err != nil {
 		t.Fatalf("ldd %s: %v", path, err)
@@ -115,15 +103,9 @@ func copyTool(t *testing.T, root, name string) {
 func copyFile(t *testing.T, from, to string) {
 	t.Helper()
 	data, err := os.ReadFile(from)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := os.MkdirAll(filepath.Dir(to), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(to, data, 0o755); err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, err)
+	lab.Must(t, os.MkdirAll(filepath.Dir(to), 0o755))
+	lab.Must(t, os.WriteFile(to, data, 0o755))
 }
 
 func writeInitrd(t *testing.T, root, path string) string {
@@ -155,8 +137,6 @@ func writeInitrd(t *testing.T, root, path string) string {
 	if err == nil {
 		err = os.WriteFile(path, archive.Bytes(), 0o600)
 	}
-	if err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, err)
 	return path
 }

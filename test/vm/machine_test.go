@@ -30,9 +30,7 @@ func panics(t *testing.T, onPanic string) *qemu.Machine {
 		Dir:      t.TempDir(),
 		Forward:  []qemu.Port{{Guest: 80}},
 	})
-	if err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, err)
 	t.Cleanup(m.Kill)
 	return m
 }
@@ -40,9 +38,7 @@ func panics(t *testing.T, onPanic string) *qemu.Machine {
 func TestExpect(t *testing.T) {
 	m := panics(t, "panic=-1")
 	match, err := m.Expect(t.Context(), regexp.MustCompile(`Kernel panic - (.*): VFS`))
-	if err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, err)
 	if match[1] != "not syncing" {
 		t.Errorf("match = %q", match)
 	}
@@ -83,9 +79,7 @@ func TestQuitAndReset(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			m := panics(t, "panic=0")
-			if err := tt.act(m, t.Context()); err != nil {
-				t.Fatal(err)
-			}
+			lab.Must(t, tt.act(m, t.Context()))
 			if end, err := m.Wait(t.Context()); end != tt.want {
 				t.Errorf("Wait = %q, %v, want %q", end, err, tt.want)
 			}
@@ -96,9 +90,7 @@ func TestQuitAndReset(t *testing.T) {
 func TestStartFails(t *testing.T) {
 	dir := t.TempDir()
 	notKernel := filepath.Join(dir, "vmlinuz")
-	if err := os.WriteFile(notKernel, []byte("no kernel"), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, os.WriteFile(notKernel, []byte("no kernel"), 0o600))
 	_, err := qemu.Start(t.Context(), qemu.Config{Kernel: notKernel, Accel: qemu.TCG, Dir: dir})
 	if err == nil || !strings.Contains(err.Error(), "invalid kernel header") {
 		t.Errorf("Start with a bad kernel = %v, want QEMU's words", err)

@@ -47,9 +47,7 @@ func TestInGuest(t *testing.T) {
 	}
 	kernel := lab.Kernel(t)
 	accel, err := qemu.Probe(t.Context(), kernel)
-	if err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, err)
 	work := t.TempDir()
 	initrd := pack(t, root, work, tests, accel)
 	m := boot(t, work, kernel, initrd, accel)
@@ -94,9 +92,7 @@ func discover(t *testing.T, root string) []guestTest {
 			names[filepath.Dir(path)] = append(names[filepath.Dir(path)], testNames(t, path)...)
 		}
 	})
-	if err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, err)
 	var tests []guestTest
 	for dir, names := range names {
 		if len(names) > 0 {
@@ -126,9 +122,7 @@ func newGuestTest(t *testing.T, dir string, names []string) guestTest {
 func testNames(t *testing.T, file string) []string {
 	t.Helper()
 	parsed, err := parser.ParseFile(token.NewFileSet(), file, nil, parser.SkipObjectResolution)
-	if err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, err)
 	var names []string
 	for _, decl := range parsed.Decls {
 		f, ok := decl.(*ast.FuncDecl)
@@ -146,9 +140,7 @@ func pack(t *testing.T, root, work string, tests []guestTest, accel qemu.Accel) 
 	w := cpio.NewWriter(&archive)
 	must := func(err error) {
 		t.Helper()
-		if err != nil {
-			t.Fatal(err)
-		}
+		lab.Must(t, err)
 	}
 	for _, dir := range []string{"bin", "dev", "proc", "sys", "tmp", "run", "src", "root"} {
 		must(w.Dir(dir, 0o755))
@@ -194,12 +186,8 @@ func compile(t *testing.T, dir string, args ...string) {
 func boot(t *testing.T, work, kernel, initrd string, accel qemu.Accel) *qemu.Machine {
 	t.Helper()
 	disk := filepath.Join(work, "disk")
-	if err := os.WriteFile(disk, nil, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Truncate(disk, 64<<20); err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, os.WriteFile(disk, nil, 0o600))
+	lab.Must(t, os.Truncate(disk, 64<<20))
 	m, err := qemu.Start(t.Context(), qemu.Config{
 		Kernel:    kernel,
 		Initrd:    initrd,
@@ -213,9 +201,7 @@ func boot(t *testing.T, work, kernel, initrd string, accel qemu.Accel) *qemu.Mac
 		// Hardware whose driver is a module.
 		Args: []string{"-device", "sdhci-pci"},
 	})
-	if err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, err)
 	t.Cleanup(m.Kill)
 	return m
 }
