@@ -35,13 +35,9 @@ func (f forest) tree(name string) string { return filepath.Join(f.dir, name) }
 func (f forest) compile(tree, path, source string, flags ...string) {
 	f.t.Helper()
 	at := filepath.Join(f.tree(tree), path)
-	if err := os.MkdirAll(filepath.Dir(at), 0o755); err != nil {
-		f.t.Fatal(err)
-	}
+	lab.Must(f.t, os.MkdirAll(filepath.Dir(at), 0o755))
 	c := filepath.Join(f.dir, "source.c")
-	if err := os.WriteFile(c, []byte(source+"\n"), 0o644); err != nil {
-		f.t.Fatal(err)
-	}
+	lab.WriteFile(f.t, c, source+"\n")
 	args := append([]string{"-o", at, c}, flags...)
 	if out, err := exec.Command("gcc", args...).CombinedOutput(); err != nil {
 		f.t.Fatalf("gcc %s: %v\n%s", strings.Join(args, " "), err, out)
@@ -51,26 +47,16 @@ func (f forest) compile(tree, path, source string, flags ...string) {
 func (f forest) write(tree, path, content string, mode fs.FileMode) {
 	f.t.Helper()
 	at := filepath.Join(f.tree(tree), path)
-	if err := os.MkdirAll(filepath.Dir(at), 0o755); err != nil {
-		f.t.Fatal(err)
-	}
-	if err := os.WriteFile(at, []byte(content), mode); err != nil {
-		f.t.Fatal(err)
-	}
-	if err := os.Chmod(at, mode); err != nil {
-		f.t.Fatal(err)
-	}
+	lab.Must(f.t, os.MkdirAll(filepath.Dir(at), 0o755))
+	lab.Must(f.t, os.WriteFile(at, []byte(content), mode))
+	lab.Must(f.t, os.Chmod(at, mode))
 }
 
 func (f forest) link(tree, path, target string) {
 	f.t.Helper()
 	at := filepath.Join(f.tree(tree), path)
-	if err := os.MkdirAll(filepath.Dir(at), 0o755); err != nil {
-		f.t.Fatal(err)
-	}
-	if err := os.Symlink(target, at); err != nil {
-		f.t.Fatal(err)
-	}
+	lab.Must(f.t, os.MkdirAll(filepath.Dir(at), 0o755))
+	lab.Must(f.t, os.Symlink(target, at))
 }
 
 const lib = "usr/lib/x86_64-linux-gnu/"

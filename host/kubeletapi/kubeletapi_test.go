@@ -122,13 +122,9 @@ func newAuthority(t *testing.T) authority {
 func (a authority) client(addr, serverName string, signer authority) *Client {
 	a.t.Helper()
 	pair, err := signer.ca.Client("tester", "system:masters")
-	if err != nil {
-		a.t.Fatal(err)
-	}
+	lab.Must(a.t, err)
 	c, err := New(Options{Addr: addr, ServerName: serverName, CA: a.ca.Cert(), Cert: pair.Cert, Key: pair.Key})
-	if err != nil {
-		a.t.Fatal(err)
-	}
+	lab.Must(a.t, err)
 	a.t.Cleanup(c.Close)
 	return c
 }
@@ -137,13 +133,9 @@ func (a authority) client(addr, serverName string, signer authority) *Client {
 func (a authority) serve(h http.Handler) string {
 	a.t.Helper()
 	pair, err := a.ca.Server("node")
-	if err != nil {
-		a.t.Fatal(err)
-	}
+	lab.Must(a.t, err)
 	cert, err := tls.X509KeyPair(pair.Cert, pair.Key)
-	if err != nil {
-		a.t.Fatal(err)
-	}
+	lab.Must(a.t, err)
 	clients := x509.NewCertPool()
 	clients.AppendCertsFromPEM(a.ca.Cert())
 	s := httptest.NewUnstartedServer(h)

@@ -114,9 +114,7 @@ func (l *lan) path(name string) string { return filepath.Join(l.dir, name) }
 // write replaces a file as an editor does.
 func (l *lan) write(name, content string) {
 	l.t.Helper()
-	if err := replace(l.path(name), []byte(content)); err != nil {
-		l.t.Fatal(err)
-	}
+	lab.Must(l.t, replace(l.path(name), []byte(content)))
 }
 
 func (l *lan) read(name string) string {
@@ -168,9 +166,7 @@ func (l *lan) startUDHCPD() *netns.Process {
 	text := "start 10.77.0.100\nend 10.77.0.110\ninterface srv\nlease_file " + leases + "\npidfile " + conf + ".pid\n" +
 		"min_lease 10\noption lease 20\noption subnet 255.255.255.0\noption router 10.77.0.1\noption dns 10.77.0.1\n"
 	for path, content := range map[string]string{conf: text, leases: ""} {
-		if err := os.WriteFile(path, []byte(content), 0o644); err != nil {
-			l.t.Fatal(err)
-		}
+		lab.WriteFile(l.t, path, content)
 	}
 	return l.start(l.server, "udhcpd", "-f", conf)
 }

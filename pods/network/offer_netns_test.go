@@ -14,6 +14,7 @@ import (
 
 	"kios/internal/control"
 	"kios/pods/network/resolvconf"
+	"kios/test/lab"
 )
 
 func (l *lan) mac() string {
@@ -50,9 +51,7 @@ func (l *lan) startPID1(refuse int) *pid1 {
 	l.t.Helper()
 	p := &pid1{refuse: refuse}
 	s, err := control.Listen(l.path("control"), p.handle)
-	if err != nil {
-		l.t.Fatal(err)
-	}
+	lab.Must(l.t, err)
 	l.t.Cleanup(func() { s.Close() })
 	go s.Run(l.t.Logf)
 	return p
@@ -113,9 +112,7 @@ func TestRenewedUnderLoad(t *testing.T) {
 func (l *lan) flood(ns, to string) {
 	cmd := exec.Command("ip", "netns", "exec", ns, os.Args[0])
 	cmd.Env = append(os.Environ(), floodVariable+"="+to)
-	if err := cmd.Start(); err != nil {
-		l.t.Fatal(err)
-	}
+	lab.Must(l.t, cmd.Start())
 	l.t.Cleanup(func() {
 		_ = cmd.Process.Signal(syscall.SIGKILL)
 		_ = cmd.Wait()

@@ -84,9 +84,7 @@ func (l *vlan) outside(f func() error) {
 	l.t.Helper()
 	done := make(chan error)
 	l.jobs <- func() { done <- f() }
-	if err := <-done; err != nil {
-		l.t.Fatal(err)
-	}
+	lab.Must(l.t, <-done)
 }
 
 // cable joins the node's interface with one of the network, "x-" and its name.
@@ -176,9 +174,7 @@ func answer(conn net.PacketConn, server *netlink.Addr, client net.IP) {
 
 func (l *vlan) configure(interfaces string) {
 	l.t.Helper()
-	if err := replace(filepath.Join(l.dir, "etc/kios/network.yaml"), []byte("interfaces:\n"+interfaces)); err != nil {
-		l.t.Fatal(err)
-	}
+	lab.Must(l.t, replace(filepath.Join(l.dir, "etc/kios/network.yaml"), []byte("interfaces:\n"+interfaces)))
 }
 
 // start starts the service and returns what ends it.
@@ -441,9 +437,7 @@ func (l *bondLAN) changesMode() {
 }
 
 func (l *bondLAN) ends() {
-	if err := os.Remove(filepath.Join(l.dir, "etc/kios/network.yaml")); err != nil {
-		l.t.Fatal(err)
-	}
+	lab.Must(l.t, os.Remove(filepath.Join(l.dir, "etc/kios/network.yaml")))
 	l.eventually("the end of the bond", func() bool { return !exists("bond0") && !exists("lan") && exists("port1") })
 }
 

@@ -117,18 +117,12 @@ func (l *lan) layOut() {
 	for _, f := range imageFiles(l.t) {
 		l.place(f.path, f.data, f.mode)
 	}
-	if err := os.Chmod(l.root, 0o755); err != nil {
-		l.t.Fatal(err)
-	}
+	lab.Must(l.t, os.Chmod(l.root, 0o755))
 	for _, dir := range []string{"proc", "dev", "srv", "host/etc", "run/kios/network", "var/lib/kios/time"} {
-		if err := os.MkdirAll(l.path(dir), 0o755); err != nil {
-			l.t.Fatal(err)
-		}
+		lab.Must(l.t, os.MkdirAll(l.path(dir), 0o755))
 	}
 	program, err := os.ReadFile("/proc/self/exe")
-	if err != nil {
-		l.t.Fatal(err)
-	}
+	lab.Must(l.t, err)
 	l.place("service", program, 0o555)
 	l.place("etc/resolv.conf", []byte("nameserver 127.0.0.1\n"), 0o644)
 	l.run("ln", "-s", "usr/lib64", l.path("lib64"))
@@ -138,21 +132,15 @@ func (l *lan) path(name string) string { return filepath.Join(l.root, name) }
 
 func (l *lan) place(name string, data []byte, mode os.FileMode) {
 	l.t.Helper()
-	if err := os.MkdirAll(filepath.Dir(l.path(name)), 0o755); err != nil {
-		l.t.Fatal(err)
-	}
-	if err := os.WriteFile(l.path(name), data, mode); err != nil {
-		l.t.Fatal(err)
-	}
+	lab.Must(l.t, os.MkdirAll(filepath.Dir(l.path(name)), 0o755))
+	lab.Must(l.t, os.WriteFile(l.path(name), data, mode))
 }
 
 // replaceFile does it as the pod network does: by a rename.
 func (l *lan) replaceFile(name, content string) {
 	l.t.Helper()
 	l.place(name+".new", []byte(content), 0o644)
-	if err := os.Rename(l.path(name+".new"), l.path(name)); err != nil {
-		l.t.Fatal(err)
-	}
+	lab.Must(l.t, os.Rename(l.path(name+".new"), l.path(name)))
 }
 
 type imageFile struct {

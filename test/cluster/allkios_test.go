@@ -137,9 +137,7 @@ func (k *kios) run(command string, args ...string) string {
 	k.t.Helper()
 	start := time.Now()
 	text, err := k.try(k.t.Context(), command, args...)
-	if err != nil {
-		k.t.Fatal(err)
-	}
+	lab.Must(k.t, err)
 	k.t.Logf("kios cluster %s took %s", command, time.Since(start).Round(time.Second))
 	return text
 }

@@ -135,8 +135,6 @@ func (e *env) letJoin() { e.applyAddOns(e.cluster.Access) }
 func (e *env) applyAddOns(make func() ([]byte, error)) {
 	e.t.Helper()
 	manifest, err := make()
-	if err != nil {
-		e.t.Fatal(err)
-	}
+	lab.Must(e.t, err)
 	e.admin(e.t).apply(string(manifest))
 }

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"kios/host/clusterconfig"
+	"kios/test/lab"
 	"kios/test/lab/controlplane"
 	"kios/test/lab/netns"
 )
@@ -104,9 +105,7 @@ const bootstrapFile = "kubernetes/bootstrap-kubelet.conf"
 func (e *env) bootstrapKubeconfig() string {
 	e.t.Helper()
 	files, err := e.cluster.Worker(clusterconfig.Node{Name: "any"})
-	if err != nil {
-		e.t.Fatal(err)
-	}
+	lab.Must(e.t, err)
 	for _, f := range files {
 		if f.Path == bootstrapFile {
 			return string(f.Data)
@@ -135,9 +134,7 @@ func checkStanding(u *user, n *node, before time.Time) {
 func kubeletStarts(u *user, n *node) int {
 	u.t.Helper()
 	text, err := n.log(u, "kubelet")
-	if err != nil {
-		u.t.Fatal(err)
-	}
+	lab.Must(u.t, err)
 	return strings.Count(text, `"Kubelet version"`)
 }
 

@@ -94,9 +94,7 @@ func newKubeadm(e *env) *kubeadm {
 func (k *kubeadm) read(name string) string {
 	k.env.t.Helper()
 	text, err := os.ReadFile(filepath.Join(k.root, "etc/kubernetes", name))
-	if err != nil {
-		k.env.t.Fatal(err)
-	}
+	lab.Must(k.env.t, err)
 	return string(text)
 }
 

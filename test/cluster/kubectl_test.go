@@ -10,6 +10,7 @@ import (
 	"regexp"
 	"strings"
 
+	"kios/test/lab"
 	"kios/test/lab/netns"
 )
 
@@ -122,9 +123,7 @@ var debugPod = regexp.MustCompile(`Creating debugging pod (\S+) with container`)
 // testDebugNode reads a file of a node.
 func testDebugNode(u *user) {
 	said, err := u.both("debug", "node/worker-2", "--image=kios.local/workload:1", "--", "/workload", "cat", "/host/etc/hostname")
-	if err != nil {
-		u.t.Fatal(err)
-	}
+	lab.Must(u.t, err)
 	name := debugPod.FindStringSubmatch(said)
 	if name == nil {
 		u.t.Fatalf("kubectl debug says %q", said)
@@ -149,9 +148,7 @@ func testEphemeralContainers(u *user) {
 	// container is not for one attachment only (stdinOnce), as testAttach's is.
 	cmd := u.command(u.t.Context(), "debug", "-i", "server", "--image=kios.local/workload:1", "--container=talk", "--", "/workload", "echo")
 	stdin, err := cmd.StdinPipe()
-	if err != nil {
-		u.t.Fatal(err)
-	}
+	lab.Must(u.t, err)
 	debug := netns.StartCommand(u.t, cmd)
 	if _, err := io.WriteString(stdin, "a question\n"); err != nil {
 		u.t.Fatal(err)

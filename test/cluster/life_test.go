@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"strings"
 	"time"
+
+	"kios/test/lab"
 )
 
 // testDrain moves everything off a node, and lets it have pods again.
@@ -184,9 +186,7 @@ func testReset(u *user, n *node) {
 	u.ready("again")
 	uid := u.field("pod/again", "{.metadata.uid}")
 	bootID := u.field("node/"+n.name, "{.status.nodeInfo.bootID}")
-	if err := n.Reset(u.t.Context()); err != nil {
-		u.t.Fatal(err)
-	}
+	lab.Must(u.t, n.Reset(u.t.Context()))
 	rebooted(u, n, bootID)
 	u.waitFor("pod/again", "jsonpath={.status.containerStatuses[0].restartCount}=1")
 	u.ready("again")

@@ -8,7 +8,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"os"
 	"os/exec"
 	"strings"
 	"testing"
@@ -117,9 +116,7 @@ func (u *user) try(args ...string) (string, error) {
 func (u *user) kubectl(args ...string) string {
 	u.t.Helper()
 	text, err := u.try(args...)
-	if err != nil {
-		u.t.Fatal(err)
-	}
+	lab.Must(u.t, err)
 	return text
 }
 
@@ -249,9 +246,7 @@ func (u *user) demand(text string, parts ...string) {
 func (u *user) file(name, text string) string {
 	u.t.Helper()
 	path := u.t.TempDir() + "/" + name
-	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
-		u.t.Fatal(err)
-	}
+	lab.WriteFile(u.t, path, text)
 	return path
 }
 

@@ -273,7 +273,5 @@ func (n *node) reboot() {
 
 func (n *node) must(err error) {
 	n.t.Helper()
-	if err != nil {
-		n.t.Fatal(err)
-	}
+	lab.Must(n.t, err)
 }

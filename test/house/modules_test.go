@@ -7,6 +7,8 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"kios/test/lab"
 )
 
 // required matches a module of ours in a go.mod file.
@@ -21,9 +23,7 @@ func TestUpstreamRequiresNothingWithRequirements(t *testing.T) {
 	}
 	for _, file := range files {
 		text, err := os.ReadFile(file)
-		if err != nil {
-			t.Fatal(err)
-		}
+		lab.Must(t, err)
 		for _, m := range required.FindAllStringSubmatch(string(text), -1) {
 			if m[1] != "kios/internal/wholefile" {
 				t.Errorf("%s requires %s: only internal/wholefile is free of requirements", file, m[1])
@@ -36,9 +36,7 @@ func TestWholefileRequiresNothing(t *testing.T) {
 	cmd := exec.Command("go", "list", "-m", "all")
 	cmd.Dir = filepath.Join(root, "internal/wholefile")
 	out, err := cmd.Output()
-	if err != nil {
-		t.Fatal(err)
-	}
+	lab.Must(t, err)
 	if got := strings.TrimSpace(string(out)); got != "kios/internal/wholefile" {
 		t.Errorf("internal/wholefile requires more than Go's own packages:\n%s", got)
 	}

@@ -110,9 +110,7 @@ func TestTagged(t *testing.T) {
 func TestNeeds(t *testing.T) {
 	for text, want := range map[string]bool{"guest": true, "!guest": false, "root": false, "guest || root": true, "guest && root": false} {
 		expr, err := constraint.Parse("//go:build " + text)
-		if err != nil {
-			t.Fatal(err)
-		}
+		Must(t, err)
 		if got := Needs(expr, "guest"); got != want {
 			t.Errorf("Needs(%s) = %v, want %v", text, got, want)
 		}

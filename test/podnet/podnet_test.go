@@ -127,9 +127,7 @@ func (n *node) config(addon string) string {
 	n.t.Helper()
 	dir := filepath.Join(n.dir, addon)
 	secrets := filepath.Join(dir, "serviceaccount")
-	if err := os.MkdirAll(secrets, 0o755); err != nil {
-		n.t.Fatal(err)
-	}
+	lab.Must(n.t, os.MkdirAll(secrets, 0o755))
 	files := map[string]string{
 		filepath.Join(secrets, "token"):  n.plane.Kubectl("create", "token", addon, "-n", "kube-system"),
 		filepath.Join(secrets, "ca.crt"): string(n.plane.Cluster().CA()),
@@ -141,9 +139,7 @@ func (n *node) config(addon string) string {
 		files[filepath.Join(dir, key)] = strings.ReplaceAll(text, "/etc/"+addon, dir)
 	}
 	for path, text := range files {
-		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
-			n.t.Fatal(err)
-		}
+		lab.Must(n.t, os.WriteFile(path, []byte(text), 0o600))
 	}
 	return dir
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/insomniacslk/dhcp/iana"
 
 	"kios/pods/network/leasetest"
+	"kios/test/lab"
 )
 
 var (
@@ -103,9 +104,7 @@ func (b *bench) reply(kind dhcpv6.MessageType, parts ...part) *dhcpv6.Message {
 		p.AddOption(ia)
 	}
 	parsed, err := dhcpv6.MessageFromBytes(p.ToBytes())
-	if err != nil {
-		b.T.Fatal(err)
-	}
+	lab.Must(b.T, err)
 	return parsed
 }
 

@@ -219,9 +219,7 @@ func (l *lan) start(ns string, env []string, args ...string) *netns.Process {
 func (l *lan) startClient(mode string) {
 	l.t.Helper()
 	self, err := os.Executable()
-	if err != nil {
-		l.t.Fatal(err)
-	}
+	lab.Must(l.t, err)
 	l.client = l.start(l.node, []string{modeEnv + "=" + mode, stateEnv + "=" + l.state()}, self)
 }
 
@@ -230,13 +228,9 @@ func (l *lan) state() string { return filepath.Join(l.dir, "lease.json") }
 func (l *lan) lease() *Lease {
 	l.t.Helper()
 	text, err := os.ReadFile(l.state())
-	if err != nil {
-		l.t.Fatal(err)
-	}
+	lab.Must(l.t, err)
 	var kept Lease
-	if err := json.Unmarshal(text, &kept); err != nil {
-		l.t.Fatal(err)
-	}
+	lab.Must(l.t, json.Unmarshal(text, &kept))
 	return &kept
 }
 
@@ -257,13 +251,9 @@ func (l *lan) dhcpd(prefix string, seconds int, options string) *netns.Process {
 	text := fmt.Sprintf("default-lease-time %d;\npreferred-lifetime %[1]d;\nmax-lease-time %[1]d;\nauthoritative;\n", seconds) +
 		"option dhcp6.name-servers fd77::53;\n" + options +
 		"subnet6 " + prefix + "/64 { range6 " + prefix + "100 " + prefix + "1ff; }\n"
-	if err := os.WriteFile(conf, []byte(text), 0o644); err != nil {
-		l.t.Fatal(err)
-	}
+	lab.WriteFile(l.t, conf, text)
 	f, err := os.OpenFile(leases, os.O_CREATE, 0o644)
-	if err != nil {
-		l.t.Fatal(err)
-	}
+	lab.Must(l.t, err)
 	f.Close()
 	return l.start(l.server, nil, "dhcpd", "-6", "-d", "-cf", conf, "-lf", leases, "-pf", filepath.Join(l.dir, "dhcpd.pid"), "srv")
 }

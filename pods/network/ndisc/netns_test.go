@@ -108,9 +108,7 @@ func (l *lan) up() { l.run("ip", "-n", l.node, "link", "set", "eth0", "up") }
 // start starts a program in a namespace; it is killed when the test ends.
 func (l *lan) start(cmd *exec.Cmd) {
 	l.t.Helper()
-	if err := cmd.Start(); err != nil {
-		l.t.Fatal(err)
-	}
+	lab.Must(l.t, cmd.Start())
 	l.t.Cleanup(func() { l.end(cmd, syscall.SIGKILL) })
 }
 
@@ -170,9 +168,7 @@ func (l *lan) startRadvd(server, times string) *exec.Cmd {
 	dir := l.t.TempDir()
 	conf := filepath.Join(dir, "radvd.conf")
 	text := "interface srv { AdvSendAdvert on; " + times + " RDNSS " + server + " { }; DNSSL a.example { }; };\n"
-	if err := os.WriteFile(conf, []byte(text), 0o644); err != nil {
-		l.t.Fatal(err)
-	}
+	lab.WriteFile(l.t, conf, text)
 	cmd := exec.Command("ip", "netns", "exec", l.router, "radvd", "-n", "-m", "stderr", "-C", conf, "-p", filepath.Join(dir, "pid"))
 	l.start(cmd)
 	return cmd
@@ -187,9 +183,7 @@ const (
 func (l *lan) counter(ns, name string) int {
 	l.t.Helper()
 	out, err := exec.Command("ip", "netns", "exec", ns, "cat", "/proc/net/snmp6").Output()
-	if err != nil {
-		l.t.Fatal(err)
-	}
+	lab.Must(l.t, err)
 	var n int
 	_, text, _ := strings.Cut(string(out), name)
 	if _, err := fmt.Sscan(text, &n); err != nil {
@@ -201,16 +195,12 @@ func (l *lan) counter(ns, name string) int {
 func (l *lan) watch() {
 	l.t.Helper()
 	self, err := os.Executable()
-	if err != nil {
-		l.t.Fatal(err)
-	}
+	lab.Must(l.t, err)
 	cmd := exec.Command("ip", "netns", "exec", l.node, self)
 	cmd.Env = append(os.Environ(), watcherEnv+"=1")
 	cmd.Stderr = os.Stderr
 	out, err := cmd.StdoutPipe()
-	if err != nil {
-		l.t.Fatal(err)
-	}
+	lab.Must(l.t, err)
 	l.start(cmd)
 	events := make(chan Event, 1000)
 	go func() {

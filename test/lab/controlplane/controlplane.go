@@ -211,9 +211,7 @@ func (p *ControlPlane) Start(name string) {
 	if one.cmd != nil {
 		p.t.Fatalf("%s runs", name)
 	}
-	if err := one.start(p.namespace); err != nil {
-		p.t.Fatal(err)
-	}
+	lab.Must(p.t, one.start(p.namespace))
 	p.WaitReady()
 }
 
@@ -240,9 +238,7 @@ func (p *ControlPlane) Log(name string) string {
 func (p *ControlPlane) Kubectl(args ...string) string {
 	p.t.Helper()
 	out, err := p.TryKubectl("", args...)
-	if err != nil {
-		p.t.Fatal(err)
-	}
+	lab.Must(p.t, err)
 	return out
 }
 
@@ -264,9 +260,7 @@ func (p *ControlPlane) TryKubectl(input string, args ...string) (string, error) 
 func (p *ControlPlane) ApplyAddOns() {
 	p.t.Helper()
 	text, err := p.cluster.AddOns()
-	if err != nil {
-		p.t.Fatal(err)
-	}
+	lab.Must(p.t, err)
 	if _, err := p.TryKubectl(string(text), "apply", "-f", "-"); err != nil {
 		p.t.Fatal(err)
 	}
