@@ -12,6 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"kios/internal/gpt"
+	testlab "kios/test/lab"
 )
 
 // onDisk returns what tools of others say of a file system's features.
@@ -145,16 +146,12 @@ var owned = []struct {
 func poke(t *testing.T, d *disk, b []byte, at int64) {
 	t.Helper()
 	f, err := os.OpenFile(d.loop, os.O_RDWR, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
+	testlab.Must(t, err)
 	defer f.Close()
 	if _, err := f.WriteAt(b, at); err != nil {
 		t.Fatal(err)
 	}
-	if err := f.Sync(); err != nil {
-		t.Fatal(err)
-	}
+	testlab.Must(t, f.Sync())
 }
 
 // TestRefuse shows that a disk with anything on it is not changed by a byte, and
@@ -308,9 +305,7 @@ func TestCreatePowerCut(t *testing.T) {
 	l.run()
 	command(t, "partx", "--delete", d.loop)
 	whole, err := os.ReadFile(d.image)
-	if err != nil {
-		t.Fatal(err)
-	}
+	testlab.Must(t, err)
 	for _, c := range append(fsCuts(whole), tableCuts(t, whole)...) {
 		t.Run(c.name, func(t *testing.T) {
 			l := newLab(t)
@@ -362,9 +357,7 @@ func fsCuts(whole []byte) (cuts []cut) {
 func tableCuts(t *testing.T, whole []byte) (cuts []cut) {
 	l := &layout{sectorSize: 512, sectors: uint64(len(whole) / 512), lastLBA: 255*2048 - 1}
 	patches, err := l.table([16]byte(whole[mib+1024+0x68:])).Patches()
-	if err != nil {
-		t.Fatal(err)
-	}
+	testlab.Must(t, err)
 	sofar := []extent{{mib, 254 * mib}}
 	n := 0
 	for _, p := range patches {

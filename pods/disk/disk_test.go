@@ -12,6 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"kios/internal/ext4"
+	testlab "kios/test/lab"
 )
 
 // The tests with real tools and disks have the build tag root.
@@ -38,9 +39,7 @@ func TestWishes(t *testing.T) {
 		dir := t.TempDir()
 		s := &Service{Log: log.New(&said, "", 0), Settings: filepath.Join(dir, "disk.yaml"), Cmdline: filepath.Join(dir, "cmdline")}
 		for path, text := range map[string]string{s.Settings: tt.file, s.Cmdline: tt.cmdline} {
-			if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
-				t.Fatal(err)
-			}
+			testlab.Must(t, os.WriteFile(path, []byte(text), 0o600))
 		}
 		got := s.wishes()
 		if tt.log != "" {
@@ -69,9 +68,7 @@ func TestLayout(t *testing.T) {
 		for _, extra := range []int64{0, 4096, 16 << 10, 24 << 10, mib - 4096} {
 			d := &device{name: "vda", size: 300*mib + extra, sectorSize: sector}
 			l, err := newLayout(d)
-			if err != nil {
-				t.Fatal(err)
-			}
+			testlab.Must(t, err)
 			if _, err := l.table([16]byte{1}).Patches(); err != nil {
 				t.Errorf("%d bytes of sectors of %d: %v", d.size, sector, err)
 			}

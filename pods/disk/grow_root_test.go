@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"kios/internal/gpt"
+	testlab "kios/test/lab"
 )
 
 const gib = 1 << 30
@@ -35,9 +36,7 @@ func (l *lab) inUse(device string) (unmount func()) {
 	l.t.Helper()
 	dir, unmount := l.mount(device)
 	l.data = filepath.Join(dir, "meta")
-	if err := os.MkdirAll(l.data, 0o755); err != nil {
-		l.t.Fatal(err)
-	}
+	testlab.Must(l.t, os.MkdirAll(l.data, 0o755))
 	return unmount
 }
 
@@ -45,9 +44,7 @@ func (l *lab) inUse(device string) (unmount func()) {
 func (l *lab) fsSize() int64 {
 	l.t.Helper()
 	var st unix.Statfs_t
-	if err := unix.Statfs(l.data, &st); err != nil {
-		l.t.Fatal(err)
-	}
+	testlab.Must(l.t, unix.Statfs(l.data, &st))
 	return int64(st.Blocks) * st.Bsize
 }
 
@@ -120,9 +117,7 @@ func (w *writer) verify(t *testing.T, minimum int) {
 		t.Fatalf("the writer: %v", err)
 	}
 	got, err := os.ReadFile(w.path)
-	if err != nil {
-		t.Fatal(err)
-	}
+	testlab.Must(t, err)
 	if w.n < minimum {
 		t.Errorf("%d blocks were written, too few to show something", w.n)
 	}
@@ -139,9 +134,7 @@ func needResize(t *testing.T) {
 	t.Helper()
 	header := unix.CapUserHeader{Version: capabilityVersion3}
 	var data [2]unix.CapUserData
-	if err := unix.Capget(&header, &data[0]); err != nil {
-		t.Fatal(err)
-	}
+	testlab.Must(t, unix.Capget(&header, &data[0]))
 	if data[0].Effective&(1<<unix.CAP_SYS_RESOURCE) == 0 {
 		t.Skip("this takes CAP_SYS_RESOURCE, which root does not have here: run it in a virtual machine (test/vm)")
 	}
@@ -182,15 +175,11 @@ func TestGrowResumes(t *testing.T) {
 	plan := func(t *testing.T, f *os.File, d *disk) *gpt.Growth {
 		sectors := int64(2*gib) / 512
 		g, err := gpt.Grow(f, 512, uint64(sectors), 2)
-		if err != nil {
-			t.Fatal(err)
-		}
+		testlab.Must(t, err)
 		return g
 	}
 	apply := func(t *testing.T, f *os.File, patches []gpt.Patch) {
-		if err := gpt.Apply(f, 512, patches, f.Sync); err != nil {
-			t.Fatal(err)
-		}
+		testlab.Must(t, gpt.Apply(f, 512, patches, f.Sync))
 	}
 	tests := map[string]func(t *testing.T, f *os.File, d *disk){
 		"table": func(t *testing.T, f *os.File, d *disk) { apply(t, f, plan(t, f, d).Patches) },
@@ -200,9 +189,7 @@ func TestGrowResumes(t *testing.T) {
 		"table and kernel": func(t *testing.T, f *os.File, d *disk) {
 			g := plan(t, f, d)
 			apply(t, f, g.Patches)
-			if err := resizePartition(f, 2, int64(g.Partition.FirstLBA)*512, int64(g.Partition.Sectors())*512); err != nil {
-				t.Fatal(err)
-			}
+			testlab.Must(t, resizePartition(f, 2, int64(g.Partition.FirstLBA)*512, int64(g.Partition.Sectors())*512))
 		},
 	}
 	for name, before := range tests {
@@ -212,9 +199,7 @@ func TestGrowResumes(t *testing.T) {
 			unmount := l.inUse(d.part(2))
 			d.resize(2 * gib)
 			f, err := os.OpenFile(d.loop, os.O_RDWR, 0)
-			if err != nil {
-				t.Fatal(err)
-			}
+			testlab.Must(t, err)
 			defer f.Close()
 			before(t, f, d)
 			wantText(t, l.run(), "the data partition /dev/sda2 grew from ")
@@ -254,9 +239,7 @@ func TestGrowRefuses(t *testing.T) {
 			d.resize(gib)
 			head := func() string {
 				f, err := os.Open(d.loop)
-				if err != nil {
-					t.Fatal(err)
-				}
+				testlab.Must(t, err)
 				defer f.Close()
 				b := make([]byte, mib)
 				_, _ = f.ReadAt(b, 0)

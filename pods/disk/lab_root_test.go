@@ -89,9 +89,7 @@ func newLab(t *testing.T) *lab {
 	l := &lab{t: t, dir: t.TempDir()}
 	l.data = l.path("none")
 	for _, dir := range []string{"dev", "sys/block", "sys/class/block", "sys/dev/block", "etc"} {
-		if err := os.MkdirAll(l.path(dir), 0o755); err != nil {
-			t.Fatal(err)
-		}
+		testlab.Must(t, os.MkdirAll(l.path(dir), 0o755))
 	}
 	l.write("cmdline", "quiet\n")
 	server, err := control.Listen(l.path("control"), func(r control.Request) error {
@@ -100,9 +98,7 @@ func newLab(t *testing.T) *lab {
 		l.requests = append(l.requests, r)
 		return nil
 	})
-	if err != nil {
-		t.Fatal(err)
-	}
+	testlab.Must(t, err)
 	go server.Run(t.Logf)
 	t.Cleanup(func() { server.Close() })
 	return l
@@ -112,12 +108,7 @@ func (l *lab) path(name string) string { return filepath.Join(l.dir, name) }
 
 func (l *lab) write(name, text string) {
 	l.t.Helper()
-	if err := os.MkdirAll(filepath.Dir(l.path(name)), 0o755); err != nil {
-		l.t.Fatal(err)
-	}
-	if err := os.WriteFile(l.path(name), []byte(text), 0o644); err != nil {
-		l.t.Fatal(err)
-	}
+	testlab.WriteFile(l.t, l.path(name), text)
 }
 
 // settings writes /etc/kios/disk.yaml.
@@ -127,12 +118,8 @@ func (l *lab) settings(text string) { l.write("etc/disk.yaml", text) }
 func (l *lab) disk(name string, size int64, sectorSize int) *disk {
 	l.t.Helper()
 	d := &disk{lab: l, name: name, image: l.path(name + ".img")}
-	if err := os.WriteFile(d.image, nil, 0o600); err != nil {
-		l.t.Fatal(err)
-	}
-	if err := os.Truncate(d.image, size); err != nil {
-		l.t.Fatal(err)
-	}
+	testlab.Must(l.t, os.WriteFile(d.image, nil, 0o600))
+	testlab.Must(l.t, os.Truncate(d.image, size))
 	d.attach(sectorSize)
 	l.t.Cleanup(d.detach)
 	l.disks = append(l.disks, d)
@@ -152,9 +139,7 @@ func (d *disk) detach() {
 // resize makes the disk larger, as a cloud's owner does.
 func (d *disk) resize(size int64) {
 	d.lab.t.Helper()
-	if err := os.Truncate(d.image, size); err != nil {
-		d.lab.t.Fatal(err)
-	}
+	testlab.Must(d.lab.t, os.Truncate(d.image, size))
 	command(d.lab.t, "losetup", "--set-capacity", d.loop)
 }
 
@@ -166,9 +151,7 @@ func (d *disk) sum() string {
 	d.lab.t.Helper()
 	command(d.lab.t, "blockdev", "--flushbufs", d.loop)
 	f, err := os.Open(d.image)
-	if err != nil {
-		d.lab.t.Fatal(err)
-	}
+	testlab.Must(d.lab.t, err)
 	defer f.Close()
 	h := sha256.New()
 	if _, err := io.Copy(h, f); err != nil {
@@ -215,9 +198,7 @@ func (l *lab) showDevice(loop, dir, name string) {
 func (l *lab) link(to, name string) {
 	l.t.Helper()
 	os.Remove(l.path(name))
-	if err := os.Symlink(to, l.path(name)); err != nil {
-		l.t.Fatal(err)
-	}
+	testlab.Must(l.t, os.Symlink(to, l.path(name)))
 }
 
 // run runs the service once, and returns what it logged.
@@ -291,9 +272,7 @@ func command(t *testing.T, name string, args ...string) string {
 func (l *lab) mount(device string) (dir string, unmount func()) {
 	l.t.Helper()
 	dir = filepath.Join(l.t.TempDir(), "mnt")
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		l.t.Fatal(err)
-	}
+	testlab.Must(l.t, os.MkdirAll(dir, 0o755))
 	command(l.t, "mount", "-t", "ext4", device, dir)
 	var once sync.Once
 	unmount = func() { once.Do(func() { command(l.t, "umount", dir) }) }
