@@ -47,7 +47,7 @@ func TestPauseEndsOnSignal(t *testing.T) {
 	for _, signal := range []os.Signal{syscall.SIGTERM, syscall.SIGINT} {
 		cmd := exec.Command(pause)
 		lab.Must(t, cmd.Start())
-		eventually(t, "pause waits", func() bool { return waits(cmd.Process.Pid) })
+		lab.Until(t, 5*time.Second, "pause waits", func() bool { return waits(cmd.Process.Pid) })
 		lab.Must(t, cmd.Process.Signal(signal))
 		if err := cmd.Wait(); err != nil {
 			t.Errorf("after %v it ended with %v, want exit status 0", signal, err)
@@ -60,7 +60,7 @@ func TestPauseGivesUpSystemCalls(t *testing.T) {
 	cmd := exec.Command(buildPause(t))
 	lab.Must(t, cmd.Start())
 	t.Cleanup(func() { cmd.Process.Kill(); cmd.Wait() })
-	eventually(t, "pause waits", func() bool { return waits(cmd.Process.Pid) })
+	lab.Until(t, 5*time.Second, "pause waits", func() bool { return waits(cmd.Process.Pid) })
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", cmd.Process.Pid))
 	lab.Must(t, err)
 	for _, want := range []string{"NoNewPrivs:\t1\n", "Seccomp:\t2\n"} {
@@ -86,9 +86,9 @@ func TestPauseAsPID1(t *testing.T) {
 	}
 	lab.Must(t, cmd.Start())
 	pid := cmd.Process.Pid
-	eventually(t, "pause waits", func() bool { return waits(pid) })
-	eventually(t, "the orphans are pause's children", func() bool { return len(children(pid)) > 0 })
-	eventually(t, "all orphans are reaped", func() bool { return len(children(pid)) == 0 })
+	lab.Until(t, 5*time.Second, "pause waits", func() bool { return waits(pid) })
+	lab.Until(t, 5*time.Second, "the orphans are pause's children", func() bool { return len(children(pid)) > 0 })
+	lab.Until(t, 5*time.Second, "all orphans are reaped", func() bool { return len(children(pid)) == 0 })
 	lab.Must(t, cmd.Process.Signal(syscall.SIGTERM))
 	if err := cmd.Wait(); err != nil {
 		t.Errorf("after SIGTERM it ended with %v, want exit status 0", err)
@@ -106,13 +106,4 @@ func children(pid int) []string {
 func waits(pid int) bool {
 	content, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	return strings.Contains(string(content), "(pause) S")
-}
-
-func eventually(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(5 * time.Second); !ok(); time.Sleep(5 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("not within 5 s: %s", what)
-		}
-	}
 }

@@ -22,7 +22,7 @@ func TestStartsInCgroup(t *testing.T) {
 	t.Cleanup(func() { os.Remove(group); unix.Unmount(root, unix.MNT_DETACH) })
 	lab.Must(t, os.Mkdir(group, 0o755))
 	d, _, output := start(t, "calm", func(d *Daemon) { d.Cgroup, d.OOMScoreAdj = group, 500 })
-	eventually(t, "up", func() bool { return strings.Contains(output.String(), "up") })
+	lab.Until(t, bound, "up", func() bool { return strings.Contains(output.String(), "up") })
 	for file, want := range map[string]string{"cgroup": "supervise-test\n", "oom_score_adj": "500\n"} {
 		got, err := os.ReadFile(fmt.Sprintf("/proc/%d/%s", d.Pid(), file))
 		if err != nil || !strings.HasSuffix(string(got), want) {

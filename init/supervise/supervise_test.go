@@ -71,15 +71,8 @@ func (r *record) String() string {
 	return r.text.String()
 }
 
-// eventually waits until want is true; the bound is for a hung test only.
-func eventually(t *testing.T, what string, want func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); !want(); time.Sleep(time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("not within 20 s: %s", what)
-		}
-	}
-}
+// bound is for a test that hangs.
+const bound = 20 * time.Second
 
 // start starts a daemon that does what is asked; edit changes it before that.
 func start(t *testing.T, what string, edit ...func(*Daemon)) (d *Daemon, log, output *record) {
@@ -119,7 +112,7 @@ func TestDelay(t *testing.T) {
 
 func TestRestartsAndReports(t *testing.T) {
 	d, log, output := start(t, "fail")
-	eventually(t, "two restarts", func() bool { return d.Restarts() >= 2 })
+	lab.Until(t, bound, "two restarts", func() bool { return d.Restarts() >= 2 })
 	for _, want := range []string{
 		"fail| line 19\n", "fail| last words without a newline",
 		"exit code 3; restart 1 in 100ms", "exit code 3; restart 2 in 200ms",
@@ -169,7 +162,7 @@ func TestReport(t *testing.T) {
 
 func TestStop(t *testing.T) {
 	d, _, output := start(t, "calm")
-	eventually(t, "up", func() bool { return strings.Contains(output.String(), "up") })
+	lab.Until(t, bound, "up", func() bool { return strings.Contains(output.String(), "up") })
 	if d.Pid() == 0 {
 		t.Error("Pid = 0 of a running daemon")
 	}
@@ -183,7 +176,7 @@ func TestStop(t *testing.T) {
 
 func TestStopKills(t *testing.T) {
 	d, _, output := start(t, "stubborn")
-	eventually(t, "up", func() bool { return strings.Contains(output.String(), "up") })
+	lab.Until(t, bound, "up", func() bool { return strings.Contains(output.String(), "up") })
 	if err := d.Stop(50 * time.Millisecond); err == nil || !strings.Contains(err.Error(), "was killed") {
 		t.Errorf("Stop of a daemon that ignores SIGTERM = %v", err)
 	}
@@ -194,7 +187,7 @@ func TestStopKills(t *testing.T) {
 
 func TestLast(t *testing.T) {
 	d, log, output := start(t, "idle")
-	eventually(t, "the daemon up", func() bool { return strings.Contains(output.String(), "up\n") })
+	lab.Until(t, bound, "the daemon up", func() bool { return strings.Contains(output.String(), "up\n") })
 	p := d.current()
 	d.Last()
 	d.Restart(10 * time.Second)
@@ -229,7 +222,7 @@ func TestLastBeforeStart(t *testing.T) {
 // TestDrains would hang with a pipe that nobody empties.
 func TestDrains(t *testing.T) {
 	_, _, output := start(t, "flood")
-	eventually(t, "4 MiB of output", func() bool { return strings.Contains(output.String(), "up") })
+	lab.Until(t, bound, "4 MiB of output", func() bool { return strings.Contains(output.String(), "up") })
 	if output.size < 4<<20 {
 		t.Errorf("%d bytes came through, want at least 4 MiB", output.size)
 	}
@@ -251,10 +244,10 @@ func TestMissingProgram(t *testing.T) {
 // and nothing is reported.
 func TestRestart(t *testing.T) {
 	d, log, output := start(t, "idle")
-	eventually(t, "the daemon up", func() bool { return strings.Contains(output.String(), "up\n") })
+	lab.Until(t, bound, "the daemon up", func() bool { return strings.Contains(output.String(), "up\n") })
 	before := d.Pid()
 	d.Restart(10 * time.Second)
-	eventually(t, "another process", func() bool { return d.Pid() != 0 && d.Pid() != before })
+	lab.Until(t, bound, "another process", func() bool { return d.Pid() != 0 && d.Pid() != before })
 	if d.Restarts() != 1 || log.String() != "" {
 		t.Errorf("%d restarts, want 1; the log says %q", d.Restarts(), log)
 	}
@@ -278,7 +271,7 @@ func TestRestartWhilePreparing(t *testing.T) {
 			return prepare()
 		}
 	})
-	eventually(t, "a second start", func() bool {
+	lab.Until(t, bound, "a second start", func() bool {
 		mu.Lock()
 		defer mu.Unlock()
 		return calls == 2

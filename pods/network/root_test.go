@@ -3,7 +3,7 @@
 // These tests run the real program against real DHCP servers, dnsmasq and
 // udhcpd, on a pair of network namespaces joined by a cable. They take root and
 // Debian's dnsmasq-base, udhcpd, busybox and iproute2. VLANs and bonds are tested
-// in a virtual machine (virtual_vm_test.go), because not every kernel has them.
+// in a virtual machine (virtual_guest_test.go), because not every kernel has them.
 //
 //	go test -tags root ./pods/network
 

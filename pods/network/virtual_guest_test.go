@@ -7,7 +7,6 @@
 package network
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -36,20 +35,7 @@ type vlan struct {
 	jobs chan func() // to run in the network's namespace
 	fd   int         // that namespace
 
-	mu  sync.Mutex
-	out bytes.Buffer
-}
-
-func (l *vlan) Write(b []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.out.Write(b)
-}
-
-func (l *vlan) log() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.out.String()
+	lab.Buffer // what the service says
 }
 
 func newVLAN(t *testing.T) *vlan {
@@ -73,7 +59,7 @@ func newVLAN(t *testing.T) *vlan {
 		unix.Close(l.fd)
 		close(l.jobs)
 		if t.Failed() {
-			t.Logf("the service said:\n%s", l.log())
+			t.Logf("the service said:\n%s", l.String())
 		}
 	})
 	return l
@@ -217,7 +203,7 @@ func (l *vlan) eventually(what string, ok func() bool) {
 }
 
 func (l *vlan) logged(text string) func() bool {
-	return func() bool { return strings.Contains(l.log(), text) }
+	return func() bool { return strings.Contains(l.String(), text) }
 }
 
 func exists(name string) bool {
@@ -406,7 +392,7 @@ func (l *bondLAN) outlivesAMember() {
 		got := bonding("bond0")
 		return strings.Contains(got, "Currently Active Slave: port1") || strings.Contains(got, "Currently Active Slave: port2")
 	})
-	if strings.Contains(l.log(), "bond0: link is down") {
+	if strings.Contains(l.String(), "bond0: link is down") {
 		l.t.Error("the bond went down with one of its members")
 	}
 }

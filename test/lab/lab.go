@@ -5,6 +5,7 @@
 package lab
 
 import (
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -107,6 +108,17 @@ func Eventually(t testing.TB, bound time.Duration, what string, try func() error
 			t.Fatalf("%s: %v; before: %v", what, t.Context().Err(), err)
 		}
 	}
+}
+
+// Until waits until want is true.
+func Until(t testing.TB, bound time.Duration, what string, want func() bool) {
+	t.Helper()
+	Eventually(t, bound, what, func() error {
+		if !want() {
+			return errors.New("it is not so")
+		}
+		return nil
+	})
 }
 
 // Must ends the test if what it needs to go on has failed.

@@ -157,7 +157,7 @@ func (n *node) startFlannel() {
 // waitConfigured waits until flannel has done its work.
 func (n *node) waitConfigured() {
 	n.t.Helper()
-	eventually(n.t, "flannel of "+n.name, func() error {
+	lab.Eventually(n.t, bound, "flannel of "+n.name, func() error {
 		if !strings.Contains(n.flannel.String(), "pods of this node get addresses") {
 			return errors.New("it has not said that pods get addresses")
 		}
@@ -165,10 +165,8 @@ func (n *node) waitConfigured() {
 	})
 }
 
-func eventually(t *testing.T, what string, try func() error) {
-	t.Helper()
-	lab.Eventually(t, 30*time.Second, what, try)
-}
+// bound is for what is waited for.
+const bound = 30 * time.Second
 
 // serve tells callers at an address of the namespace by what address it sees them.
 func serve(t *testing.T, namespace, address string) {
@@ -213,7 +211,7 @@ func call(namespace, address string) (string, error) {
 // these have told where they are.
 func checkCaller(t *testing.T, namespace, address, want string) {
 	t.Helper()
-	eventually(t, "call "+address+" from "+namespace, func() error {
+	lab.Eventually(t, bound, "call "+address+" from "+namespace, func() error {
 		got, err := call(namespace, address)
 		if err != nil {
 			return err
@@ -323,7 +321,7 @@ endpoints: [{addresses: [%s], conditions: {ready: true}}]
 		resolver := &net.Resolver{PreferGo: true, Dial: func(context.Context, string, string) (net.Conn, error) {
 			return dial(client.namespace, network, dns+":53")
 		}}
-		eventually(t, "ask for far by "+network, func() error {
+		lab.Eventually(t, bound, "ask for far by "+network, func() error {
 			// Shorter than a resolver's own patience: until kube-proxy has heard of the
 			// pod it refuses, but the kernel says so to each caller only now and then.
 			ctx, stop := context.WithTimeout(t.Context(), 500*time.Millisecond)
@@ -361,7 +359,7 @@ func testAddressChange(t *testing.T, n *node, client, far *pod) {
 	n.address = "10.79.1.22"
 	netns.IP(t, n.namespace, "addr", "del", old+"/24", "dev", "eth0")
 	n.addAddress()
-	eventually(t, "the end of flannel", func() error {
+	lab.Eventually(t, bound, "the end of flannel", func() error {
 		if want := "eth0 no longer has the address " + old; !strings.Contains(n.flannel.String(), want) {
 			return fmt.Errorf("it has not said %q", want)
 		}

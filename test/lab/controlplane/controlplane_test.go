@@ -32,10 +32,8 @@ func start(t *testing.T) *ControlPlane {
 	return p
 }
 
-func eventually(t *testing.T, what string, try func() error) {
-	t.Helper()
-	lab.Eventually(t, 30*time.Second, what, try)
-}
+// bound is for what is waited for.
+const bound = 30 * time.Second
 
 func TestControlPlane(t *testing.T) {
 	p := start(t)
@@ -126,7 +124,7 @@ func create(t *testing.T, p *ControlPlane, kubeconfig string, r Request) (key []
 func signed(t *testing.T, p *ControlPlane, kubeconfig string, r Request) (key, cert []byte) {
 	t.Helper()
 	key = create(t, p, kubeconfig, r)
-	eventually(t, "the certificate of "+r.Name, func() error {
+	lab.Eventually(t, bound, "the certificate of "+r.Name, func() error {
 		var got struct{ Status struct{ Certificate []byte } }
 		if err := json.Unmarshal([]byte(p.Kubectl("get", "csr", r.Name, "-o", "json")), &got); err != nil {
 			return err
@@ -155,7 +153,7 @@ func testServing(t *testing.T, p *ControlPlane, node string) {
 	// By the administrator, since kubectl reads nodes/status first, which a node may
 	// not: it may only write there.
 	p.Kubectl("patch", "node", "worker-1", "--subresource=status", "--patch", patch)
-	eventually(t, "the early request", func() error {
+	lab.Eventually(t, bound, "the early request", func() error {
 		if got := p.Kubectl("get", "csr", "early", "-o", "jsonpath={.status.certificate}"); got == "" {
 			return fmt.Errorf("it has no certificate")
 		}
@@ -177,7 +175,7 @@ func testServing(t *testing.T, p *ControlPlane, node string) {
 // waitLog waits for a line of the approver with all these words.
 func waitLog(t *testing.T, p *ControlPlane, words ...string) {
 	t.Helper()
-	eventually(t, "the approver's log", func() error {
+	lab.Eventually(t, bound, "the approver's log", func() error {
 		for line := range strings.Lines(p.Log("kubelet-serving-approver")) {
 			if containsAll(line, words) {
 				return nil
