@@ -179,7 +179,7 @@ func TestRefuse(t *testing.T) {
 
 			l.write("cmdline", "")
 			log := l.run()
-			wantText(t, log, "wipe: true: /dev/vdb, which holds "+tt.found)
+			wantText(t, log, "wiping /dev/vdb, which holds "+tt.found)
 			wantText(t, log, "made the data partition /dev/vdb1")
 			l.wantMove("/dev/vdb1")
 			d.sound(1)
