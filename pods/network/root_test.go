@@ -173,6 +173,9 @@ func (l *lan) startUDHCPD() *netns.Process {
 
 func (l *lan) eventually(what string, within time.Duration, ok func() bool) {
 	l.t.Helper()
+	// Namespaces are slow to come and go where several tests make them, and the next
+	// try of a client comes seconds after one that was lost meanwhile.
+	within *= 4
 	for deadline := time.Now().Add(within); !ok(); time.Sleep(50 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			l.t.Fatalf("not within %s: %s\n%s%s%s", within, what, l.address(), l.routes(), l.resolver())

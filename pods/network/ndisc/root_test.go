@@ -155,7 +155,8 @@ func (l *lan) quietRadvd(server string) *exec.Cmd {
 	l.t.Helper()
 	before := l.counter(l.router, advertisements)
 	cmd := l.startRadvd(server, "MinRtrAdvInterval 900; MaxRtrAdvInterval 1800;")
-	for deadline := time.Now().Add(5 * time.Second); l.counter(l.router, advertisements) == before; time.Sleep(20 * time.Millisecond) {
+	// radvd takes up to 16 seconds if its interface was not ready when it started.
+	for deadline := time.Now().Add(20 * time.Second); l.counter(l.router, advertisements) == before; time.Sleep(20 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			l.t.Fatal("the router sends no advertisement")
 		}
