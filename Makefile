@@ -26,7 +26,7 @@ run: build ## build a node, boot it in a virtual machine, show its pod running
 	$(KIOS) run
 
 # In this order: cheap before expensive, and the last lines are go test's own.
-test: quick build upstream-quick ## everything that checks the project, but what takes long: check, test-long
+test: quick build upstream-quick ## what each change must pass; check and test-long take longer and have more
 	$(KIOS) inspect _out/amd64/kios.efi
 	$(KIOS) reproduce
 	$(MAKE) test-root test-vm test-image test-cluster

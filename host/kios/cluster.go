@@ -12,6 +12,9 @@ from source. It needs no root, and nothing but the build needs the network.
 
 The machines keep running after the command ends. Their disks stay until
 "kios cluster down --purge".`,
+		// Without these a mistyped command is help, and no error.
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd.AddCommand(
 		newClusterUpCommand(),

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"io"
 	"strings"
 	"testing"
 
@@ -45,6 +46,17 @@ func TestHelpFitsATerminal(t *testing.T) {
 			if width := len([]rune(strings.TrimRight(line, "\n"))); width > 88 {
 				t.Errorf("%s: a line of its help has %d columns: %s", c.CommandPath(), width, line)
 			}
+		}
+	}
+}
+
+func TestMistypedCommandsAreErrors(t *testing.T) {
+	for _, args := range [][]string{{"rn"}, {"cluster", "dwn"}, {"run", "disk.img"}} {
+		root := newRootCommand()
+		root.SetArgs(args)
+		root.SetOut(io.Discard)
+		if err := root.Execute(); err == nil || !strings.Contains(err.Error(), "unknown command") {
+			t.Errorf("kios %s = %v, want an unknown command", strings.Join(args, " "), err)
 		}
 	}
 }
