@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"sigs.k8s.io/yaml"
@@ -50,7 +51,23 @@ func (b *Builder) SystemPods() ([]SystemPod, error) {
 			pods = append(pods, pod)
 		}
 	}
-	return pods, nil
+	return pods, checkTitles(pods)
+}
+
+// checkTitles refuses two layers of one title, of which an image would get the wrong
+// one.
+func checkTitles(pods []SystemPod) error {
+	taken := []string{"pause", "system"}
+	for _, p := range pods {
+		if p.recipe == nil {
+			continue
+		}
+		if slices.Contains(taken, p.recipe.Title) {
+			return fmt.Errorf("pods/%s/image.yaml: another layer has the title %s: choose a new one", p.Name, p.recipe.Title)
+		}
+		taken = append(taken, p.recipe.Title)
+	}
+	return nil
 }
 
 func readSystemPod(dir string) (pod SystemPod, system bool, err error) {

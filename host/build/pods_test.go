@@ -1,6 +1,7 @@
 package build
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -58,6 +59,25 @@ func TestSystemPodMistakes(t *testing.T) {
 		writePod(t, root, "a", tt.manifest)
 		if _, err := (&Builder{Root: root}).SystemPods(); err == nil || !strings.Contains(err.Error(), tt.want) {
 			t.Errorf("SystemPods with %q = %v, want an error with %q", tt.manifest, err, tt.want)
+		}
+	}
+}
+
+func TestTitlesOfLayersDiffer(t *testing.T) {
+	const recipe = "{title: TITLE, packages: [{name: p, licence: MIT}], paths: [/p], probes: [{package: p, command: [/p]}]}"
+	for _, tt := range []struct{ a, b, want string }{
+		{"tools", "more", ""},
+		{"tools", "tools", "pods/b/image.yaml: another layer has the title tools"},
+		{"system", "tools", "pods/a/image.yaml: another layer has the title system"},
+	} {
+		root := t.TempDir()
+		for name, title := range map[string]string{"a": tt.a, "b": tt.b} {
+			writePod(t, root, name, strings.ReplaceAll(podManifest, "NAME", name))
+			lab.WriteFile(t, filepath.Join(root, "pods", name, "image.yaml"), strings.ReplaceAll(recipe, "TITLE", title))
+		}
+		_, err := (&Builder{Root: root}).SystemPods()
+		if got := fmt.Sprint(err); tt.want == "" && err != nil || !strings.Contains(got, tt.want) {
+			t.Errorf("SystemPods with the titles %s and %s = %v, want %q", tt.a, tt.b, err, tt.want)
 		}
 	}
 }
