@@ -57,5 +57,5 @@ var processes = []struct{ name, path, purpose string }{
 	{"init", "/bin/init", "PID 1: starts, watches and stops the other two"},
 	{"containerd", "/bin/containerd", "container runtime"},
 	{"kubelet", "/bin/kubelet", "the node's agent"},
-	{"containerd-shim", "/bin/containerd-shim-runc-v2", "one for each pod"},
+	{"containerd-shim", "/bin/containerd-shim-runc-v2", "one for each pod; the system pods share one"},
 }
