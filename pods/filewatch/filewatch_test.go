@@ -13,13 +13,9 @@ import (
 func TestFile(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "etc", "kios")
 	file := filepath.Join(dir, "network.yaml")
-	must := func(err error) {
-		t.Helper()
-		lab.Must(t, err)
-	}
-	must(os.Mkdir(filepath.Dir(dir), 0o755))
+	lab.Must(t, os.Mkdir(filepath.Dir(dir), 0o755))
 	changes, err := File(t.Context(), file)
-	must(err)
+	lab.Must(t, err)
 	expect := func(what string) {
 		t.Helper()
 		select {
@@ -31,20 +27,20 @@ func TestFile(t *testing.T) {
 			<-changes
 		}
 	}
-	must(os.Mkdir(dir, 0o755))
+	lab.Must(t, os.Mkdir(dir, 0o755))
 	expect("the directory")
-	must(os.WriteFile(file, []byte("a"), 0o644))
+	lab.Must(t, os.WriteFile(file, []byte("a"), 0o644))
 	expect("the file")
-	must(os.WriteFile(file+".new", []byte("b"), 0o644))
-	must(os.Rename(file+".new", file))
+	lab.Must(t, os.WriteFile(file+".new", []byte("b"), 0o644))
+	lab.Must(t, os.Rename(file+".new", file))
 	expect("its replacement")
-	must(os.Remove(file))
+	lab.Must(t, os.Remove(file))
 	expect("its end")
-	must(os.RemoveAll(dir))
+	lab.Must(t, os.RemoveAll(dir))
 	expect("the directory's end")
-	must(os.Mkdir(dir, 0o755))
+	lab.Must(t, os.Mkdir(dir, 0o755))
 	expect("the directory again")
-	must(os.WriteFile(file, []byte("c"), 0o644))
+	lab.Must(t, os.WriteFile(file, []byte("c"), 0o644))
 	expect("the file again")
 }
 
