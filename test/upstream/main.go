@@ -16,6 +16,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"io/fs"
@@ -166,9 +167,12 @@ func (m module) packages(ctx context.Context) (all, raced, plain []string, err e
 func isKubernetes(pkg string) bool { return strings.HasPrefix(pkg, "k8s.io/kubernetes/") }
 
 func (m module) list(ctx context.Context, args ...string) ([]string, error) {
-	cmd := m.command(ctx, append([]string{"list"}, args...))
-	cmd.Stderr = os.Stderr
-	out, err := cmd.Output()
+	// What it says is shown with an error only: it warns of modules without packages.
+	out, err := m.command(ctx, append([]string{"list"}, args...)).Output()
+	var exit *exec.ExitError
+	if errors.As(err, &exit) {
+		return nil, fmt.Errorf("go list: %w\n%s", err, exit.Stderr)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("go list: %w", err)
 	}
