@@ -20,7 +20,7 @@ in_modules = set -e; for module in $(modules); do go -C $$module $(1); done
 tagged = $(addprefix ./,$(sort $(dir $(shell grep -rlxE --include='*_test.go' '//go:build $(1)' $(filter-out upstream/,$(rooms))))))
 
 .PHONY: help run test quick check upstream upstream-quick build test-root test-vm test-image test-cluster test-long \
-	controlplane reproduce bench skew deps kios
+	controlplane reproduce bench skew deps deps-test kios
 
 run: build ## build a node, boot it in a virtual machine, show its pod running
 	$(KIOS) run
@@ -36,17 +36,17 @@ help: ## this list
 
 check: quick upstream ## all checks that need no root and no virtual machine
 
-quick: deps ## format, vet, staticcheck and unit tests of what is ours alone
+quick: deps-test ## format, vet, staticcheck and unit tests of what is ours alone
 	@test -z "$$(gofmt -l $(rooms))" || { gofmt -d $(rooms); exit 1; }
 	$(call in_modules,vet -tags $(TAGS) ./...)
 	$(call in_modules,run $(STATICCHECK) -tags $(TAGS) ./...)
 	# the race detector would have each program wait for a second at its end
 	export CGO_ENABLED=1 GORACE=atexit_sleep_ms=0; $(call in_modules,test -vet=off -race ./...)
 
-upstream: deps ## the same for what is ours in the upstream programs, which it compiles
+upstream: deps-test ## the same for what is ours in the upstream programs, which it compiles
 	go run ./test/upstream $(STATICCHECK)
 
-upstream-quick: deps ## upstream without vet and staticcheck of what imports all of Kubernetes
+upstream-quick: deps-test ## upstream without vet and staticcheck of what imports all of Kubernetes
 	go run ./test/upstream -quick $(STATICCHECK)
 
 build: deps ## _out/amd64/kios.efi
@@ -80,11 +80,14 @@ reproduce: build ## build everything twice, in two directories, and compare
 skew: kios ## is the kubelet two minor versions behind the newest Kubernetes?
 	$(KIOS) skew
 
-bench: build ## the figures of docs/benchmarks.md
+bench: deps-test build ## the figures of docs/benchmarks.md
 	$(KIOS) bench
 
 deps: kios ## the programs that the build needs, from Debian
 	@$(KIOS) deps
+
+deps-test: kios ## these, and the programs that tests need
+	@$(KIOS) deps --test
 
 kios: ## _out/kios, the host command
 	@mkdir -p _out && go build -o $(KIOS) ./host/kios

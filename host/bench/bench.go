@@ -13,13 +13,13 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"os"
 	"regexp"
 	"slices"
 	"strconv"
 	"text/tabwriter"
 	"time"
 
+	"kios/host/cache"
 	"kios/host/progress"
 	"kios/host/qemu"
 )
@@ -68,11 +68,11 @@ func Run(ctx context.Context, log *progress.Log, systems []System, runs int) ([]
 func boot(ctx context.Context, cfg qemu.Config) (Sample, error) {
 	ctx, cancel := context.WithTimeout(ctx, bootLimit)
 	defer cancel()
-	dir, err := os.MkdirTemp("", "kios-bench-")
+	dir, remove, err := cache.Scratch("bench-")
 	if err != nil {
 		return Sample{}, err
 	}
-	defer os.RemoveAll(dir)
+	defer remove()
 	cfg.Dir = dir
 	// The console's own time stamps, not the moment at which Expect wakes.
 	var running time.Duration

@@ -8,13 +8,15 @@ import (
 	"io/fs"
 	"maps"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
 
+	"golang.org/x/sys/unix"
+
 	"kios/host/cache"
 	"kios/host/filetree"
+	"kios/host/hosttool"
 	"kios/host/progress"
 )
 
@@ -64,7 +66,7 @@ func MakeReference(ctx context.Context, log *progress.Log, parts Parts) (*Refere
 	if err != nil {
 		return nil, err
 	}
-	dir, err := cache.Product("debian-reference", key, func(dir string) error {
+	dir, err := cache.Product(ctx, log, "debian-reference", key, func(dir string) error {
 		step := log.Start("make the disk of the Debian reference")
 		return step.End(makeDisk(ctx, base, dir, parts))
 	})
@@ -99,10 +101,16 @@ func referenceKey(base string, parts Parts) (*cache.Key, error) {
 
 func debootstrap(ctx context.Context, log *progress.Log) (string, error) {
 	key := cache.NewKey(append([]string{"debootstrap bookworm"}, packages...)...)
-	return cache.Product("debootstrap", key, func(dir string) error {
+	return cache.Product(ctx, log, "debootstrap", key, func(dir string) error {
 		step := log.Start("install Debian 12 for the reference")
-		return step.End(run(ctx, "debootstrap", "--variant=minbase",
-			"--include="+strings.Join(packages, ","), "bookworm", filepath.Join(dir, "root")))
+		root := filepath.Join(dir, "root")
+		err := run(ctx, "debootstrap", "--variant=minbase", "--include="+strings.Join(packages, ","), "bookworm", root)
+		// One that was interrupted leaves these mounted, and what removes its files
+		// would walk through them.
+		for _, mounted := range []string{"proc", "sys"} {
+			unix.Unmount(filepath.Join(root, mounted), unix.MNT_DETACH)
+		}
+		return step.End(err)
 	})
 }
 
@@ -192,7 +200,7 @@ func takeBoot(root, dir string) error {
 
 // run runs a tool and returns its last words if it fails.
 func run(ctx context.Context, name string, args ...string) error {
-	out, err := exec.CommandContext(ctx, name, args...).CombinedOutput()
+	out, err := hosttool.Exec(ctx, name, args...).CombinedOutput()
 	if err != nil {
 		tail := out[max(0, len(out)-400):]
 		return fmt.Errorf("%s: %w: %s", name, err, strings.TrimSpace(string(tail)))

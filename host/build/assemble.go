@@ -3,13 +3,15 @@ package build
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
-	"os"
+	"io"
 	"path/filepath"
 
 	"kios/host/cpio"
 	"kios/host/kernel"
 	"kios/host/uki"
+	"kios/internal/wholefile"
 )
 
 // cmdline is the kernel's command line.
@@ -19,36 +21,43 @@ import (
 //     five seconds.
 //   - loglevel=6: the console shows notices and worse; a serial line is slow.
 //   - panic=10: a machine without hands comes back by itself.
+//   - page_alloc.shuffle=1: free memory is handed out in no order that an attacker knows.
+//   - watchdog.stop_on_reboot=0: a machine that hangs while it restarts comes back, too.
 //   - the last console is the one that user space gets; where there is no
 //     serial port, the kernel leaves that one out.
-const cmdline = "rootfstype=ramfs printk.devkmsg=on loglevel=6 panic=10 console=tty0 console=ttyS0,115200"
+const cmdline = "rootfstype=ramfs printk.devkmsg=on loglevel=6 panic=10 page_alloc.shuffle=1 watchdog.stop_on_reboot=0 console=tty0 console=ttyS0,115200"
 
 // sbat names our generation, for revocation under Secure Boot.
 const sbat = "kios,1,kiOS,kios,%s,https://kios.local\n"
 
-// buildKernel builds the kernel and its modules from Debian's source package.
-func (b *Builder) buildKernel(ctx context.Context, debs debianPackages) error {
+// buildKernel builds the kernel and its modules from Debian's source package, and
+// returns the kernel's path in the cache.
+func (b *Builder) buildKernel(ctx context.Context, debs debianPackages) (string, error) {
 	src := debs[kernelPackage]
 	key, err := kernel.KeyPath()
 	if err != nil {
-		return err
+		return "", err
 	}
 	k, err := kernel.Build(ctx, b.Log, src.Deb, filepath.Join(b.Root, "kernel"), key)
 	if err != nil {
-		return fmt.Errorf("build the kernel: %w", err)
+		return "", fmt.Errorf("build the kernel: %w", err)
 	}
 	if err := b.buildModules(ctx, k.Modules); err != nil {
-		return fmt.Errorf("pack the kernel's modules: %w", err)
+		return "", fmt.Errorf("pack the kernel's modules: %w", err)
 	}
-	return b.publish("vmlinuz", k.Vmlinuz)
+	return k.Vmlinuz, nil
 }
 
-// assemble writes the initrd, the command line and kios.efi.
-func (b *Builder) assemble(debs debianPackages, bins programs) error {
+// assemble puts the kernel, the initrd and the command line, which belong together, in
+// their places, and then kios.efi, which holds them all.
+func (b *Builder) assemble(debs debianPackages, bins programs, vmlinuz string) error {
 	if err := b.writeInitrd(bins["init"]); err != nil {
 		return fmt.Errorf("write the initrd: %w", err)
 	}
-	if err := os.WriteFile(b.Out("cmdline"), []byte(cmdline+"\n"), 0o644); err != nil {
+	if err := b.publish("vmlinuz", vmlinuz); err != nil {
+		return err
+	}
+	if err := wholefile.Volatile(b.Out("cmdline"), []byte(cmdline+"\n"), 0o644); err != nil {
 		return err
 	}
 	return uki.Create(b.Out("kios.efi"), uki.Parts{
@@ -64,19 +73,14 @@ func (b *Builder) assemble(debs debianPackages, bins programs) error {
 // writeInitrd writes the archive that the kernel unpacks: stage 1, the root, the
 // modules and the images of the OS. It is not compressed, because these are.
 func (b *Builder) writeInitrd(init string) error {
-	f, err := os.Create(b.Out("initrd"))
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	buf := bufio.NewWriterSize(f, 1<<20)
-	if err := b.fillInitrd(cpio.NewWriter(buf), init); err != nil {
-		return err
-	}
-	if err := buf.Flush(); err != nil {
-		return err
-	}
-	return f.Close()
+	r, w := io.Pipe()
+	go func() {
+		buf := bufio.NewWriterSize(w, 1<<20)
+		err := b.fillInitrd(cpio.NewWriter(buf), init)
+		w.CloseWithError(errors.Join(err, buf.Flush()))
+	}()
+	defer r.Close() // ends the writer if the disk is full
+	return wholefile.Copy(b.Out("initrd"), r, 0o644)
 }
 
 func (b *Builder) fillInitrd(w *cpio.Writer, init string) error {

@@ -9,6 +9,7 @@
 package build
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -18,6 +19,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"kios/host/cache"
 	"kios/host/progress"
 	"kios/internal/wholefile"
 )
@@ -30,8 +32,12 @@ type Versions struct {
 		Suites   []string          `json:"suites"`
 		Packages map[string]string `json:"packages"`
 	} `json:"debian"`
-	// Host lists the Debian packages that building and testing needs.
+	// Tools are programs that run on this machine, but not from its own release.
+	Tools map[string]string `json:"tools"`
+	// Host lists the Debian packages that building and running needs, and Test those
+	// that tests and benchmarks need besides.
 	Host []string `json:"host"`
+	Test []string `json:"test"`
 }
 
 // Builder builds one checkout for one architecture.
@@ -62,13 +68,20 @@ func New(root, arch string, log *progress.Log) (*Builder, error) {
 // with our versions.json.
 func FindRoot(dir string) (string, error) {
 	for d := dir; ; d = filepath.Dir(d) {
-		if _, err := os.Stat(filepath.Join(d, "versions.json")); err == nil {
+		if isRoot(d) {
 			return d, nil
 		}
 		if d == filepath.Dir(d) {
 			return "", errors.New("no kiOS checkout in this directory or above; run kios in a checkout")
 		}
 	}
+}
+
+// isRoot tells our checkout from other projects with a versions.json.
+func isRoot(dir string) bool {
+	_, err := os.Stat(filepath.Join(dir, "versions.json"))
+	mod, modErr := os.ReadFile(filepath.Join(dir, "go.mod"))
+	return err == nil && modErr == nil && bytes.HasPrefix(mod, []byte("module kios\n"))
 }
 
 // Out returns the path of a product: _out/<arch>/name.
@@ -87,12 +100,18 @@ func (b *Builder) publish(name, from string) error {
 }
 
 // Build makes kios.efi, and beside it what it is made of (vmlinuz, initrd,
-// cmdline, rootfs.erofs, modules.erofs, images) and the example image hello.tar.
+// cmdline, rootfs.erofs, modules.erofs, images) and the example image hello.tar. Each
+// is whole whenever it is there, also while another process builds.
 func (b *Builder) Build(ctx context.Context) error {
 	if err := os.MkdirAll(b.Out(""), 0o755); err != nil {
 		return err
 	}
-	debs, bins, err := b.compile(ctx)
+	unlock, err := cache.Lock(ctx, b.Log, filepath.Join(b.Root, "_out", b.Arch+".lock"))
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	debs, bins, vmlinuz, err := b.compile(ctx)
 	if err != nil {
 		return err
 	}
@@ -106,25 +125,24 @@ func (b *Builder) Build(ctx context.Context) error {
 	if err := b.buildRoot(ctx, debs, bins, pods); err != nil {
 		return err
 	}
-	return b.assemble(debs, bins)
+	return b.assemble(debs, bins, vmlinuz)
 }
 
 // compile makes what takes long: the kernel, and beside it the programs. Either has
 // phases that use one processor, such as unpacking and linking.
-func (b *Builder) compile(ctx context.Context) (debianPackages, programs, error) {
-	var debs debianPackages
-	var bins programs
+func (b *Builder) compile(ctx context.Context) (debs debianPackages, bins programs, vmlinuz string, err error) {
 	both, ctx := errgroup.WithContext(ctx)
 	both.Go(func() (err error) {
 		if debs, err = b.fetchDebian(ctx); err != nil {
 			return err
 		}
-		return b.buildKernel(ctx, debs)
+		vmlinuz, err = b.buildKernel(ctx, debs)
+		return err
 	})
 	both.Go(func() (err error) {
 		bins, err = b.buildPrograms(ctx)
 		return err
 	})
-	err := both.Wait() // before its results are read
-	return debs, bins, err
+	err = both.Wait() // before the results are read
+	return debs, bins, vmlinuz, err
 }

@@ -17,6 +17,8 @@ func TestFindRoot(t *testing.T) {
 	below := filepath.Join(root, "a/b")
 	lab.Must(t, os.MkdirAll(below, 0o755))
 	lab.WriteFile(t, filepath.Join(root, "versions.json"), "{}")
+	lab.WriteFile(t, filepath.Join(root, "go.mod"), "module kios\n")
+	lab.WriteFile(t, filepath.Join(below, "versions.json"), "{}") // another project's
 	for _, dir := range []string{root, below} {
 		if got, err := FindRoot(dir); got != root || err != nil {
 			t.Errorf("FindRoot(%s) = %q, %v, want %s", dir, got, err, root)

@@ -109,7 +109,7 @@ func (b *Builder) writeClusterImages(ctx context.Context, p *ClusterProducts, nf
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
-	unlock, err := cache.Lock(dir + ".lock") // every "kios cluster up" comes here
+	unlock, err := cache.Lock(ctx, b.Log, dir+".lock") // every "kios cluster up" comes here
 	if err != nil {
 		return err
 	}

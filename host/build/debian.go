@@ -44,7 +44,7 @@ func (b *Builder) fetchDebian(ctx context.Context) (debianPackages, error) {
 		}
 		p := debianPackage{Deb: d}
 		if d.Name != kernelPackage {
-			if p.dir, err = extract(ctx, d); err != nil {
+			if p.dir, err = b.extract(ctx, d); err != nil {
 				return nil, fmt.Errorf("unpack %s: %w", filepath.Base(d.Path), err)
 			}
 		}
@@ -54,8 +54,8 @@ func (b *Builder) fetchDebian(ctx context.Context) (debianPackages, error) {
 }
 
 // extract unpacks a package into the cache.
-func extract(ctx context.Context, d debian.Deb) (string, error) {
-	return cache.Product("deb-"+d.Name, cache.NewKey(d.Name, d.Version), func(dir string) error {
+func (b *Builder) extract(ctx context.Context, d debian.Deb) (string, error) {
+	return cache.Product(ctx, b.Log, "deb-"+d.Name, cache.NewKey(d.Name, d.Version), func(dir string) error {
 		return debian.Extract(ctx, d, dir)
 	})
 }

@@ -10,6 +10,7 @@ import (
 
 	"kios/host/cache"
 	"kios/host/erofs"
+	"kios/host/hosttool"
 )
 
 // compression of the root. See docs/decisions/0007 for what was measured.
@@ -28,11 +29,15 @@ func (b *Builder) makeErofs(ctx context.Context, dir, name string, check func(co
 	if err != nil {
 		return "", err
 	}
-	key := cache.NewKey(name, fmt.Sprintf("%+v", compression), shape)
+	maker, err := hosttool.Fingerprint("mkfs.erofs")
+	if err != nil {
+		return "", err
+	}
+	key := cache.NewKey(name, fmt.Sprintf("%+v", compression), shape, maker)
 	if err := key.AddTree(dir); err != nil {
 		return "", err
 	}
-	product, err := cache.Product(name, key, func(out string) error {
+	product, err := cache.Product(ctx, b.Log, name, key, func(out string) error {
 		if check != nil {
 			if err := check(ctx); err != nil {
 				return err

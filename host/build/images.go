@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"kios/host/cache"
 	"kios/host/debimage"
 	"kios/host/oci"
 )
@@ -76,10 +77,7 @@ func (b *Builder) writeLayout(ctx context.Context, debs debianPackages, bins pro
 		}
 		images = append(images, image)
 	}
-	if err := os.RemoveAll(b.Out("images")); err != nil {
-		return err
-	}
-	return oci.WriteLayout(b.Out("images"), images)
+	return replaceLayout(b.Out("images"), images)
 }
 
 func (b *Builder) layers(debs debianPackages, bins programs, pods []SystemPod, pauseBin string) ([]layer, error) {
@@ -118,11 +116,11 @@ func debianLayer(r debimage.Recipe, debs debianPackages) (layer, error) {
 
 // makeLayer makes the EROFS image of a layer and returns its path.
 func (b *Builder) makeLayer(ctx context.Context, l layer) (string, error) {
-	dir, err := os.MkdirTemp("", "kios-layer-")
+	dir, remove, err := cache.Scratch("layer-")
 	if err != nil {
 		return "", err
 	}
-	defer os.RemoveAll(dir)
+	defer remove()
 	if err := os.Chmod(dir, 0o755); err != nil {
 		return "", err
 	}

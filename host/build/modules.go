@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"slices"
 
+	"kios/host/cache"
 	"kios/host/filetree"
 )
 
@@ -16,11 +17,11 @@ var moduleFiles = []string{"modules.dep", "modules.alias", "modules.softdep", "m
 
 // buildModules writes modules.erofs from a kernel's /lib/modules.
 func (b *Builder) buildModules(ctx context.Context, tree string) error {
-	dir, err := os.MkdirTemp("", "kios-modules-")
+	dir, remove, err := cache.Scratch("modules-")
 	if err != nil {
 		return err
 	}
-	defer os.RemoveAll(dir)
+	defer remove()
 	if err := stageModules(dir, tree); err != nil {
 		return err
 	}

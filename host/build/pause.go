@@ -3,8 +3,9 @@ package build
 import (
 	"context"
 	"fmt"
-	"os/exec"
 	"slices"
+
+	"kios/host/hosttool"
 )
 
 // pauseFlags are the arguments for GCC before "-o OUT SOURCE".
@@ -25,7 +26,7 @@ var pauseFlags = []string{
 // of the compiler, and on nothing else: no path, time or build ID.
 func compilePause(ctx context.Context, source, out string) error {
 	args := slices.Concat(pauseFlags, []string{"-o", out, source})
-	text, err := exec.CommandContext(ctx, "gcc", args...).CombinedOutput()
+	text, err := hosttool.Exec(ctx, "gcc", args...).CombinedOutput()
 	if err != nil {
 		return fmt.Errorf("compile %s: %w (install the Debian package gcc if it is missing)\n%s", source, err, text)
 	}

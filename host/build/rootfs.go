@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"sort"
 
+	"kios/host/cache"
 	"kios/host/filetree"
 )
 
@@ -133,11 +134,11 @@ func certificateBundle(dir string) ([]byte, error) {
 
 // buildRoot writes rootfs.erofs.
 func (b *Builder) buildRoot(ctx context.Context, debs debianPackages, bins programs, pods []SystemPod) error {
-	dir, err := os.MkdirTemp("", "kios-root-")
+	dir, remove, err := cache.Scratch("root-")
 	if err != nil {
 		return err
 	}
-	defer os.RemoveAll(dir)
+	defer remove()
 	if err := b.stageRoot(dir, debs, bins, pods); err != nil {
 		return fmt.Errorf("lay out the root: %w", err)
 	}

@@ -1,12 +1,13 @@
 // Package cache keeps expensive products of a build (the kernel, the upstream
 // programs, disk templates) outside the checkout, each in a directory named by
 // a hash of all that went into it. A product is either complete or absent:
-// it is built in a temporary directory and renamed into place.
+// it is built in a directory of another name, synced, and renamed into place.
 //
 // Nothing is ever evicted; deleting the whole directory is always safe.
 package cache
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -17,8 +18,11 @@ import (
 	"os"
 	"path/filepath"
 	"sort"
+	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"kios/host/progress"
 )
 
 // Dir returns the cache's root: ${XDG_CACHE_HOME:-~/.cache}/kios.
@@ -45,8 +49,12 @@ func NewKey(parts ...string) *Key {
 }
 
 // AddTree takes in the names and contents of the regular files at path: one
-// file, or all below a directory.
+// file, or all below a directory. A link at path itself is followed.
 func (k *Key) AddTree(path string) error {
+	path, err := filepath.EvalSymlinks(path)
+	if err != nil {
+		return err
+	}
 	files, err := regularFiles(path)
 	if err != nil {
 		return err
@@ -94,8 +102,8 @@ func (k *Key) String() string { return hex.EncodeToString(k.h.Sum(nil)[:12]) }
 
 // Product returns the directory of the product name with the given key, and
 // calls build to make it in a fresh directory if it is not there yet. Two
-// processes that want the same product build it once: the second waits.
-func Product(name string, key *Key, build func(dir string) error) (string, error) {
+// processes that want the same product build it once: the second waits, and says so.
+func Product(ctx context.Context, log *progress.Log, name string, key *Key, build func(dir string) error) (string, error) {
 	root, err := Dir()
 	if err != nil {
 		return "", err
@@ -107,7 +115,7 @@ func Product(name string, key *Key, build func(dir string) error) (string, error
 	if err := os.MkdirAll(root, 0o755); err != nil {
 		return "", err
 	}
-	unlock, err := Lock(dir + ".lock")
+	unlock, err := Lock(ctx, log, dir+".lock")
 	if err != nil {
 		return "", err
 	}
@@ -115,35 +123,53 @@ func Product(name string, key *Key, build func(dir string) error) (string, error
 	if _, err := os.Stat(dir); err == nil || !errors.Is(err, fs.ErrNotExist) {
 		return dir, err
 	}
-	return dir, makeProduct(dir, filepath.Join(root, name+"-tmp-"), build)
+	sweep(root)
+	return dir, makeProduct(dir, build)
 }
 
-// makeProduct builds in a directory whose name begins with tmp, and renames that.
-func makeProduct(dir, tmp string, build func(dir string) error) error {
-	work, err := os.MkdirTemp(filepath.Dir(tmp), filepath.Base(tmp))
-	if err != nil {
+// unfinished is the suffix of the directory in which a product is built. Who builds
+// there has the product's lock.
+const unfinished = ".unfinished"
+
+// makeProduct builds in a directory beside the product's, and renames that. It is on
+// the disk by then: a product that is there is taken for whole for ever.
+func makeProduct(dir string, build func(dir string) error) error {
+	work := dir + unfinished
+	if err := errors.Join(os.RemoveAll(work), os.Mkdir(work, 0o755)); err != nil {
 		return err
 	}
 	defer os.RemoveAll(work)
 	if err := build(work); err != nil {
 		return err
 	}
-	if err := os.Chmod(work, 0o755); err != nil {
+	if err := errors.Join(os.Chmod(work, 0o755), syncTree(work)); err != nil {
 		return err
 	}
 	return os.Rename(work, dir)
 }
 
-// Lock waits for its turn among the processes that lock a file. The kernel takes
-// the lock from a process that ends.
-func Lock(file string) (unlock func(), err error) {
-	f, err := os.OpenFile(file, os.O_CREATE|os.O_RDWR, 0o644)
+// syncTree writes the file system of a directory to its disk.
+func syncTree(dir string) error {
+	f, err := os.Open(dir)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX); err != nil {
+	defer f.Close()
+	if err := unix.Syncfs(int(f.Fd())); err != nil {
+		return fmt.Errorf("sync %s: %w", dir, err)
+	}
+	return nil
+}
+
+// sweep removes what builds have left that were killed: nobody has their locks.
+func sweep(root string) {
+	left, _ := filepath.Glob(filepath.Join(root, "*"+unfinished))
+	for _, dir := range left {
+		f, err := tryLock(strings.TrimSuffix(dir, unfinished) + ".lock")
+		if err != nil {
+			continue
+		}
+		os.RemoveAll(dir)
 		f.Close()
-		return nil, fmt.Errorf("lock %s: %w", file, err)
 	}
-	return func() { f.Close() }, nil
 }

@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 	"runtime"
 
+	"golang.org/x/sys/unix"
+
 	"kios/host/clusterconfig"
 	"kios/host/diskimage"
 	"kios/host/qemu"
@@ -49,6 +51,28 @@ func (c *Cluster) CheckMemory(accel qemu.Accel) error {
 	if want := c.need(accel); free > 0 && want > free {
 		return fmt.Errorf("cluster %s needs %s of memory, and the host has %s available; stop other programs, or ask for less with --memory, --control-plane-memory and --workers",
 			c.Name, diskimage.FormatSize(want), diskimage.FormatSize(free))
+	}
+	return nil
+}
+
+// firstNeed is what a node's disk takes of the host's at first, generously: images and
+// what they are unpacked to.
+const firstNeed = 2 << 30
+
+// CheckSpace finds out whether the host's disk has room for nodes that have none yet.
+func (c *Cluster) CheckSpace() error {
+	var st unix.Statfs_t
+	if err := unix.Statfs(c.Dir, &st); err != nil {
+		return nil // it is made later, and then says so itself
+	}
+	var want int64
+	for _, n := range c.Nodes {
+		if _, err := os.Stat(c.disk(n)); err != nil {
+			want += firstNeed
+		}
+	}
+	if free := int64(st.Bavail) * st.Bsize; want > free {
+		return fmt.Errorf("cluster %s needs %s of disk space at first, and %s has %s; free some, or move the cache with XDG_CACHE_HOME", c.Name, diskimage.FormatSize(want), c.Dir, diskimage.FormatSize(free))
 	}
 	return nil
 }

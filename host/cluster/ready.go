@@ -153,8 +153,8 @@ func (a *API) warnings(ctx context.Context) []string {
 // brief makes a message short enough to stand in a list.
 func brief(text string) string {
 	text = strings.Trim(terminal.OneLine(text), ": ")
-	if len(text) > 200 {
-		text = text[:200] + "..."
+	if runes := []rune(text); len(runes) > 200 {
+		text = string(runes[:200]) + "..."
 	}
 	return text
 }

@@ -22,6 +22,7 @@ type NodeStatus struct {
 	Node
 	Running bool
 	Since   time.Time // power-on
+	Paused  string    // why the machine stands still, or ""
 	State   string    // as the API server has it: Ready, NotReady, ..., or "-"
 	Kubelet string    // its version, or "-"
 }
@@ -51,7 +52,7 @@ func (c *Cluster) Status(ctx context.Context) (s Status, err error) {
 			return s, err
 		}
 		if err == nil {
-			now.Running, now.Since = true, m.Since
+			now.Running, now.Since, now.Paused = true, m.Since, paused(ctx, m)
 			m.Close()
 		}
 		since[n.Name] = now.Since
@@ -68,6 +69,13 @@ func (c *Cluster) Status(ctx context.Context) (s Status, err error) {
 	network.Close()
 	s.API = c.ask(ctx, &s, since)
 	return s, nil
+}
+
+// paused asks for a short time: another client may have the machine's monitor.
+func paused(ctx context.Context, m *qemu.Detached) string {
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	return m.Paused(ctx)
 }
 
 // ask fills in what the API server knows.

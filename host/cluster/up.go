@@ -6,13 +6,13 @@ import (
 	"fmt"
 	"net"
 	"os"
-	"os/exec"
 	"strings"
 	"sync"
 	"time"
 
 	"kios/host/clusterconfig"
 	"kios/host/console"
+	"kios/host/hosttool"
 	"kios/host/qemu"
 )
 
@@ -90,6 +90,9 @@ func (s *start) cause(ctx context.Context, err error) error {
 
 // prepare makes what the machines share.
 func (s *start) prepare(ctx context.Context) (err error) {
+	if err := s.CheckSpace(); err != nil {
+		return err
+	}
 	if err := s.copyBoot(s.products); err != nil {
 		return fmt.Errorf("copy what the machines boot: %w", err)
 	}
@@ -100,7 +103,7 @@ func (s *start) prepare(ctx context.Context) (err error) {
 		return err
 	}
 	if s.accel == qemu.TCG {
-		s.observer.Note("KVM is not usable on this host: QEMU emulates the machines, which is some ten times slower")
+		s.observer.Note("QEMU emulates the machines, which is some ten times slower than KVM: %s", qemu.WhyEmulated(ctx, s.products.Kernel))
 	}
 	if err := s.startSwitch(ctx); err != nil {
 		return err
@@ -157,8 +160,24 @@ func (s *start) choosePort() error {
 	return nil
 }
 
+// firstPort is where ports for API servers are looked for. The kernel gives those from
+// 32768 on to whoever connects to somewhere: one of them could be taken at any start.
+const firstPort, portTries = 16443, 1000
+
 // freePort returns a port, or any for 0, if nobody listens at it; otherwise 0.
 func freePort(port int) int {
+	if port != 0 {
+		return tryPort(port)
+	}
+	for port := range portTries {
+		if free := tryPort(firstPort + port); free != 0 {
+			return free
+		}
+	}
+	return 0
+}
+
+func tryPort(port int) int {
 	l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
 	if err != nil {
 		return 0
@@ -248,6 +267,22 @@ func (s *start) machineOf(ctx context.Context, n Node) (*qemu.Detached, error) {
 		return nil, err
 	}
 	s.observer.State(n.Name, "booting")
+	m, err = qemu.StartDetached(ctx, cfg)
+	if n.controlPlane() && errors.Is(err, qemu.ErrPortTaken) { // while its disk was made
+		return s.startElsewhere(ctx, n)
+	}
+	return m, err
+}
+
+// startElsewhere starts the control plane with another port.
+func (s *start) startElsewhere(ctx context.Context, n Node) (*qemu.Detached, error) {
+	if err := errors.Join(s.choosePort(), s.writeAccess()); err != nil {
+		return nil, err
+	}
+	cfg, err := s.machine(n, s.accel)
+	if err != nil {
+		return nil, err
+	}
 	return qemu.StartDetached(ctx, cfg)
 }
 
@@ -372,7 +407,7 @@ const tries = 5
 
 func (s *start) kubectl(ctx context.Context, args ...string) error {
 	for try := 1; ; try++ {
-		cmd := exec.CommandContext(ctx, s.products.Kubectl, append([]string{"--kubeconfig", s.Kubeconfig()}, args...)...)
+		cmd := hosttool.Exec(ctx, s.products.Kubectl, append([]string{"--kubeconfig", s.Kubeconfig()}, args...)...)
 		cmd.Env = append(os.Environ(), "KUBECTL_KUBERC=false") // its user's preferences are not for us
 		said, err := cmd.CombinedOutput()
 		if err == nil {

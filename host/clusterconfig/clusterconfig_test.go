@@ -16,7 +16,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"sigs.k8s.io/yaml"
 
-	"kios/host/diskimage"
+	"kios/host/etccheck"
 	"kios/host/join"
 	"kios/host/kubeconfig"
 	"kios/host/pki"
@@ -346,7 +346,7 @@ func TestControlPlane(t *testing.T) {
 	lab.Must(t, err)
 	dir := t.TempDir()
 	lab.Must(t, files.Write(dir))
-	if err := diskimage.CheckEtc(dir); err != nil {
+	if err := etccheck.Check(dir, nil); err != nil {
 		t.Error(err)
 	}
 	for _, f := range files {

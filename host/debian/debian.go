@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"kios/host/cache"
+	"kios/host/hosttool"
 	"kios/host/progress"
 )
 
@@ -60,7 +61,7 @@ func Fetch(ctx context.Context, log *progress.Log, suites []string, pkgs []Packa
 
 // Extract unpacks the files of a package into dir.
 func Extract(ctx context.Context, d Deb, dir string) error {
-	_, err := run(exec.CommandContext(ctx, "dpkg-deb", "-x", d.Path, dir))
+	_, err := run(hosttool.Exec(ctx, "dpkg-deb", "-x", d.Path, dir))
 	return err
 }
 
@@ -97,6 +98,11 @@ func (a *archive) get(ctx context.Context, log *progress.Log, pkgs []Package) ([
 	if len(absent) == 0 {
 		return debs, nil
 	}
+	unlock, err := a.lock(ctx, log)
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
 	if err := a.prepare(ctx, log); err != nil {
 		return nil, err
 	}
@@ -125,6 +131,15 @@ func (a *archive) get(ctx context.Context, log *progress.Log, pkgs []Package) ([
 		}
 	}
 	return debs, nil
+}
+
+// lock waits for other processes that use apt's private directories: apt itself would
+// not wait, but fail.
+func (a *archive) lock(ctx context.Context, log *progress.Log) (unlock func(), err error) {
+	if err := os.MkdirAll(filepath.Dir(a.root), 0o755); err != nil {
+		return nil, err
+	}
+	return cache.Lock(ctx, log, a.root+".lock")
 }
 
 // settle decides which version of a package it is, of those that are offered. That
@@ -199,14 +214,11 @@ func (a *archive) checkHost() error {
 // sources returns the contents of our sources.list, with mirrors learnt from
 // the host.
 func (a *archive) sources(ctx context.Context) (string, error) {
-	out, err := run(exec.CommandContext(ctx, "apt-get", "indextargets", "--format", targetFormat, "Created-By: Packages"))
+	out, err := run(hosttool.Exec(ctx, "apt-get", "indextargets", "--format", targetFormat, "Created-By: Packages"))
 	if err != nil {
 		return "", err
 	}
-	m, err := parseMirrors(out)
-	if err != nil {
-		return "", err
-	}
+	m := parseMirrors(out)
 	var b strings.Builder
 	for _, suite := range a.suites {
 		uri, err := m.serving(suite)
@@ -338,7 +350,7 @@ func (a *archive) apt(ctx context.Context, tool string, args ...string) *exec.Cm
 	for _, o := range opts {
 		argv = append(argv, "-o", o)
 	}
-	return exec.CommandContext(ctx, tool, append(argv, args...)...)
+	return hosttool.Exec(ctx, tool, append(argv, args...)...)
 }
 
 // run runs cmd and returns its standard output; an error carries what the

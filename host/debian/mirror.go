@@ -14,12 +14,12 @@ const targetFormat = "$(REPO_URI)|$(RELEASE)|$(COMPONENT)|$(ORIGIN)"
 type mirrors struct{ main, security string }
 
 // parseMirrors finds them in the output of `apt-get indextargets`. It takes
-// the first of several, as apt does.
-func parseMirrors(out string) (mirrors, error) {
+// the first of several, as apt does, and Debian's own if this host is no Debian.
+func parseMirrors(out string) mirrors {
 	var m mirrors
 	for line := range strings.Lines(out) {
 		f := strings.Split(strings.TrimSpace(line), "|")
-		if len(f) != 4 || f[2] != "main" || !fromDebian(f[3]) || strings.HasPrefix(f[0], "cdrom:") {
+		if len(f) != 4 || f[2] != "main" || !fromDebian(f[0], f[3]) || strings.HasPrefix(f[0], "cdrom:") {
 			continue
 		}
 		switch kind := suiteKind(f[1]); {
@@ -30,13 +30,18 @@ func parseMirrors(out string) (mirrors, error) {
 		}
 	}
 	if m.main == "" && m.security == "" {
-		return m, fmt.Errorf("apt has no Debian archive in its sources (see sources.list(5))")
+		return standard // Ubuntu, for example
 	}
-	return m, nil
+	return m
 }
 
-func fromDebian(origin string) bool {
-	return origin == "Debian" || strings.HasPrefix(origin, "$(")
+// standard is where Debian itself serves its archive, for hosts of other
+// distributions.
+var standard = mirrors{main: "http://deb.debian.org/debian", security: "http://deb.debian.org/debian-security"}
+
+// fromDebian believes the address where the origin is not known yet.
+func fromDebian(uri, origin string) bool {
+	return origin == "Debian" || strings.HasPrefix(origin, "$(") && strings.Contains(uri, "debian")
 }
 
 type kind int

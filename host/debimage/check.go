@@ -8,6 +8,7 @@ import (
 	"strings"
 	"syscall"
 
+	"kios/host/cache"
 	"kios/host/oci"
 	"kios/host/terminal"
 )
@@ -16,11 +17,11 @@ import (
 // demands that it succeeds and prints wantOutput. Whoever is not root needs user
 // namespaces for that (user_namespaces(7)).
 func Check(ctx context.Context, files []oci.File, argv []string, wantOutput string) error {
-	root, err := os.MkdirTemp("", "kios-debimage-")
+	root, remove, err := cache.Scratch("debimage-")
 	if err != nil {
 		return err
 	}
-	defer os.RemoveAll(root)
+	defer remove()
 	for _, f := range files {
 		if err := f.Place(root); err != nil {
 			return fmt.Errorf("place /%s: %w", f.Path, err)

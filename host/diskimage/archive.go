@@ -12,6 +12,8 @@ import (
 	"sort"
 	"strings"
 
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+
 	"kios/host/oci"
 )
 
@@ -58,9 +60,9 @@ func layoutNames(dir string) ([]string, error) {
 	if err != nil {
 		return nil, fmt.Errorf("image layout: %w", err)
 	}
-	names, err := ociNames(data)
+	names, _, err := ociNames(data)
 	if err != nil {
-		return nil, fmt.Errorf("image layout %s has a damaged index.json: %w", dir, err)
+		return nil, fmt.Errorf("image layout %s %w", dir, err)
 	}
 	if len(names) == 0 {
 		return nil, fmt.Errorf("image layout %s has no image with a name", dir)
@@ -133,8 +135,7 @@ func checkKind(f *os.File) error {
 // imageNames walks through the whole tar file, so that one that was cut short
 // is noticed here and not at boot.
 func imageNames(r io.Reader) ([]string, error) {
-	var names []string
-	var known bool
+	found := descriptions{}
 	tr := tar.NewReader(r)
 	for first := true; ; first = false {
 		h, err := tr.Next()
@@ -144,17 +145,45 @@ func imageNames(r io.Reader) ([]string, error) {
 		if err != nil && first {
 			return nil, errors.New("is not a tar file")
 		}
+		if err == nil {
+			err = found.read(cleanName(h.Name), h.Size, tr)
+		}
 		if err != nil {
 			return nil, damaged(err)
 		}
-		if parse := indexes[cleanName(h.Name)]; parse != nil {
-			known = true
-			found, err := namesIn(h.Name, tr, parse)
-			if err != nil {
-				return nil, err
-			}
-			names = append(names, found...)
+	}
+	return found.names()
+}
+
+func damaged(err error) error { return fmt.Errorf("is damaged or truncated: %w", err) }
+
+// read keeps a file of the archive if it may describe images.
+func (d descriptions) read(name string, size int64, r io.Reader) error {
+	if _, index := indexes[name]; !index && !d.wants(name, size) {
+		return nil
+	}
+	data, err := io.ReadAll(io.LimitReader(r, maxIndex))
+	if err == nil && (indexes[name] != nil || bytes.HasPrefix(data, []byte("{"))) {
+		d.keep(name, data)
+	}
+	return err
+}
+
+// names returns the names of the images, if a node can import all of them.
+func (d descriptions) names() ([]string, error) {
+	var names []string
+	known := false
+	for file, parse := range indexes {
+		data, found := d[file]
+		if !found {
+			continue
 		}
+		known = true
+		more, err := parse(d, data)
+		if err != nil {
+			return nil, err
+		}
+		names = append(names, more...)
 	}
 	if !known {
 		return nil, errors.New("is neither an OCI layout nor the output of docker save: it has neither index.json nor manifest.json")
@@ -165,62 +194,57 @@ func imageNames(r io.Reader) ([]string, error) {
 	return names, nil
 }
 
-func damaged(err error) error { return fmt.Errorf("is damaged or truncated: %w", err) }
-
-// namesIn reads an index, which is the file of a name in an archive.
-func namesIn(name string, r io.Reader, parse func([]byte) ([]string, error)) ([]string, error) {
-	data, err := io.ReadAll(io.LimitReader(r, maxIndex))
-	if err != nil {
-		return nil, damaged(err)
-	}
-	names, err := parse(data)
-	if err != nil {
-		return nil, fmt.Errorf("has a damaged %s: %w", name, err)
-	}
-	return names, nil
+// indexes are the files of an archive that name images.
+var indexes = map[string]func(d descriptions, data []byte) ([]string, error){
+	"index.json":    ociImages,
+	"manifest.json": dockerImages,
 }
 
-// indexes are the files of an archive that name images.
-var indexes = map[string]func([]byte) ([]string, error){
-	"index.json":    ociNames,
-	"manifest.json": dockerNames,
+func ociImages(d descriptions, data []byte) ([]string, error) {
+	names, manifests, err := ociNames(data)
+	if err != nil {
+		return nil, err
+	}
+	return names, d.checkPlatform(manifests)
 }
 
 // ociNames reads the index.json of an OCI layout
-// (https://github.com/opencontainers/image-spec/blob/main/image-layout.md).
-func ociNames(data []byte) ([]string, error) {
-	var index struct {
-		Manifests []struct {
-			Annotations map[string]string `json:"annotations"`
-		} `json:"manifests"`
-	}
+// (https://github.com/opencontainers/image-spec/blob/main/image-layout.md), and returns
+// the names of its images and their descriptors. A node does not import an image whose
+// name is a tag only.
+func ociNames(data []byte) (names []string, manifests []v1.Descriptor, err error) {
+	var index v1.IndexManifest
 	if err := json.Unmarshal(data, &index); err != nil {
-		return nil, err
+		return nil, nil, fmt.Errorf("has a damaged index.json: %w", err)
 	}
-	var names []string
 	for _, m := range index.Manifests {
-		if name := m.Annotations[nameAnnotation]; name != "" {
-			names = append(names, name)
-		} else if name := m.Annotations[refAnnotation]; name != "" {
+		name := m.Annotations[nameAnnotation]
+		if name == "" {
+			name = m.Annotations[refAnnotation]
+		}
+		if name != "" && !strings.ContainsAny(name, "/:@") {
+			return nil, nil, fmt.Errorf("names an image only %q, which is a tag without a repository, and a node does not import that: give the whole name when you save it, such as registry.example/app:%[1]s", name)
+		}
+		if name != "" {
 			names = append(names, name)
 		}
 	}
-	return names, nil
+	return names, index.Manifests, nil
 }
 
-// dockerNames reads the manifest.json of "docker save".
-func dockerNames(data []byte) ([]string, error) {
+// dockerImages reads the manifest.json of "docker save".
+func dockerImages(d descriptions, data []byte) ([]string, error) {
 	var manifest []struct {
 		RepoTags []string
 	}
 	if err := json.Unmarshal(data, &manifest); err != nil {
-		return nil, err
+		return nil, fmt.Errorf("has a damaged manifest.json: %w", err)
 	}
 	var names []string
 	for _, m := range manifest {
 		names = append(names, m.RepoTags...)
 	}
-	return names, nil
+	return names, d.checkDocker(data)
 }
 
 func cleanName(name string) string {

@@ -3,9 +3,12 @@ package diskimage
 import (
 	"archive/tar"
 	"bytes"
+	"crypto/sha256"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -98,20 +101,73 @@ func TestLayout(t *testing.T) {
 		path := filepath.Join(dir, name)
 		lab.Must(t, errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, []byte(text), 0o644)))
 	}
+	digest := strings.Repeat("a", 64)
+	blob := "blobs/sha256/" + digest
 	write("oci-layout", "{}")
-	write("index.json", `{"manifests":[{"digest":"sha256:a","annotations":{"io.containerd.image.name":"example.org/app:1"}}]}`)
-	write("blobs/sha256/a", `{"layers":[{"mediaType":"application/vnd.oci.image.layer.v1.tar"}]}`)
+	write("index.json", `{"manifests":[{"digest":"sha256:`+digest+`","annotations":{"io.containerd.image.name":"example.org/app:1"}}]}`)
+	write(blob, `{"layers":[{"mediaType":"application/vnd.oci.image.layer.v1.tar"}]}`)
 	if _, err := ImageNames(dir); err == nil || !strings.Contains(err.Error(), "make a tar file of it, with") {
 		t.Errorf("layers to unpack: error = %v", err)
 	}
-	write("blobs/sha256/a", `{"layers":[{"mediaType":"`+string(oci.ErofsLayer)+`"}]}`)
+	write(blob, `{"layers":[{"mediaType":"`+string(oci.ErofsLayer)+`"}]}`)
 	if names, err := ImageNames(dir); err != nil || len(names) != 1 || names[0] != "example.org/app:1" {
 		t.Errorf("ImageNames = %v, %v", names, err)
 	}
 	images := t.TempDir()
 	lab.Must(t, (&Options{OCI: []string{dir}}).stageImages(images))
-	if _, err := os.Stat(filepath.Join(images, filepath.Base(dir), "blobs/sha256/a")); err != nil {
+	if _, err := os.Stat(filepath.Join(images, filepath.Base(dir), blob)); err != nil {
 		t.Error(err)
+	}
+}
+
+// image returns the files of an image for a platform, and its descriptor in an index.
+func image(name, os, arch string) (files []tarFile, descriptor string) {
+	digest := func(text string) string { return fmt.Sprintf("%x", sha256.Sum256([]byte(text))) }
+	config := fmt.Sprintf(`{"os":%q,"architecture":%q,"rootfs":{"type":"layers"}}`, os, arch)
+	manifest := fmt.Sprintf(`{"config":{"digest":"sha256:%s"},"layers":[]}`, digest(config))
+	files = []tarFile{{"blobs/sha256/" + digest(config), config}, {"blobs/sha256/" + digest(manifest), manifest}}
+	return files, fmt.Sprintf(`{"mediaType":"application/vnd.oci.image.manifest.v1+json","digest":"sha256:%s","annotations":{"org.opencontainers.image.ref.name":%q}}`, digest(manifest), name)
+}
+
+// What the node would not import is refused on the host.
+func TestImagesThatNodesDoNotImport(t *testing.T) {
+	arm, armDesc := image("a.example/app:1", "linux", "arm64")
+	amd, amdDesc := image("a.example/app:2", "linux", "amd64")
+	_, bare := image("v1", "linux", "amd64")
+	nested := fmt.Sprintf(`{"manifests":[%s]}`, armDesc)
+	nestedSum := fmt.Sprintf("%x", sha256.Sum256([]byte(nested)))
+	for _, tt := range []struct {
+		name  string
+		files []tarFile
+		want  string // "" if it can be imported
+	}{
+		{"another platform", append(arm, tarFile{"index.json", `{"manifests":[` + armDesc + `]}`}), "has no image for linux/amd64, only for linux/arm64"},
+		{"another platform in an index", append(arm, tarFile{"blobs/sha256/" + nestedSum, nested},
+			tarFile{"index.json", `{"manifests":[{"mediaType":"application/vnd.oci.image.index.v1+json","digest":"sha256:` + nestedSum + `","annotations":{"org.opencontainers.image.ref.name":"a.example/b:1"}}]}`}), "only for linux/arm64"},
+		{"two platforms", slices.Concat(arm, amd, []tarFile{{"index.json", `{"manifests":[` + armDesc + "," + amdDesc + `]}`}}), ""},
+		{"docker save of another platform", []tarFile{{"c.json", `{"os":"linux","architecture":"s390x"}`}, {"manifest.json", `[{"Config":"c.json","RepoTags":["a:1"]}]`}}, "only for linux/s390x"},
+		{"a bare tag", append(amd, tarFile{"index.json", `{"manifests":[` + bare + `]}`}), `names an image only "v1"`},
+		{"a bare tag among others", append(amd, tarFile{"index.json", `{"manifests":[` + amdDesc + "," + bare + `]}`}), `names an image only "v1"`},
+		{"an index that leads to itself", []tarFile{{"index.json", `{"manifests":[{"mediaType":"application/vnd.oci.image.index.v1+json","digest":"sha256:` + strings.Repeat("0", 64) + `","annotations":{"org.opencontainers.image.ref.name":"a.example/b:1"}}]}`},
+			{"blobs/sha256/" + strings.Repeat("0", 64), `{"manifests":[{"mediaType":"application/vnd.oci.image.index.v1+json","digest":"sha256:` + strings.Repeat("0", 64) + `"}]}`}}, ""},
+	} {
+		_, err := ImageNames(writeArchive(t, t.TempDir(), "x.tar", tt.files))
+		if (err == nil) != (tt.want == "") || err != nil && !strings.Contains(err.Error(), tt.want) {
+			t.Errorf("%s: error = %v, want one with %q", tt.name, err, tt.want)
+		}
+	}
+}
+
+// A directory that is named by a link is copied like the directory itself.
+func TestEtcByLink(t *testing.T) {
+	dir := t.TempDir()
+	lab.WriteFile(t, filepath.Join(dir, "real/hostname"), "n1")
+	lab.Must(t, os.Symlink("real", filepath.Join(dir, "current")))
+	to := filepath.Join(dir, "to")
+	lab.Must(t, os.Mkdir(to, 0o755))
+	lab.Must(t, (&Options{Etc: filepath.Join(dir, "current")}).stageEtc(to))
+	if got := lab.ReadFile(t, filepath.Join(to, "hostname")); got != "n1" {
+		t.Errorf("hostname = %q", got)
 	}
 }
 

@@ -16,6 +16,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"kios/host/cache"
 	"kios/host/hosttool"
 	"kios/internal/gpt"
 )
@@ -61,11 +62,11 @@ func Create(ctx context.Context, o Options) error {
 	if err := o.check(); err != nil {
 		return err
 	}
-	work, err := os.MkdirTemp(filepath.Dir(o.Out), ".kios-image-")
+	work, remove, err := cache.ScratchIn(filepath.Dir(o.Out), ".kios-image-")
 	if err != nil {
 		return fmt.Errorf("make disk image %s: %w", o.Out, err)
 	}
-	defer os.RemoveAll(work)
+	defer remove()
 	stage := filepath.Join(work, "data")
 	if err := o.stage(stage); err != nil {
 		return err

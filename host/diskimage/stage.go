@@ -30,15 +30,25 @@ func (o *Options) stage(dir string) error {
 			return err
 		}
 	}
-	if o.Etc != "" {
-		if err := filetree.Copy(filepath.Join(dir, "meta/etc"), o.Etc, filetree.Keep); err != nil {
-			return fmt.Errorf("copy %s: %w", o.Etc, err)
-		}
+	if err := o.stageEtc(filepath.Join(dir, "meta/etc")); err != nil {
+		return fmt.Errorf("copy %s: %w", o.Etc, err)
 	}
 	if err := o.stageImages(filepath.Join(dir, "images")); err != nil {
 		return err
 	}
 	return o.stageExtra(dir)
+}
+
+// stageEtc copies the directory for /etc, which may be named by a link.
+func (o *Options) stageEtc(dir string) error {
+	if o.Etc == "" {
+		return nil
+	}
+	etc, err := filepath.EvalSymlinks(o.Etc)
+	if err != nil {
+		return err
+	}
+	return filetree.Copy(dir, etc, filetree.Keep)
 }
 
 // stageImages copies the archives and layouts. Two with the same name get

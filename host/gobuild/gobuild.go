@@ -20,6 +20,7 @@ import (
 	"strings"
 
 	"kios/host/cache"
+	"kios/host/hosttool"
 	"kios/host/progress"
 )
 
@@ -120,7 +121,7 @@ func Build(ctx context.Context, log *progress.Log, root string, p Program) (stri
 	if err != nil {
 		return "", fmt.Errorf("build %s: %w", p.Name, err)
 	}
-	product, err := cache.Product(p.Name, key, func(out string) error {
+	product, err := cache.Product(ctx, log, p.Name, key, func(out string) error {
 		step := log.Start("build " + p.Name)
 		return step.End(p.compile(ctx, step, dir, append(args, "-o", filepath.Join(out, p.Name), p.Package)))
 	})
@@ -177,10 +178,11 @@ func (p Program) key(ctx context.Context, dir string, args []string) (*cache.Key
 	if p.CGO {
 		tools = append(tools,
 			tool{"apt-get install gcc", []string{"gcc", "--version"}},
+			tool{"apt-get install binutils", []string{"ld", "--version"}},
 			tool{"apt-get install pkg-config libseccomp-dev", []string{"pkg-config", "--modversion", "libseccomp"}})
 	}
 	for _, t := range tools {
-		cmd := exec.CommandContext(ctx, t.command[0], t.command[1:]...)
+		cmd := hosttool.Exec(ctx, t.command[0], t.command[1:]...)
 		cmd.Dir, cmd.Env = dir, p.environ() // go.mod may ask for another Go
 		out, err := cmd.Output()
 		if err != nil {
@@ -192,11 +194,31 @@ func (p Program) key(ctx context.Context, dir string, args []string) (*cache.Key
 	if err := key.AddTree(dir); err != nil {
 		return nil, err
 	}
+	if p.CGO {
+		if err := addLibraries(ctx, key); err != nil {
+			return nil, err
+		}
+	}
 	beside, err := p.replacements(ctx, dir)
 	for _, path := range beside {
 		err = errors.Join(err, key.AddTree(filepath.Join(dir, path)))
 	}
 	return key, err
+}
+
+// addLibraries takes in the libraries that are linked into programs with C: they change
+// with each security update of this machine.
+func addLibraries(ctx context.Context, key *cache.Key) error {
+	for _, name := range []string{"libc.a", "libseccomp.a"} {
+		path, err := hosttool.Exec(ctx, "gcc", "-print-file-name="+name).Output()
+		if err != nil {
+			return fmt.Errorf("gcc -print-file-name=%s: %w", name, err)
+		}
+		if err := key.AddTree(strings.TrimSpace(string(path))); err != nil {
+			return fmt.Errorf("%w (apt-get install libc6-dev libseccomp-dev)", err)
+		}
+	}
+	return nil
 }
 
 // replacements returns the directories outside of the module that go.mod names in
@@ -206,7 +228,7 @@ func (p Program) replacements(ctx context.Context, dir string) ([]string, error)
 	if modFile == "" {
 		modFile = "go.mod"
 	}
-	cmd := exec.CommandContext(ctx, "go", "mod", "edit", "-json", modFile)
+	cmd := hosttool.Exec(ctx, "go", "mod", "edit", "-json", modFile)
 	cmd.Dir, cmd.Env = dir, Program{}.environ()
 	out, err := cmd.Output()
 	if err != nil {
@@ -239,7 +261,7 @@ func (p Program) compile(ctx context.Context, step *progress.Step, dir string, a
 
 func countPackages(ctx context.Context, dir string, p Program) (int, error) {
 	counter := &lineCounter{each: func(int) {}}
-	cmd := exec.CommandContext(ctx, "go", "list", "-deps", "-tags", p.Tags, p.Package)
+	cmd := hosttool.Exec(ctx, "go", "list", "-deps", "-tags", p.Tags, p.Package)
 	cmd.Dir, cmd.Env, cmd.Stdout = dir, p.environ(), counter
 	var stderr tail
 	cmd.Stderr = &stderr
@@ -255,7 +277,7 @@ func (p Program) Version(ctx context.Context, root string) (string, error) {
 }
 
 func (p Program) moduleVersion(ctx context.Context, dir string) (string, error) {
-	cmd := exec.CommandContext(ctx, "go", "list", "-m", "-f", "{{.Version}}", p.Module)
+	cmd := hosttool.Exec(ctx, "go", "list", "-m", "-f", "{{.Version}}", p.Module)
 	cmd.Dir, cmd.Env = dir, p.environ()
 	var stderr tail
 	cmd.Stderr = &stderr
@@ -291,7 +313,7 @@ func (p Program) environ() []string {
 
 // run runs the go command and shows its last words if it fails.
 func run(ctx context.Context, dir string, env, args []string, progress io.Writer) error {
-	cmd := exec.CommandContext(ctx, "go", args...)
+	cmd := hosttool.Exec(ctx, "go", args...)
 	cmd.Dir, cmd.Env = dir, env
 	var stderr tail
 	cmd.Stderr = io.MultiWriter(&stderr, progress)

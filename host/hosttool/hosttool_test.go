@@ -4,8 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -64,5 +67,49 @@ func TestRunCancelled(t *testing.T) {
 	}
 	if err := syscall.Kill(pid, 0); !errors.Is(err, syscall.ESRCH) {
 		t.Errorf("cancelled: process %d is still there (%v)", pid, err)
+	}
+}
+
+// What a program has started in the background ends with it, and what it cleans up is
+// cleaned up.
+func TestExecEndsTheGroup(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	dir := t.TempDir()
+	started, cleaned := filepath.Join(dir, "started"), filepath.Join(dir, "cleaned")
+	cmd := Exec(ctx, "sh", "-c", "trap 'touch "+cleaned+"; exit 1' INT; sleep 600 & echo $! >"+started+"; wait")
+	stdout, err := cmd.StdoutPipe() // open as long as the child in the background has it
+	lab.Must(t, err)
+	lab.Must(t, cmd.Start())
+	lab.Eventually(t, 20*time.Second, "the program's start", func() error {
+		_, err := os.Stat(started)
+		return err
+	})
+	cancel()
+	if _, err := io.ReadAll(stdout); err != nil {
+		t.Error(err)
+	}
+	if err := cmd.Wait(); !errors.Is(err, context.Canceled) && err == nil {
+		t.Error("a cancelled program ended without an error")
+	}
+	if _, err := os.Stat(cleaned); err != nil {
+		t.Errorf("the program could not clean up: %v", err)
+	}
+}
+
+func TestFingerprint(t *testing.T) {
+	dir := t.TempDir()
+	t.Setenv("PATH", dir)
+	program := filepath.Join(dir, "tool")
+	lab.Must(t, os.WriteFile(program, []byte("#!/bin/sh\n"), 0o755))
+	one, err := Fingerprint("tool")
+	lab.Must(t, err)
+	lab.Must(t, os.WriteFile(program, []byte("#!/bin/sh\n# newer\n"), 0o755))
+	two, err := Fingerprint("tool")
+	lab.Must(t, err)
+	if one == two {
+		t.Error("another program has the same fingerprint")
+	}
+	if got := libraries("/bin/ls"); !slices.ContainsFunc(got, func(p string) bool { return strings.Contains(p, "libc.so") }) {
+		t.Errorf("libraries(/bin/ls) = %v, want the C library among them", got)
 	}
 }

@@ -15,6 +15,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"kios/host/cache"
 	"kios/host/cpio"
 	"kios/host/erofs"
 	"kios/host/filetree"
@@ -222,11 +223,11 @@ func (r *Report) readInitrd(ctx context.Context, initrd *io.SectionReader, tools
 
 // readRoot lists the EROFS image. The programs that do it want it in a file.
 func (r *Report) readRoot(ctx context.Context, image *io.SectionReader, tools erofs.Tools) error {
-	work, err := os.MkdirTemp("", "kios-inspect-")
+	work, remove, err := cache.Scratch("inspect-")
 	if err != nil {
 		return err
 	}
-	defer os.RemoveAll(work)
+	defer remove()
 	file := filepath.Join(work, rootName)
 	if err := filetree.WriteFrom(file, image, 0o600); err != nil {
 		return fmt.Errorf("unpack %s: %w", rootName, err)

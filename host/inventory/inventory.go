@@ -7,7 +7,6 @@
 package inventory
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -42,12 +41,10 @@ type Process struct {
 	Purpose string `json:"purpose"`
 }
 
-// Parse reads a list. Unknown fields are errors: they would be lost.
+// Parse reads a list. Fields that it does not know are of a newer kiOS, and left out.
 func Parse(data []byte) (*Manifest, error) {
-	dec := json.NewDecoder(bytes.NewReader(data))
-	dec.DisallowUnknownFields()
 	var m Manifest
-	if err := dec.Decode(&m); err != nil {
+	if err := json.Unmarshal(data, &m); err != nil {
 		return nil, fmt.Errorf("parse %s: %w", Path, err)
 	}
 	return &m, nil

@@ -4,9 +4,10 @@ import (
 	"context"
 	_ "embed"
 	"fmt"
-	"os/exec"
 	"path/filepath"
 	"strings"
+
+	"kios/host/hosttool"
 )
 
 // mmapSource is not in this folder: it is no part of the Go package.
@@ -19,7 +20,7 @@ var mmapSource string
 // docs/benchmarks.md. It returns the library's path.
 func buildHugePages(ctx context.Context, dir string) (string, error) {
 	out := filepath.Join(dir, "hugepage.so")
-	cmd := exec.CommandContext(ctx, "gcc", "-O2", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC", "-o", out, "-x", "c", "-")
+	cmd := hosttool.Exec(ctx, "gcc", "-O2", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC", "-o", out, "-x", "c", "-")
 	cmd.Stdin = strings.NewReader(mmapSource)
 	if text, err := cmd.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("compile hugepage/mmap.c: %w\n%s", err, text)

@@ -15,7 +15,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 
@@ -57,7 +56,7 @@ func Build(ctx context.Context, log *progress.Log, src debian.Deb, fragments, ke
 	if err != nil {
 		return Product{}, err
 	}
-	dir, err := cache.Product("kernel", key, func(dir string) error {
+	dir, err := cache.Product(ctx, log, "kernel", key, func(dir string) error {
 		return build(ctx, log, src, opts, signingKey, dir)
 	})
 	if err != nil {
@@ -92,26 +91,20 @@ func productKey(ctx context.Context, src debian.Deb, opts []option, signingKey [
 	if err != nil {
 		return nil, err
 	}
+	tools, err := versions(ctx, opts)
+	if err != nil {
+		return nil, err
+	}
 	parts := []string{recipe, src.Version, sum, render(opts), keySum(signingKey)}
-	tools := []string{"gcc", "ld"}
-	if wantsBTF(opts) {
-		tools = append(tools, "pahole")
-	}
-	for _, tool := range tools {
-		out, err := exec.CommandContext(ctx, tool, "--version").Output()
-		if err != nil {
-			return nil, fmt.Errorf("%s --version: %w", tool, err)
-		}
-		parts = append(parts, string(out))
-	}
-	return cache.NewKey(parts...), nil
+	return cache.NewKey(append(parts, tools...)...), nil
 }
 
-// build makes the product in out. The sources are unpacked beside the cache's
-// products, which has the space they need (about 4 GB), and removed again.
+// build makes the product in out. The sources are unpacked there too, where the
+// space is that they need (about 4 GB), and removed again. So is the private key, also
+// if this process is killed: the cache removes what is unfinished.
 func build(ctx context.Context, log *progress.Log, src debian.Deb, opts []option, signingKey []byte, out string) (err error) {
-	work, err := os.MkdirTemp(filepath.Dir(out), "kernel-work-")
-	if err != nil {
+	work := filepath.Join(out, "work")
+	if err := os.Mkdir(work, 0o700); err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(work)) }()

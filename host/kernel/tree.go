@@ -15,6 +15,7 @@ import (
 
 	"kios/host/debian"
 	"kios/host/filetree"
+	"kios/host/hosttool"
 	"kios/host/progress"
 )
 
@@ -44,7 +45,7 @@ func unpack(ctx context.Context, src debian.Deb, opts []option, work string) (*t
 	if err := os.Mkdir(dir, 0o755); err != nil {
 		return nil, err
 	}
-	cmd := exec.CommandContext(ctx, "tar", "-xf", archives[0], "-C", dir, "--strip-components=1")
+	cmd := hosttool.Exec(ctx, "tar", "-xf", archives[0], "-C", dir, "--strip-components=1")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return nil, fmt.Errorf("unpack %s: %w: %s", archives[0], err, tail(string(out), 3))
 	}
@@ -63,12 +64,12 @@ func (t *tree) make(ctx context.Context, args ...string) *exec.Cmd {
 		// Kconfig notes which tools it finds, and its notes are in the image.
 		all = append(all, "PAHOLE=none")
 	}
-	cmd := exec.CommandContext(ctx, "make", append(all, args...)...)
+	cmd := hosttool.Exec(ctx, "make", append(all, args...)...)
 	// Debug information names the source tree; it is not in the image, but
 	// the build ID is a hash over it.
 	prefix := "-ffile-prefix-map=" + t.dir + "/="
 	cmd.Env = []string{
-		"PATH=" + os.Getenv("PATH"),
+		"PATH=" + os.Getenv("PATH") + ":/usr/sbin:/sbin", // depmod, for those who are not root
 		"HOME=" + os.Getenv("HOME"),
 		"LC_ALL=C",
 		"TZ=UTC",
@@ -81,8 +82,6 @@ func (t *tree) make(ctx context.Context, args ...string) *exec.Cmd {
 		"KCFLAGS=" + prefix,
 		"KAFLAGS=" + prefix,
 	}
-	// make starts many compilers: end them all when the build is cancelled.
-	inOwnGroup(cmd)
 	return cmd
 }
 
@@ -114,7 +113,7 @@ func (t *tree) configure(ctx context.Context, opts []option) error {
 // compile builds the kernel and modules, and reports on step how many of the
 // objects are done.
 func (t *tree) compile(ctx context.Context, step *progress.Step) error {
-	jobs := fmt.Sprintf("-j%d", runtime.NumCPU())
+	jobs := fmt.Sprintf("-j%d", runtime.GOMAXPROCS(0)) // minds the limits of a cgroup
 	step.Note("preparing")
 	if err := runMake(t.make(ctx, jobs, "prepare")); err != nil {
 		return err

@@ -11,6 +11,7 @@ import (
 
 	"kios/host/bench"
 	"kios/host/build"
+	"kios/host/cache"
 	"kios/host/diskimage"
 	"kios/host/filetree"
 	"kios/host/gobuild"
@@ -45,11 +46,11 @@ takes a few minutes.`,
 }
 
 func runBench(ctx context.Context, b *build.Builder, runs int) error {
-	dir, err := os.MkdirTemp("", "kios-bench-")
+	dir, remove, err := cache.Scratch("bench-")
 	if err != nil {
 		return err
 	}
-	defer os.RemoveAll(dir)
+	defer remove()
 	systems, err := benchSystems(ctx, b, dir)
 	if err != nil {
 		return err

@@ -74,6 +74,11 @@ func statusText(c *cluster.Cluster, s cluster.Status, now time.Time) string {
 		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", n.Name, n.Address, machine, uptime, n.State, n.Kubelet)
 	}
 	w.Flush()
+	for _, n := range s.Nodes {
+		if n.Paused != "" {
+			fmt.Fprintf(&b, "\nmachine of %s: %s\n", n.Name, n.Paused)
+		}
+	}
 	if len(s.Missing) > 0 {
 		fmt.Fprintf(&b, "\nnot ready:\n  %s\n", strings.Join(s.Missing, "\n  "))
 	}

@@ -6,19 +6,23 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
 
+	"kios/host/hosttool"
 	"kios/host/qemu"
 )
 
 func newDepsCommand() *cobra.Command {
-	return &cobra.Command{
+	var test bool
+	cmd := &cobra.Command{
 		Use:   "deps",
-		Short: "Install the Debian packages that building and testing need",
+		Short: "Install the Debian packages that building needs",
 		Long: `Installs the Debian packages that versions.json lists under "host" and that are
-missing on this machine, with apt-get. Needs root if any package is missing.
+missing on this machine, with apt-get. With --test also those under "test", which
+tests and benchmarks need. Needs root if any package is missing.
 
 If the QEMU of this machine has a bug that ends emulated machines now and then, a
 newer one is put into the cache: see HACKING.md.`,
@@ -28,24 +32,30 @@ newer one is put into the cache: see HACKING.md.`,
 			if err != nil {
 				return err
 			}
-			if missing := missingPackages(cmd.Context(), b.Versions.Host); len(missing) > 0 {
+			names := b.Versions.Host
+			if test {
+				names = slices.Concat(names, b.Versions.Test)
+			}
+			if missing := missingPackages(cmd.Context(), names); len(missing) > 0 {
 				if err := install(cmd.Context(), missing); err != nil {
 					return err
 				}
 			}
-			if err := qemu.Ensure(cmd.Context(), b.Log, b.Versions.Debian.Suites); err != nil && cmd.Context().Err() == nil {
+			if err := qemu.Ensure(cmd.Context(), b.Log, b.Versions.Debian.Suites, b.Versions.Tools["qemu-system-x86"]); err != nil && cmd.Context().Err() == nil {
 				fmt.Fprintf(os.Stderr, "kios: %v\n", err)
 			}
 			return cmd.Context().Err()
 		},
 	}
+	cmd.Flags().BoolVar(&test, "test", false, "also install what tests and benchmarks need")
+	return cmd
 }
 
 // missingPackages returns those of the packages that dpkg does not have as
 // installed.
 func missingPackages(ctx context.Context, names []string) []string {
 	args := append([]string{"-W", "-f", "${Package} ${db:Status-Status}\n"}, names...)
-	out, _ := exec.CommandContext(ctx, "dpkg-query", args...).Output() // exits 1 if one is unknown
+	out, _ := hosttool.Exec(ctx, "dpkg-query", args...).Output() // exits 1 if one is unknown
 	installed := map[string]bool{}
 	for line := range strings.Lines(string(out)) {
 		if name, ok := strings.CutSuffix(strings.TrimSpace(line), " installed"); ok {
@@ -71,12 +81,16 @@ func install(ctx context.Context, names []string) error {
 		return fmt.Errorf("missing Debian packages; run as root: %s", command)
 	}
 	fmt.Fprintln(os.Stderr, "kios: installing missing Debian packages:", strings.Join(names, " "))
-	defer forbidServices()()
+	defer forbidServices("/usr/sbin/policy-rc.d")()
 	for _, args := range [][]string{
 		{"-q", "update"},
 		append([]string{"-q", "-y", "--no-install-recommends", "install"}, names...),
 	} {
-		cmd := exec.CommandContext(ctx, "apt-get", args...)
+		cmd := hosttool.Exec(ctx, "apt-get", args...)
+		// apt-get alone is interrupted, and never killed: it ends when no package is
+		// half installed.
+		cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
+		cmd.WaitDelay = 0
 		cmd.Env = append(os.Environ(), "DEBIAN_FRONTEND=noninteractive")
 		cmd.Stdout, cmd.Stderr = os.Stderr, os.Stderr
 		if err := cmd.Run(); err != nil {
@@ -88,14 +102,15 @@ func install(ctx context.Context, names []string) error {
 
 // forbidServices keeps packages from starting their daemons, such as a DHCP
 // server, on this machine: tests start them, in networks of their own. It
-// returns what undoes it. See invoke-rc.d(8); a policy that is there is kept.
-func forbidServices() (undo func()) {
-	const policy = "/usr/sbin/policy-rc.d"
-	f, err := os.OpenFile(policy, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o755)
-	if err != nil {
+// returns what undoes it. See invoke-rc.d(8); a policy of somebody else is kept. One
+// of ours is there when a run was killed, and is removed now.
+func forbidServices(policy string) (undo func()) {
+	const text = "#!/bin/sh\n# written by kios deps, which removes it again\nexit 101\n"
+	if old, err := os.ReadFile(policy); err == nil && string(old) != text {
 		return func() {}
 	}
-	fmt.Fprint(f, "#!/bin/sh\nexit 101\n")
-	f.Close()
+	if err := os.WriteFile(policy, []byte(text), 0o755); err != nil {
+		return func() {}
+	}
 	return func() { os.Remove(policy) }
 }

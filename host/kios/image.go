@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"kios/host/diskimage"
+	"kios/host/etccheck"
 	"kios/host/progress"
 )
 
@@ -85,9 +86,9 @@ func runImage(ctx context.Context, f imageFlags) error {
 		}
 		f.EFI = b.Out("kios.efi")
 	}
-	if f.Etc != "" && !f.noCheck {
-		if err := diskimage.CheckEtc(f.Etc); err != nil {
-			return fmt.Errorf("%w\n(use --no-check to make the image anyway)", err)
+	if f.Etc != "" {
+		if err := f.check(ctx); err != nil {
+			return err
 		}
 	}
 	files, err := f.join.files(ctx)
@@ -102,6 +103,42 @@ func runImage(ctx context.Context, f imageFlags) error {
 		return err
 	}
 	return describeImage(f)
+}
+
+// check finds out what is wrong with the files for /etc, and says what the node will
+// say about them.
+func (f *imageFlags) check(ctx context.Context) error {
+	if err := checkEtc(f.Etc); err != nil || f.noCheck {
+		return err
+	}
+	node, err := etccheck.Open(ctx, f.EFI)
+	if err != nil {
+		return err
+	}
+	defer node.Close()
+	pods, err := node.SystemPods()
+	if err != nil {
+		return err
+	}
+	if err := etccheck.Check(f.Etc, pods); err != nil {
+		return fmt.Errorf("%w\n(use --no-check to make the image anyway)", err)
+	}
+	for _, line := range askNode(ctx, node, f.Etc, etccheck.Machine{}) {
+		fmt.Fprintln(os.Stderr, "kios:", line)
+	}
+	return ctx.Err()
+}
+
+// askNode returns what the node will say about the files in a directory for /etc.
+func askNode(ctx context.Context, node *etccheck.Node, etc string, m etccheck.Machine) []string {
+	says, err := node.Says(ctx, etc, m)
+	for i, line := range says {
+		says[i] = "the node will say: " + line
+	}
+	if err != nil {
+		says = append(says, fmt.Sprintf("not checked: %v", err))
+	}
+	return says
 }
 
 // describeImage says what was put on the disk.

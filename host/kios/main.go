@@ -8,8 +8,10 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"os/signal"
 	"syscall"
 
@@ -20,11 +22,34 @@ func main() {
 	// What is built must not depend on who builds it.
 	syscall.Umask(0o022)
 	ctx, stop := signal.NotifyContext(context.Background(), interrupts()...)
-	defer stop()
-	if err := newRootCommand().ExecuteContext(ctx); err != nil {
+	// A second signal kills, whatever a command is doing by then.
+	context.AfterFunc(ctx, stop)
+	os.Exit(exitCode(ctx, newRootCommand().ExecuteContext(ctx)))
+}
+
+// interrupted is the exit code of a command that a signal has ended, as in a shell.
+const interrupted = 130
+
+// exitCode says how a command ended, on standard error and as a number.
+func exitCode(ctx context.Context, err error) int {
+	switch {
+	case err == nil:
+		return 0
+	case ctx.Err() == nil:
 		fmt.Fprintln(os.Stderr, "kios:", err)
-		os.Exit(1)
+		return 1
+	case endedByUs(err):
+		fmt.Fprintln(os.Stderr, "kios: interrupted")
+	default:
+		fmt.Fprintln(os.Stderr, "kios: interrupted:", err)
 	}
+	return interrupted
+}
+
+// endedByUs reports whether an error says nothing but that something was ended.
+func endedByUs(err error) bool {
+	var exit *exec.ExitError
+	return errors.Is(err, context.Canceled) || errors.As(err, &exit)
 }
 
 func newRootCommand() *cobra.Command {

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 
@@ -15,6 +14,7 @@ import (
 	"kios/host/build"
 	"kios/host/cache"
 	"kios/host/filetree"
+	"kios/host/hosttool"
 )
 
 // products are the files that two builds must agree on.
@@ -45,11 +45,11 @@ sources are built a second time only once.`,
 }
 
 func reproduce(ctx context.Context, b *build.Builder, fromScratch bool) error {
-	dir, err := os.MkdirTemp("", "kios-second-build-")
+	dir, remove, err := cache.Scratch("second-build-")
 	if err != nil {
 		return err
 	}
-	defer os.RemoveAll(dir)
+	defer remove()
 	if err := copyCheckout(ctx, b.Root, dir); err != nil {
 		return fmt.Errorf("copy the checkout: %w", err)
 	}
@@ -61,7 +61,7 @@ func reproduce(ctx context.Context, b *build.Builder, fromScratch bool) error {
 	if err != nil {
 		return err
 	}
-	cmd := exec.CommandContext(ctx, "go", "run", "./host/kios", "build")
+	cmd := hosttool.Exec(ctx, "go", "run", "./host/kios", "build")
 	cmd.Dir = dir
 	cmd.Env = append(os.Environ(), "XDG_CACHE_HOME="+home, "GOCACHE="+goCache)
 	cmd.Stdout, cmd.Stderr = os.Stderr, os.Stderr
@@ -73,7 +73,7 @@ func reproduce(ctx context.Context, b *build.Builder, fromScratch bool) error {
 
 // copyCheckout copies the files that git tracks, and those that it would.
 func copyCheckout(ctx context.Context, root, dir string) error {
-	list := exec.CommandContext(ctx, "git", "-C", root, "ls-files", "-z", "--cached", "--others", "--exclude-standard")
+	list := hosttool.Exec(ctx, "git", "-C", root, "ls-files", "-z", "--cached", "--others", "--exclude-standard")
 	names, err := list.Output()
 	if err != nil {
 		return fmt.Errorf("git ls-files: %w", err)
@@ -134,7 +134,7 @@ func secondGoCache(ctx context.Context, home string, fromScratch bool) (string, 
 	if fromScratch {
 		return filepath.Join(home, "go-build"), nil
 	}
-	out, err := exec.CommandContext(ctx, "go", "env", "GOCACHE").Output()
+	out, err := hosttool.Exec(ctx, "go", "env", "GOCACHE").Output()
 	if err != nil {
 		return "", fmt.Errorf("go env GOCACHE: %w", err)
 	}

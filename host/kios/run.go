@@ -160,12 +160,17 @@ func (o runOptions) checkFiles() error {
 	if o.etc == "" {
 		return nil
 	}
-	entries, err := os.ReadDir(o.etc)
+	return checkEtc(o.etc)
+}
+
+// checkEtc finds out whether --etc names a directory that is laid out like /etc.
+func checkEtc(dir string) error {
+	entries, err := os.ReadDir(dir)
 	if err != nil {
 		return fmt.Errorf("--etc: %w", err)
 	}
 	if len(entries) == 1 && entries[0].Name() == "etc" && entries[0].IsDir() {
-		return fmt.Errorf("--etc %s has only the directory etc in it: did you mean --etc %s?", o.etc, filepath.Join(o.etc, "etc"))
+		return fmt.Errorf("--etc %s has only the directory etc in it: did you mean --etc %s?", dir, filepath.Join(dir, "etc"))
 	}
 	return nil
 }
@@ -224,7 +229,7 @@ func (r *runPlan) run(ctx context.Context, signals <-chan os.Signal) error {
 		return err
 	}
 	defer m.Kill()
-	w.print.Note(m.Uptime(), "power on: %s memory, %d processors, %s, %s", r.options.memory, r.options.cpus, r.options.firmware, accelText(accel))
+	w.print.Note(m.Uptime(), "power on: %s memory, %d processors, %s, %s", r.options.memory, r.options.cpus, r.options.firmware, accelText(ctx, accel, r.probeKernel()))
 	api, err := r.client(access, m)
 	if err != nil {
 		return err
@@ -235,9 +240,9 @@ func (r *runPlan) run(ctx context.Context, signals <-chan os.Signal) error {
 	return w.follow(m, api, signals)
 }
 
-func accelText(a qemu.Accel) string {
+func accelText(ctx context.Context, a qemu.Accel, kernel string) string {
 	if a == qemu.KVM {
 		return "KVM"
 	}
-	return "TCG (KVM is not usable; this is slow)"
+	return "TCG, which is slow: " + qemu.WhyEmulated(ctx, kernel)
 }

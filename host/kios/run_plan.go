@@ -4,14 +4,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
 
 	"sigs.k8s.io/yaml"
 
+	"kios/host/cache"
 	"kios/host/diskimage"
+	"kios/host/etccheck"
 	"kios/host/kubeletapi"
 	"kios/host/pki"
 	"kios/host/progress"
@@ -27,6 +28,7 @@ type runPlan struct {
 	ports   []qemu.Port
 
 	dir     string    // the run's files
+	remove  func()    // of them, unless they are kept
 	expect  []podName // from the manifests
 	noCNI   bool      // it is known that the node has no CNI configuration
 	warning []string  // about the user's files
@@ -80,8 +82,8 @@ func (r *runPlan) probeKernel() string {
 // makeDir makes the directory for the run's files.
 func (r *runPlan) makeDir() error {
 	if r.options.keep == "" {
-		dir, err := os.MkdirTemp("", "kios-run-")
-		r.dir = dir
+		dir, remove, err := cache.Scratch("run-")
+		r.dir, r.remove = dir, remove
 		return err
 	}
 	r.dir = r.options.keep
@@ -98,20 +100,25 @@ func (r *runPlan) makeDir() error {
 	return nil
 }
 
-// cleanUp removes the run's files, but for the logs of a run that went wrong.
+// cleanUp removes the run's files, but for the console's log of a run that went wrong.
 func (r *runPlan) cleanUp(err error) error {
 	if r.options.keep != "" {
 		return err
 	}
-	log := r.path("console.log")
-	if st, statErr := os.Stat(log); err == nil || statErr != nil || st.Size() == 0 {
-		os.RemoveAll(r.dir)
+	defer r.remove()
+	text, readErr := os.ReadFile(r.path("console.log"))
+	if err == nil || readErr != nil || len(text) == 0 {
 		return err
 	}
-	for _, name := range []string{"disk.img", "efivars.fd", "pki"} {
-		os.RemoveAll(r.path(name))
+	log, tempErr := os.CreateTemp("", "kios-console-*.log")
+	if tempErr != nil {
+		return err
 	}
-	return fmt.Errorf("%w (console log: %s)", err, log)
+	_, writeErr := log.Write(text)
+	if errors.Join(writeErr, log.Close()) != nil {
+		return err
+	}
+	return fmt.Errorf("%w (console log: %s)", err, log.Name())
 }
 
 func (r *runPlan) path(name string) string { return filepath.Join(r.dir, name) }
@@ -125,7 +132,9 @@ func (r *runPlan) prepare(ctx context.Context) (kubeletAccess, error) {
 	if err != nil {
 		return kubeletAccess{}, err
 	}
-	r.readEtc(etc)
+	if err := r.checkEtc(ctx, etc); err != nil {
+		return kubeletAccess{}, err
+	}
 	access, extra, err := r.makeAccess(etc)
 	if err != nil {
 		return kubeletAccess{}, err
@@ -159,7 +168,36 @@ func (r *runPlan) content() (etc string, oci []string, err error) {
 	return etc, []string{r.out("hello.tar")}, os.WriteFile(filepath.Join(manifests, "hello.yaml"), manifest, 0o644)
 }
 
-// readEtc notes which pods to expect, and what the node will not understand.
+// checkEtc notes which pods to expect, and what is wrong with the user's files or what
+// the node will say about them.
+func (r *runPlan) checkEtc(ctx context.Context, etc string) error {
+	if r.options.etc == "" {
+		r.readEtc(etc)
+		return nil
+	}
+	step := r.log.Start("check " + etc)
+	return step.End(r.ask(ctx, etc))
+}
+
+func (r *runPlan) ask(ctx context.Context, etc string) error {
+	node, err := etccheck.Open(ctx, r.out("kios.efi"))
+	if err != nil {
+		return err
+	}
+	defer node.Close()
+	pods, err := node.SystemPods()
+	if err != nil {
+		return err
+	}
+	if err := etccheck.Check(etc, pods); err != nil {
+		r.warning = strings.Split(err.Error(), "\n")
+	}
+	r.warning = append(r.warning, askNode(ctx, node, etc, etccheck.Machine{Memory: r.memory, CPUs: r.options.cpus})...)
+	r.readEtc(etc)
+	return ctx.Err()
+}
+
+// readEtc notes which pods to expect.
 func (r *runPlan) readEtc(etc string) {
 	if etc == "" {
 		r.noCNI = true
@@ -168,42 +206,34 @@ func (r *runPlan) readEtc(etc string) {
 	configs, _ := os.ReadDir(filepath.Join(etc, "cni/net.d"))
 	r.noCNI = len(configs) == 0
 	manifests := filepath.Join(etc, "kubernetes/manifests")
-	entries, err := os.ReadDir(manifests)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		r.warning = append(r.warning, err.Error())
-	}
+	entries, _ := os.ReadDir(manifests)
 	for _, entry := range entries {
 		if entry.IsDir() || strings.HasPrefix(entry.Name(), ".") {
 			continue // the kubelet skips these, too
 		}
-		name, err := readManifest(filepath.Join(manifests, entry.Name()))
-		if err != nil {
-			r.warning = append(r.warning, fmt.Sprintf("manifest %s: %v; the kubelet will ignore it", entry.Name(), err))
-			continue
+		if name, ok := readManifest(filepath.Join(manifests, entry.Name())); ok {
+			r.expect = append(r.expect, name)
 		}
-		r.expect = append(r.expect, name)
 	}
 }
 
-func readManifest(file string) (podName, error) {
+// readManifest returns the pod of a manifest; what is wrong with one, the check says.
+func readManifest(file string) (name podName, ok bool) {
 	data, err := os.ReadFile(file)
 	if err != nil {
-		return podName{}, err
+		return podName{}, false
 	}
 	var pod struct {
 		Kind     string
 		Metadata struct{ Namespace, Name string }
 	}
-	if err := yaml.Unmarshal(data, &pod); err != nil {
-		return podName{}, err
-	}
-	if pod.Kind != "Pod" || pod.Metadata.Name == "" {
-		return podName{}, fmt.Errorf("not a Pod with a name (kind %q, name %q)", pod.Kind, pod.Metadata.Name)
+	if yaml.Unmarshal(data, &pod) != nil || pod.Kind != "Pod" || pod.Metadata.Name == "" {
+		return podName{}, false
 	}
 	if pod.Metadata.Namespace == "" {
 		pod.Metadata.Namespace = "default"
 	}
-	return podName{pod.Metadata.Namespace, pod.Metadata.Name}, nil
+	return podName{pod.Metadata.Namespace, pod.Metadata.Name}, true
 }
 
 // makeAccess makes an authority that lives for this run. The node answers only

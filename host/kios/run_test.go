@@ -93,9 +93,6 @@ func TestReadEtc(t *testing.T) {
 	if diff := cmp.Diff(want, r.expect, cmp.AllowUnexported(podName{})); diff != "" {
 		t.Errorf("expected pods (-want +got):\n%s", diff)
 	}
-	if len(r.warning) != 3 || !strings.Contains(r.warning[0], "manifest c.yaml") {
-		t.Errorf("warnings = %q, want one each for c.yaml, d.yaml and empty.yml", r.warning)
-	}
 	if !r.noCNI {
 		t.Error("noCNI = false without cni/net.d")
 	}

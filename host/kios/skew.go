@@ -4,13 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os/exec"
 	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
 
 	"kios/host/gobuild"
+	"kios/host/hosttool"
 )
 
 // skew is how many minor versions the kubelet is behind the newest Kubernetes:
@@ -90,7 +90,7 @@ func kubeletVersion(ctx context.Context, root string) (string, error) {
 // newestKubernetes asks the module proxy for the newest release; pre-releases
 // do not count.
 func newestKubernetes(ctx context.Context, root string) (string, error) {
-	cmd := exec.CommandContext(ctx, "go", "list", "-m", "-versions", "k8s.io/kubernetes")
+	cmd := hosttool.Exec(ctx, "go", "list", "-m", "-versions", "k8s.io/kubernetes")
 	cmd.Dir = root
 	out, err := cmd.Output()
 	if err != nil {

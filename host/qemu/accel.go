@@ -3,7 +3,9 @@ package qemu
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -81,7 +83,7 @@ func Probe(ctx context.Context, kernel string) (Accel, error) {
 	if err != nil {
 		return "", fmt.Errorf("probe KVM: %w", err)
 	}
-	if said, err := os.ReadFile(verdict); err == nil {
+	if said, ok := kept(verdict); ok {
 		return parseVerdict(said), nil
 	}
 	accel, reason, err := tryKVM(ctx, bin, kernel)
@@ -94,19 +96,68 @@ func Probe(ctx context.Context, kernel string) (Accel, error) {
 	return accel, keepVerdict(verdict, accel, reason)
 }
 
+// doubtful is for how long a verdict against KVM is believed: the host may have been
+// busy during the probe.
+const doubtful = 24 * time.Hour
+
+// kept returns a verdict that is to be believed.
+func kept(file string) (said []byte, ok bool) {
+	info, err := os.Stat(file)
+	if err != nil {
+		return nil, false
+	}
+	said, err = os.ReadFile(file)
+	if err != nil || parseVerdict(said) != KVM && time.Since(info.ModTime()) > doubtful {
+		return nil, false
+	}
+	return said, true
+}
+
+// WhyEmulated says for a person why Probe has decided against KVM, and what to do.
+func WhyEmulated(ctx context.Context, kernel string) string {
+	if os.Getenv("KIOS_ACCEL") == string(TCG) {
+		return "KIOS_ACCEL=tcg asks for it"
+	}
+	switch err := openKVM(); {
+	case errors.Is(err, fs.ErrNotExist):
+		return "this host has no /dev/kvm"
+	case errors.Is(err, fs.ErrPermission):
+		return "this user may not open /dev/kvm: as root run usermod -aG kvm USER, and log in again"
+	case err != nil:
+		return err.Error()
+	}
+	if bin, err := lookPath(); err == nil && kernel != "" {
+		if file, err := verdictFile(ctx, bin, kernel); err == nil {
+			return "KVM does not work here" + reasonIn(file)
+		}
+	}
+	return "KVM was not tried"
+}
+
+// reasonIn is what a verdict's file says of the reason, and how to try again.
+func reasonIn(file string) string {
+	said, err := os.ReadFile(file)
+	_, reason, found := strings.Cut(strings.TrimSpace(string(said)), " ")
+	if err != nil || !found {
+		return ""
+	}
+	return fmt.Sprintf(": %s (remove %s to try again)", reason, file)
+}
+
 // MayUseKVM reports whether Probe can find that KVM works.
 func MayUseKVM() bool {
 	forced := Accel(os.Getenv("KIOS_ACCEL"))
 	return forced == KVM || forced != TCG && deviceOpens()
 }
 
-func deviceOpens() bool {
+func deviceOpens() bool { return openKVM() == nil }
+
+func openKVM() error {
 	f, err := os.OpenFile("/dev/kvm", os.O_RDWR, 0)
 	if err != nil {
-		return false
+		return err
 	}
-	f.Close()
-	return true
+	return f.Close()
 }
 
 // verdictFile names the file that keeps the answer: another boot, QEMU or

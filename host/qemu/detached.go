@@ -29,12 +29,13 @@ import (
 //	qemu.log      what QEMU itself said
 //	qmp.sock      its monitor, which serves one client at a time
 //	process.json  which process it is
+//	qemu.pid      its number, which QEMU itself writes
 type Detached struct {
 	Dir   string
 	Since time.Time // power-on
 
 	pid   int
-	pidfd int
+	pidfd *os.File
 	done  chan struct{}
 }
 
@@ -127,7 +128,7 @@ func detach(ctx context.Context, dir string, args []string, sockets ...*os.File)
 	}
 	defer stderr.Close()
 
-	cmd := exec.Command(bin, args...)
+	cmd := exec.Command(bin, append(args, "-pidfile", pidFile(dir))...)
 	cmd.Stdout, cmd.Stderr = stderr, stderr
 	cmd.ExtraFiles = append([]*os.File{monitor}, sockets...)
 	// A session of its own: Ctrl-C on our terminal is not for the machine.
@@ -205,47 +206,75 @@ func record(dir string, pid int) (*Detached, error) {
 // Attach finds the running QEMU of a directory, or returns ErrNotRunning.
 func Attach(dir string) (*Detached, error) {
 	data, err := os.ReadFile(filepath.Join(dir, "process.json"))
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, ErrNotRunning
-	}
-	if err != nil {
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("find the machine of %s: %w", dir, err)
 	}
 	// A file that a power cut of the host has spoilt is of an earlier boot.
 	var p process
-	if err := json.Unmarshal(data, &p); err != nil {
+	if err == nil && json.Unmarshal(data, &p) == nil {
+		d, err := p.attach(dir)
+		if !errors.Is(err, ErrNotRunning) {
+			return d, err
+		}
+	}
+	return attachOrphan(dir)
+}
+
+func pidFile(dir string) string { return filepath.Join(dir, "qemu.pid") }
+
+// attachOrphan finds a QEMU whose starter was killed before it had noted the process.
+// The directory is on its command line.
+func attachOrphan(dir string) (*Detached, error) {
+	text, err := os.ReadFile(pidFile(dir))
+	if err != nil {
 		return nil, ErrNotRunning
 	}
-	return p.attach(dir)
+	pid, err := strconv.Atoi(strings.TrimSpace(string(text)))
+	if err != nil || pid <= 1 {
+		return nil, ErrNotRunning
+	}
+	command, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
+	if err != nil || !bytes.Contains(command, []byte("\x00"+pidFile(dir)+"\x00")) {
+		return nil, ErrNotRunning
+	}
+	return process{PID: pid, Start: startTime(pid), Boot: bootID(), Since: modified(pidFile(dir))}.attach(dir)
 }
 
 // attach takes hold of the process before it looks whether it is the right
 // one: from then on its number cannot be given to another.
 func (p process) attach(dir string) (*Detached, error) {
-	fd, err := unix.PidfdOpen(p.PID, 0)
+	fd, err := unix.PidfdOpen(p.PID, unix.PIDFD_NONBLOCK)
 	if errors.Is(err, unix.ESRCH) || errors.Is(err, unix.EINVAL) {
 		return nil, ErrNotRunning
 	}
 	if err != nil {
 		return nil, fmt.Errorf("find the machine of %s: process %d: %w", dir, p.PID, err)
 	}
-	if p.Start == "" || p.Boot != bootID() || p.Start != startTime(p.PID) || ended(fd, 0) {
-		unix.Close(fd)
+	d := &Detached{Dir: dir, Since: p.Since, pid: p.PID, pidfd: os.NewFile(uintptr(fd), "pidfd"), done: make(chan struct{})}
+	if p.Start == "" || p.Boot != bootID() || p.Start != startTime(p.PID) || ended(fd) {
+		d.pidfd.Close()
 		return nil, ErrNotRunning
 	}
-	d := &Detached{Dir: dir, Since: p.Since, pid: p.PID, pidfd: fd, done: make(chan struct{})}
-	go func() {
-		ended(fd, -1)
-		close(d.done)
-	}()
+	go d.await()
 	return d, nil
 }
 
-// ended waits for a process's end, which makes its descriptor readable, for as
-// many milliseconds or (-1) for ever.
-func ended(pidfd, timeout int) bool {
+// await closes done when the process has ended. Close ends it, too: Go polls the
+// descriptor together with all others.
+func (d *Detached) await() {
+	conn, err := d.pidfd.SyscallConn()
+	if err == nil {
+		err = conn.Read(func(fd uintptr) bool { return ended(int(fd)) })
+	}
+	if err == nil {
+		close(d.done)
+	}
+}
+
+// ended reports whether a process has ended, which makes its descriptor readable.
+func ended(pidfd int) bool {
 	for {
-		n, err := unix.Poll([]unix.PollFd{{Fd: int32(pidfd), Events: unix.POLLIN}}, timeout)
+		n, err := unix.Poll([]unix.PollFd{{Fd: int32(pidfd), Events: unix.POLLIN}}, 0)
 		if !errors.Is(err, unix.EINTR) {
 			return n > 0
 		}
@@ -273,13 +302,7 @@ func bootID() string {
 }
 
 // Close lets go of the machine, which runs on.
-func (d *Detached) Close() {
-	select {
-	case <-d.done:
-		unix.Close(d.pidfd)
-	default: // the goroutine of attach still waits on the descriptor
-	}
-}
+func (d *Detached) Close() { d.pidfd.Close() }
 
 // Done is closed when QEMU has ended.
 func (d *Detached) Done() <-chan struct{} { return d.done }
@@ -338,9 +361,28 @@ func (d *Detached) PowerOff(ctx context.Context) error {
 
 // Kill is a power cut, and waits for QEMU's end.
 func (d *Detached) Kill() error {
-	if err := unix.PidfdSendSignal(d.pidfd, unix.SIGKILL, nil, 0); err != nil && !errors.Is(err, unix.ESRCH) {
+	conn, err := d.pidfd.SyscallConn()
+	if err != nil {
+		return fmt.Errorf("kill the machine of %s: %w", d.Dir, err)
+	}
+	var killErr error
+	err = conn.Control(func(fd uintptr) { killErr = unix.PidfdSendSignal(int(fd), unix.SIGKILL, nil, 0) })
+	if err = errors.Join(err, killErr); err != nil && !errors.Is(err, unix.ESRCH) {
 		return fmt.Errorf("kill the machine of %s: %w", d.Dir, err)
 	}
 	<-d.done
 	return nil
+}
+
+// Paused says why the guest stands still though nobody has stopped it, or "".
+func (d *Detached) Paused(ctx context.Context) string {
+	data, err := d.Execute(ctx, "query-status", nil)
+	var now struct{ Status string }
+	if err != nil || json.Unmarshal(data, &now) != nil {
+		return ""
+	}
+	if now.Status == "io-error" {
+		return "paused: it could not write to its disk (is this host's disk full?)"
+	}
+	return ""
 }

@@ -9,6 +9,7 @@ import (
 	"regexp"
 	"slices"
 	"strconv"
+	"time"
 
 	"kios/host/cache"
 	"kios/host/debian"
@@ -21,10 +22,16 @@ const fixedMajor, fixedMinor = 11, 1
 
 // Ensure gets a QEMU of a newer Debian release, with libraries of its own, if
 // that of this machine may end a guest that it emulates. Machines run in it
-// from then on; nothing is installed.
-func Ensure(ctx context.Context, log *progress.Log, suites []string) error {
-	if own, err := ownPath(); err != nil || exists(own) {
+// from then on; nothing is installed. The version is that of Debian's package; another
+// one than before is fetched anew.
+func Ensure(ctx context.Context, log *progress.Log, suites []string, version string) error {
+	root, err := cache.Dir()
+	if err != nil {
 		return err
+	}
+	key := cache.NewKey(ownName, "3", version)
+	if exists(filepath.Join(root, ownName+"-"+key.String(), Binary)) {
+		return nil
 	}
 	bin, err := exec.LookPath(Binary)
 	if err != nil {
@@ -37,15 +44,12 @@ func Ensure(ctx context.Context, log *progress.Log, suites []string) error {
 	if translates(string(out)) {
 		return nil
 	}
-	_, err = cache.Product(ownName, ownKey(), func(dir string) error {
-		if err := debian.Unpack(ctx, log, append(slices.Clone(suites), suites[0]+"-backports"), "qemu-system-x86", dir); err != nil {
+	_, err = cache.Product(ctx, log, ownName, key, func(dir string) error {
+		from := append(slices.Clone(suites), suites[0]+"-backports")
+		if err := debian.Unpack(ctx, log, from, debian.Package{Name: "qemu-system-x86", Version: version}, dir); err != nil {
 			return err
 		}
-		final, err := ownPath()
-		if err != nil {
-			return err
-		}
-		return os.WriteFile(filepath.Join(dir, Binary), []byte(starter(filepath.Dir(final))), 0o755)
+		return os.WriteFile(filepath.Join(dir, Binary), []byte(starter), 0o755)
 	})
 	if err != nil {
 		return fmt.Errorf("the QEMU of this host is older than %d.%d and ends emulated machines now and then; getting a newer one failed: %w", fixedMajor, fixedMinor, err)
@@ -66,22 +70,38 @@ func translates(said string) bool {
 	return major > fixedMajor || major == fixedMajor && minor >= fixedMinor
 }
 
-// starter is the script that runs QEMU below dir with the libraries there.
-func starter(dir string) string {
-	lib := dir + "/usr/lib/x86_64-linux-gnu"
-	return fmt.Sprintf(`#!/bin/sh
-exec '%s/ld-linux-x86-64.so.2' --argv0 %s --library-path '%s' '%s/usr/bin/%s' -L '%s/usr/share/qemu' -L '%s/usr/share/seabios' "$@"
-`, lib, Binary, lib, dir, Binary, dir, dir)
-}
+// starter is the script beside QEMU that runs it with the libraries there, wherever the
+// cache has been moved to.
+const starter = `#!/bin/sh
+dir=$(dirname "$(readlink -f "$0")")
+lib=$dir/usr/lib/x86_64-linux-gnu
+exec "$lib/ld-linux-x86-64.so.2" --argv0 ` + Binary + ` --library-path "$lib" "$dir/usr/bin/` + Binary + `" -L "$dir/usr/share/qemu" -L "$dir/usr/share/seabios" "$@"
+`
 
 const ownName = "qemu"
 
-func ownKey() *cache.Key { return cache.NewKey(ownName, "2") }
+// ownPath is the program that Ensure has put into the cache, or "".
+func ownPath() string {
+	root, err := cache.Dir()
+	if err != nil {
+		return ""
+	}
+	found, _ := filepath.Glob(filepath.Join(root, ownName+"-*", Binary))
+	newest := ""
+	for _, path := range found {
+		if newest == "" || modified(path).After(modified(newest)) {
+			newest = path
+		}
+	}
+	return newest
+}
 
-// ownPath is where Ensure puts the program.
-func ownPath() (string, error) {
-	dir, err := cache.Dir()
-	return filepath.Join(dir, ownName+"-"+ownKey().String(), Binary), err
+func modified(path string) time.Time {
+	info, err := os.Stat(path)
+	if err != nil {
+		return time.Time{}
+	}
+	return info.ModTime()
 }
 
 func exists(path string) bool {

@@ -192,7 +192,7 @@ func (c *Config) prepare(ctx context.Context) (err error) {
 }
 
 func lookPath() (string, error) {
-	if own, err := ownPath(); err == nil && exists(own) {
+	if own := ownPath(); own != "" {
 		return own, nil
 	}
 	bin, err := exec.LookPath(Binary)

@@ -17,6 +17,8 @@ import (
 	"fmt"
 	"os"
 	"strings"
+
+	"kios/internal/wholefile"
 )
 
 // Parts are what goes into an image.
@@ -35,10 +37,7 @@ func Create(out string, parts Parts) error {
 	if err != nil {
 		return err
 	}
-	if err := os.WriteFile(out, image, 0o644); err != nil {
-		return fmt.Errorf("write UKI: %w", err)
-	}
-	return nil
+	return wholefile.Durable(out, image, 0o644)
 }
 
 // Build returns the image. The same parts give the same bytes.

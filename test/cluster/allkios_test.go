@@ -70,7 +70,7 @@ func TestAllKiOS(t *testing.T) {
 	if got := u.field("configmap/kept", "{.data.colour}"); got != "blue" {
 		t.Errorf("the ConfigMap of before holds %q, want blue", got)
 	}
-	k.run("down", "--purge")
+	k.run("down", "--purge", "--yes")
 	if _, err := os.Stat(c.Dir); !os.IsNotExist(err) {
 		t.Errorf("after down --purge there is %s: %v", c.Dir, err)
 	}

@@ -1,4 +1,4 @@
-package diskimage
+package etccheck
 
 import (
 	"errors"
@@ -7,35 +7,21 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 
 	"sigs.k8s.io/yaml"
 )
 
-// CheckEtc finds mistakes in a directory for --etc that the node could only
-// log: static pod manifests that the kubelet would not run. It reports all of
-// them, one a line.
-func CheckEtc(dir string) error {
-	info, err := os.Stat(dir)
-	if err != nil {
-		return fmt.Errorf("open the directory for /etc: %w", err)
-	}
-	if !info.IsDir() {
-		return fmt.Errorf("%s is not a directory: give one that is laid out like /etc", dir)
-	}
-	if _, err := os.Stat(filepath.Join(dir, "etc/kubernetes")); err == nil {
-		return fmt.Errorf("%s has a directory etc in it: give that one, %s", dir, filepath.Join(dir, "etc"))
-	}
-	return checkManifests(filepath.Join(dir, "kubernetes/manifests"))
-}
-
-func checkManifests(dir string) error {
+// checkManifests checks the static pods' manifests in a directory. system are the names
+// of the files that an empty one may take the place of.
+func checkManifests(dir string, system []string) []error {
 	entries, err := os.ReadDir(dir)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
 	if err != nil {
-		return err
+		return []error{err}
 	}
 	var errs []error
 	for _, e := range entries {
@@ -43,14 +29,14 @@ func checkManifests(dir string) error {
 			continue // the kubelet skips these
 		}
 		path := filepath.Join(dir, e.Name())
-		if err := checkManifest(path); err != nil {
+		if err := checkManifest(path, system); err != nil {
 			errs = append(errs, fmt.Errorf("%s: %w", path, err))
 		}
 	}
-	return errors.Join(errs...)
+	return errs
 }
 
-func checkManifest(path string) error {
+func checkManifest(path string, system []string) error {
 	info, err := os.Stat(path)
 	if err != nil {
 		return errors.Unwrap(err)
@@ -59,14 +45,33 @@ func checkManifest(path string) error {
 		return errors.New("not a file; the kubelet does not look into directories here")
 	}
 	data, err := os.ReadFile(path)
-	if err != nil {
+	switch {
+	case err != nil:
 		return err
+	case len(strings.TrimSpace(string(data))) > 0:
+		return checkPod(data)
+	case slices.Contains(system, filepath.Base(path)):
+		return nil // the documented way to remove a system pod
 	}
-	return checkPod(data)
+	return fmt.Errorf("is empty, which removes a system pod, but none has this name (%s)", strings.Join(system, ", "))
 }
 
-// separator begins a second YAML document. The kubelet reads only the first.
-var separator = regexp.MustCompile(`(?m)^---(\s|$)`)
+// separator stands between YAML documents.
+var separator = regexp.MustCompile(`(?m)^---(?:[ \t].*)?$`)
+
+// comment is a line without content.
+var comment = regexp.MustCompile(`(?m)^[ \t]*(#.*)?$`)
+
+// documents counts the YAML documents with content: templates leave empty ones behind.
+func documents(text string) int {
+	n := 0
+	for _, part := range separator.Split(text, -1) {
+		if strings.TrimSpace(comment.ReplaceAllString(part, "")) != "" {
+			n++
+		}
+	}
+	return n
+}
 
 // pod is as much of the API's Pod as a static one cannot do without.
 type pod struct {
@@ -75,15 +80,33 @@ type pod struct {
 	Metadata   struct {
 		Name string `json:"name"`
 	} `json:"metadata"`
-	Spec struct {
-		Containers []struct {
-			Name  string `json:"name"`
-			Image string `json:"image"`
-		} `json:"containers"`
-	} `json:"spec"`
+	Spec spec `json:"spec"`
+}
+
+type spec struct {
+	references
+	Containers     []container `json:"containers"`
+	InitContainers []container `json:"initContainers"`
+	Volumes        []volume    `json:"volumes"`
+}
+
+type container struct {
+	Name    string `json:"name"`
+	Image   string `json:"image"`
+	EnvFrom []any  `json:"envFrom"`
+	Env     []struct {
+		Name      string `json:"name"`
+		ValueFrom struct {
+			ConfigMapKeyRef any `json:"configMapKeyRef"`
+			SecretKeyRef    any `json:"secretKeyRef"`
+		} `json:"valueFrom"`
+	} `json:"env"`
 }
 
 func checkPod(data []byte) error {
+	if n := documents(string(data)); n > 1 {
+		return fmt.Errorf("has %d YAML documents, but the kubelet reads only the first one: use one file for each pod", n)
+	}
 	var p pod
 	json, err := yaml.YAMLToJSONStrict(data)
 	if err == nil {
@@ -92,11 +115,7 @@ func checkPod(data []byte) error {
 	if err != nil {
 		return yamlError(err)
 	}
-	text := strings.TrimSpace(string(data))
-	if n := len(separator.FindAllString(strings.TrimPrefix(text, "---"), -1)); n > 0 {
-		return fmt.Errorf("has %d YAML documents, but the kubelet reads only the first one: use one file for each pod", n+1)
-	}
-	return p.check()
+	return errors.Join(p.check(), p.Spec.checkReferences())
 }
 
 func (p *pod) check() error {
