@@ -40,6 +40,7 @@ var linked = []string{
 	"kios/internal/datapart",
 	"kios/internal/ext4",
 	"kios/internal/gpt",
+	"kios/internal/hostpath",
 	"kios/internal/identity",
 	"kios/internal/kubeletargs",
 	"kios/internal/logfile",

@@ -6,9 +6,11 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"kios/host/filetree"
 	"kios/host/oci"
+	"kios/internal/hostpath"
 	"kios/test/lab"
 )
 
@@ -163,5 +165,36 @@ func TestCertificateBundle(t *testing.T) {
 	got, err := certificateBundle(dir)
 	if want := "first\nsecond\n"; string(got) != want || err != nil {
 		t.Errorf("certificateBundle = %q, %v, want %q", got, err, want)
+	}
+}
+
+// The zone must be one that others can read, too.
+func TestUTCZone(t *testing.T) {
+	zone := utcZone()
+	loc, err := time.LoadLocationFromTZData("UTC", zone)
+	lab.Must(t, err)
+	name, offset := time.Unix(1e9, 0).In(loc).Zone()
+	if name != "UTC" || offset != 0 || len(zone) != 114 {
+		t.Errorf("zone %s with offset %d in %d bytes, want UTC, 0, 114", name, offset, len(zone))
+	}
+}
+
+// A link of the root must not lead out of it, and a link into /var must not hide one
+// that the root has.
+func TestStageLinks(t *testing.T) {
+	dir := t.TempDir()
+	lab.Must(t, stageLinks(dir))
+	for _, l := range hostpath.Links {
+		if to, err := os.Readlink(filepath.Join(dir, l.Path)); to != l.Target() {
+			t.Errorf("/%s leads to %q, %v, want %s", l.Path, to, err, l.Target())
+		}
+		if links[l.Path] != "" {
+			t.Errorf("/%s is a link twice", l.Path)
+		}
+	}
+	for path, target := range links {
+		if filepath.IsAbs(target) || strings.HasPrefix(filepath.Join(filepath.Dir(path), target), "..") {
+			t.Errorf("/%s leads to %s, out of the root", path, target)
+		}
 	}
 }

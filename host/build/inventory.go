@@ -8,6 +8,7 @@ import (
 
 	"kios/host/filetree"
 	"kios/host/inventory"
+	"kios/internal/hostpath"
 )
 
 // modules are the Go modules whose versions the sources go by.
@@ -28,6 +29,12 @@ func (b *Builder) writeInventory(root string, debs debianPackages, pods []System
 		}
 		m.Files = append(m.Files, inventory.File{
 			Path: p.path, Purpose: p.purpose, Upstream: string(p.from), Version: version, Licence: licences[p.from],
+		})
+	}
+	for _, l := range hostpath.Links {
+		m.Files = append(m.Files, inventory.File{
+			Path: "/" + l.Path, Purpose: "link into /var, for host paths: " + l.Who,
+			Upstream: string(fromKiOS), Version: b.Versions.KiOS, Licence: licences[fromKiOS],
 		})
 	}
 	for _, p := range pods {

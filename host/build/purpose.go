@@ -28,7 +28,8 @@ var purposes = []struct {
 	from    source
 	purpose string
 }{
-	{"/bin/init", fromKiOS, "PID 1; as mount, umount and modprobe what the kubelet and the kernel call"},
+	{"/bin/init", fromKiOS, "PID 1; under its other names what the kubelet and the kernel call"},
+	{"/bin/apparmor_parser", fromKiOS, "link to init: containerd takes it as the sign of AppArmor; profiles are compiled elsewhere"},
 	{"/bin/mount", fromKiOS, "link to init: the kubelet mounts volumes with it"},
 	{"/bin/umount", fromKiOS, "link to init: the kubelet unmounts volumes with it"},
 	{"/bin/modprobe", fromKiOS, "link to init: the kernel asks for drivers with it"},
@@ -38,15 +39,22 @@ var purposes = []struct {
 	{"/bin/kubelet", fromKubernetes, "runs the pods of the manifests and of the cluster"},
 	{"/sbin", fromKiOS, "link to bin: some programs look for modprobe here"},
 
+	{"/usr/bin", fromKiOS, "link to bin, where most systems have their programs"},
+	{"/usr/lib/modules", fromKiOS, "link to lib/modules, for pods that look here for the kernel's modules"},
+	{"/usr/sbin", fromKiOS, "link to bin, where most systems have their programs"},
+
 	{"/etc/group", fromKiOS, "names of the groups 0 and 65534; programs want the file"},
 	{"/etc/hosts", fromKiOS, "localhost; init adds the node's name"},
 	{"/etc/nsswitch.conf", fromKiOS, "host names: first /etc/hosts, then DNS"},
-	{"/etc/os-release", fromKiOS, "name and version of the system, for the kubelet and for tools"},
+	{"/etc/localtime", fromKiOS, "link to the time zone UTC: pods mount it"},
+	{"/etc/os-release", fromKiOS, "link to /usr/lib/os-release"},
 	{"/etc/passwd", fromKiOS, "names of the users 0 and 65534; the kubelet does not start without the file"},
 	{"/etc/resolv.conf", fromKiOS, "for the pod network to fill; the kubelet starts no pod without the file"},
 	{"/etc/ssl/ca-bundle.pem", fromKiOS, "link to the certificates, at the first kiOS' path"},
 	{"/etc/ssl/certs/ca-certificates.crt", fromDebian, "certificate authorities that image pulls trust"},
 
+	{"/usr/lib/os-release", fromKiOS, "name and version of the system, for the kubelet and for tools"},
+	{"/usr/share/zoneinfo/UTC", fromKiOS, "the time zone of the node, as /etc/localtime"},
 	{"/usr/share/kios/containerd.toml", fromKiOS, "containerd's configuration, if the user brings none"},
 	{"/usr/share/kios/kubelet.yaml", fromKiOS, "the kubelet's defaults, below the user's configuration"},
 	{"/usr/share/kios/manifest.json", fromKiOS, "this list"},

@@ -6,20 +6,23 @@ import (
 	"encoding/json"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"sort"
 
 	"kios/host/cache"
 	"kios/host/filetree"
+	"kios/internal/hostpath"
 )
 
 // emptyDirs are the directories of the root that have no file in them: mount
-// points, and places that a user's /etc fills.
+// points, places that a user's /etc fills, and host paths that charts only read.
 var emptyDirs = []struct {
 	path string
 	mode fs.FileMode
 }{
+	{"boot", 0o755}, // Falco, Datadog, BCC: the kernel's configuration, which is in /proc/config.gz
 	{"dev", 0o755},
 	{"etc/cni/net.d", 0o755},
 	{"etc/containerd/certs.d", 0o755},
@@ -27,25 +30,33 @@ var emptyDirs = []struct {
 	{"etc/kubernetes/manifests", 0o755},
 	{"etc/kubernetes/pki", 0o755},
 	{"lib/modules", 0o755},
-	{"opt/cni/bin", 0o755},
+	{"lib/systemd", 0o755}, // kube-bench
 	{"proc", 0o555},
-	{"root", 0o700},
 	{"run", 0o755},
 	{"sys", 0o555},
 	{"tmp", 0o755},
-	{"usr/libexec/kubernetes/kubelet-plugins/credential-provider/exec", 0o755},
+	{"usr/libexec/kubernetes/kubelet-plugins", 0o755},
 	{"usr/lib/containerd/verifiers", 0o755},
+	{"usr/share/ca-certificates", 0o755}, // kubeadm's control plane
 	{"usr/share/kios/images", 0o755},
+	{"usr/src", 0o755}, // Falco, Datadog: headers of the kernel, which are not on the node
 	{"var", 0o755},
 }
 
-// links are the symbolic links of the root.
+// links are the symbolic links of the root, beside those of host paths that pods write
+// to (package hostpath).
 var links = map[string]string{
+	"bin/apparmor_parser":   "init",
 	"bin/mount":             "init",
 	"bin/umount":            "init",
 	"bin/modprobe":          "init",
-	"sbin":                  "bin",
+	"etc/localtime":         "../usr/share/zoneinfo/UTC",
+	"etc/os-release":        "../usr/lib/os-release",
 	"etc/ssl/ca-bundle.pem": "certs/ca-certificates.crt",
+	"sbin":                  "bin",
+	"usr/bin":               "../bin",
+	"usr/lib/modules":       "../../lib/modules",
+	"usr/sbin":              "../bin",
 }
 
 // stageRoot lays out the root file system below dir.
@@ -66,16 +77,27 @@ func (b *Builder) stageRoot(dir string, debs debianPackages, bins programs, pods
 			return err
 		}
 	}
-	for path, target := range links {
-		if err := filetree.Symlink(filepath.Join(dir, path), target); err != nil {
-			return err
-		}
+	if err := stageLinks(dir); err != nil {
+		return err
 	}
 	return b.stageEtc(dir, debs, pods)
 }
 
-// stageEtc writes the parts of /etc that are made and not copied: the trusted
-// certificates, os-release and the manifests of the system pods.
+func stageLinks(dir string) error {
+	all := maps.Clone(links)
+	for _, l := range hostpath.Links {
+		all[l.Path] = l.Target()
+	}
+	for path, target := range all {
+		if err := filetree.Symlink(filepath.Join(dir, path), target); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// stageEtc writes files that are made and not copied: the trusted certificates,
+// os-release, the time zone and the manifests of the system pods.
 func (b *Builder) stageEtc(dir string, debs debianPackages, pods []SystemPod) error {
 	bundle, err := certificateBundle(debs[certsPackage].dir)
 	if err != nil {
@@ -84,8 +106,10 @@ func (b *Builder) stageEtc(dir string, debs debianPackages, pods []SystemPod) er
 	if err := filetree.WriteFile(filepath.Join(dir, "etc/ssl/certs/ca-certificates.crt"), bundle, 0o444); err != nil {
 		return err
 	}
-	if err := filetree.WriteFile(filepath.Join(dir, "etc/os-release"), b.osRelease(), 0o444); err != nil {
-		return err
+	for path, text := range map[string][]byte{"usr/lib/os-release": b.osRelease(), "usr/share/zoneinfo/UTC": utcZone()} {
+		if err := filetree.WriteFile(filepath.Join(dir, path), text, 0o444); err != nil {
+			return err
+		}
 	}
 	for _, pod := range pods {
 		text, err := b.rootManifest(pod)
@@ -107,6 +131,17 @@ NAME="kiOS"
 VERSION_ID=%[1]s
 PRETTY_NAME="kiOS %[1]s"
 `, b.Versions.KiOS)
+}
+
+// utcZone is UTC as a file of the time zone database, in the form of RFC 8536: a block
+// of version 1, one of version 2, and a footer.
+func utcZone() []byte {
+	block := make([]byte, 44, 54)
+	copy(block, "TZif2")
+	block[39], block[43] = 1, 4             // one type of local time, 4 bytes of names
+	block = append(block, 0, 0, 0, 0, 0, 0) // offset 0, no daylight saving, name 0
+	block = append(block, "UTC\x00"...)
+	return append(bytes.Repeat(block, 2), "\nUTC0\n"...)
 }
 
 // certificateBundle joins the certificates of Debian's ca-certificates package

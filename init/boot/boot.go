@@ -68,6 +68,7 @@ func bootPlan() plan {
 		{Name: "tmpfs", Required: true, Run: (*Node).mountTmpfs, Remedy: kernelRemedy},
 		{Name: "data-partition", Run: (*Node).findAndMapData},
 		{Name: "etc", Run: (*Node).mountEtc},
+		{Name: "host-paths", Run: (*Node).openHostPaths},
 		{Name: "shared-mounts", Run: (*Node).shareMounts},
 		logs,
 		{Name: "processes", Stop: (*Node).killRest},

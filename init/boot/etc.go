@@ -9,6 +9,8 @@ import (
 
 	"kios/init/machine"
 	"kios/init/mount"
+
+	"golang.org/x/sys/unix"
 )
 
 // mountEtc makes /etc writable: an overlay of the root's /etc, of what came with
@@ -22,6 +24,7 @@ func (n *Node) mountEtc() error {
 		lower = append([]string{extra + "/etc"}, lower...)
 	}
 	if !n.work.data.borrowed() {
+		removeFalseDir(etcDir + "/localtime")
 		err := overlay("/etc", lower, etcDir, etcWork)
 		if err == nil {
 			return n.completeEtc()
@@ -37,6 +40,11 @@ func (n *Node) mountEtc() error {
 	}
 	return n.completeEtc()
 }
+
+// removeFalseDir removes an empty directory that hides a file of the root. A container
+// runtime makes a directory of a host path that does not exist, and that of
+// /etc/localtime did not, once.
+func removeFalseDir(path string) { unix.Rmdir(path) }
 
 // extras are the system pods that a node can do without.
 var extras = []string{"disk", "modules", "node", "time"}
@@ -84,6 +92,9 @@ func (n *Node) completeEtc() error {
 		return err
 	}
 	f.Close()
+	if _, err := os.Stat("/etc/localtime"); err != nil {
+		n.Log.Warn("/etc/localtime is of no use: %v: pods that mount it do not start; a node has no time zones but UTC: put the file of the zone there, not a link to it", err)
+	}
 	if _, err := os.Stat("/etc/seccomp"); err != nil {
 		return nil
 	}

@@ -1,9 +1,7 @@
 package boot
 
 import (
-	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 
 	"kios/init/mount"
@@ -14,7 +12,7 @@ import (
 // first is mounted before anything else: the log and the kernel's options are
 // there. Stage 1 has mounted /dev already.
 var first = []mount.Row{
-	{Target: "/dev", Type: "devtmpfs", Source: "devtmpfs", Flags: mount.NoSuid | mount.NoExec, Data: []string{"mode=0755"},
+	{Target: "/dev", Type: "devtmpfs", Source: "devtmpfs", Flags: mount.NoSuid | mount.NoExec, Data: []string{"mode=0755,size=4m"},
 		Why: "device nodes"},
 	{Target: "/proc", Type: "proc", Source: "proc", Flags: mount.Strict,
 		Why: "everybody"},
@@ -47,24 +45,19 @@ var pseudo = []mount.Row{
 		Why: "configuration from UEFI variables; read-only, since writing can break a board"},
 }
 
-// run is skipped when stage 1 has mounted it.
+// run is skipped when stage 1 has mounted it, with the same options.
 var run = mount.Row{
-	Target: "/run", Type: "tmpfs", Source: "tmpfs", Flags: mount.Strict, Data: []string{"mode=0755"},
+	Target: "/run", Type: "tmpfs", Source: "tmpfs", Flags: mount.Strict, Data: []string{"mode=0755,size=15%"},
 	Why: "sockets, state of containerd and runc",
 }
 
-// tmpfs are the writable places that do not survive a boot.
+// tmpfs are the writable places that do not survive a boot. Their sizes, with those
+// of /run and /dev/shm, are not more than the memory: see TestTmpfsFitIntoMemory.
 var tmpfs = []mount.Row{
-	{Target: "/tmp", Type: "tmpfs", Source: "tmpfs", Flags: mount.Strict, Data: []string{"mode=1777,size=25%"},
+	{Target: "/tmp", Type: "tmpfs", Source: "tmpfs", Flags: mount.Strict, Data: []string{"mode=1777,size=10%"},
 		Why: "containerd unpacks and the kubelet probes here"},
-	{Target: "/var", Type: "tmpfs", Source: "tmpfs", Flags: mount.Strict, Data: []string{"mode=0755,size=75%"},
-		Why: "images and state when there is no data partition; with one it holds mount points only"},
-	{Target: "/opt", Type: "tmpfs", Source: "tmpfs", Flags: mount.Strict, Data: []string{"mode=0755,size=1m"},
-		Why: "the place of /opt/cni/bin"},
-	{Target: "/opt/cni/bin", Type: "tmpfs", Source: "tmpfs", Flags: mount.NoSuid | mount.NoDev, Data: []string{"mode=0755,size=25%"},
-		Why: "CNI plugins, put there by the network's pod and run by containerd, so with exec"},
-	{Target: "/usr/libexec/kubernetes/kubelet-plugins/credential-provider/exec", Type: "tmpfs", Source: "tmpfs", Flags: mount.NoSuid | mount.NoDev, Data: []string{"mode=0755,size=25%"},
-		Why: "credential plugins, put there by a pod and run by the kubelet, so with exec"},
+	{Target: "/var", Type: "tmpfs", Source: "tmpfs", Flags: mount.Strict, Data: []string{"mode=0755,size=65%"},
+		Why: "images, state and what pods keep in host paths, when there is no data partition; with one it is out of sight"},
 }
 
 func (n *Node) mountDevices() error {
@@ -122,18 +115,5 @@ func (n *Node) mountTmpfs() error {
 	if err := mountAll(tmpfs); err != nil {
 		return err
 	}
-	// Both names are in use for one place. A tmpfs of its own on /var/run hid sockets
-	// from those who used the other.
-	if err := os.Symlink("../run", "/var/run"); err != nil && !errors.Is(err, fs.ErrExist) {
-		return err
-	}
-	for _, dir := range []string{"/var/lib", "/var/log", "/var/cache", "/var/meta"} {
-		if err := os.MkdirAll(dir, 0o755); err != nil {
-			return err
-		}
-	}
-	if err := os.MkdirAll("/var/tmp", 0o777); err != nil {
-		return err
-	}
-	return os.Chmod("/var/tmp", 0o777|fs.ModeSticky)
+	return makeVar("/var")
 }

@@ -91,7 +91,8 @@ func (n *Node) seedData(device string) error {
 		return err
 	}
 	defer unmountData()
-	copies := map[string]string{etcDir: "meta/etc", pki: "data/lib/kubelet/pki"}
+	// Programs of CNI move with the configuration in /etc that names them.
+	copies := map[string]string{etcDir: "meta/etc", pki: "data/lib/kubelet/pki", programsDir: "data/var/exec"}
 	if !(kubeletargs.Files{Root: filepath.Join(dataDir, "meta")}).Exists("/etc/kubernetes/kubelet.conf") {
 		// A node that its cluster may know keeps the name that it has there.
 		copies[offeredHostname] = "meta/hostname"

@@ -23,6 +23,7 @@ type place struct {
 
 // places is the published contract of the data partition.
 var places = []place{
+	{"data/var", "/var", 0o755, mount.Strict, true, "what pods keep in host paths: /opt, /srv, /mnt and the like are links into it"},
 	{"meta", "/var/meta", 0o700, mount.Strict, false, "configuration; holds the changes of /etc"},
 	{"meta/log", "/var/log", 0o700, mount.Strict, true, "logs"},
 	{"data/lib", "/var/lib", 0o755, mount.Strict, true, "state of the kubelet, of containerd (images) and of pods with hostPath volumes"},
@@ -42,6 +43,7 @@ func (n *Node) mapData() {
 	}
 	if n.work.data.borrowed() {
 		n.borrowState()
+		n.borrowVar()
 	}
 	if n.work.data.device != "" {
 		unmountData() // the mounts of its places keep it in use

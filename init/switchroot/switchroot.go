@@ -51,7 +51,7 @@ func Run(args []string) error {
 }
 
 func mountDev() error {
-	err := unix.Mount("devtmpfs", "/dev", "devtmpfs", unix.MS_NOSUID|unix.MS_NOEXEC, "mode=0755")
+	err := unix.Mount("devtmpfs", "/dev", "devtmpfs", unix.MS_NOSUID|unix.MS_NOEXEC, "mode=0755,size=4m")
 	if err != nil && !errors.Is(err, unix.EBUSY) {
 		return fmt.Errorf("mount devtmpfs on /dev: %w", err)
 	}
@@ -72,7 +72,7 @@ func mountRoot() error {
 }
 
 func mountRun() error {
-	if err := unix.Mount("tmpfs", newRoot+"/run", "tmpfs", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, "mode=0755"); err != nil {
+	if err := unix.Mount("tmpfs", newRoot+"/run", "tmpfs", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, "mode=0755,size=15%"); err != nil {
 		return fmt.Errorf("mount tmpfs on /run: %w", err)
 	}
 	return nil

@@ -173,7 +173,7 @@ func checkSandboxes(t *testing.T, f facts) {
 // but where programs of pods lie.
 func checkMounts(t *testing.T, f facts) {
 	devices := map[string]bool{"/dev": true, "/dev/pts": true}
-	programs := map[string]bool{"/var/lib/kubelet/pods": true, "/opt/cni/bin": true, "/usr/libexec/kubernetes/kubelet-plugins/credential-provider/exec": true}
+	programs := map[string]bool{"/var/lib/kubelet/pods": true, "/var/opt/cni/bin": true, "/var/opt/kios/bin": true, "/usr/libexec/kubernetes/kubelet-plugins": true}
 	seen := map[string]bool{}
 	for _, m := range f.Mounts {
 		seen[m.Target] = true
