@@ -20,6 +20,7 @@ var linked = []string{
 	"kios/init/bundle",
 	"kios/init/cgroup",
 	"kios/init/dbuswire",
+	"kios/init/diskcmd",
 	"kios/init/kmsg",
 	"kios/init/machine",
 	"kios/init/mount",

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"kios/init/boot"
+	"kios/init/diskcmd"
 	"kios/init/kmsg"
 	"kios/init/mount"
 	"kios/init/mountcmd"
@@ -23,6 +24,9 @@ import (
 )
 
 func main() {
+	if run, known := diskcmd.Commands[filepath.Base(os.Args[0])]; known {
+		os.Exit(run(os.Args[1:], os.Stdout, os.Stderr))
+	}
 	switch filepath.Base(os.Args[0]) {
 	case "mount":
 		os.Exit(mountcmd.Mount(os.Args[1:], os.Stdout, os.Stderr))

@@ -47,6 +47,17 @@ var emptyDirs = []struct {
 // to (package hostpath).
 var links = map[string]string{
 	"bin/apparmor_parser":   "init",
+	"bin/blkid":             "init",
+	"bin/blockdev":          "init",
+	"bin/fsck":              "init",
+	"bin/losetup":           "init",
+	"bin/mkfs.btrfs":        "init",
+	"bin/mkfs.ext2":         "init",
+	"bin/mkfs.ext3":         "init",
+	"bin/mkfs.ext4":         "init",
+	"bin/mkfs.xfs":          "init",
+	"bin/resize2fs":         "init",
+	"bin/xfs_growfs":        "init",
 	"bin/mount":             "init",
 	"bin/umount":            "init",
 	"bin/modprobe":          "init",

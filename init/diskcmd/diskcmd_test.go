@@ -1,0 +1,56 @@
+package diskcmd
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"kios/test/lab"
+)
+
+// What the kubelet puts into an event must say what is missing and what to do.
+func TestRefusals(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "file")
+	lab.WriteFile(t, file, "x")
+	for line, want := range map[string]string{
+		"mkfs.xfs -f /dev/vdb":         "mkfs.xfs: kiOS makes no file systems of the type xfs: use ext4",
+		"mkfs.ext4 -F":                 "the last argument is to be the path of a block device",
+		"mkfs.ext4 -F " + file:         "is no block device",
+		"blkid":                        "the last argument is to be",
+		"fsck -a /dev/no-such-device":  "no such file",
+		"losetup -a":                   "this losetup knows",
+		"losetup -d":                   "this losetup knows",
+		"blockdev --getss /dev/null":   "is no block device",
+		"xfs_growfs -d " + file + " x": "this xfs_growfs knows",
+		"xfs_growfs -d " + file:        "it is not mounted",
+	} {
+		args := strings.Fields(line)
+		var stdout, stderr bytes.Buffer
+		code := Commands[args[0]](args[1:], &stdout, &stderr)
+		if code != exitFailure || !strings.Contains(stderr.String(), want) {
+			t.Errorf("%s = %d, %q, want %q", line, code, stderr.String(), want)
+		}
+	}
+}
+
+func TestFindLayer(t *testing.T) {
+	dir := t.TempDir()
+	lab.Must(t, os.MkdirAll(filepath.Join(dir, "blobs/sha256"), 0o755))
+	lab.WriteFile(t, filepath.Join(dir, "index.json"), `{"manifests": [{"digest": "sha256:aa"}, {"digest": "sha256:bb"}]}`)
+	lab.WriteFile(t, filepath.Join(dir, "blobs/sha256/aa"), `{"layers": [{"digest": "sha256:11"}]}`)
+	lab.WriteFile(t, filepath.Join(dir, "blobs/sha256/bb"),
+		`{"layers": [{"digest": "sha256:11"}, {"digest": "sha256:../22", "annotations": {"`+titleKey+`": "disktools"}}]}`)
+	got, err := findLayer(dir, toolsLayer)
+	if want := filepath.Join(dir, "blobs/sha256/22"); got != want || err != nil {
+		t.Errorf("findLayer = %q, %v, want %s", got, err, want)
+	}
+	if _, err := findLayer(dir, "other"); err == nil || !strings.Contains(err.Error(), "has the layer other") {
+		t.Errorf("findLayer of another = %v, want an error that names it", err)
+	}
+	lab.WriteFile(t, filepath.Join(dir, "index.json"), strings.Repeat(" ", maxJSON+1))
+	if _, err := findLayer(dir, toolsLayer); err == nil || !strings.Contains(err.Error(), "too large") {
+		t.Errorf("findLayer with a large index = %v, want an error", err)
+	}
+}
