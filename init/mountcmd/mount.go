@@ -2,8 +2,8 @@
 // CNI plugins call them.
 //
 // It follows the parts of mount(8) and umount(8) of util-linux that make sense
-// without an fstab. It leaves out helpers (mount.nfs and the like), loop devices
-// and labels.
+// without an fstab, and of mount.nfs(8). It leaves out other helpers (mount.cifs and the
+// like), loop devices and labels.
 package mountcmd
 
 import (
@@ -21,7 +21,7 @@ import (
 
 // version is the answer to --version. It has no number, because some callers look for
 // that of util-linux.
-const version = "from kiOS (mount(8) without fstab, helpers and loop devices)"
+const version = "from kiOS (mount(8) without fstab, loop devices and helpers but that of NFS)"
 
 // The exit codes of mount(8).
 const (
@@ -194,6 +194,8 @@ func attach(source, target, fstype string, o mountOptions) error {
 		return nil // only the propagation changes
 	case fstype == "" || fstype == "auto":
 		return tryTypes(source, target, o)
+	case fstype == "nfs", fstype == "nfs4":
+		return mountNFS(source, target, o)
 	}
 	return explain(unix.Mount(source, target, fstype, o.flags, o.data), source, fstype)
 }
@@ -273,7 +275,7 @@ func tryTypes(source, target string, o mountOptions) error {
 func explain(err error, source, fstype string) error {
 	switch {
 	case errors.Is(err, unix.ENODEV):
-		return fmt.Errorf("unknown filesystem type '%s'", fstype)
+		return fmt.Errorf("unknown filesystem type '%[1]s': the kernel has none of that name, and the node has no mount.%[1]s: use a CSI driver, which brings its own", fstype)
 	case errors.Is(err, unix.EINVAL):
 		return fmt.Errorf("wrong fs type, bad option or bad superblock on %s: %w", source, err)
 	case errors.Is(err, unix.EUCLEAN):
