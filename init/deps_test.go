@@ -16,6 +16,7 @@ import (
 var linked = []string{
 	"golang.org/x/sys/unix",
 	"kios/init",
+	"kios/init/apparmor",
 	"kios/init/boot",
 	"kios/init/bundle",
 	"kios/init/cgroup",

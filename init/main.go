@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"kios/init/apparmor"
 	"kios/init/boot"
 	"kios/init/diskcmd"
 	"kios/init/kmsg"
@@ -28,6 +29,8 @@ func main() {
 		os.Exit(run(os.Args[1:], os.Stdout, os.Stderr))
 	}
 	switch filepath.Base(os.Args[0]) {
+	case "apparmor_parser":
+		os.Exit(apparmor.Parser(os.Args[1:], os.Stdout, os.Stderr))
 	case "mount":
 		os.Exit(mountcmd.Mount(os.Args[1:], os.Stdout, os.Stderr))
 	case "umount":

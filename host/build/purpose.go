@@ -66,6 +66,7 @@ var purposes = []struct {
 
 	{"/usr/lib/os-release", fromKiOS, "name and version of the system, for the kubelet and for tools"},
 	{"/usr/share/zoneinfo/UTC", fromKiOS, "the time zone of the node, as /etc/localtime"},
+	{"/usr/share/kios/apparmor/cri-containerd.apparmor.d", fromKiOS, "containerd's AppArmor profile of containers, compiled; init loads it"},
 	{"/usr/share/kios/containerd.toml", fromKiOS, "containerd's configuration, if the user brings none"},
 	{"/usr/share/kios/kubelet.yaml", fromKiOS, "the kubelet's defaults, below the user's configuration"},
 	{"/usr/share/kios/manifest.json", fromKiOS, "this list"},

@@ -8,9 +8,11 @@ import (
 	"io/fs"
 	"maps"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"sort"
 
+	"kios/host/apparmor"
 	"kios/host/cache"
 	"kios/host/filetree"
 	"kios/internal/hostpath"
@@ -178,6 +180,20 @@ func certificateBundle(dir string) ([]byte, error) {
 	return out.Bytes(), nil
 }
 
+// stageProfile writes the AppArmor profile of containers, as the containerd that is
+// built makes it, in the form that the kernel loads.
+func stageProfile(ctx context.Context, dir, containerd string) error {
+	text, err := exec.CommandContext(ctx, containerd, "kios-apparmor-profile").Output()
+	if err != nil {
+		return fmt.Errorf("run %s kios-apparmor-profile: %w", containerd, err)
+	}
+	binary, err := apparmor.Compile(ctx, text)
+	if err != nil {
+		return err
+	}
+	return filetree.WriteFile(filepath.Join(dir, "usr/share/kios/apparmor/cri-containerd.apparmor.d"), binary, 0o444)
+}
+
 // buildRoot writes rootfs.erofs.
 func (b *Builder) buildRoot(ctx context.Context, debs debianPackages, bins programs, pods []SystemPod) error {
 	dir, remove, err := cache.Scratch("root-")
@@ -187,6 +203,9 @@ func (b *Builder) buildRoot(ctx context.Context, debs debianPackages, bins progr
 	defer remove()
 	if err := b.stageRoot(dir, debs, bins, pods); err != nil {
 		return fmt.Errorf("lay out the root: %w", err)
+	}
+	if err := stageProfile(ctx, dir, bins["containerd"]); err != nil {
+		return fmt.Errorf("compile the AppArmor profile of containers: %w", err)
 	}
 	if err := b.writeInventory(dir, debs, pods); err != nil {
 		return err

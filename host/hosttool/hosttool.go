@@ -15,18 +15,19 @@ import (
 
 // packages are the Debian packages of the programs.
 var packages = map[string]string{
-	"debugfs":    "e2fsprogs",
-	"dump.erofs": "erofs-utils",
-	"e2fsck":     "e2fsprogs",
-	"fsck.erofs": "erofs-utils",
-	"fsck.vfat":  "dosfstools",
-	"mcopy":      "mtools",
-	"mke2fs":     "e2fsprogs",
-	"mkfs.erofs": "erofs-utils",
-	"mkfs.vfat":  "dosfstools",
-	"mmd":        "mtools",
-	"qemu-img":   "qemu-utils",
-	"sgdisk":     "gdisk",
+	"apparmor_parser": "apparmor",
+	"debugfs":         "e2fsprogs",
+	"dump.erofs":      "erofs-utils",
+	"e2fsck":          "e2fsprogs",
+	"fsck.erofs":      "erofs-utils",
+	"fsck.vfat":       "dosfstools",
+	"mcopy":           "mtools",
+	"mke2fs":          "e2fsprogs",
+	"mkfs.erofs":      "erofs-utils",
+	"mkfs.vfat":       "dosfstools",
+	"mmd":             "mtools",
+	"qemu-img":        "qemu-utils",
+	"sgdisk":          "gdisk",
 }
 
 // Find returns the path of a program. Debian leaves /usr/sbin out of an

@@ -69,6 +69,7 @@ func bootPlan() plan {
 		{Name: "data-partition", Run: (*Node).findAndMapData},
 		{Name: "etc", Run: (*Node).mountEtc},
 		{Name: "host-paths", Run: (*Node).openHostPaths},
+		{Name: "apparmor", Run: (*Node).loadProfiles},
 		{Name: "shared-mounts", Run: (*Node).shareMounts},
 		logs,
 		{Name: "processes", Stop: (*Node).killRest},

@@ -1,0 +1,94 @@
+// Package apparmor loads AppArmor profiles that are compiled already, as
+// "apparmor_parser --ofile" writes them: see the kernel's
+// Documentation/admin-guide/LSM/apparmor.rst. It leaves out compiling: text is refused.
+package apparmor
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"golang.org/x/sys/unix"
+)
+
+// Bounds of what is loaded. Profiles are some 10 KB each.
+const (
+	maxFiles = 256
+	maxSize  = 4 << 20
+)
+
+// magic begins a compiled profile: the name of its first field.
+var magic = []byte("\x04\x08\x00version\x00")
+
+// Kernel is the file to which profiles are written. It replaces one of the same name.
+const Kernel = "/sys/kernel/security/apparmor/.replace"
+
+// LoadDir loads the profiles in a directory, which may not exist, into the kernel file,
+// in the order of their names. A bad one costs only itself: the errors name the files.
+func LoadDir(kernel, dir string) []error {
+	entries, err := os.ReadDir(dir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return []error{err}
+	}
+	var errs []error
+	for i, e := range entries {
+		if i == maxFiles {
+			return append(errs, fmt.Errorf("%s has more than %d files: the others are not loaded", dir, maxFiles))
+		}
+		if e.IsDir() {
+			continue // AppArmor's own packages have text in some
+		}
+		if err := load(kernel, filepath.Join(dir, e.Name())); err != nil {
+			errs = append(errs, fmt.Errorf("AppArmor profile %s is not loaded: %w", filepath.Join(dir, e.Name()), err))
+		}
+	}
+	return errs
+}
+
+func load(kernel, path string) error {
+	profile, err := read(path)
+	if err != nil {
+		return err
+	}
+	if !bytes.HasPrefix(profile, magic) {
+		return errors.New("it is not compiled: compile it elsewhere with apparmor_parser --skip-kernel-load --ofile=FILE")
+	}
+	f, err := os.OpenFile(kernel, os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	// The kernel takes a profile in one piece.
+	if _, err := unix.Write(int(f.Fd()), profile); err != nil {
+		return fmt.Errorf("the kernel refuses it: %w: it is damaged, or compiled for another kernel: give apparmor_parser the features of this one", err)
+	}
+	return nil
+}
+
+// read reads a regular file of bounded size. Opening never waits.
+func read(path string) ([]byte, error) {
+	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	if !info.Mode().IsRegular() || info.Size() > maxSize {
+		return nil, fmt.Errorf("it is no regular file of at most %d MiB", maxSize>>20)
+	}
+	return io.ReadAll(io.LimitReader(f, maxSize))
+}
+
+// Parser answers in the name of apparmor_parser. containerd takes that program as the
+// sign that AppArmor can be used, and runs it only if its profile has not been loaded.
+func Parser(_ []string, _, stderr io.Writer) int {
+	fmt.Fprintln(stderr, "apparmor_parser: a node loads compiled profiles only, from /etc/apparmor.d, when it boots: see why that failed in kernel.log")
+	return 1
+}
