@@ -26,6 +26,7 @@ var linked = []string{
 	"kios/init/machine",
 	"kios/init/mount",
 	"kios/init/mountcmd",
+	"kios/init/nfthint",
 	"kios/init/nodecert",
 	"kios/init/notify",
 	"kios/init/reap",

@@ -9,6 +9,7 @@ package boot
 import (
 	"time"
 
+	"kios/init/nfthint"
 	"kios/init/systembus"
 )
 
@@ -76,6 +77,7 @@ func bootPlan() plan {
 		{Name: "containerd", Required: true, Run: (*Node).startContainerd, Stop: (*Node).stopContainerd, Remedy: rootRemedy},
 		{Name: "loopback", Run: (*Node).loopbackUp},
 		{Name: "sysctls", Run: (*Node).setSysctls},
+		{Name: "nftables-hint", Run: func(*Node) error { return nfthint.Make() }},
 		{Name: "machine-id", Run: (*Node).setMachineID},
 		{Name: "hostname", Run: (*Node).setHostname},
 		{Name: "hosts", Run: (*Node).writeHosts},
