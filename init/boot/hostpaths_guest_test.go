@@ -89,3 +89,36 @@ func TestAllowExec(t *testing.T) {
 		t.Error("programs beside it run, too")
 	}
 }
+
+// TestBorrowVar has a partition that can only be read: what pods have there is where it
+// was, and a network's pod can write its programs all the same.
+func TestBorrowVar(t *testing.T) {
+	from := filepath.Join(dataDir, "data/var")
+	for _, file := range []string{"opt/app/data", "exec/cni/plugin", "cache/x"} {
+		lab.Must(t, os.MkdirAll(filepath.Join(from, filepath.Dir(file)), 0o755))
+		lab.WriteFile(t, filepath.Join(from, file), "x")
+	}
+	row := mount.Row{Source: "tmpfs", Target: "/var", Type: "tmpfs", Flags: mount.Strict}
+	lab.Must(t, row.Mount())
+	lab.Must(t, unix.Mount("", "/var", "", unix.MS_PRIVATE|unix.MS_REC, ""))
+	t.Cleanup(func() { unix.Unmount("/var", unix.MNT_DETACH) })
+	lab.Must(t, makeVar("/var"))
+	n, log := node(t)
+	n.work.data = data{device: "/dev/test", readOnly: true}
+	n.borrowVar()
+	if log.Len() > 0 {
+		t.Errorf("log: %s", log)
+	}
+	for _, file := range []string{"/var/opt/app/data", "/var/exec/cni/plugin"} {
+		if _, err := os.Stat(file); err != nil {
+			t.Error(err)
+		}
+	}
+	if err := os.WriteFile("/var/opt/app/data", nil, 0o644); err == nil {
+		t.Error("what is on the partition can be written to")
+	}
+	lab.Must(t, os.WriteFile("/var/exec/cni/plugin", []byte("new"), 0o755))
+	if _, err := os.Stat("/var/cache/x"); err == nil {
+		t.Error("the cache is borrowed")
+	}
+}
