@@ -64,6 +64,8 @@ var purposes = []struct {
 	{"/etc/ssl/ca-bundle.pem", fromKiOS, "link to the certificates, at the first kiOS' path"},
 	{"/etc/ssl/certs/ca-certificates.crt", fromDebian, "certificate authorities that image pulls trust"},
 
+	{"/etc/timezone", fromKiOS, "the name of the time zone: pods mount it, as on Debian"},
+
 	{"/usr/lib/os-release", fromKiOS, "name and version of the system, for the kubelet and for tools"},
 	{"/usr/share/zoneinfo/UTC", fromKiOS, "the time zone of the node, as /etc/localtime"},
 	{"/usr/share/kios/apparmor/cri-containerd.apparmor.d", fromKiOS, "containerd's AppArmor profile of containers, compiled; init loads it"},

@@ -24,7 +24,9 @@ func (n *Node) mountEtc() error {
 		lower = append([]string{extra + "/etc"}, lower...)
 	}
 	if !n.work.data.borrowed() {
-		removeFalseDir(etcDir + "/localtime")
+		for _, file := range []string{"localtime", "timezone"} {
+			removeFalseDir(filepath.Join(etcDir, file))
+		}
 		err := overlay("/etc", lower, etcDir, etcWork)
 		if err == nil {
 			return n.completeEtc()
@@ -42,8 +44,8 @@ func (n *Node) mountEtc() error {
 }
 
 // removeFalseDir removes an empty directory that hides a file of the root. A container
-// runtime makes a directory of a host path that does not exist, and that of
-// /etc/localtime did not, once.
+// runtime makes a directory of a host path that does not exist, and these files did not,
+// once.
 func removeFalseDir(path string) { unix.Rmdir(path) }
 
 // extras are the system pods that a node can do without.

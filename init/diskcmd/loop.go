@@ -26,7 +26,7 @@ func losetup(args []string, stdout io.Writer) error {
 	case len(args) >= 2 && (args[0] == "-d" || args[0] == "--detach"):
 		return detach(args[1:])
 	}
-	return errors.New("this losetup knows -f [--show] FILE and -d DEVICE...")
+	return errors.New("this losetup knows -f [--show] FILE and -d DEVICE, and devices after that")
 }
 
 // attempts bounds how often attach looks for a device that others do not take first.
