@@ -31,9 +31,9 @@ func (n *Node) startContainerd() error {
 	}
 	d.Files = []*os.File{socket}
 	d.Prepare = func() (argv, env []string) {
-		// CNI plugins, which containerd starts, call programs such as nft, which
-		// the network's pod puts beside them.
-		return []string{"/bin/containerd", "--config", "/usr/share/kios/containerd.toml"}, environment("/bin:/opt/cni/bin", "LISTEN_FDS=1")
+		// Shims of other runtimes are in /opt/kios/bin. CNI plugins, which containerd
+		// starts, call programs such as nft, which the network's pod puts beside them.
+		return []string{"/bin/containerd", "--config", "/usr/share/kios/containerd.toml"}, environment("/bin:/opt/kios/bin:/opt/cni/bin", "LISTEN_FDS=1")
 	}
 	return n.startDaemon(d)
 }
