@@ -108,25 +108,27 @@ func (s sandbox) makeRoot(layer, name string) error {
 	if err := unix.Mount("tmpfs", place, "tmpfs", unix.MS_NOSUID|unix.MS_NOEXEC, "mode=0755,size=64k"); err != nil {
 		return err
 	}
-	if err := makeDevice(place+name, number, s.readOnly); err != nil {
-		return err
+	if err := makeDevices(place, name, number, s.readOnly); err != nil {
+		return fmt.Errorf("make the devices: %w", err)
 	}
 	return showImage(image)
 }
 
-// makeDevice makes the node of a device that the program may open.
-func makeDevice(path string, number uint64, readOnly bool) error {
+// makeDevices makes the node of the device that the program may open, and of /dev/null,
+// without which e2fsck does not begin.
+func makeDevices(root, name string, number uint64, readOnly bool) error {
 	mode := uint32(0o600)
 	if readOnly {
 		mode = 0o400
 	}
-	if err := os.Mkdir(filepath.Dir(path), 0o755); err != nil {
-		return err
-	}
-	if err := unix.Mknod(path, unix.S_IFBLK|mode, int(number)); err != nil {
-		return fmt.Errorf("make the device: %w", err)
-	}
-	return os.Chown(path, toolUser, toolUser)
+	null := filepath.Join(root, "dev/null")
+	return errors.Join(
+		os.Mkdir(filepath.Join(root, "dev"), 0o755),
+		unix.Mknod(filepath.Join(root, name), unix.S_IFBLK|mode, int(number)),
+		os.Chown(filepath.Join(root, name), toolUser, toolUser),
+		unix.Mknod(null, unix.S_IFCHR|0o600, int(unix.Mkdev(1, 3))),
+		os.Chown(null, toolUser, toolUser),
+	)
 }
 
 // showImage shows the image's directories in the root.
