@@ -61,9 +61,9 @@ func copyFile(to, from string) error {
 // Configure makes containerd give pods addresses of subnet, such as
 // "10.244.1.0/24", on interfaces of that MTU.
 //
-// /etc is kept from boot to boot, but the plugins are not, and containerd calls
-// the network ready as soon as there is configuration. So what is in /etc is a
-// link to a file that does not outlive the boot.
+// /etc is kept from boot to boot, but routes are not, and containerd calls the
+// network ready as soon as there is configuration. So what is in /etc is a link to
+// a file that does not outlive the boot.
 func Configure(p Paths, subnet string, mtu int) error {
 	data, err := configuration(p, subnet, mtu)
 	if err != nil {
