@@ -134,12 +134,13 @@ func copyMissing(to, from string) error {
 }
 
 func copyFile(to, from string, info os.FileInfo) error {
-	text, err := os.ReadFile(from)
+	f, err := os.Open(from) // in pieces: plugins of networks have some 100 MB
 	if err != nil {
 		return err
 	}
-	// Volatile, since the partition is unmounted after this, which syncs.
-	return errors.Join(wholefile.Volatile(to, text, info.Mode().Perm()), takeOwner(to, info))
+	defer f.Close()
+	// Not durable, since the partition is unmounted after this, which syncs.
+	return errors.Join(wholefile.Copy(to, f, info.Mode().Perm()), takeOwner(to, info))
 }
 
 func copyLink(to, from string, info os.FileInfo) error {
