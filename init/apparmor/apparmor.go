@@ -35,18 +35,36 @@ func LoadDir(kernel, dir string) []error {
 		return []error{err}
 	}
 	var errs []error
+	var text []string
 	for i, e := range entries {
 		if i == maxFiles {
-			return append(errs, fmt.Errorf("%s has more than %d files: the others are not loaded", dir, maxFiles))
+			errs = append(errs, fmt.Errorf("%s has more than %d files: the others are not loaded", dir, maxFiles))
+			break
 		}
 		if e.IsDir() {
 			continue // AppArmor's own packages have text in some
 		}
-		if err := load(kernel, filepath.Join(dir, e.Name())); err != nil {
+		switch err := load(kernel, filepath.Join(dir, e.Name())); {
+		case errors.Is(err, errText):
+			text = append(text, e.Name())
+		case err != nil:
 			errs = append(errs, fmt.Errorf("AppArmor profile %s is not loaded: %w", filepath.Join(dir, e.Name()), err))
 		}
 	}
-	return errs
+	return append(errs, textError(dir, text)...)
+}
+
+// errText says that a profile is not compiled.
+var errText = errors.New("it is not compiled")
+
+// textError makes one error for all files of text: the directory of another system has
+// many.
+func textError(dir string, names []string) []error {
+	if len(names) == 0 {
+		return nil
+	}
+	return []error{fmt.Errorf("%d files in %s are not loaded, such as %s: %w: compile profiles elsewhere with apparmor_parser --skip-kernel-load --ofile=FILE",
+		len(names), dir, names[0], errText)}
 }
 
 func load(kernel, path string) error {
@@ -55,7 +73,7 @@ func load(kernel, path string) error {
 		return err
 	}
 	if !bytes.HasPrefix(profile, magic) {
-		return errors.New("it is not compiled: compile it elsewhere with apparmor_parser --skip-kernel-load --ofile=FILE")
+		return errText
 	}
 	f, err := os.OpenFile(kernel, os.O_WRONLY, 0)
 	if err != nil {
