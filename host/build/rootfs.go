@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"sort"
+	"time"
 
 	"kios/host/apparmor"
 	"kios/host/cache"
@@ -183,15 +184,21 @@ func certificateBundle(dir string) ([]byte, error) {
 // stageProfile writes the AppArmor profile of containers, as the containerd that is
 // built makes it, in the form that the kernel loads.
 func stageProfile(ctx context.Context, dir, containerd string) error {
-	text, err := exec.CommandContext(ctx, containerd, "kios-apparmor-profile").Output()
+	const name = "cri-containerd.apparmor.d"
+	bounded, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	text, err := exec.CommandContext(bounded, containerd, "kios-apparmor-profile").Output()
 	if err != nil {
 		return fmt.Errorf("run %s kios-apparmor-profile: %w", containerd, err)
+	}
+	if !bytes.Contains(text, []byte("profile "+name)) {
+		return fmt.Errorf("%s kios-apparmor-profile prints no profile %s", containerd, name)
 	}
 	binary, err := apparmor.Compile(ctx, text)
 	if err != nil {
 		return err
 	}
-	return filetree.WriteFile(filepath.Join(dir, "usr/share/kios/apparmor/cri-containerd.apparmor.d"), binary, 0o444)
+	return filetree.WriteFile(filepath.Join(dir, "usr/share/kios/apparmor", name), binary, 0o444)
 }
 
 // buildRoot writes rootfs.erofs.
