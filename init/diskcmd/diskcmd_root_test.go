@@ -206,7 +206,7 @@ func TestGrow(t *testing.T) {
 			}
 			device, file := disk(t, 320)
 			if out, err := exec.Command("mkfs."+fstype, device).CombinedOutput(); err != nil {
-				t.Skipf("mkfs.%s: %v, %s", fstype, err, out)
+				t.Fatalf("mkfs.%s: %v, %s (make deps installs what is missing)", fstype, err, out)
 			}
 			dir := mounted(t, device, fstype)
 			before := blocks(t, dir)
