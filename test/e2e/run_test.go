@@ -96,8 +96,7 @@ func left(t *testing.T, temp string) []string {
 func TestKiosRun(t *testing.T) {
 	temp := t.TempDir()
 	r := startRun(t, temp, "--firmware", "direct")
-	r.expect("hello")
-	r.expect("Running")
+	r.expect("all pods are running; press Ctrl-C")
 	lab.Must(t, r.cmd.Process.Signal(syscall.SIGINT))
 	r.expect("powered off")
 	if code := r.ends(); code != 0 {
