@@ -4,13 +4,20 @@
 //
 // A full file NAME is renamed to NAME.1, that one before to NAME.2 and so on.
 // Files are kept over boots, so a line tells where each begins (see Mark).
+//
+// Pods may write to the directory, too. So a log is a regular file of this
+// program's user under one name; anything else that is in its place is put aside
+// and never written to: not a link, a device, a FIFO, or a file of somebody else.
 package logfile
 
 import (
+	"bytes"
+	"errors"
 	"fmt"
 	"os"
 	"strings"
 	"sync"
+	"syscall"
 )
 
 // queueLimit bounds, in bytes, what waits for a disk that is slow or hangs.
@@ -156,6 +163,29 @@ func (f *File) fail(err error, lost int64) {
 }
 
 func (f *File) append(p []byte) error {
+	for len(p) > 0 {
+		part := f.part(p)
+		if err := f.appendPart(part); err != nil {
+			return err
+		}
+		p = p[len(part):]
+	}
+	return nil
+}
+
+// part returns as much of p as one file may have, in whole lines if there are any.
+func (f *File) part(p []byte) []byte {
+	if int64(len(p)) <= f.limit {
+		return p
+	}
+	part := p[:f.limit]
+	if end := bytes.LastIndexByte(part, '\n'); end >= 0 {
+		part = part[:end+1]
+	}
+	return part
+}
+
+func (f *File) appendPart(p []byte) error {
 	if f.file == nil {
 		if err := f.open(); err != nil {
 			return err
@@ -172,7 +202,12 @@ func (f *File) append(p []byte) error {
 }
 
 func (f *File) open() error {
-	file, err := os.OpenFile(f.path, os.O_RDWR|os.O_CREATE|os.O_APPEND, 0o640)
+	file, err := openOwn(f.path)
+	if errors.Is(err, errForeign) {
+		f.Report("%v; it was put aside", err)
+		f.putAside()
+		file, err = openOwn(f.path)
+	}
 	if err != nil {
 		return err
 	}
@@ -183,6 +218,54 @@ func (f *File) open() error {
 	}
 	f.file, f.size = file, size
 	return nil
+}
+
+// errForeign is what openOwn returns for something that is no log of ours.
+var errForeign = errors.New("is no log of this program")
+
+// openOwn opens a log, or makes it. It does not wait, whatever is there: a FIFO has
+// nobody at its other end, and whoever holds a lease of a file may keep it.
+func openOwn(path string) (*os.File, error) {
+	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_APPEND|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0o640)
+	if err != nil {
+		if info, statErr := os.Lstat(path); statErr == nil && !info.Mode().IsRegular() {
+			err = fmt.Errorf("%s %w: it is no regular file", path, errForeign)
+		}
+		return nil, err
+	}
+	if err := demandOwn(file); err != nil {
+		file.Close()
+		return nil, err
+	}
+	return file, nil
+}
+
+// demandOwn refuses what somebody else can reach under another name or has a hand in.
+func demandOwn(file *os.File) error {
+	info, err := file.Stat()
+	if err != nil {
+		return err
+	}
+	st, ok := info.Sys().(*syscall.Stat_t)
+	switch {
+	case !info.Mode().IsRegular():
+		return fmt.Errorf("%s %w: it is no regular file", file.Name(), errForeign)
+	case ok && int(st.Uid) != os.Geteuid():
+		return fmt.Errorf("%s %w: it belongs to the user %d", file.Name(), errForeign, st.Uid)
+	case ok && st.Nlink != 1:
+		return fmt.Errorf("%s %w: it has %d names", file.Name(), errForeign, st.Nlink)
+	}
+	return nil
+}
+
+// putAside keeps the text of somebody's file as that of an older log. What is no file
+// has none.
+func (f *File) putAside() {
+	if info, err := os.Lstat(f.path); err == nil && info.Mode().IsRegular() {
+		f.shift()
+		return
+	}
+	os.Remove(f.path)
 }
 
 // endLine completes a last line that a power cut has left without its end, and
@@ -210,20 +293,19 @@ func (f *File) closeFile() {
 	}
 }
 
-// rotate moves each file one number up, over the oldest.
 func (f *File) rotate() error {
 	f.closeFile()
-	for i := f.keep - 1; i > 0; i-- {
-		if err := os.Rename(f.numbered(i-1), f.numbered(i)); err != nil && !os.IsNotExist(err) {
-			return err
-		}
-	}
-	if f.keep < 2 {
-		if err := os.Remove(f.path); err != nil && !os.IsNotExist(err) {
-			return err
-		}
-	}
+	f.shift()
 	return f.open()
+}
+
+// shift moves each file one number up, over the oldest. One that cannot be moved, as
+// somebody has put a directory there, costs itself and not the log.
+func (f *File) shift() {
+	for i := f.keep - 1; i > 0; i-- {
+		_ = os.Rename(f.numbered(i-1), f.numbered(i))
+	}
+	os.Remove(f.path) // it is gone but if it is the only one that is kept, or could not be moved
 }
 
 func (f *File) numbered(i int) string {

@@ -1,10 +1,12 @@
 package logfile
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"kios/test/lab"
@@ -109,5 +111,83 @@ func TestMarkAfterFailure(t *testing.T) {
 	f.closeFile()
 	if got, want := lab.ReadFile(t, f.path), "(kios: boot id)\n(kios: 4 bytes of output could not be kept)\ntwo\n"; got != want {
 		t.Errorf("file = %q, want %q", got, want)
+	}
+}
+
+// foreign are what somebody may put in the place of a log.
+var foreign = map[string]func(path, victim string) error{
+	"link":          func(path, victim string) error { return os.Symlink(victim, path) },
+	"dangling link": func(path, victim string) error { return os.Symlink(victim+".new", path) },
+	"second name":   func(path, victim string) error { return os.Link(victim, path) },
+	"FIFO":          func(path, _ string) error { return syscall.Mkfifo(path, 0o600) },
+	"socket": func(path, _ string) error {
+		fd, err := syscall.Socket(syscall.AF_UNIX, syscall.SOCK_STREAM, 0)
+		return errors.Join(err, syscall.Bind(fd, &syscall.SockaddrUnix{Name: path}), syscall.Close(fd))
+	},
+	"directory": func(path, _ string) error { return os.Mkdir(path, 0o755) },
+	"file of another user": func(path, _ string) error {
+		if os.Geteuid() != 0 {
+			return nil
+		}
+		return errors.Join(os.WriteFile(path, []byte("theirs\n"), 0o644), os.Chown(path, 1000, 1000))
+	},
+}
+
+// What is no log of this program is not written to, and does not keep the log from
+// being written.
+func TestForeignFiles(t *testing.T) {
+	for name, place := range foreign {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			victim, path := filepath.Join(dir, "victim"), filepath.Join(dir, "log", "a.log")
+			lab.WriteFile(t, victim, "precious\n")
+			lab.Must(t, os.Mkdir(filepath.Dir(path), 0o755))
+			lab.Must(t, place(path, victim))
+			f := New(path, 1000, 3)
+			f.store([]byte("line\n"), 0)
+			f.closeFile()
+			if info, err := os.Lstat(path); err != nil || !info.Mode().IsRegular() || lab.ReadFile(t, path) != "line\n" {
+				t.Errorf("the log is %v, %v", info, err)
+			}
+			if got := lab.ReadFile(t, victim); got != "precious\n" {
+				t.Errorf("the victim holds %q", got)
+			}
+			if _, err := os.Lstat(victim + ".new"); err == nil {
+				t.Error("a file was made where a link points to")
+			}
+		})
+	}
+}
+
+// A directory in the way of the older logs costs these only.
+func TestRotatesIntoADirectory(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "a.log")
+	lab.Must(t, os.MkdirAll(path+".1/x", 0o755))
+	f := New(path, 10, 3)
+	f.Report = func(format string, args ...any) { t.Errorf(format, args...) }
+	for i := range 3 {
+		f.store(fmt.Appendf(nil, "line %d..\n", i), 0)
+	}
+	f.closeFile()
+	if got := lab.ReadFile(t, path); got != "line 2..\n" {
+		t.Errorf("file = %q", got)
+	}
+}
+
+// A batch that is larger than a file makes several, each within the limit.
+func TestLargeBatch(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "a.log")
+	f := New(path, 20, 3)
+	var batch []byte
+	for i := range 9 {
+		batch = fmt.Appendf(batch, "line %d\n", i)
+	}
+	f.store(batch, 0)
+	f.store([]byte(strings.Repeat("x", 50)+"\n"), 0)
+	f.closeFile()
+	for name, want := range map[string]string{path: "xxxxxxxxxx\n", path + ".1": strings.Repeat("x", 20), path + ".2": strings.Repeat("x", 20)} {
+		if got := lab.ReadFile(t, name); got != want {
+			t.Errorf("%s = %q, want %q", filepath.Base(name), got, want)
+		}
 	}
 }
