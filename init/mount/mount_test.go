@@ -9,11 +9,12 @@ import (
 	"kios/test/lab"
 )
 
-const sample = `22 1 0:20 / / ro,nosuid,nodev shared:1 - erofs /rootfs.erofs ro,user_xattr
+var sample = strings.NewReplacer(`\u00a0`, "\u00a0", `\u0085`, "\u0085", `\f`, "\f").Replace(`22 1 0:20 / / ro,nosuid,nodev shared:1 - erofs /rootfs.erofs ro,user_xattr
 23 22 0:21 / /run rw,nosuid - tmpfs tmpfs rw,size=4k
 24 23 254:2 /meta/with\040blank /run/a\040b rw,nosuid shared:3 master:4 - ext4 /dev/vda2 rw
 25 22 0:21 / /running rw - tmpfs tmpfs rw
-`
+26 22 254:2 / /other\u00a0space\u0085and\fpage rw - ext4 /dev/vda2 rw
+`)
 
 func TestParseInfo(t *testing.T) {
 	infos, err := ParseInfo(strings.NewReader(sample))
@@ -21,6 +22,10 @@ func TestParseInfo(t *testing.T) {
 	want := Info{Device: "254:2", Root: "/meta/with blank", Target: "/run/a b", Options: "rw,nosuid", Type: "ext4", Source: "/dev/vda2", Super: "rw"}
 	if diff := cmp.Diff(want, infos[2]); diff != "" {
 		t.Errorf("third mount (-want +got):\n%s", diff)
+	}
+	// White space that the kernel leaves as it is belongs to the name.
+	if got, want := infos[4].Target, "/other\u00a0space\u0085and\fpage"; got != want {
+		t.Errorf("target = %q, want %q", got, want)
 	}
 	var below []string
 	for _, m := range Below(infos, "/run") {

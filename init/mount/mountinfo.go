@@ -49,10 +49,11 @@ func ParseInfo(r io.Reader) ([]Info, error) {
 }
 
 // parseLine reads "36 35 98:0 /mnt1 /mnt2 rw,noatime master:1 - ext3 /dev/root
-// rw". The number of fields before the dash varies.
+// rw". The number of fields before the dash varies. The kernel escapes blanks, tabs and
+// line ends only, so no other white space (as in a mount point's name) ends a field.
 func parseLine(line string) (Info, error) {
 	before, after, found := strings.Cut(line, " - ")
-	first, last := strings.Fields(before), strings.Split(after, " ")
+	first, last := strings.Split(before, " "), strings.Split(after, " ")
 	if !found || len(first) < 6 || len(last) < 3 {
 		return Info{}, fmt.Errorf("read mountinfo: %q is not a line of it", line)
 	}
