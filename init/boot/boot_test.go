@@ -67,7 +67,7 @@ func TestStopIsTheReverse(t *testing.T) {
 	}
 	for _, want := range []string{
 		"<5>kios: step a 0 ms\n", "<3>kios: error: step b failed: broken\n", "stopping, as somebody asks",
-		"<3>kios: error: stop b: stuck\n", "<3>kios: error: stop c: panic in stop c: ouch\n", "<5>kios: stop a 0 ms\n",
+		"<3>kios: error: stop b: stuck\n", "<3>kios: error: stop c: panic: ouch\n", "<5>kios: stop a 0 ms\n",
 	} {
 		if !strings.Contains(log.String(), want) {
 			t.Errorf("log lacks %q:\n%s", want, log)

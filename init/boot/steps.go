@@ -2,6 +2,7 @@ package boot
 
 import (
 	"fmt"
+	"runtime/debug"
 	"slices"
 	"sync"
 	"time"
@@ -106,28 +107,31 @@ func (n *Node) rewind(to *Step) (first int, err error) {
 // machine that is half stopped. A step that hangs is left alone.
 func (n *Node) stopStep(s *Step) {
 	start := time.Now()
-	err := within(stepBound+s.patience(n), func() (err error) {
-		defer func() {
-			if v := recover(); v != nil {
-				err = panicError("stop "+s.Name, v)
-			}
-		}()
-		return s.Stop(n)
-	})
+	err := within(stepBound+s.patience(n), func() error { return s.Stop(n) })
 	if err != nil {
 		n.Log.Error("stop %s: %v", s.Name, err)
 	}
 	n.Log.NoticeLine(consoleline.Line{Kind: consoleline.Stop, Name: s.Name, Took: time.Since(start)})
 }
 
-// within runs f, and leaves it running if it takes longer than the bound.
+// within runs f, and leaves it running if it takes longer than the bound. A panic of f
+// is an error.
 func within(bound time.Duration, f func() error) error {
 	done := make(chan error, 1)
-	go func() { done <- f() }()
+	go func() { done <- guarded(f) }()
 	select {
 	case err := <-done:
 		return err
 	case <-time.After(bound):
 		return fmt.Errorf("%w: no end within %v", errHangs, bound)
 	}
+}
+
+func guarded(f func() error) (err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			err = fmt.Errorf("panic: %v\n%s", v, debug.Stack())
+		}
+	}()
+	return f()
 }

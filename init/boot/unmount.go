@@ -3,7 +3,10 @@ package boot
 import (
 	"errors"
 	"fmt"
+	"os"
+	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"kios/init/mount"
@@ -28,79 +31,160 @@ func stays(m mount.Info) bool {
 	return false
 }
 
-// unmountAll unmounts what can be unmounted, the last mounted first. It tries again
-// as long as there are fewer mounts each time: containers leave overlays and bind
-// mounts behind that keep the data partition in use.
+// unmountAll writes out what disks have, lets go of servers, and unmounts what can be
+// unmounted, the last mounted first. It tries again as long as there are fewer mounts
+// each time: containers leave overlays and bind mounts behind that keep the data
+// partition in use.
 func (n *Node) unmountAll() error {
+	infos, err := mount.List()
+	if err != nil {
+		return err
+	}
+	hung := map[string]bool{} // by device: what hangs once is not tried again
+	// First: whatever hangs below, the data is safe.
+	errs := []error{syncDisks(infos, hung), detachServers(infos, hung)}
 	var left []mount.Info
-	hung := map[string]bool{}
+	late := time.Now().Add(diskBound)
 	for before := -1; ; before = len(left) {
-		infos, err := mount.List()
-		if err != nil {
-			return err
+		if infos, err = mount.List(); err != nil {
+			return errors.Join(append(errs, err)...)
 		}
-		left = unmountOnce(infos, hung)
+		left = unmountOnce(infos, hung, late)
 		if len(left) == 0 || len(left) == before {
 			break
 		}
 	}
-	err := n.makeReadOnly(left)
-	return errors.Join(err, within(syncBound, func() error { unix.Sync(); return nil }))
+	return errors.Join(append(errs, n.secure(left))...)
 }
 
-// disksPatience is for the disks of a node: a data partition, and what a pod has
-// mounted.
-func (n *Node) disksPatience() time.Duration { return 2 * diskBound }
+// disksPatience is for the disks of a node: to write out what they have, and to unmount
+// them. What is in use by then is made read-only.
+func (n *Node) disksPatience() time.Duration { return 2*diskBound + 2*otherBound }
 
 // Bounds of what the kernel does for a file system. A disk gets the time to write all
 // that is left to write. A server that is gone must not keep the machine.
 const (
 	diskBound  = time.Minute
 	otherBound = 5 * time.Second
-	syncBound  = 10 * time.Second // by then nothing is left to write but what hangs
 )
 
+// onDisk reports whether the kernel writes to a disk for a mount. What FUSE has is up to
+// a program, whatever its source is called.
+func onDisk(m mount.Info) bool {
+	return strings.HasPrefix(m.Source, "/dev/") && !strings.HasPrefix(m.Type, "fuse")
+}
+
 func boundOf(m mount.Info) time.Duration {
-	if strings.HasPrefix(m.Source, "/dev/") {
+	if onDisk(m) {
 		return diskBound
 	}
 	return otherBound
 }
 
-// unmountOnce tries each mount once and returns those that stayed. Those that hang
-// are added to hung and not tried again.
-func unmountOnce(infos []mount.Info, hung map[string]bool) (left []mount.Info) {
+// inParallel calls do with each mount, and returns all errors. It does not wait for
+// longer than the bound: what hangs is left alone, and its device is added to hung.
+func inParallel(mounts []mount.Info, bound time.Duration, hung map[string]bool, do func(mount.Info) error) error {
+	errs := make([]error, len(mounts))
+	var all sync.WaitGroup
+	for i, m := range mounts {
+		all.Go(func() { errs[i] = within(bound, func() error { return do(m) }) })
+	}
+	all.Wait()
+	for i, m := range mounts {
+		if errs[i] != nil {
+			hung[m.Device] = hung[m.Device] || errors.Is(errs[i], errHangs)
+			errs[i] = fmt.Errorf("%s on %s: %w", m.Source, m.Target, errs[i])
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// disksOf returns one mount of each file system on a disk.
+func disksOf(infos []mount.Info) (disks []mount.Info) {
+	for _, m := range infos {
+		if onDisk(m) && !slices.ContainsFunc(disks, func(d mount.Info) bool { return d.Device == m.Device }) {
+			disks = append(disks, m)
+		}
+	}
+	return disks
+}
+
+// syncDisks writes out each file system that is on a disk. Unlike sync(2), it waits for
+// no other.
+func syncDisks(infos []mount.Info, hung map[string]bool) error {
+	return inParallel(disksOf(infos), diskBound, hung, syncFS)
+}
+
+func syncFS(m mount.Info) error {
+	f, err := os.OpenFile(m.Target, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_DIRECTORY, 0)
+	if errors.Is(err, unix.ENOTDIR) { // a file can be a mount point, too
+		f, err = os.OpenFile(m.Target, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
+	}
+	if err != nil {
+		return fmt.Errorf("sync: %w", err)
+	}
+	defer f.Close()
+	if err := unix.Syncfs(int(f.Fd())); err != nil {
+		return fmt.Errorf("sync: %w", err)
+	}
+	return nil
+}
+
+// harmless are the types of file systems without a disk that are all in the kernel:
+// nobody has to answer when they are unmounted.
+var harmless = []string{"tmpfs", "overlay", "erofs", "proc", "sysfs", "devtmpfs", "devpts", "mqueue", "hugetlbfs", "bpf", "cgroup2", "nsfs", "ramfs", "securityfs", "tracefs", "debugfs", "pstore", "efivarfs"}
+
+// detachServers lets go of file systems that need an answer from somebody, such as a
+// server of NFS or a program behind FUSE. Requests that wait are given up, and a mount
+// that is in use goes when its last user does. All have the same few seconds.
+func detachServers(infos []mount.Info, hung map[string]bool) error {
+	servers := slices.DeleteFunc(slices.Clone(infos), func(m mount.Info) bool {
+		return stays(m) || onDisk(m) || slices.Contains(harmless, m.Type)
+	})
+	slices.Reverse(servers) // what lies on top first
+	return inParallel(servers, otherBound, hung, func(m mount.Info) error {
+		_ = unix.Unmount(m.Target, unix.MNT_FORCE|unix.UMOUNT_NOFOLLOW)
+		err := unix.Unmount(m.Target, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW)
+		if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOENT) { // the first call did it, or a mount below it went
+			return nil
+		}
+		return err
+	})
+}
+
+// unmountOnce tries each mount once and returns those that stayed. The devices of those
+// that hang are added to hung and not tried again. When it is late, none is tried.
+func unmountOnce(infos []mount.Info, hung map[string]bool, late time.Time) (left []mount.Info) {
 	for _, m := range mount.Below(infos, "/") {
 		if stays(m) {
 			continue
 		}
-		if hung[m.Target] {
+		bound := min(boundOf(m), time.Until(late))
+		if hung[m.Device] || bound <= 0 {
 			left = append(left, m)
 			continue
 		}
-		err := within(boundOf(m), func() error { return unix.Unmount(m.Target, unix.UMOUNT_NOFOLLOW) })
+		err := within(bound, func() error { return unix.Unmount(m.Target, unix.UMOUNT_NOFOLLOW) })
 		if err != nil {
 			left = append(left, m)
-			hung[m.Target] = errors.Is(err, errHangs)
+			hung[m.Device] = errors.Is(err, errHangs)
 		}
 	}
 	return left
 }
 
-// makeReadOnly makes file systems on disks read-only that could not be unmounted.
-func (n *Node) makeReadOnly(left []mount.Info) error {
-	var errs []error
+// secure makes file systems on disks read-only that could not be unmounted.
+func (n *Node) secure(left []mount.Info) error {
 	for _, m := range left {
-		if !strings.HasPrefix(m.Source, "/dev/") {
+		if !onDisk(m) {
 			n.Log.Info("%s (%s) is still mounted", m.Target, m.Type)
-			continue
-		}
-		err := within(boundOf(m), func() error { return unix.Mount("", m.Target, "", unix.MS_REMOUNT|unix.MS_RDONLY, "") })
-		if err != nil {
-			errs = append(errs, fmt.Errorf("%s on %s is in use and stays mounted: %w", m.Source, m.Target, err))
-		} else {
-			n.Log.Warn("%s on %s is in use; it was made read-only instead of unmounted", m.Source, m.Target)
 		}
 	}
-	return errors.Join(errs...)
+	return inParallel(disksOf(left), 2*otherBound, map[string]bool{}, func(m mount.Info) error {
+		if err := unix.Mount("", m.Target, "", unix.MS_REMOUNT|unix.MS_RDONLY, ""); err != nil {
+			return fmt.Errorf("it is in use and stays mounted: %w", err)
+		}
+		n.Log.Warn("%s on %s is in use; it was made read-only instead of unmounted", m.Source, m.Target)
+		return nil
+	})
 }
