@@ -159,11 +159,7 @@ func (c Config) bootArgs() []string {
 }
 
 func (d Disk) args(i int, boot bool) []string {
-	format := d.Format
-	if format == "" {
-		format = DetectFormat(d.Path)
-	}
-	drive := fmt.Sprintf("if=none,id=drive%d,file=%s,format=%s,discard=unmap", i, escape(d.Path), format)
+	drive := fmt.Sprintf("if=none,id=drive%d,file=%s,format=%s,discard=unmap", i, escape(d.Path), d.format())
 	for _, option := range []struct {
 		on   bool
 		text string
@@ -186,6 +182,13 @@ func (d Disk) args(i int, boot bool) []string {
 		device += fmt.Sprintf(",bus=scsi%d.0", i)
 	}
 	return append(args, "-device", device)
+}
+
+func (d Disk) format() string {
+	if d.Format != "" {
+		return d.Format
+	}
+	return DetectFormat(d.Path)
 }
 
 func (d Disk) serial(i int) string {

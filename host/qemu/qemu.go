@@ -188,6 +188,7 @@ func (c *Config) prepare(ctx context.Context) (err error) {
 	if c.Kernel == "" {
 		return copyVars(c.Dir)
 	}
+	c.nameBootDisk(ctx)
 	return nil
 }
 

@@ -50,7 +50,7 @@ func TestTwoDataPartitions(t *testing.T) {
 	n, second := prepare(t, setup{few: true}), prepare(t, setup{few: true})
 	n.cfg.Disks = append(n.cfg.Disks, qemu.Disk{Path: second.disk})
 	n.start()
-	n.expect(`/dev/vda2 is used as data partition, not /dev/vdb2; choose with datapart=`)
+	n.expect(`data partition /dev/vda2`) // of the first disk, which the machine boots from
 	n.running("probe")
 	n.powerOff()
 	n.cfg.Append += " datapart=/dev/vdb2"
