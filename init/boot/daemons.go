@@ -42,11 +42,20 @@ func (d *daemons) add(daemon *supervise.Daemon) {
 	d.list = append(d.list, daemon)
 }
 
-// forget is for daemons that have been stopped.
+// forget is for daemons that have been stopped. It closes what was kept open for them.
 func (d *daemons) forget() {
 	d.mu.Lock()
-	defer d.mu.Unlock()
+	list := d.list
 	d.list = nil
+	d.mu.Unlock()
+	for _, daemon := range list {
+		if daemon.Output != nil {
+			daemon.Output.Close()
+		}
+		for _, f := range daemon.Files {
+			f.Close()
+		}
+	}
 }
 
 // find returns the first daemon that fits, or nil.
