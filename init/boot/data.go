@@ -3,11 +3,11 @@ package boot
 import (
 	"errors"
 	"fmt"
-	"os"
-	"strings"
+	"time"
 
 	"kios/init/mount"
 	"kios/internal/datapart"
+	"kios/internal/wholefile"
 
 	"golang.org/x/sys/unix"
 )
@@ -63,23 +63,47 @@ func (n *Node) attachData() error {
 	if err != nil || device == "" {
 		return err
 	}
-	if err := os.MkdirAll(dataDir, 0o700); err != nil {
+	found := data{device: device}
+	if err := within(mountBound, found.mount); errors.Is(err, errHangs) {
+		return fmt.Errorf("mount the data partition %s: %w: check the disk and the kernel's messages", device, err)
+	} else if err != nil {
 		return err
 	}
-	n.work.data.device = device
-	if err := demandSound(device); err != nil {
-		return err
-	}
-	if n.work.data.readOnly, err = mountExt4(device, dataDir); err != nil {
-		return err
-	}
-	n.work.data.full = !n.work.data.readOnly && isFull(dataDir)
+	n.work.data = found
 	n.announceData()
 	return nil
 }
 
+// mountBound is for all that is done to mount the partition, such as to replay its
+// journal.
+const mountBound = 2 * time.Minute
+
+// mount mounts the partition on dataDir, and looks at it.
+func (d *data) mount() error {
+	if err := demandSound(d.device); err != nil {
+		return err
+	}
+	var err error
+	if d.readOnly, err = mountData(d.device); err != nil {
+		return err
+	}
+	d.full = !d.readOnly && isFull(dataDir)
+	return nil
+}
+
+// disks is where the data partition is looked for.
+var disks = datapart.System{Sys: "/sys", Dev: "/dev"}
+
+// rule returns which partition may be the data partition.
+func (n *Node) rule() datapart.Rule {
+	rule := datapart.RuleOf(*n.options.Load(), n.work.bootPartition)
+	rule.DataPart = n.work.dataPart // after a move, the one that the node has moved onto
+	return rule
+}
+
 func (n *Node) findData() (string, error) {
-	if n.work.dataPart == "none" {
+	n.readBootPartition()
+	if n.work.dataPart == datapart.None {
 		return "", nil
 	}
 	events, err := datapart.OpenUevents()
@@ -87,25 +111,44 @@ func (n *Node) findData() (string, error) {
 		return "", err
 	}
 	defer events.Close()
-	system := datapart.System{Sys: "/sys", Dev: "/dev"}
-	if n.work.dataPart != "auto" {
-		if err := system.Device(n.work.dataPart, events); err != nil {
-			return "", fmt.Errorf("datapart=%s: %w", n.work.dataPart, err)
-		}
-		return n.work.dataPart, nil
-	}
-	devices, problems := system.Auto(events)
-	for _, p := range problems {
+	system := disks
+	system.Loaded = n.loadStorageDrivers()
+	found, err := system.Find(n.rule(), events)
+	for _, p := range found.Problems {
 		n.Log.Warn("looking for the data partition: %v", p)
 	}
-	if len(devices) == 0 {
-		return "", nil
+	if err != nil {
+		return "", fmt.Errorf("datapart=%s: %w", n.work.dataPart, err)
 	}
-	if len(devices) > 1 {
-		n.Log.Warn("%s is used as data partition, not %s; choose with datapart=/dev/... on the kernel command line",
-			devices[0], strings.Join(devices[1:], " or "))
+	for _, p := range found.Ignored {
+		n.sayIgnored(p, found.Device)
 	}
-	return devices[0], nil
+	return found.Device, nil
+}
+
+// sayIgnored names a partition that a user may have meant, if the node has none else.
+func (n *Node) sayIgnored(p datapart.Partition, device string) {
+	log := n.Log.Info
+	if device == "" {
+		log = n.Log.Warn
+	}
+	log("%s has the type of a data partition and is not used, as the machine did not boot from its disk: to use it, give datapart=PARTUUID=%v on the kernel command line", p, p.GUID)
+}
+
+// bootPartitionFile tells the pod disk from which partition the machine booted: a pod
+// does not see the firmware's variables.
+const bootPartitionFile = "/run/kios/boot-partition"
+
+// readBootPartition finds out from which disk the machine booted.
+func (n *Node) readBootPartition() {
+	guid, err := datapart.BootPartition(datapart.EFIVars)
+	if err != nil {
+		n.Log.Warn("the disk that the machine booted from is not known: %v", err)
+	}
+	n.work.bootPartition = guid
+	if err := wholefile.Volatile(bootPartitionFile, []byte(guid.String()+"\n"), 0o444); err != nil {
+		n.Log.Warn("tell the pod disk from which partition the machine booted: %v", err)
+	}
 }
 
 // mountExt4 mounts a device, read-only if it cannot be written to, and without

@@ -6,6 +6,8 @@ import (
 	"os"
 
 	"kios/internal/ext4"
+
+	"golang.org/x/sys/unix"
 )
 
 // demandSound refuses an ext4 file system that says of itself that it has
@@ -13,7 +15,8 @@ import (
 // kernel to judge; an unclean one with a journal, as a power cut leaves it, is
 // sound once the kernel has replayed that.
 func demandSound(device string) error {
-	f, err := os.Open(device)
+	// Neither a link nor a FIFO that somebody has put there.
+	f, err := os.OpenFile(device, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
 	if err != nil {
 		return err
 	}

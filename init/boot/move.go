@@ -6,15 +6,25 @@ import (
 	"os"
 	"path/filepath"
 	"syscall"
+	"time"
 
 	"kios/init/mount"
 	"kios/internal/kubeletargs"
 	"kios/internal/wholefile"
 )
 
+// Bounds of a move. A disk may hang at any time.
+const (
+	checkBound = mountBound
+	moveBound  = 3 * time.Minute // to copy files and start all daemons
+)
+
 // moveToData moves the node from memory onto a data partition that did not exist,
 // or was not sound, when it booted: everything that runs is stopped in the order
 // of a shutdown, and started again in the order of a boot. It is work.
+//
+// A disk that hangs before anything is stopped is refused. If it hangs after that, the
+// node has no way to go on and restarts.
 func (n *Node) moveToData(device string) (refusal, failure error) {
 	if err := n.checkMove(device); err != nil {
 		return err, nil
@@ -25,38 +35,60 @@ func (n *Node) moveToData(device string) (refusal, failure error) {
 	if _, err := n.rewind(n.plan.logs); err != nil {
 		return err, nil
 	}
+	return n.finishMove(device, func() error { return n.startOn(device) })
+}
+
+// finishMove has the node started again, within a bound: nothing runs meanwhile that
+// could do anything else.
+func (n *Node) finishMove(device string, start func() error) (refusal, failure error) {
+	err := within(n.moveBound, start)
+	switch {
+	case errors.Is(err, errStopping):
+		return err, nil
+	case err != nil:
+		err = fmt.Errorf("move onto the data partition %s: %w", device, err)
+		return err, err
+	}
+	return nil, nil
+}
+
+// startOn does what is left of a move when nothing runs any more.
+func (n *Node) startOn(device string) error {
 	if err := n.seedData(device); err != nil {
 		n.Log.Error("not everything that was written since the boot is on %s: %v", device, err)
 	}
 	first, err := n.rewind(n.plan.mounts)
 	if err != nil {
-		return err, nil
+		return err
 	}
 	n.forgetContainers()
 	n.work.dataPart = device
-	return nil, n.forward(first)
+	return n.forward(first)
 }
 
 // checkMove finds out whether the node can move onto a partition, before anything is
-// stopped.
+// stopped. Whoever asks may name what he likes: see datapart.System.Demand.
 func (n *Node) checkMove(device string) error {
 	switch {
 	case n.work.data.device != "":
 		return fmt.Errorf("the node has the data partition %s already", n.work.data.device)
-	case n.work.dataPart == "none":
-		return errors.New("datapart=none on the kernel command line forbids it")
 	case n.work.attempted[device]:
 		return fmt.Errorf("%s was tried in this boot, and the node could not stay on it: see the kernel's log", device)
 	}
-	if err := demandSound(device); err != nil {
+	if err := disks.Demand(n.rule(), device); err != nil {
 		return err
 	}
-	readOnly, err := mountData(device)
-	if err != nil {
+	return within(checkBound, func() error { return tryMount(device) })
+}
+
+// tryMount mounts a partition and unmounts it again.
+func tryMount(device string) error {
+	d := data{device: device}
+	if err := d.mount(); err != nil {
 		return err
 	}
 	unmountData()
-	if readOnly {
+	if d.readOnly {
 		return fmt.Errorf("%s is read-only", device)
 	}
 	return nil

@@ -16,6 +16,7 @@ import (
 	"kios/init/systemsock"
 	"kios/init/timeline"
 	"kios/internal/cmdline"
+	"kios/internal/gpt"
 )
 
 // Node is the machine that PID 1 runs. Many goroutines use it: the main one, which
@@ -38,6 +39,7 @@ type Node struct {
 	cpus      int
 	reaper    *reap.Reaper
 	workBound time.Duration
+	moveBound time.Duration
 	stopping  *latch // the shutdown has begun
 	immediate *latch // the shutdown waits for nobody any more
 
@@ -68,6 +70,8 @@ type worker struct {
 	data      data
 	dataPart  string          // as datapart= on the kernel command line
 	attempted map[string]bool // devices that the node tried to move onto
+
+	bootPartition gpt.GUID // of the disk that the machine booted from, or zero
 }
 
 // New returns a Node that logs to the console until /dev/kmsg is there.
@@ -82,6 +86,7 @@ func New() *Node {
 		cpus:      runtime.NumCPU(),
 		reaper:    reap.New(),
 		workBound: workBound,
+		moveBound: moveBound,
 		stopping:  newLatch(),
 		immediate: newLatch(),
 		inbox: inbox{

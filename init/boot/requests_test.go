@@ -2,16 +2,19 @@ package boot
 
 import (
 	"errors"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
 	"testing"
 	"time"
 
+	"kios/init/supervise"
 	"kios/internal/control"
 	"kios/test/lab"
 
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
 )
 
 func TestRewind(t *testing.T) {
@@ -50,6 +53,73 @@ func TestRefusals(t *testing.T) {
 	}
 	if refusal, failure := n.fulfil(control.Hostname{Name: "not_a_name"}); refusal == nil || failure != nil {
 		t.Errorf("a bad name: %v, %v, want a refusal", refusal, failure)
+	}
+}
+
+// What is no partition is refused, and not opened: a FIFO would hang the node's work,
+// and a watchdog would end the node.
+func TestMoveOntoAnything(t *testing.T) {
+	fifo := filepath.Join(t.TempDir(), "fifo")
+	lab.Must(t, unix.Mkfifo(fifo, 0o600))
+	n, _ := node(t)
+	for _, device := range []string{fifo, "/dev/watchdog", "/dev/null", "/dev/../" + fifo, "/dev/loop0", "", "/"} {
+		if refusal, failure := n.fulfil(control.DataPartition{Device: device}); refusal == nil || failure != nil {
+			t.Errorf("%q: %v, %v, want a refusal", device, refusal, failure)
+		}
+	}
+	if len(n.work.attempted) > 0 {
+		t.Errorf("the node tried to move onto %v", n.work.attempted)
+	}
+}
+
+// A disk that hangs when everything has been stopped ends the node, which then restarts.
+func TestMoveHangs(t *testing.T) {
+	n, _ := node(t)
+	n.moveBound = time.Millisecond
+	refusal, failure := n.finishMove("/dev/vda2", func() error { select {} })
+	if !errors.Is(failure, errHangs) || refusal == nil {
+		t.Errorf("hang: %v, %v, want a failure", refusal, failure)
+	}
+	n.moveBound = time.Minute
+	if refusal, failure := n.finishMove("/dev/vda2", func() error { panic("ouch") }); failure == nil || refusal == nil {
+		t.Errorf("panic: %v, %v, want a failure", refusal, failure)
+	}
+	if refusal, failure := n.finishMove("/dev/vda2", func() error { return errStopping }); failure != nil || refusal == nil {
+		t.Errorf("the node stops: %v, %v, want a refusal", refusal, failure)
+	}
+}
+
+// Daemons that have been stopped for a move leave nothing open.
+func TestForgottenDaemonsAreClosed(t *testing.T) {
+	n, _ := node(t)
+	output, err := supervise.NewOutput(io.Discard)
+	lab.Must(t, err)
+	drained := make(chan struct{})
+	go func() { output.Drain(); close(drained) }()
+	socket, err := listen(filepath.Join(t.TempDir(), "socket"))
+	lab.Must(t, err)
+	n.daemons.add(&supervise.Daemon{Name: "a", Output: output, Files: []*os.File{socket}})
+	n.daemons.forget()
+	<-drained
+	if err := socket.Close(); !errors.Is(err, os.ErrClosed) {
+		t.Errorf("the socket was open: %v", err)
+	}
+}
+
+func TestDriverless(t *testing.T) {
+	sys := t.TempDir()
+	for device, files := range map[string]map[string]string{
+		"0000:00:01.0": {"class": "0x010400\n", "modalias": "pci:v00001000d0000005Dsv*bc01sc04i00\n"},
+		"0000:00:02.0": {"class": "0x010802\n", "modalias": "pci:nvme\n", "driver/bind": ""},
+		"0000:00:03.0": {"class": "0x020000\n", "modalias": "pci:network\n"},
+		"0000:00:04.0": {"class": "0x080501\n", "modalias": "pci:sdhci\n"},
+	} {
+		for name, text := range files {
+			lab.WriteFile(t, filepath.Join(sys, "bus/pci/devices", device, name), text)
+		}
+	}
+	if diff := cmp.Diff([]string{"pci:v00001000d0000005Dsv*bc01sc04i00", "pci:sdhci", "mmc:block"}, driverless(sys)); diff != "" {
+		t.Errorf("aliases (-want +got):\n%s", diff)
 	}
 }
 

@@ -11,6 +11,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"kios/internal/gpt"
 )
 
 // Param is one word of the command line. A word without "=" has no value.
@@ -85,8 +87,12 @@ func Same(a, b string) bool {
 // Options is what PID 1 obeys.
 type Options struct {
 	// DataPart is the data partition: "auto" to look for one by its GPT type,
-	// "none" for none, or the path of a device in /dev.
+	// "none" for none, the path of a device in /dev, or PARTUUID= and the GUID of a
+	// partition.
 	DataPart string
+	// Disk is the disk on which a data partition may be made, a path in /dev, or "auto"
+	// for the one that is blank; "" if none is named.
+	Disk string
 	// StopAfter bounds how long each container may take to end after SIGTERM.
 	StopAfter time.Duration
 	// StayUp is set by panic=0: a machine that cannot go on is then kept as it
@@ -121,7 +127,8 @@ func (o *Options) apply(p Param) error {
 	case p.Key == "panic":
 		seconds, err := strconv.Atoi(p.Value)
 		o.StayUp = err == nil && seconds == 0
-	case p.Key == "kios.disk": // for the pod disk
+	case p.Key == "kios.disk": // the pod disk says what is wrong with it
+		o.Disk = p.Value
 	case strings.HasPrefix(p.Key, "kios."):
 		return fmt.Errorf("%s is not an option of this version and is ignored (there are kios.stop=SECONDS and kios.disk=DEVICE)", p.Key)
 	}
@@ -130,8 +137,13 @@ func (o *Options) apply(p Param) error {
 
 func (o *Options) setDataPart(value string) error {
 	device := strings.HasPrefix(value, "/dev/") && !strings.Contains(value, "/../")
-	if value != "auto" && value != "none" && !device {
-		return fmt.Errorf("datapart=%s is ignored: give auto, none or the path of a device such as /dev/vda2", value)
+	guid, byGUID := strings.CutPrefix(value, "PARTUUID=")
+	if byGUID {
+		_, err := gpt.ParseGUID(guid)
+		byGUID = err == nil
+	}
+	if value != "auto" && value != "none" && !device && !byGUID {
+		return fmt.Errorf("datapart=%s is ignored: give auto, none, the path of a device such as /dev/vda2, or PARTUUID= and the GUID of a partition", value)
 	}
 	o.DataPart = value
 	return nil

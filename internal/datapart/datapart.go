@@ -1,30 +1,37 @@
-// Package datapart finds the data partition: the partition of any disk that
-// has kiOS's GPT type, or the device that datapart= names. It only reads; what
+// Package datapart finds the data partition. /meta/etc on it decides what a node
+// runs, so not every disk that carries the GPT type of kiOS may be one: pods have
+// disks, too, and write on them what they like. A Rule says which disks count:
+//
+//   - the disk that the machine booted from, as firmware or a boot loader tells;
+//   - what the owner of the machine names on the kernel command line.
+//
+// Where two partitions could be meant, none is taken. The package only reads; what
 // is mounted where is up to the boot.
 package datapart
 
 import (
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
-
-	"kios/internal/gpt"
 )
 
 // How long to wait for a disk that is not there yet.
 const (
 	probeBound  = 2 * time.Second  // while drivers are still looking for disks
+	bootBound   = 10 * time.Second // for the disk that the machine booted from, while they are
 	deviceBound = 30 * time.Second // for a device that was named
 )
 
 // System is where the kernel shows its devices.
 type System struct {
 	Sys, Dev string // "/sys" and "/dev" but in tests
+	// Loaded says that drivers of disks have just been loaded, whose disks may still come.
+	Loaded bool
+
+	open func(path string) (disk, error) // nil for openDisk
 }
 
 // Events tells of changes of devices.
@@ -34,18 +41,53 @@ type Events interface {
 	Wait(time.Duration)
 }
 
-// Auto returns the devices of all data partitions in the order of their names,
-// and an error for each disk that could not be read. Without any it waits as
-// long as drivers may still bring a disk, but at most two seconds.
-func (s System) Auto(events Events) (devices []string, problems []error) {
-	for deadline := time.Now().Add(probeBound); ; {
-		devices, problems = s.Scan()
-		left := time.Until(deadline)
-		if len(devices) > 0 || left <= 0 || !s.Probing() {
-			return devices, problems
+// Found is what a search has found.
+type Found struct {
+	Device string // in Dev, or "" if there is no data partition
+	// Ignored are partitions of the right type that are not on a disk that counts.
+	Ignored []Partition
+	// Problems are those of disks that could not be read.
+	Problems []Problem
+}
+
+// Find returns the data partition. It waits for a disk that may still come: for one
+// that is named at most 30 seconds, and otherwise as long as drivers look for disks,
+// but not longer than 10. The error says why none is taken although one could be
+// meant, or that the one that is named is not there.
+func (s System) Find(r Rule, events Events) (Found, error) {
+	if strings.HasPrefix(r.DataPart, "/dev/") {
+		device := filepath.Join(s.Dev, strings.TrimPrefix(r.DataPart, "/dev"))
+		return Found{Device: device}, s.Device(device, events)
+	}
+	for start := time.Now(); ; {
+		found, missing, err := s.Look(r)
+		left := missing - time.Since(start)
+		if left <= 0 || !r.named() && !s.Probing() {
+			return found, err
 		}
 		events.Wait(left)
 	}
+}
+
+// Look is Find without waiting. The time is how long a disk that is missing is worth
+// waiting for; it is 0 if none is.
+func (s System) Look(r Rule) (found Found, missing time.Duration, err error) {
+	if r.DataPart == None {
+		return Found{}, 0, nil
+	}
+	all := s.survey()
+	found, err = s.choose(r, all)
+	if err == nil && found.Device == "" && r.named() {
+		err = fmt.Errorf("no disk has the partition %s (block devices of this machine: %s)", r.DataPart, s.names())
+		return found, deviceBound, err
+	}
+	switch {
+	case err != nil || found.Device != "", !r.knowsBoot() && r.Disk == "":
+		return found, 0, err
+	case r.knowsBoot() && len(s.bootDisks(r, all)) == 0:
+		return found, bootBound, nil
+	}
+	return found, probeBound, nil
 }
 
 // Device waits until the named block device is there, for at most 30 seconds.
@@ -54,7 +96,7 @@ func (s System) Device(path string, events Events) error {
 		info, err := os.Stat(path)
 		left := time.Until(deadline)
 		switch {
-		case err == nil && info.Mode()&os.ModeDevice != 0 && info.Mode()&os.ModeCharDevice == 0:
+		case err == nil && isBlock(info):
 			return nil
 		case err == nil:
 			return fmt.Errorf("%s is not a block device", path)
@@ -65,6 +107,10 @@ func (s System) Device(path string, events Events) error {
 	}
 }
 
+func isBlock(info os.FileInfo) bool {
+	return info.Mode()&os.ModeDevice != 0 && info.Mode()&os.ModeCharDevice == 0
+}
+
 // Probing reports whether a disk may still appear by itself. What sits on PCI,
 // virtio, SCSI or ATA is complete before the kernel starts PID 1: the probes
 // run in initcalls or in async calls, and kernel_init() waits for both
@@ -72,6 +118,9 @@ func (s System) Device(path string, events Events) error {
 // queues that nobody waits for: NVMe controllers that are still being reset,
 // and everything behind USB and MMC.
 func (s System) Probing() bool {
+	if s.Loaded {
+		return true
+	}
 	for _, file := range s.glob("class/nvme/*/state") {
 		state, _ := os.ReadFile(file)
 		if !slices.Contains([]string{"live", "dead"}, strings.TrimSpace(string(state))) {
@@ -87,106 +136,18 @@ func (s System) glob(pattern string) []string {
 	return found
 }
 
-// Scan returns the devices of all data partitions in the order of their names.
-func (s System) Scan() (devices []string, problems []error) {
-	for _, dir := range s.glob("block/*") {
-		found, err := s.scanDisk(dir)
-		if err != nil {
-			problems = append(problems, fmt.Errorf("disk %s: %w", filepath.Base(dir), err))
-		}
-		devices = append(devices, found...)
-	}
-	slices.Sort(devices)
-	return devices, problems
-}
-
 // names returns what the kernel has in the way of disks and partitions.
 func (s System) names() string {
 	var names []string
-	for _, dir := range s.glob("block/*") {
-		if disk := filepath.Base(dir); worthReading(disk) {
-			names = append(names, disk)
-			parts, _ := filepath.Glob(filepath.Join(dir, disk+"*"))
-			for _, p := range parts {
-				names = append(names, filepath.Base(p))
-			}
+	for _, name := range s.disks() {
+		names = append(names, name)
+		parts, _ := filepath.Glob(filepath.Join(s.Sys, "block", name, name+"*"))
+		for _, p := range parts {
+			names = append(names, filepath.Base(p))
 		}
 	}
 	if len(names) == 0 {
 		return "none"
 	}
 	return strings.Join(names, " ")
-}
-
-// worthReading leaves out what holds no partitions or takes seconds to say so.
-func worthReading(disk string) bool {
-	for _, prefix := range []string{"ram", "zram", "sr", "fd"} {
-		if strings.HasPrefix(disk, prefix) {
-			return false
-		}
-	}
-	return true
-}
-
-// scanDisk returns the data partitions of the disk that dir describes.
-func (s System) scanDisk(dir string) ([]string, error) {
-	disk := filepath.Base(dir)
-	sectors := number(filepath.Join(dir, "size"), 0) // of 512 bytes, whatever the disk's are
-	if !worthReading(disk) || sectors == 0 {
-		return nil, nil
-	}
-	f, err := os.Open(filepath.Join(s.Dev, disk))
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	size := max(512, number(filepath.Join(dir, "queue/logical_block_size"), 512))
-	table, err := gpt.Read(f, size, uint64(sectors*512/size))
-	if errors.Is(err, gpt.ErrNoTable) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	return s.ofType(dir, table)
-}
-
-func (s System) ofType(dir string, table *gpt.Table) (devices []string, err error) {
-	for _, p := range table.Partitions {
-		if p.Type != gpt.TypeKiosData {
-			continue
-		}
-		name, ok := partitionName(dir, p.Number)
-		if !ok {
-			err = fmt.Errorf("the kernel does not show partition %d (its entry may reach past the disk's end)", p.Number)
-			continue
-		}
-		devices = append(devices, filepath.Join(s.Dev, name))
-	}
-	return devices, err
-}
-
-// partitionName asks the kernel for the name of a partition: vda2, nvme0n1p2.
-func partitionName(dir string, number int) (string, bool) {
-	files, _ := filepath.Glob(filepath.Join(dir, filepath.Base(dir)+"*", "partition"))
-	for _, file := range files {
-		text, _ := os.ReadFile(file)
-		if strings.TrimSpace(string(text)) == strconv.Itoa(number) {
-			return filepath.Base(filepath.Dir(file)), true
-		}
-	}
-	return "", false
-}
-
-// number reads a file that holds a number, or returns what to take otherwise.
-func number(file string, otherwise int64) int64 {
-	text, err := os.ReadFile(file)
-	if err != nil {
-		return otherwise
-	}
-	n, err := strconv.ParseInt(strings.TrimSpace(string(text)), 10, 64)
-	if err != nil || n < 0 {
-		return otherwise
-	}
-	return n
 }

@@ -1,130 +1,305 @@
 package datapart
 
 import (
+	"errors"
+	"io"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"kios/internal/gpt"
 	"kios/test/lab"
 
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
 )
+
+// pci is where a disk hangs unless a test says otherwise.
+const pci = "pci0000:00/0000:00:05.0"
 
 // machine is a System of files.
 func machine(t *testing.T) System {
 	t.Helper()
 	dir := t.TempDir()
 	s := System{Sys: filepath.Join(dir, "sys"), Dev: filepath.Join(dir, "dev")}
-	lab.Must(t, os.MkdirAll(s.Dev, 0o755))
+	for _, dir := range []string{s.Dev, filepath.Join(s.Sys, "block"), filepath.Join(s.Sys, "devices")} {
+		lab.Must(t, os.MkdirAll(dir, 0o755))
+	}
+	s.open = func(path string) (disk, error) { return os.Open(path) }
 	return s
 }
 
 func (s System) write(t *testing.T, file, text string) {
 	t.Helper()
-	path := filepath.Join(s.Sys, file)
-	lab.WriteFile(t, path, text)
+	lab.WriteFile(t, filepath.Join(s.Sys, file), text)
 }
 
-// addDisk makes a disk whose partitions have the given types; the kernel's
-// name of each is disk + separator + number.
-func (s System) addDisk(t *testing.T, disk, separator string, sectorSize int64, types ...gpt.GUID) {
+// part is a partition of a test: its type, and its GUID's first byte.
+type part struct {
+	typ gpt.GUID
+	id  byte
+}
+
+// addDisk makes a disk below a bus.
+func (s System) addDisk(t *testing.T, bus, disk string, sectorSize int64, parts ...part) {
 	t.Helper()
 	const sectors = 8192
-	s.write(t, "block/"+disk+"/size", strconv.FormatInt(sectors*sectorSize/512, 10)+"\n")
-	s.write(t, "block/"+disk+"/queue/logical_block_size", strconv.FormatInt(sectorSize, 10)+"\n")
+	dir := filepath.Join("devices", bus, "block", disk)
+	s.write(t, dir+"/size", strconv.FormatInt(sectors*sectorSize/512, 10)+"\n")
+	s.write(t, dir+"/queue/logical_block_size", strconv.FormatInt(sectorSize, 10)+"\n")
+	lab.Must(t, os.Symlink(filepath.Join("..", dir), filepath.Join(s.Sys, "block", disk)))
 	f, err := os.Create(filepath.Join(s.Dev, disk))
 	lab.Must(t, err)
 	defer f.Close()
-	f.Truncate(sectors * sectorSize)
+	lab.Must(t, f.Truncate(sectors*sectorSize))
 	table := &gpt.Table{SectorSize: sectorSize, Sectors: sectors, DiskGUID: gpt.GUID{1}}
-	for i, typ := range types {
+	for i, p := range parts {
 		n := strconv.Itoa(i + 1)
-		s.write(t, "block/"+disk+"/"+disk+separator+n+"/partition", n+"\n")
+		name := disk + n
+		if last := disk[len(disk)-1]; '0' <= last && last <= '9' {
+			name = disk + "p" + n
+		}
+		s.write(t, dir+"/"+name+"/partition", n+"\n")
 		first := uint64(1024 * (i + 1))
-		table.Partitions = append(table.Partitions, gpt.Partition{Number: i + 1, Type: typ, GUID: gpt.GUID{byte(i + 2)}, FirstLBA: first, LastLBA: first + 1023})
+		table.Partitions = append(table.Partitions, gpt.Partition{Number: i + 1, Type: p.typ, GUID: gpt.GUID{p.id}, FirstLBA: first, LastLBA: first + 1023})
 	}
 	lab.Must(t, gpt.Write(f, table))
 }
 
-// rel returns devices as names.
-func rel(devices []string) (names []string) {
-	for _, d := range devices {
-		names = append(names, filepath.Base(d))
-	}
-	return names
-}
-
-var esp = gpt.MustParseGUID("c12a7328-f81f-11d2-ba4b-00a0c93ec93b")
-
-func TestScan(t *testing.T) {
-	s := machine(t)
-	s.addDisk(t, "vdb", "", 512, esp, gpt.TypeKiosData)
-	s.addDisk(t, "nvme0n1", "p", 4096, gpt.TypeKiosData)
-	s.addDisk(t, "sda", "", 512, esp)
-	s.addDisk(t, "zram0", "p", 512, gpt.TypeKiosData)
-	s.write(t, "block/sr0/size", "0\n")
-	s.write(t, "block/loop0/size", "0\n")
-	devices, problems := s.Scan()
-	if len(problems) != 0 {
-		t.Errorf("problems: %v", problems)
-	}
-	if diff := cmp.Diff([]string{"nvme0n1p1", "vdb2"}, rel(devices)); diff != "" {
-		t.Errorf("devices (-want +got):\n%s", diff)
-	}
-}
-
-func TestScanProblems(t *testing.T) {
-	s := machine(t)
-	s.addDisk(t, "vda", "", 512, gpt.TypeKiosData)
-	s.write(t, "block/vdb/size", "100\n") // has no node
-	s.addDisk(t, "vdc", "", 512, gpt.TypeKiosData)
-	os.RemoveAll(filepath.Join(s.Sys, "block/vdc/vdc1"))
-	os.WriteFile(filepath.Join(s.Dev, "vdd"), make([]byte, 1<<20), 0o644) // has no table
-	s.write(t, "block/vdd/size", "2048\n")
-	devices, problems := s.Scan()
-	if diff := cmp.Diff([]string{"vda1"}, rel(devices)); diff != "" {
-		t.Errorf("devices (-want +got):\n%s", diff)
-	}
-	var text []string
-	for _, p := range problems {
-		text = append(text, p.Error())
-	}
-	all := strings.Join(text, "\n")
-	if len(problems) != 2 || !strings.Contains(all, "disk vdb: ") || !strings.Contains(all, "disk vdc: the kernel does not show partition 1") {
-		t.Errorf("problems: %s", all)
-	}
-}
+var (
+	esp  = gpt.MustParseGUID("c12a7328-f81f-11d2-ba4b-00a0c93ec93b")
+	data = gpt.TypeKiosData
+	auto = Rule{DataPart: Auto}
+)
 
 // waits calls a function for each wait instead of waiting.
 type waits func()
 
 func (w waits) Wait(time.Duration) { w() }
 
-func TestAutoWaitsForLateDisk(t *testing.T) {
+func uuid(id byte) string { return partUUID + gpt.GUID{id}.String() }
+
+// Of several disks with a data partition, only one that the machine booted from
+// counts, or one that its owner names.
+func TestFind(t *testing.T) {
 	s := machine(t)
-	s.write(t, "class/nvme/nvme0/state", "connecting\n")
-	count := 0
-	devices, _ := s.Auto(waits(func() {
-		if count++; count == 3 {
-			s.addDisk(t, "nvme0n1", "p", 512, gpt.TypeKiosData)
+	s.addDisk(t, pci, "vda", 512, part{data, 1})
+	s.addDisk(t, pci, "vdb", 512, part{esp, 11}, part{data, 12})
+	s.addDisk(t, pci, "nvme0n1", 4096, part{data, 31})
+	s.addDisk(t, pci, "vdc", 512, part{esp, 41})
+	s.addDisk(t, pci+"/usb1/1-1", "sdu", 512, part{data, 51})
+	for _, tt := range []struct {
+		name    string
+		rule    Rule
+		want    string
+		ignored int
+		err     string // part of it
+	}{
+		{"boot disk", Rule{DataPart: Auto, Boot: gpt.GUID{11}}, "vdb2", 3, ""},
+		{"boot disk before the owner's", Rule{DataPart: Auto, Boot: gpt.GUID{11}, Disk: "/dev/vda"}, "vdb2", 3, ""},
+		{"boot disk without one", Rule{DataPart: Auto, Boot: gpt.GUID{41}}, "", 4, ""},
+		{"boot disk without one, the owner's", Rule{DataPart: Auto, Boot: gpt.GUID{41}, Disk: "/dev/nvme0n1"}, "nvme0n1p1", 3, ""},
+		{"boot disk that is not there", Rule{DataPart: Auto, Boot: gpt.GUID{99}}, "", 4, ""},
+		{"no boot disk", auto, "", 4, ""},
+		{"no boot disk, the owner's", Rule{DataPart: Auto, Disk: "/dev/vda"}, "vda1", 3, ""},
+		{"no boot disk, any", Rule{DataPart: Auto, Disk: Auto}, "", 0, "could be the data partition: name one"},
+		{"behind USB, named", Rule{DataPart: Auto, Disk: "/dev/sdu"}, "sdu1", 3, ""},
+		{"behind USB, by GUID", Rule{DataPart: uuid(51)}, "sdu1", 0, ""},
+		{"by GUID", Rule{DataPart: uuid(31), Boot: gpt.GUID{11}}, "nvme0n1p1", 0, ""},
+		{"by the GUID of none", Rule{DataPart: uuid(77)}, "", 0, "no disk has the partition PARTUUID=0000004d-"},
+		{"none", Rule{DataPart: None, Boot: gpt.GUID{11}}, "", 0, ""},
+	} {
+		found, _, err := s.Look(tt.rule)
+		if (err == nil) != (tt.err == "") || err != nil && !strings.Contains(err.Error(), tt.err) {
+			t.Errorf("%s: error %v, want %q", tt.name, err, tt.err)
 		}
-	}))
-	if diff := cmp.Diff([]string{"nvme0n1p1"}, rel(devices)); diff != "" || count != 3 {
-		t.Errorf("after %d waits devices (-want +got):\n%s", count, diff)
+		if err == nil && (strings.TrimPrefix(found.Device, s.Dev+"/") != tt.want || len(found.Ignored) != tt.ignored) {
+			t.Errorf("%s: found %q and ignored %v, want %q and %d", tt.name, found.Device, found.Ignored, tt.want, tt.ignored)
+		}
 	}
 }
 
-func TestAutoDoesNotWait(t *testing.T) {
+// Copies of GUIDs, which whoever writes to a disk can make, decide nothing.
+func TestCopiesAreRefused(t *testing.T) {
 	s := machine(t)
-	s.addDisk(t, "vda", "", 512, esp)
+	s.addDisk(t, pci, "vda", 512, part{esp, 1}, part{data, 2})
+	s.addDisk(t, pci, "vdb", 512, part{esp, 1}, part{data, 2})
+	for _, r := range []Rule{{DataPart: Auto, Boot: gpt.GUID{1}}, {DataPart: uuid(2)}, {DataPart: Auto, Disk: Auto}} {
+		if found, _, err := s.Look(r); err == nil {
+			t.Errorf("%+v finds %q, want an error", r, found.Device)
+		}
+	}
+	s = machine(t)
+	s.addDisk(t, pci, "vda", 512, part{esp, 1}, part{data, 2}, part{data, 3})
+	if _, _, err := s.Look(Rule{DataPart: Auto, Boot: gpt.GUID{1}}); err == nil || !strings.Contains(err.Error(), "/dev/vda2 (PARTUUID=00000002-") || !strings.Contains(err.Error(), "/dev/vda3") {
+		t.Errorf("two on the boot disk: %v, want both named", err)
+	}
+}
+
+// kinds are disks by where sysfs has them, and whether they are a fixed part of the
+// machine. Not even a name makes those count that are not attached to it.
+var kinds = []struct {
+	bus, disk    string
+	more         map[string]string // files below sysfs
+	fixed, local bool
+}{
+	{pci + "/virtio1", "vdz", nil, true, true},
+	{"platform/LNRO0005:00/virtio0", "vdz", nil, true, true},
+	{"virtio-mmio-cmdline/virtio-mmio.0/virtio0", "vdz", nil, true, true},
+	{"LNXSYSTM:00/LNXSYBUS:00/ACPI0004:00/VMBUS:00/f8b3781a/host0/target0:0:0/0:0:0:0", "sdz", nil, true, true},
+	{pci + "/ata1/host0/target0:0:0/0:0:0:0", "sdz", nil, true, true},
+	{pci + "/nvme/nvme0", "nvme0n1", map[string]string{"devices/" + pci + "/nvme/nvme0/transport": "pcie\n"}, true, true},
+	{"vbd-51712", "xvdz", nil, true, true},
+	{pci + "/mmc_host/mmc0/mmc0:0001", "mmcblk0", nil, true, true},
+	{pci + "/mmc_host/mmc0/mmc0:0001", "mmcblk0boot0", nil, false, false},
+	{pci + "/usb2/2-1/2-1:1.0/host3/target3:0:0/3:0:0:0", "sdz", nil, false, true},
+	{pci, "sdz", map[string]string{"block/sdz/removable": "1\n"}, false, true},
+	{pci, "nvme0n1", map[string]string{"devices/" + pci + "/removable": "removable\n"}, false, true},
+	{pci, "mmcblk0", map[string]string{"block/mmcblk0/device/type": "SD\n"}, false, true},
+	{pci, "nvme0c0n1", map[string]string{"block/nvme0c0n1/hidden": "1\n"}, false, false},
+	{"platform/host2/session1/target2:0:0/2:0:0:1", "sdz", nil, false, false},
+	{pci + "/host2/rport-2:0-0/target2:0:0/2:0:0:0", "sdz", nil, false, false},
+	{"virtual", "loop0", nil, false, false},
+	{"virtual", "nbd0", nil, false, false},
+	{"virtual", "dm-0", nil, false, false},
+	{"virtual", "md0", nil, false, false},
+	{"virtual", "zram0", nil, false, false},
+	{"rbd/0", "rbd0", nil, false, false},
+	{"pseudo_0/adapter0/host0/target0:0:0/0:0:0:0", "sdz", nil, false, false},
+	{pci, "sr0", nil, false, false},
+}
+
+func TestKinds(t *testing.T) {
+	for _, tt := range kinds {
+		s := machine(t)
+		s.addDisk(t, tt.bus, tt.disk, 512, part{data, 1})
+		for file, text := range tt.more {
+			s.write(t, file, text)
+		}
+		if err := s.Fixed(tt.disk); (err == nil) != tt.fixed {
+			t.Errorf("%s at %s: %v, want fixed %v", tt.disk, tt.bus, err, tt.fixed)
+		}
+		for _, r := range []struct {
+			rule Rule
+			want bool
+		}{
+			{Rule{DataPart: Auto, Disk: Auto}, tt.fixed},
+			{Rule{DataPart: Auto, Disk: "/dev/" + tt.disk}, tt.local},
+			{Rule{DataPart: Auto, Boot: gpt.GUID{1}}, tt.local},
+			{Rule{DataPart: uuid(1)}, tt.local},
+		} {
+			if found, _, _ := s.Look(r.rule); (found.Device != "") != r.want {
+				t.Errorf("%s at %s: %+v finds %q, want found %v", tt.disk, tt.bus, r.rule, found.Device, r.want)
+			}
+		}
+	}
+}
+
+// An NVMe namespace that several controllers may have is fixed if all are on PCIe.
+func TestNVMeSubsystem(t *testing.T) {
+	for transport, want := range map[string]bool{"pcie": true, "tcp": false, "": false} {
+		s := machine(t)
+		const subsystem = "devices/virtual/nvme-subsystem/nvme-subsys0"
+		s.write(t, subsystem+"/nvme0n1/size", "2048\n")
+		lab.Must(t, os.Symlink(filepath.Join("..", subsystem, "nvme0n1"), filepath.Join(s.Sys, "block/nvme0n1")))
+		if transport != "" {
+			s.write(t, "devices/"+pci+"/nvme/nvme0/transport", transport+"\n")
+			lab.Must(t, os.Symlink(filepath.Join(s.Sys, "devices", pci, "nvme/nvme0"), filepath.Join(s.Sys, subsystem, "nvme0")))
+		}
+		if err := s.Fixed("nvme0n1"); (err == nil) != want {
+			t.Errorf("transport %q: %v, want fixed %v", transport, err, want)
+		}
+	}
+}
+
+func TestProblems(t *testing.T) {
+	s := machine(t)
+	s.addDisk(t, pci, "vda", 512, part{esp, 1}, part{data, 2})
+	s.addDisk(t, pci, "vdb", 512)
+	os.Remove(filepath.Join(s.Dev, "vdb")) // has no node
+	s.addDisk(t, pci, "vdc", 512, part{data, 3})
+	os.RemoveAll(filepath.Join(s.Sys, "devices", pci, "block/vdc/vdc1"))
+	found, _, err := s.Look(Rule{DataPart: Auto, Boot: gpt.GUID{1}})
+	if err != nil || filepath.Base(found.Device) != "vda2" || len(found.Problems) != 2 || found.Problems[0].Disk != "vdb" ||
+		!strings.Contains(found.Problems[1].Error(), "disk vdc: the kernel does not show partition 1") {
+		t.Errorf("found %+v, %v", found, err)
+	}
+	// What cannot be read may be the disk that is meant.
+	os.Remove(filepath.Join(s.Sys, "block/vdc"))
+	if found, _, err := s.Look(Rule{DataPart: Auto, Disk: Auto}); err == nil || !strings.Contains(err.Error(), "disk vdb: ") {
+		t.Errorf("any disk: found %+v, %v, want an error that names vdb", found, err)
+	}
+}
+
+// hung is a disk that answers when the test is over.
+type hung struct {
+	disk
+	over chan struct{}
+}
+
+func (h hung) ReadAt([]byte, int64) (int, error) {
+	<-h.over
+	return 0, io.EOF
+}
+
+// Disks that hang hold nobody up for longer than one of them may.
+func TestHungDisks(t *testing.T) {
+	s := machine(t)
+	s.addDisk(t, pci, "vda", 512)
+	s.addDisk(t, pci, "vdb", 512)
+	s.addDisk(t, pci, "vdc", 512, part{esp, 1}, part{data, 2})
+	synctest.Test(t, func(t *testing.T) {
+		over := make(chan struct{})
+		s.open = func(path string) (disk, error) {
+			f, err := os.Open(path)
+			if filepath.Base(path) != "vdc" {
+				return hung{f, over}, err
+			}
+			return f, err
+		}
+		start := time.Now()
+		found, _, err := s.Look(Rule{DataPart: Auto, Boot: gpt.GUID{1}})
+		if took := time.Since(start); err != nil || filepath.Base(found.Device) != "vdc2" || len(found.Problems) != 2 || took != diskBound {
+			t.Errorf("found %+v, %v after %v", found, err, took)
+		}
+		close(over)
+	})
+}
+
+func TestFindWaitsForLateDisk(t *testing.T) {
+	for _, r := range []Rule{{DataPart: Auto, Boot: gpt.GUID{1}}, {DataPart: Auto, Disk: Auto}, {DataPart: uuid(2)}} {
+		s := machine(t)
+		s.write(t, "class/nvme/nvme0/state", "connecting\n")
+		count := 0
+		found, err := s.Find(r, waits(func() {
+			if count++; count == 3 {
+				s.addDisk(t, pci, "nvme0n1", 512, part{esp, 1}, part{data, 2})
+			}
+		}))
+		if err != nil || filepath.Base(found.Device) != "nvme0n1p2" || count != 3 {
+			t.Errorf("%+v: %+v, %v after %d waits", r, found, err, count)
+		}
+	}
+}
+
+func TestFindDoesNotWait(t *testing.T) {
+	s := machine(t)
+	s.addDisk(t, pci, "vda", 512, part{esp, 1})
 	s.write(t, "class/nvme/nvme0/state", "live\n")
-	devices, _ := s.Auto(waits(func() { t.Error("waits although everything was probed") }))
-	if len(devices) != 0 {
-		t.Errorf("devices = %v", devices)
+	busy := machine(t)
+	busy.write(t, "class/mmc_host/mmc0/uevent", "")
+	wait := waits(func() { t.Error("waits for a disk that cannot come, or would not count") })
+	for _, tt := range []struct {
+		s System
+		r Rule
+	}{{s, auto}, {s, Rule{DataPart: Auto, Boot: gpt.GUID{9}}}, {s, Rule{DataPart: Auto, Disk: Auto}}, {busy, auto}} {
+		if found, err := tt.s.Find(tt.r, wait); err != nil || found.Device != "" {
+			t.Errorf("%+v: %+v, %v", tt.r, found, err)
+		}
 	}
 }
 
@@ -151,13 +326,98 @@ func TestProbing(t *testing.T) {
 
 func TestDevice(t *testing.T) {
 	s := machine(t)
-	s.addDisk(t, "vda", "", 512, esp)
-	never := waits(func() { t.Error("waits") })
-	err := s.Device(filepath.Join(s.Dev, "vda"), never)
+	s.addDisk(t, pci, "vda", 512, part{esp, 1})
+	err := s.Device(filepath.Join(s.Dev, "vda"), waits(func() { t.Error("waits") }))
 	if err == nil || !strings.Contains(err.Error(), "is not a block device") {
 		t.Errorf("Device of a file = %v", err)
 	}
 	if got, want := s.names(), "vda vda1"; got != want {
 		t.Errorf("names = %q, want %q", got, want)
+	}
+}
+
+// What a pod asks PID 1 to move onto must be a data partition of a disk that may have
+// one.
+func TestDemand(t *testing.T) {
+	s := machine(t)
+	s.addDisk(t, pci, "vda", 512, part{esp, 1}, part{data, 2})
+	s.addDisk(t, pci, "vdb", 512, part{data, 3}, part{esp, 4})
+	s.addDisk(t, pci+"/usb1", "sdu", 512, part{data, 5})
+	s.addDisk(t, "virtual", "loop0", 512, part{data, 6})
+	fifo := filepath.Join(s.Dev, "fifo")
+	lab.Must(t, unix.Mkfifo(fifo, 0o600))
+	for _, tt := range []struct {
+		rule   Rule
+		device string
+		want   string // part of the error, "" for none
+	}{
+		{auto, "vda2", ""},
+		{auto, "vdb1", ""},
+		{auto, "vdb2", "has the GPT type c12a7328-"},
+		{auto, "vdb", "is no partition"},
+		{auto, "sdu1", "/dev/sdu is behind USB: such a disk takes a data partition only if kios.disk=/dev/sdu"},
+		{Rule{DataPart: Auto, Disk: "/dev/sdu"}, "sdu1", ""},
+		{Rule{DataPart: Auto, Boot: gpt.GUID{5}}, "sdu1", ""},
+		{Rule{DataPart: Auto, Disk: "/dev/loop0"}, "loop0p1", "is no partition"},
+		{auto, "fifo", "is no partition"},
+		{auto, "../dev/vda2", "is no partition"},
+		{auto, "watchdog", "is no partition"},
+		{Rule{DataPart: uuid(2)}, "vda2", ""},
+		{Rule{DataPart: uuid(2)}, "vdb1", "is not the partition of datapart=PARTUUID="},
+		{Rule{DataPart: "/dev/fifo"}, "vda2", "names another device"},
+		{Rule{DataPart: "/dev/fifo"}, "fifo", "is not a block device"},
+		{Rule{DataPart: None}, "vda2", "forbids it"},
+	} {
+		err := s.Demand(tt.rule, s.Dev+"/"+tt.device)
+		if (err == nil) != (tt.want == "") || err != nil && !strings.Contains(err.Error(), tt.want) {
+			t.Errorf("%+v, %s: %v, want %q", tt.rule, tt.device, err, tt.want)
+		}
+	}
+}
+
+// Nothing but a block device is opened: a FIFO would wait for ever.
+func TestOpenBlock(t *testing.T) {
+	dir := t.TempDir()
+	fifo, link := filepath.Join(dir, "fifo"), filepath.Join(dir, "link")
+	lab.Must(t, errors.Join(unix.Mkfifo(fifo, 0o600), os.Symlink("/dev/null", link)))
+	for _, path := range []string{fifo, link, "/dev/null", dir, filepath.Join(dir, "missing")} {
+		if f, err := openBlock(path); err == nil {
+			f.Close()
+			t.Errorf("%s was opened", path)
+		}
+	}
+}
+
+func TestBootPartition(t *testing.T) {
+	dir := t.TempDir()
+	if got, err := BootPartition(dir); err != nil || got != (gpt.GUID{}) {
+		t.Errorf("without the variable: %v, %v", got, err)
+	}
+	const text = "6B694F53-0102-4000-8000-0000000000AB"
+	variable := []byte{6, 0, 0, 0}
+	for _, c := range text + "\x00" {
+		variable = append(variable, byte(c), 0)
+	}
+	for _, tt := range []struct {
+		data []byte
+		want string
+	}{{variable, strings.ToLower(text)}, {variable[:len(variable)-2], strings.ToLower(text)}, {variable[:20], ""}, {nil, ""}, {make([]byte, 4096), ""}} {
+		lab.Must(t, os.WriteFile(filepath.Join(dir, bootVariable), tt.data, 0o600))
+		got, err := BootPartition(dir)
+		if (err == nil) != (tt.want != "") || err == nil && got.String() != tt.want {
+			t.Errorf("%d bytes: %v, %v, want %q", len(tt.data), got, err, tt.want)
+		}
+	}
+}
+
+func FuzzParseVariable(f *testing.F) {
+	f.Add([]byte{6, 0, 0, 0, '6', 0})
+	f.Fuzz(func(_ *testing.T, data []byte) { parseVariable(data) })
+}
+
+func TestPartitionString(t *testing.T) {
+	got := Partition{Disk: "vda", Device: "/host/dev/vda2", GUID: gpt.GUID{1}}.String()
+	if diff := cmp.Diff("/dev/vda2 (PARTUUID=00000001-0000-0000-0000-000000000000)", got); diff != "" {
+		t.Error(diff)
 	}
 }

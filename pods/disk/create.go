@@ -67,7 +67,7 @@ func (l *layout) table(uuid [16]byte) *gpt.Table {
 
 // create makes a data partition where the user wants one, if that harms
 // nothing. problems are those of looking for an existing one.
-func (s *Service) create(ctx context.Context, w wishes, problems []error, events datapart.Events) error {
+func (s *Service) create(ctx context.Context, w wishes, problems []datapart.Problem, events datapart.Events) error {
 	d, c, err := s.choose(ctx, w, problems, events)
 	if err != nil {
 		s.Log.Printf("no data partition is made: %v", err)
@@ -80,16 +80,19 @@ func (s *Service) create(ctx context.Context, w wishes, problems []error, events
 }
 
 // choose returns the disk to take, or why none is taken.
-func (s *Service) choose(ctx context.Context, w wishes, problems []error, events datapart.Events) (*device, *contents, error) {
+func (s *Service) choose(ctx context.Context, w wishes, problems []datapart.Problem, events datapart.Events) (*device, *contents, error) {
 	if w.device != auto {
 		return s.chooseNamed(ctx, w, events)
 	}
 	d, c, err := s.chooseBlank(ctx, w)
+	if err == nil {
+		err = w.takes(d)
+	}
 	if err != nil {
 		return nil, nil, err
 	}
 	for _, p := range problems {
-		if !strings.HasPrefix(p.Error(), "disk "+d.name+": ") {
+		if p.Disk != d.name && s.system().Fixed(p.Disk) == nil {
 			return nil, nil, fmt.Errorf("%s is blank, but another disk may have a data partition (%w): repair that, or name %s instead of auto", d.node(), p, d.node())
 		}
 	}
@@ -104,8 +107,11 @@ func (s *Service) chooseNamed(ctx context.Context, w wishes, events datapart.Eve
 	if err != nil {
 		return nil, nil, err
 	}
-	if err := d.suits(w); err != nil {
+	if err := errors.Join(d.suits(w), w.takes(d)); err != nil {
 		return nil, nil, fmt.Errorf("%s: %w", d.node(), err)
+	}
+	if err := s.system().Allow(w.owner, d.name); err != nil {
+		return nil, nil, err
 	}
 	c, err := s.probe(ctx, d)
 	switch {
@@ -120,6 +126,14 @@ func (s *Service) chooseNamed(ctx context.Context, w wishes, events datapart.Eve
 	}
 	s.Log.Printf("wiping %s, which holds %s, because wipe is true", d.node(), c.found)
 	return d, c, nil
+}
+
+// takes reports whether PID 1 would use the partition that is made on a disk.
+func (w wishes) takes(d *device) error {
+	if w.owner.DataPart == datapart.Auto || w.owner.DataPart == d.partition(1) {
+		return nil
+	}
+	return fmt.Errorf("datapart=%s on the kernel command line names another data partition than %s, which would be made", w.owner.DataPart, d.partition(1))
 }
 
 // suits reports what is wrong with a disk that was named.
@@ -182,32 +196,18 @@ func (s *Service) consider(ctx context.Context, d *device, w wishes) (*contents,
 	return c, err
 }
 
-// virtual are name prefixes of devices that auto never takes: sysfs calls them
-// disks but they are none, or somebody made them out of other disks.
-var virtual = []string{"loop", "ram", "zram", "sr", "fd", "dm-", "md", "nbd", "rbd", "drbd", "mtdblock", "ubiblock", "pmem"}
-
-// disks returns the disks that auto may take: none that is removable, virtual or
-// without a medium, and no boot areas of an eMMC.
+// disks returns the disks that auto may take: those that are a fixed part of the
+// machine and have a medium.
 func (s *Service) disks() []*device {
 	var all []*device
 	dirs, _ := filepath.Glob(filepath.Join(s.Sys, "block/*"))
 	for _, dir := range dirs {
 		d, err := s.block("/dev/" + filepath.Base(dir))
-		if err != nil || d.size == 0 || readText(filepath.Join(d.dir, "removable")) == "1" || readText(filepath.Join(d.dir, "hidden")) == "1" || isVirtual(d.name) {
-			continue
+		if err == nil && d.size > 0 && s.system().Fixed(d.name) == nil {
+			all = append(all, d)
 		}
-		all = append(all, d)
 	}
 	return all
-}
-
-func isVirtual(name string) bool {
-	for _, prefix := range virtual {
-		if strings.HasPrefix(name, prefix) {
-			return true
-		}
-	}
-	return strings.HasPrefix(name, "mmcblk") && (strings.Contains(name, "boot") || strings.Contains(name, "rpmb"))
 }
 
 // make makes the data partition.

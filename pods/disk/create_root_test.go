@@ -253,8 +253,11 @@ func TestAuto(t *testing.T) {
 	l := newLab(t)
 	l.settings("device: auto\n")
 	var disks []*disk
-	for _, name := range []string{"vda", "vdb", "vdc", "loop7", "sr0", "sda", "dm-0"} {
+	for _, name := range []string{"vda", "vdb", "vdc", "sr0", "sda"} {
 		disks = append(disks, l.disk(name, 256*mib, 512))
+	}
+	for name, bus := range map[string]string{"loop7": "virtual", "dm-0": "virtual", "sdb": "pci0000:00/usb1/1-1/host1", "sdc": "platform/host2/session1"} {
+		disks = append(disks, l.diskAt(bus, name, 256*mib, 512))
 	}
 	command(t, "mkntfs", "-q", "-F", "-f", disks[0].loop)
 	l.write("sys/block/sda/removable", "1")
@@ -277,6 +280,44 @@ func TestAuto(t *testing.T) {
 	if diff := cmp.Diff(before, after); diff != "" {
 		t.Errorf("another disk has changed: %s", diff)
 	}
+}
+
+// What pods have written to their disks decides nothing: a disk with the type of a data
+// partition is used if the machine booted from it, or if the owner wants one there and
+// there is no other.
+func TestDisksOfPods(t *testing.T) {
+	l := newLab(t)
+	l.dataDisk("vdb", 256*mib, 512)
+	l.write("boot", gpt.GUID{}.String()+"\n")
+	wantText(t, l.run(), "/dev/vdb2 (PARTUUID=")
+	l.wantMove()
+	l.settings("device: auto\n")
+	l.run()
+	l.wantMove("/dev/vdb2") // the owner says that all disks are the node's
+	l.dataDisk("vda", 256*mib, 512)
+	l.run()
+	l.wantMove("/dev/vda2") // from which the machine booted
+	l.write("boot", gpt.GUID{}.String()+"\n")
+	wantText(t, l.run(), "no data partition is used or made: each of /dev/vda2 (PARTUUID=")
+	l.settings("device: /dev/vdb\n")
+	l.run()
+	l.wantMove("/dev/vdb2")
+}
+
+// Only the kernel command line can choose a disk that is no part of the machine: PID 1
+// would not move onto another.
+func TestDiskBehindUSB(t *testing.T) {
+	l := newLab(t)
+	l.diskAt("pci0000:00/usb1/1-1/host1", "sdb", 256*mib, 512)
+	l.settings("device: /dev/sdb\n")
+	wantText(t, l.run(), "/dev/sdb is behind USB: such a disk takes a data partition only if kios.disk=/dev/sdb on the kernel command line names it")
+	l.wantMove()
+	l.write("cmdline", "kios.disk=/dev/sdb datapart=/dev/sda1")
+	wantText(t, l.run(), "datapart=/dev/sda1 on the kernel command line names another data partition than /dev/sdb1")
+	l.wantMove()
+	l.write("cmdline", "kios.disk=/dev/sdb")
+	wantText(t, l.run(), "made the data partition /dev/sdb1")
+	l.wantMove("/dev/sdb1")
 }
 
 // TestAutoDamaged does not take a blank disk while another has a data partition

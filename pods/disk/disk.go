@@ -39,6 +39,7 @@ type Service struct {
 	Data     string // a directory that is on the data partition if one is mounted
 	Settings string // /etc/kios/disk.yaml
 	Cmdline  string // /proc/cmdline
+	Boot     string // the file in which PID 1 says from which partition the machine booted
 	Control  string // PID 1's socket
 
 	quiet time.Duration // shorter in tests; 0 for the usual
@@ -64,7 +65,7 @@ func (s *Service) Run(ctx context.Context) error {
 	case d != nil:
 		s.grow(d)
 		return nil
-	case w.dataPart == "none":
+	case w.owner.DataPart == datapart.None:
 		s.Log.Printf("datapart=none: no data partition is looked for or made")
 		return nil
 	}
@@ -79,11 +80,13 @@ func (s *Service) attach(ctx context.Context, w wishes) error {
 	}
 	defer events.Close()
 	settle(events, cmp.Or(s.quiet, usualQuiet))
-	node, problems := s.find(w)
+	node, problems, err := s.find(w)
 	for _, p := range problems {
 		s.Log.Printf("looking for the data partition: %v", p)
 	}
 	switch {
+	case err != nil:
+		s.Log.Printf("no data partition is used or made: %v", err)
 	case node != "":
 		return s.repair(ctx, node, w)
 	case w.device != "":
@@ -106,18 +109,26 @@ func settle(events datapart.Events, quiet time.Duration) {
 
 func (s *Service) system() datapart.System { return datapart.System{Sys: s.Sys, Dev: s.Dev} }
 
-// find returns the name in /dev of the data partition that PID 1 would take.
-func (s *Service) find(w wishes) (string, []error) {
-	if w.dataPart != "auto" {
-		if info, err := os.Stat(s.host(w.dataPart)); err == nil && info.Mode()&os.ModeDevice != 0 {
-			return w.dataPart, nil
+// find returns the name in /dev of the data partition: the one that PID 1 would take,
+// or one on the disk that the file names. It is "" if one may be made.
+func (s *Service) find(w wishes) (string, []datapart.Problem, error) {
+	r := w.rule()
+	if strings.HasPrefix(r.DataPart, "/dev/") {
+		// One that is named may lie on a disk that has no table yet.
+		info, err := os.Stat(s.host(r.DataPart))
+		if err != nil || info.Mode()&os.ModeDevice == 0 {
+			return "", nil, nil
 		}
+		return r.DataPart, nil, nil
 	}
-	devices, problems := s.system().Scan()
-	if len(devices) == 0 {
-		return "", problems
+	found, _, err := s.system().Look(r)
+	for _, p := range found.Ignored {
+		s.Log.Printf("%s is left alone: it is not on the disk that the machine booted from, and nobody has named it or its disk", p)
 	}
-	return "/dev" + strings.TrimPrefix(devices[0], s.Dev), nil
+	if err != nil || found.Device == "" {
+		return "", found.Problems, err
+	}
+	return "/dev" + strings.TrimPrefix(found.Device, s.Dev), found.Problems, nil
 }
 
 // move asks PID 1 to move the node onto the data partition. PID 1 restarts the

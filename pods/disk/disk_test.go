@@ -11,7 +11,9 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"kios/internal/datapart"
 	"kios/internal/ext4"
+	"kios/internal/gpt"
 	testlab "kios/test/lab"
 )
 
@@ -23,22 +25,24 @@ func TestWishes(t *testing.T) {
 		want          wishes
 		log           string // part of it, "" for nothing
 	}{
-		{"", "", wishes{repair: true, dataPart: "auto"}, ""},
-		{"device: auto\nserial: x\n", "quiet", wishes{device: "auto", serial: "x", repair: true, dataPart: "auto"}, ""},
-		{"device: /dev/sda\nwipe: true\nrepair: false\n", "datapart=/dev/vdb", wishes{device: "/dev/sda", wipe: true, dataPart: "/dev/vdb"}, ""},
-		{"device: /dev/sda\nserial: x\nwipe: true\n", "kios.disk=/dev/sda", wishes{device: "/dev/sda", repair: true, dataPart: "auto"}, ""},
-		{"repair: false\n", "kios.disk=auto datapart=none", wishes{device: "auto", dataPart: "none"}, ""},
-		{"repair: no way\n", "kios.disk=auto", wishes{repair: true, dataPart: "auto"}, "the field repair is a string"},
-		{"device: auto\nwipe: true\n", "", wishes{wipe: true, repair: true, dataPart: "auto"}, "wipe: true needs the name of a disk"},
-		{"device: /dev/../etc/passwd\n", "", wishes{repair: true, dataPart: "auto"}, "neither auto nor the name"},
-		{"device: /dev/\n", "", wishes{repair: true, dataPart: "auto"}, "neither auto nor the name"},
-		{"", "kios.disk=", wishes{repair: true, dataPart: "auto"}, "kios.disk= is ignored"},
+		{"", "", wishes{repair: true, owner: datapart.Rule{DataPart: "auto"}}, ""},
+		{"device: auto\nserial: x\n", "quiet", wishes{device: "auto", serial: "x", repair: true, owner: datapart.Rule{DataPart: "auto"}}, ""},
+		{"device: /dev/sda\nwipe: true\nrepair: false\n", "datapart=/dev/vdb", wishes{device: "/dev/sda", wipe: true, owner: datapart.Rule{DataPart: "/dev/vdb"}}, ""},
+		{"device: /dev/sda\nserial: x\nwipe: true\n", "kios.disk=/dev/sda", wishes{device: "/dev/sda", repair: true, owner: datapart.Rule{DataPart: "auto", Disk: "/dev/sda"}}, ""},
+		{"repair: false\n", "kios.disk=auto datapart=none", wishes{device: "auto", owner: datapart.Rule{DataPart: "none", Disk: "auto"}}, ""},
+		{"repair: no way\n", "kios.disk=auto", wishes{repair: true, owner: datapart.Rule{DataPart: "auto", Disk: "auto"}}, "the field repair is a string"},
+		{"device: auto\nwipe: true\n", "", wishes{wipe: true, repair: true, owner: datapart.Rule{DataPart: "auto"}}, "wipe: true needs the name of a disk"},
+		{"device: /dev/../etc/passwd\n", "", wishes{repair: true, owner: datapart.Rule{DataPart: "auto"}}, "neither auto nor the name"},
+		{"device: /dev/\n", "", wishes{repair: true, owner: datapart.Rule{DataPart: "auto"}}, "neither auto nor the name"},
+		{"", "kios.disk=", wishes{repair: true, owner: datapart.Rule{DataPart: "auto"}}, "kios.disk= is ignored"},
 	}
+	boot := gpt.GUID{1}
 	for _, tt := range tests {
+		tt.want.owner.Boot = boot
 		var said bytes.Buffer
 		dir := t.TempDir()
-		s := &Service{Log: log.New(&said, "", 0), Settings: filepath.Join(dir, "disk.yaml"), Cmdline: filepath.Join(dir, "cmdline")}
-		for path, text := range map[string]string{s.Settings: tt.file, s.Cmdline: tt.cmdline} {
+		s := &Service{Log: log.New(&said, "", 0), Settings: filepath.Join(dir, "disk.yaml"), Cmdline: filepath.Join(dir, "cmdline"), Boot: filepath.Join(dir, "boot")}
+		for path, text := range map[string]string{s.Settings: tt.file, s.Cmdline: tt.cmdline, s.Boot: boot.String() + "\n"} {
 			testlab.Must(t, os.WriteFile(path, []byte(text), 0o600))
 		}
 		got := s.wishes()

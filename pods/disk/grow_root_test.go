@@ -20,12 +20,14 @@ import (
 
 const gib = 1 << 30
 
-// dataDisk adds a disk as "kios image" makes them: with an EFI system partition
-// and a data partition, which has the given GPT number 2.
+// dataDisk adds a disk as "kios image" makes them, and has the machine boot from it: with
+// an EFI system partition and a data partition, which has the GPT number 2.
 func (l *lab) dataDisk(name string, size int64, sectorSize int) *disk {
 	l.t.Helper()
 	d := l.disk(name, size, sectorSize)
-	command(l.t, "sgdisk", "--new=1:0:+32M", "--typecode=1:ef00", "--new=2:0:0", "--typecode=2:"+gpt.TypeKiosData.String(), "--change-name=2:kiOS data", d.loop)
+	esp := gpt.GUID([]byte(fmt.Sprintf("%-16s", name)))
+	l.write("boot", esp.String()+"\n")
+	command(l.t, "sgdisk", "--new=1:0:+32M", "--typecode=1:ef00", "--partition-guid=1:"+esp.String(), "--new=2:0:0", "--typecode=2:"+gpt.TypeKiosData.String(), "--change-name=2:kiOS data", d.loop)
 	command(l.t, "partx", "--update", d.loop)
 	command(l.t, "mke2fs", "-q", "-t", "ext4", "-i", "16384", "-L", "KIOS-DATA", d.part(2))
 	return d

@@ -25,7 +25,10 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"kios/internal/control"
+	"kios/internal/gpt"
 	testlab "kios/test/lab"
 )
 
@@ -45,7 +48,7 @@ func beService(args []string) int {
 	for _, f := range []struct {
 		name string
 		to   *string
-	}{{"dev", &s.Dev}, {"sys", &s.Sys}, {"data", &s.Data}, {"settings", &s.Settings}, {"cmdline", &s.Cmdline}, {"control", &s.Control}} {
+	}{{"dev", &s.Dev}, {"sys", &s.Sys}, {"data", &s.Data}, {"settings", &s.Settings}, {"cmdline", &s.Cmdline}, {"boot", &s.Boot}, {"control", &s.Control}} {
 		flags.StringVar(f.to, f.name, "", "")
 	}
 	_ = flags.Parse(args)
@@ -88,10 +91,11 @@ func newLab(t *testing.T) *lab {
 	testlab.NeedRoot(t)
 	l := &lab{t: t, dir: t.TempDir()}
 	l.data = l.path("none")
-	for _, dir := range []string{"dev", "sys/block", "sys/class/block", "sys/dev/block", "etc"} {
+	for _, dir := range []string{"dev", "sys/block", "sys/class/block", "sys/dev/block", "sys/devices", "etc"} {
 		testlab.Must(t, os.MkdirAll(l.path(dir), 0o755))
 	}
 	l.write("cmdline", "quiet\n")
+	l.write("boot", gpt.GUID{}.String()+"\n")
 	server, err := control.Listen(l.path("control"), func(r control.Request) error {
 		l.mu.Lock()
 		defer l.mu.Unlock()
@@ -114,9 +118,18 @@ func (l *lab) write(name, text string) {
 // settings writes /etc/kios/disk.yaml.
 func (l *lab) settings(text string) { l.write("etc/disk.yaml", text) }
 
-// disk adds a disk that is zero.
+// disk adds a disk that is zero, and that the lab's sysfs shows as a virtio disk.
 func (l *lab) disk(name string, size int64, sectorSize int) *disk {
 	l.t.Helper()
+	return l.diskAt("pci0000:00/0000:00:05.0/virtio1", name, size, sectorSize)
+}
+
+// diskAt adds a disk that is zero and hangs at a bus.
+func (l *lab) diskAt(bus, name string, size int64, sectorSize int) *disk {
+	l.t.Helper()
+	dir := filepath.Join("sys/devices", bus, "block", name)
+	testlab.Must(l.t, os.MkdirAll(l.path(dir), 0o755))
+	l.link(l.path(dir), "sys/block/"+name)
 	d := &disk{lab: l, name: name, image: l.path(name + ".img")}
 	testlab.Must(l.t, os.WriteFile(d.image, nil, 0o600))
 	testlab.Must(l.t, os.Truncate(d.image, size))
@@ -190,7 +203,7 @@ func (l *lab) show() {
 func (l *lab) showDevice(loop, dir, name string) {
 	l.t.Helper()
 	l.write("sys/"+dir+"/size", readText("/sys/class/block/"+loop+"/size"))
-	l.link("/dev/"+loop, "dev/"+name)
+	l.node("/dev/"+loop, "dev/"+name)
 	l.link(l.path("sys/"+dir), "sys/class/block/"+name)
 	l.link(l.path("sys/"+dir), "sys/dev/block/"+readText("/sys/class/block/"+loop+"/dev"))
 }
@@ -199,6 +212,15 @@ func (l *lab) link(to, name string) {
 	l.t.Helper()
 	os.Remove(l.path(name))
 	testlab.Must(l.t, os.Symlink(to, l.path(name)))
+}
+
+// node makes another node of a device.
+func (l *lab) node(of, name string) {
+	l.t.Helper()
+	var st unix.Stat_t
+	testlab.Must(l.t, unix.Stat(of, &st))
+	os.Remove(l.path(name))
+	testlab.Must(l.t, unix.Mknod(l.path(name), unix.S_IFBLK|0o600, int(st.Rdev)))
 }
 
 // run runs the service once, and returns what it logged.
@@ -217,7 +239,7 @@ func (l *lab) runCode() (string, int) {
 	cmd := exec.Command("/proc/self/exe")
 	cmd.Env = []string{serviceVar + "=" + strings.Join([]string{
 		"-dev", l.path("dev"), "-sys", l.path("sys"), "-data", l.data, "-settings", l.path("etc/disk.yaml"),
-		"-cmdline", l.path("cmdline"), "-control", l.path("control")}, " ")}
+		"-cmdline", l.path("cmdline"), "-boot", l.path("boot"), "-control", l.path("control")}, " ")}
 	out, err := cmd.CombinedOutput()
 	if cmd.ProcessState == nil {
 		l.t.Fatal(err)

@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	"kios/internal/cmdline"
+	"kios/internal/datapart"
+	"kios/internal/gpt"
 	"kios/pods/settings"
 )
 
@@ -20,14 +22,21 @@ type file struct {
 
 // wishes is what the user wants, from the file and the kernel command line.
 type wishes struct {
-	device   string // to make a data partition on: a path in /dev, "auto", or "" for none
-	serial   string // that the disk must have, "" for any
-	wipe     bool
-	repair   bool
-	dataPart string // of the command line: "auto", "none" or a path in /dev
+	device string // to make a data partition on: a path in /dev, "auto", or "" for none
+	serial string // that the disk must have, "" for any
+	wipe   bool
+	repair bool
+	owner  datapart.Rule // what the kernel command line says, and from where the machine booted
 }
 
-const auto = "auto"
+const auto = datapart.Auto
+
+// rule returns where a data partition may be found: also where the file wants one.
+func (w wishes) rule() datapart.Rule {
+	r := w.owner
+	r.Disk = w.device
+	return r
+}
 
 // wishes reads both sources. With a mistake in either, nothing is made: the
 // service does not guess what the user meant.
@@ -43,7 +52,7 @@ func (s *Service) wishes() wishes {
 	}
 	params := cmdline.Parse(string(text))
 	options, _ := params.Options() // PID 1 has logged mistakes
-	w.dataPart = options.DataPart
+	w.owner = datapart.RuleOf(options, s.bootPartition())
 	if device, found := params.Last("kios.disk"); found {
 		// It replaces the file's disk: wipe and serial were meant for that one.
 		w.device, w.serial, w.wipe = device, "", false
@@ -56,6 +65,19 @@ func (s *Service) wishes() wishes {
 		w.device = ""
 	}
 	return w
+}
+
+// bootPartition returns the partition that PID 1 says the machine booted from.
+func (s *Service) bootPartition() gpt.GUID {
+	text, err := os.ReadFile(s.Boot)
+	var guid gpt.GUID
+	if err == nil {
+		guid, err = gpt.ParseGUID(strings.TrimSpace(string(text)))
+	}
+	if err != nil {
+		s.Log.Printf("the disk that the machine booted from is not known: %v", err)
+	}
+	return guid
 }
 
 func (s *Service) readFile() (wishes, error) {
