@@ -3,7 +3,6 @@ package boot
 import (
 	"errors"
 	"fmt"
-	"os"
 	"strings"
 
 	"kios/internal/identity"
@@ -117,8 +116,5 @@ func writeHostname(file, name string) error {
 	if name != "" {
 		return wholefile.Durable(file, []byte(name+"\n"), 0o644)
 	}
-	if err := os.Remove(file); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return err
-	}
-	return nil
+	return wholefile.Remove(file)
 }

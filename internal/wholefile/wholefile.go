@@ -49,6 +49,19 @@ func New(path string, data []byte, mode fs.FileMode) error {
 	})
 }
 
+// Remove removes a file, if it is there. It returns when the file will not be back after a
+// power cut.
+func Remove(path string) error {
+	err := os.Remove(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err == nil {
+		err = syncDir(filepath.Dir(path), sync)
+	}
+	return err
+}
+
 // write makes the file under a name of its own, and place puts it at path. sync, if
 // it is not nil, is called for the file before that, and for the directory after.
 func write(path string, from io.Reader, mode fs.FileMode, sync func(*os.File) error, place func(from, to string) error) error {
