@@ -88,6 +88,9 @@ func finish(o boot.Outcome, log *kmsg.Log) {
 		sleep()
 	}
 	log.Error("the machine restarts in %v (panic=0 on the kernel command line keeps it up)", failDelay)
+	if o.Save != nil {
+		o.Save() // what is written from now on would be lost
+	}
 	time.Sleep(failDelay)
 	restart(unix.LINUX_REBOOT_CMD_RESTART, log)
 }

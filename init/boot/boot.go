@@ -103,4 +103,7 @@ type Outcome struct {
 	Action  systembus.Action
 	// StayUp asks to keep a failed machine as it is (panic=0).
 	StayUp bool
+	// Save, if not nil, ends all processes of a failed machine and writes out what its
+	// disks have. It has a bound.
+	Save func()
 }

@@ -58,11 +58,16 @@ func (d *daemons) forget() {
 	}
 }
 
+// all returns the daemons that have been started.
+func (d *daemons) all() []*supervise.Daemon {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return slices.Clone(d.list)
+}
+
 // find returns the first daemon that fits, or nil.
 func (d *daemons) find(fits func(*supervise.Daemon) bool) *supervise.Daemon {
-	d.mu.Lock()
-	list := slices.Clone(d.list)
-	d.mu.Unlock()
+	list := d.all()
 	if i := slices.IndexFunc(list, fits); i >= 0 {
 		return list[i]
 	}

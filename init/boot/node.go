@@ -149,7 +149,7 @@ func (n *Node) failure(err error, remedy string) Outcome {
 	if remedy == "" {
 		remedy = "this is a bug of kiOS: please report it with the console's text"
 	}
-	return Outcome{Failure: err, Remedy: remedy, StayUp: n.options.Load().StayUp}
+	return Outcome{Failure: err, Remedy: remedy, StayUp: n.options.Load().StayUp, Save: n.save}
 }
 
 // spawn runs f in a goroutine whose panic does not leave the machine hanging.

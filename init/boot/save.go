@@ -1,0 +1,45 @@
+package boot
+
+import (
+	"kios/init/mount"
+
+	"golang.org/x/sys/unix"
+)
+
+// save is for a node that cannot go on. Pods and daemons would write for as long as the
+// reason stands on the console, and all that would be lost when the machine restarts; so
+// they are ended, what they have written is brought to the disks, and these are made
+// read-only.
+func (n *Node) save() { n.saveWith(mount.List) }
+
+func (n *Node) saveWith(mounts func() ([]mount.Info, error)) {
+	n.stopping.set() // nothing is started any more
+	for _, d := range n.daemons.all() {
+		d.Last()
+	}
+	// Not with SIGTERM: there is nobody left who could wait for them in order.
+	_ = unix.Kill(-1, unix.SIGKILL)
+	n.reaper.WaitAll(restBound)
+	infos, err := mounts()
+	if err != nil {
+		n.Log.Error("what is on disks may not be complete: %v", err)
+		return
+	}
+	n.saveDisks(infos)
+}
+
+// saveDisks writes out what file systems on disks have, and makes them read-only.
+func (n *Node) saveDisks(infos []mount.Info) {
+	hung := map[string]bool{}
+	if err := syncDisks(infos, hung); err != nil {
+		n.Log.Error("what is on disks is not complete: %v", err)
+	}
+	err := inParallel(disksOf(infos), otherBound, hung, func(m mount.Info) error {
+		return unix.Mount("", m.Target, "", unix.MS_REMOUNT|unix.MS_RDONLY, "")
+	})
+	if err != nil {
+		n.Log.Error("make disks read-only: %v", err)
+		return
+	}
+	n.Log.Notice("all processes were ended, and what they had written is on the disks")
+}

@@ -1,0 +1,74 @@
+//go:build root
+
+package boot
+
+import (
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"kios/init/mount"
+	"kios/test/lab"
+)
+
+// inNamespace has a test run once more, as PID 1 of a PID namespace and with mounts of
+// its own, and reports whether this is that run: there, it cannot end or unmount what is
+// not its own.
+func inNamespace(t *testing.T) bool {
+	t.Helper()
+	if os.Getpid() == 1 {
+		lab.Must(t, unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""))
+		return true
+	}
+	lab.NeedRoot(t)
+	cmd := exec.Command("/proc/self/exe", "-test.run=^"+t.Name()+"$", "-test.v")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWPID | unix.CLONE_NEWNS}
+	out, err := cmd.CombinedOutput()
+	if err != nil || !strings.Contains(string(out), "--- PASS: "+t.Name()) {
+		t.Errorf("in a namespace: %v\n%s", err, out)
+	}
+	return false
+}
+
+// A node that cannot go on ends what writes, and loses nothing that was written by then.
+func TestSave(t *testing.T) {
+	if !inNamespace(t) {
+		return
+	}
+	disk := lab.NewExt4(t)
+	file := filepath.Join(disk.Dir, "file")
+	writer := exec.Command("sh", "-c", "exec 3>"+file+"; echo line >&3; echo ready; exec sleep 1000")
+	ready, err := writer.StdoutPipe()
+	lab.Must(t, errors.Join(err, writer.Start()))
+	_, err = ready.Read(make([]byte, 16))
+	lab.Must(t, err)
+
+	n, log := node(t)
+	infos, err := mount.List()
+	info, found := mount.Find(infos, disk.Dir)
+	lab.Must(t, err)
+	if !found {
+		t.Fatal("the disk is not mounted")
+	}
+	n.saveWith(func() ([]mount.Info, error) { return []mount.Info{info}, nil })
+	_ = writer.Wait()
+	if status, ok := writer.ProcessState.Sys().(syscall.WaitStatus); !ok || status.Signal() != syscall.SIGKILL {
+		t.Errorf("the writer: %v, want killed", writer.ProcessState)
+	}
+	if err := os.WriteFile(file+".late", nil, 0o600); !errors.Is(err, unix.EROFS) {
+		t.Errorf("write to the disk = %v, want %v", err, unix.EROFS)
+	}
+	if !strings.Contains(log.String(), "is on the disks") {
+		t.Errorf("log: %s", log)
+	}
+	disk.Cut()
+	if got := lab.ReadFile(t, file); got != "line\n" {
+		t.Errorf("after a power cut the file holds %q", got)
+	}
+}
