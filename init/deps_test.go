@@ -29,6 +29,7 @@ var linked = []string{
 	"kios/init/nfthint",
 	"kios/init/nodecert",
 	"kios/init/notify",
+	"kios/init/pstore",
 	"kios/init/reap",
 	"kios/init/supervise",
 	"kios/init/switchroot",

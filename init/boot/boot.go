@@ -73,6 +73,7 @@ func bootPlan() plan {
 		{Name: "apparmor", Run: (*Node).loadProfiles},
 		{Name: "shared-mounts", Run: (*Node).shareMounts},
 		logs,
+		{Name: "pstore", Run: (*Node).readPstore},
 		{Name: "processes", Stop: (*Node).killRest},
 		{Name: "containerd", Required: true, Run: (*Node).startContainerd, Stop: (*Node).stopContainerd, Remedy: rootRemedy},
 		{Name: "loopback", Run: (*Node).loopbackUp},

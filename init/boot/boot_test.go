@@ -16,6 +16,7 @@ import (
 	"kios/init/systembus"
 	"kios/init/timeline"
 	"kios/internal/cmdline"
+	"kios/internal/logfile"
 	"kios/test/lab"
 
 	"github.com/google/go-cmp/cmp"
@@ -273,6 +274,28 @@ func TestStays(t *testing.T) {
 		if got := stays(mount.Info{Target: target}); got != want {
 			t.Errorf("stays(%s) = %v, want %v", target, got, want)
 		}
+	}
+}
+
+// What the kernel kept is told, and kept for good before its place is freed.
+func TestMoveRecords(t *testing.T) {
+	n, log := node(t)
+	dir, to := t.TempDir(), filepath.Join(t.TempDir(), "pstore.log")
+	const text = "Panic#1 Part1\n<0>[ 1.5] Kernel panic - not syncing: a test\n"
+	lab.WriteFile(t, filepath.Join(dir, "dmesg-efi_pstore-1"), text)
+	n.moveRecords(dir, logfile.New(filepath.Join(to, "missing", "x"), 1000, 2))
+	if _, err := os.Stat(filepath.Join(dir, "dmesg-efi_pstore-1")); err != nil {
+		t.Errorf("a record that could not be kept is gone: %v", err)
+	}
+	n.moveRecords(dir, logfile.New(to, 1000, 2))
+	if got, want := lab.ReadFile(t, to), "(kios: dmesg-efi_pstore-1)\n"+text; got != want {
+		t.Errorf("the log holds %q, want %q", got, want)
+	}
+	if left, err := os.ReadDir(dir); err != nil || len(left) != 0 {
+		t.Errorf("left: %v, %v", left, err)
+	}
+	if want := "<4>kios: warning: an earlier boot has left dmesg-efi_pstore-1: Kernel panic - not syncing: a test\n"; !strings.Contains(log.String(), want) {
+		t.Errorf("log lacks %q:\n%s", want, log)
 	}
 }
 

@@ -68,13 +68,19 @@ func (n *Node) startLogs() error {
 	return nil
 }
 
-// newLog opens a log in /var/log. A log in memory is kept small. It is work.
-func (n *Node) newLog(name string) *logfile.File {
+// logLimit is how many bytes a file of a log may have. A log in memory is kept small. It
+// is work.
+func (n *Node) logLimit() int64 {
 	limit := int64(8 << 20)
 	if !n.work.data.keeps() {
 		limit = min(limit, max(int64(n.memory/512), 512<<10))
 	}
-	file := logfile.New(filepath.Join(logDir, name+".log"), limit, logFiles)
+	return limit
+}
+
+// newLog opens a log in /var/log. It is work.
+func (n *Node) newLog(name string) *logfile.File {
+	file := logfile.New(filepath.Join(logDir, name+".log"), n.logLimit(), logFiles)
 	file.Report = n.Log.Error
 	if id, err := logfile.BootID(); err == nil {
 		file.Boot = id // so that readers find where this boot begins

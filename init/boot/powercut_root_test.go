@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"kios/init/mount"
+	"kios/internal/logfile"
 	"kios/internal/wholefile"
 	"kios/test/lab"
 )
@@ -25,6 +26,9 @@ var cuts = []struct {
 	{"removed without sync", func(_, file string) error { return os.Remove(file) }, "old\n"},
 	{"a name is set", func(_, file string) error { return writeHostname(file, "new") }, "new\n"},
 	{"a name is removed", func(_, file string) error { return writeHostname(file, "") }, ""},
+	{"the kernel's last words", func(_, file string) error {
+		return logfile.New(file, 1<<20, 2).Save([]byte("words\n"))
+	}, "old\nwords\n"},
 	{"the node stops", func(dir, file string) error {
 		infos, err := mount.List()
 		info, found := mount.Find(infos, dir)

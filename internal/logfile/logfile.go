@@ -130,6 +130,16 @@ func (f *File) Close() {
 	<-f.done
 }
 
+// Save writes p at once, and returns when it will outlive a power cut. It is for a File
+// that nobody runs.
+func (f *File) Save(p []byte) error {
+	defer f.closeFile()
+	if err := f.append(p); err != nil || f.file == nil {
+		return err
+	}
+	return f.file.Sync()
+}
+
 // store appends a batch and, if that succeeds, a note of what was lost before.
 func (f *File) store(batch []byte, lost int64) {
 	if len(batch) == 0 && lost == 0 {
