@@ -96,7 +96,8 @@ var disks = datapart.System{Sys: "/sys", Dev: "/dev"}
 
 // rule returns which partition may be the data partition.
 func (n *Node) rule() datapart.Rule {
-	rule := datapart.RuleOf(*n.options.Load(), n.work.bootPartition)
+	rule := datapart.RuleOf(*n.options.Load())
+	rule.Boot, rule.Path = n.work.bootPartition, n.work.bootPath
 	rule.DataPart = n.work.dataPart // after a move, the one that the node has moved onto
 	return rule
 }
@@ -146,6 +147,9 @@ func (n *Node) readBootPartition() {
 		n.Log.Warn("the disk that the machine booted from is not known: %v", err)
 	}
 	n.work.bootPartition = guid
+	if n.work.bootPath, err = datapart.ReadBootPath(datapart.EFIVars); err != nil {
+		n.Log.Info("firmware does not say which device it booted from: %v", err)
+	}
 	if err := wholefile.Volatile(bootPartitionFile, []byte(guid.String()+"\n"), 0o444); err != nil {
 		n.Log.Warn("tell the pod disk from which partition the machine booted: %v", err)
 	}

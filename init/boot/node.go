@@ -16,6 +16,7 @@ import (
 	"kios/init/systemsock"
 	"kios/init/timeline"
 	"kios/internal/cmdline"
+	"kios/internal/datapart"
 	"kios/internal/gpt"
 )
 
@@ -71,7 +72,9 @@ type worker struct {
 	dataPart  string          // as datapart= on the kernel command line
 	attempted map[string]bool // devices that the node tried to move onto
 
-	bootPartition gpt.GUID // of the disk that the machine booted from, or zero
+	// Of the disk that the machine booted from, or zero.
+	bootPartition gpt.GUID
+	bootPath      datapart.BootPath
 }
 
 // New returns a Node that logs to the console until /dev/kmsg is there.

@@ -410,6 +410,65 @@ func TestBootPartition(t *testing.T) {
 	}
 }
 
+// option is a boot option as efivarfs has it: after PCI(1c.3)/PCI(0.0) come more nodes.
+func option(nodes ...byte) []byte {
+	path := append([]byte{2, 1, 12, 0, 0xd0, 0x41, 3, 0x0a, 0, 0, 0, 0, 1, 1, 6, 0, 3, 0x1c, 1, 1, 6, 0, 0, 0}, nodes...)
+	path = append(path, 0x7f, 0xff, 4, 0)
+	b := []byte{7, 0, 0, 0, 1, 0, 0, 0, byte(len(path)), 0, 'k', 0, 0, 0}
+	return append(b, path...)
+}
+
+var nvme = []byte{3, 0x17, 16, 0, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
+
+// Of disks that are copies of each other, the one is taken that firmware booted from.
+func TestBootPath(t *testing.T) {
+	s := machine(t)
+	const controller = "pci0000:00/0000:00:1c.3/0000:05:00.0"
+	for disk, bus := range map[string]string{
+		"nvme0n1": controller + "/nvme/nvme0", "nvme0n2": controller + "/nvme/nvme0",
+		"sda": controller + "/virtio1/host0/target0:0:1/0:0:1:4", "sdb": controller + "/virtio1/host0/target0:0:1/0:0:1:5",
+		"vda": "pci0000:00/0000:00:1c.3/0000:05:00.1", "vdb": "pci0000:00/0000:00:1c.3",
+	} {
+		s.addDisk(t, bus, disk, 512, part{esp, 1}, part{data, 2})
+	}
+	s.write(t, "devices/"+controller+"/nvme/nvme0/transport", "pcie\n")
+	s.write(t, "block/nvme0n1/nsid", "1\n")
+	s.write(t, "block/nvme0n2/nsid", "2\n")
+	for _, tt := range []struct {
+		name   string
+		option []byte
+		want   string // "" for an error
+	}{
+		{"NVMe", option(nvme...), "nvme0n2p2"},
+		{"SCSI", option(3, 2, 8, 0, 1, 0, 5, 0), "sdb2"},
+		{"controller of several", option(), ""},
+		{"partition only", option(4, 1, 4, 0)[:14], ""},
+		{"nothing", nil, ""},
+	} {
+		efivars := t.TempDir()
+		lab.Must(t, errors.Join(os.WriteFile(filepath.Join(efivars, "BootCurrent-"+globalVariable), []byte{6, 0, 0, 0, 0x1f, 0}, 0o600),
+			os.WriteFile(filepath.Join(efivars, "Boot001F-"+globalVariable), tt.option, 0o600)))
+		path, err := ReadBootPath(efivars)
+		if tt.want != "" {
+			lab.Must(t, err)
+		}
+		for _, r := range []Rule{{DataPart: Auto, Boot: gpt.GUID{1}, Path: path}, {DataPart: uuid(2), Path: path}} {
+			found, _, err := s.Look(r)
+			if got := filepath.Base(found.Device); (err == nil) != (tt.want != "") || err == nil && got != tt.want {
+				t.Errorf("%s: %v leads to %q, %v, want %q", tt.name, path, got, err, tt.want)
+			}
+		}
+	}
+	if path, err := ReadBootPath(t.TempDir()); err != nil || len(path.slots) != 0 {
+		t.Errorf("without variables: %v, %v", path, err)
+	}
+}
+
+func FuzzParseOption(f *testing.F) {
+	f.Add(option(nvme...))
+	f.Fuzz(func(_ *testing.T, data []byte) { parseOption(data) })
+}
+
 func FuzzParseVariable(f *testing.F) {
 	f.Add([]byte{6, 0, 0, 0, '6', 0})
 	f.Fuzz(func(_ *testing.T, data []byte) { parseVariable(data) })

@@ -31,12 +31,12 @@ type Rule struct {
 	// Boot is the GUID of a partition of the disk that the machine booted from, or zero
 	// if nobody knows.
 	Boot gpt.GUID
+	// Path decides between copies of that disk.
+	Path BootPath
 }
 
 // RuleOf returns what a kernel command line says.
-func RuleOf(o cmdline.Options, boot gpt.GUID) Rule {
-	return Rule{DataPart: o.DataPart, Disk: o.Disk, Boot: boot}
-}
+func RuleOf(o cmdline.Options) Rule { return Rule{DataPart: o.DataPart, Disk: o.Disk} }
 
 func (r Rule) knowsBoot() bool { return r.Boot != gpt.GUID{} }
 
@@ -50,7 +50,7 @@ func (s System) choose(r Rule, all survey) (Found, error) {
 	if r.named() {
 		candidates, err := all.withGUID(r.DataPart)
 		if err == nil {
-			found.Device, err = one(candidates)
+			found.Device, err = one(s.original(r, candidates))
 		}
 		return found, err
 	}
@@ -103,14 +103,26 @@ func (s System) unread(r Rule, boot []string, candidates []Partition, all survey
 	return nil
 }
 
-// bootDisks returns the disks that have the partition from which the machine booted.
+// bootDisks returns the disk that the machine booted from. If there are copies of it,
+// and firmware does not say which one it was, it returns all of them.
 func (s System) bootDisks(r Rule, all survey) (disks []string) {
 	for _, p := range all.partitions {
 		if r.knowsBoot() && p.GUID == r.Boot && !slices.Contains(disks, p.Disk) {
 			disks = append(disks, p.Disk)
 		}
 	}
-	return disks
+	return s.onBootPath(r.Path, disks)
+}
+
+// original returns the partition that is on the disk which firmware booted from, if it
+// is one of several copies.
+func (s System) original(r Rule, copies []Partition) []Partition {
+	var disks []string
+	for _, p := range copies {
+		disks = append(disks, p.Disk)
+	}
+	disks = s.onBootPath(r.Path, disks)
+	return slices.DeleteFunc(copies, func(p Partition) bool { return !slices.Contains(disks, p.Disk) })
 }
 
 // wanted reports whether the owner wants a data partition on a disk.

@@ -49,7 +49,7 @@ func TestWishes(t *testing.T) {
 		if tt.log != "" {
 			tt.want.serial, tt.want.wipe = got.serial, got.wipe // of no use without a device
 		}
-		if diff := cmp.Diff(tt.want, got, cmp.AllowUnexported(wishes{})); diff != "" {
+		if diff := cmp.Diff(tt.want, got, cmp.AllowUnexported(wishes{}, datapart.BootPath{})); diff != "" {
 			t.Errorf("%q, %q: (-want +got)\n%s", tt.file, tt.cmdline, diff)
 		}
 		if lines := strings.Count(said.String(), "\n"); tt.log == "" && lines != 0 || tt.log != "" && (lines != 1 || !strings.Contains(said.String(), tt.log)) {

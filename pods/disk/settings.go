@@ -52,7 +52,8 @@ func (s *Service) wishes() wishes {
 	}
 	params := cmdline.Parse(string(text))
 	options, _ := params.Options() // PID 1 has logged mistakes
-	w.owner = datapart.RuleOf(options, s.bootPartition())
+	w.owner = datapart.RuleOf(options)
+	w.owner.Boot = s.bootPartition()
 	if device, found := params.Last("kios.disk"); found {
 		// It replaces the file's disk: wipe and serial were meant for that one.
 		w.device, w.serial, w.wipe = device, "", false

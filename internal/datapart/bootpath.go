@@ -1,0 +1,150 @@
+package datapart
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+)
+
+// BootPath is where the device hangs that firmware booted from, as far as it says: by
+// the slots on the way from the root of PCI. GUIDs of partitions can be copied onto
+// another disk, and whoever attaches a copy of the boot disk does that; a disk's slot is
+// not up to what is written on it. The zero value is an unknown path.
+type BootPath struct {
+	slots []string // device and function of each PCI device: "1f.2"
+	unit  string   // of a disk behind a controller: "nsid 1", "scsi 0:1"
+}
+
+// The variables that say what firmware has booted, see UEFI 2.10, 3.1 and 3.3.
+const globalVariable = "8be4df61-93ca-11d2-aa0d-00e098032b8c"
+
+// ReadBootPath asks the firmware.
+func ReadBootPath(efivars string) (BootPath, error) {
+	current, err := os.ReadFile(filepath.Join(efivars, "BootCurrent-"+globalVariable))
+	if errors.Is(err, fs.ErrNotExist) {
+		return BootPath{}, nil
+	}
+	if err != nil {
+		return BootPath{}, err
+	}
+	if len(current) != 6 {
+		return BootPath{}, fmt.Errorf("the variable BootCurrent has %d bytes, not 6", len(current))
+	}
+	name := fmt.Sprintf("Boot%04X", binary.LittleEndian.Uint16(current[4:]))
+	option, err := os.ReadFile(filepath.Join(efivars, name+"-"+globalVariable))
+	if err != nil {
+		return BootPath{}, err
+	}
+	path, err := parseOption(option)
+	if err != nil {
+		return BootPath{}, fmt.Errorf("read the variable %s: %w", name, err)
+	}
+	return path, nil
+}
+
+var errShort = errors.New("it is too short")
+
+// parseOption reads an EFI_LOAD_OPTION behind the four bytes of efivarfs: attributes,
+// the length of the device path, a description in UTF-16, the path.
+func parseOption(b []byte) (BootPath, error) {
+	if len(b) < 10 {
+		return BootPath{}, errShort
+	}
+	length := int(binary.LittleEndian.Uint16(b[8:]))
+	b = b[10:]
+	for {
+		if len(b) < 2 {
+			return BootPath{}, errShort
+		}
+		end := b[0] == 0 && b[1] == 0
+		b = b[2:]
+		if end {
+			break
+		}
+	}
+	if length > len(b) {
+		return BootPath{}, errShort
+	}
+	return parsePath(b[:length])
+}
+
+// Nodes of a device path, see UEFI 2.10, 10.3.
+const (
+	nodeHeader = 4      // bytes, which every node begins with
+	nodePCI    = 0x0101 // type and subtype
+	nodeSCSI   = 0x0302
+	nodeNVMe   = 0x0317
+	nodeEnd    = 0x7f // type alone
+)
+
+// parsePath takes from a device path what BootPath has. Other nodes are left out.
+func parsePath(b []byte) (path BootPath, err error) {
+	for len(b) >= nodeHeader {
+		length := int(binary.LittleEndian.Uint16(b[2:]))
+		if length < nodeHeader || length > len(b) {
+			return BootPath{}, errShort
+		}
+		kind := int(b[0])<<8 | int(b[1])
+		if b[0] == nodeEnd {
+			break
+		}
+		path.add(kind, b[nodeHeader:length])
+		b = b[length:]
+	}
+	return path, nil
+}
+
+func (p *BootPath) add(kind int, data []byte) {
+	le := binary.LittleEndian
+	switch {
+	case kind == nodePCI && len(data) >= 2:
+		p.slots = append(p.slots, fmt.Sprintf("%02x.%d", data[1], data[0]))
+	case kind == nodeSCSI && len(data) >= 4:
+		p.unit = fmt.Sprintf("scsi %d:%d", le.Uint16(data), le.Uint16(data[2:]))
+	case kind == nodeNVMe && len(data) >= 4:
+		p.unit = fmt.Sprintf("nsid %d", le.Uint32(data))
+	}
+}
+
+var (
+	pciAddress  = regexp.MustCompile(`^[0-9a-f]{4,}:[0-9a-f]{2}:([0-9a-f]{2}\.[0-7])$`)
+	scsiAddress = regexp.MustCompile(`^\d+:\d+:(\d+):(\d+)$`)
+)
+
+// leadsTo reports whether a disk hangs where the path ends.
+func (s System) leadsTo(p BootPath, disk string) bool {
+	var slots []string
+	unit := ""
+	for _, component := range s.devicePath(disk) {
+		if m := pciAddress.FindStringSubmatch(component); m != nil {
+			slots = append(slots, m[1])
+		}
+		if m := scsiAddress.FindStringSubmatch(component); m != nil {
+			unit = "scsi " + m[1] + ":" + m[2]
+		}
+	}
+	if nsid := s.text("block", disk, "nsid"); nsid != "" {
+		unit = "nsid " + nsid
+	}
+	return len(slots) > 0 && slices.Equal(slots, p.slots) && (p.unit == "" || p.unit == unit)
+}
+
+// onBootPath picks the disk among copies that hangs where the firmware booted from. It
+// returns all of them if that is not one.
+func (s System) onBootPath(p BootPath, disks []string) []string {
+	var on []string
+	for _, disk := range disks {
+		if s.leadsTo(p, disk) {
+			on = append(on, disk)
+		}
+	}
+	if len(on) != 1 {
+		return disks
+	}
+	return on
+}
