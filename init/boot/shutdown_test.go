@@ -2,15 +2,18 @@ package boot
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/godbus/dbus/v5"
 	"golang.org/x/sys/unix"
 
+	"kios/init/mount"
 	"kios/init/notify"
 	"kios/init/supervise"
 	"kios/init/systembus"
@@ -152,6 +155,49 @@ func TestHangs(t *testing.T) {
 	}
 	if err := within(time.Minute, func() error { return os.ErrClosed }); !errors.Is(err, os.ErrClosed) {
 		t.Errorf("within = %v", err)
+	}
+}
+
+// What hangs takes its bound once, all together, and is named.
+func TestInParallel(t *testing.T) {
+	var mounts []mount.Info
+	for i := range 30 {
+		mounts = append(mounts, mount.Info{Device: fmt.Sprint("0:", i), Source: "server:/x", Target: fmt.Sprint("/mnt/", i), Type: "nfs4"})
+	}
+	synctest.Test(t, func(t *testing.T) {
+		start, over, hung := time.Now(), make(chan struct{}), map[string]bool{}
+		err := inParallel(mounts, otherBound, hung, func(m mount.Info) error {
+			if m.Device == "0:0" {
+				return os.ErrPermission
+			}
+			<-over
+			return nil
+		})
+		if took := time.Since(start); took != otherBound || !errors.Is(err, errHangs) || !errors.Is(err, os.ErrPermission) || !strings.Contains(err.Error(), "server:/x on /mnt/29: ") {
+			t.Errorf("after %v: %v", took, err)
+		}
+		if left := unmountOnce(mounts[1:], hung, time.Now().Add(time.Hour)); len(left) != 29 || hung["0:0"] {
+			t.Errorf("%d mounts that hang were left alone, want 29", len(left))
+		}
+		close(over)
+	})
+}
+
+// A file system is written to a disk if the kernel writes it; each is synced once.
+func TestDisksOf(t *testing.T) {
+	infos := []mount.Info{
+		{Device: "254:2", Source: "/dev/vda2", Target: "/var/meta", Type: "ext4"},
+		{Device: "254:2", Source: "/dev/vda2", Target: "/var/lib", Type: "ext4"},
+		{Device: "0:40", Source: "/dev/fuse", Target: "/mnt/fuse", Type: "fuse.x"},
+		{Device: "0:41", Source: "server:/x", Target: "/mnt/nfs", Type: "nfs"},
+		{Device: "259:0", Source: "/dev/nvme0n1", Target: "/mnt/disk", Type: "xfs"},
+	}
+	var got []string
+	for _, m := range disksOf(infos) {
+		got = append(got, m.Target)
+	}
+	if strings.Join(got, " ") != "/var/meta /mnt/disk" {
+		t.Errorf("disks: %q", got)
 	}
 }
 
