@@ -7,8 +7,9 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
+	"strconv"
+	"strings"
 )
 
 // BootPath is where the device hangs that firmware booted from, as far as it says: by
@@ -111,21 +112,41 @@ func (p *BootPath) add(kind int, data []byte) {
 	}
 }
 
-var (
-	pciAddress  = regexp.MustCompile(`^[0-9a-f]{4,}:[0-9a-f]{2}:([0-9a-f]{2}\.[0-7])$`)
-	scsiAddress = regexp.MustCompile(`^\d+:\d+:(\d+):(\d+)$`)
-)
+// slotOf returns device and function of a PCI device, from its address in sysfs:
+// "1f.2" of "0000:00:1f.2".
+func slotOf(component string) (slot string, found bool) {
+	fields := strings.Split(component, ":")
+	if len(fields) != 3 || len(fields[0]) < 4 || len(fields[1]) != 2 || len(fields[2]) != 4 || fields[2][2] != '.' {
+		return "", false
+	}
+	return fields[2], true
+}
+
+// unitOf returns target and unit of a SCSI device, from its address in sysfs: "0:0:1:4",
+// after host and channel.
+func unitOf(component string) (unit string, found bool) {
+	fields := strings.Split(component, ":")
+	if len(fields) != 4 {
+		return "", false
+	}
+	for _, field := range fields {
+		if _, err := strconv.ParseUint(field, 10, 64); err != nil {
+			return "", false
+		}
+	}
+	return "scsi " + fields[2] + ":" + fields[3], true
+}
 
 // leadsTo reports whether a disk hangs where the path ends.
 func (s System) leadsTo(p BootPath, disk string) bool {
 	var slots []string
 	unit := ""
 	for _, component := range s.devicePath(disk) {
-		if m := pciAddress.FindStringSubmatch(component); m != nil {
-			slots = append(slots, m[1])
+		if slot, found := slotOf(component); found {
+			slots = append(slots, slot)
 		}
-		if m := scsiAddress.FindStringSubmatch(component); m != nil {
-			unit = "scsi " + m[1] + ":" + m[2]
+		if found, ok := unitOf(component); ok {
+			unit = found
 		}
 	}
 	if nsid := s.text("block", disk, "nsid"); nsid != "" {

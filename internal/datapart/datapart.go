@@ -82,12 +82,14 @@ func (s System) Look(r Rule) (found Found, missing time.Duration, err error) {
 		return found, deviceBound, err
 	}
 	switch {
-	case err != nil || found.Device != "", !r.knowsBoot() && r.Disk == "":
+	case err != nil || found.Device != "":
 		return found, 0, err
 	case r.knowsBoot() && len(s.bootDisks(r, all)) == 0:
 		return found, bootBound, nil
+	case r.Disk != "":
+		return found, probeBound, nil
 	}
-	return found, probeBound, nil
+	return found, 0, nil // no other disk counts
 }
 
 // Device waits until the named block device is there, for at most 30 seconds.

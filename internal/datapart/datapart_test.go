@@ -92,6 +92,7 @@ func TestFind(t *testing.T) {
 	s.addDisk(t, pci, "nvme0n1", 4096, part{data, 31})
 	s.addDisk(t, pci, "vdc", 512, part{esp, 41})
 	s.addDisk(t, pci+"/usb1/1-1", "sdu", 512, part{data, 51})
+	s.write(t, "block/vda/queue/logical_block_size", "0\n") // as of a broken driver
 	for _, tt := range []struct {
 		name    string
 		rule    Rule
@@ -291,12 +292,13 @@ func TestFindDoesNotWait(t *testing.T) {
 	s.addDisk(t, pci, "vda", 512, part{esp, 1})
 	s.write(t, "class/nvme/nvme0/state", "live\n")
 	busy := machine(t)
+	busy.addDisk(t, pci, "vda", 512, part{esp, 1})
 	busy.write(t, "class/mmc_host/mmc0/uevent", "")
 	wait := waits(func() { t.Error("waits for a disk that cannot come, or would not count") })
 	for _, tt := range []struct {
 		s System
 		r Rule
-	}{{s, auto}, {s, Rule{DataPart: Auto, Boot: gpt.GUID{9}}}, {s, Rule{DataPart: Auto, Disk: Auto}}, {busy, auto}} {
+	}{{s, auto}, {s, Rule{DataPart: Auto, Boot: gpt.GUID{9}}}, {s, Rule{DataPart: Auto, Disk: Auto}}, {busy, auto}, {busy, Rule{DataPart: Auto, Boot: gpt.GUID{1}}}} {
 		if found, err := tt.s.Find(tt.r, wait); err != nil || found.Device != "" {
 			t.Errorf("%+v: %+v, %v", tt.r, found, err)
 		}

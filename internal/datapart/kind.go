@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 )
@@ -30,7 +29,7 @@ func (s System) Fixed(disk string) error {
 	}
 	path := s.devicePath(disk)
 	switch {
-	case has(path, `^usb\d+$`):
+	case has(path, "usb"):
 		return errors.New("is behind USB")
 	case s.text("block", disk, "removable") == "1", s.text("block", disk, "device/type") == "SD", s.behindRemovable(path):
 		return errors.New("is removable")
@@ -38,13 +37,31 @@ func (s System) Fixed(disk string) error {
 	return nil
 }
 
-// buses are where disks hang: below /sys/devices, what the first component of their
-// path begins with.
-var buses = regexp.MustCompile(`^(pci[0-9a-f]+:|platform$|virtio-mmio-cmdline$|LNXSYSTM:|ACPI|vbd-)`)
+// buses are where disks hang: what the first component of their path below /sys/devices
+// begins with.
+var buses = []string{"pci", "platform", "virtio-mmio-cmdline", "LNXSYSTM:", "ACPI", "vbd-"}
 
-// notDisks are those that sysfs calls disks although they hold no data, or none that
-// anybody stores there: memory, CD-ROMs, floppies, and the boot areas of an eMMC.
-var notDisks = regexp.MustCompile(`^(ram|zram|sr|fd)\d|^mmcblk\d+(boot|rpmb)`)
+// isDisk reports whether what sysfs calls a disk holds data that anybody stores there:
+// not memory, CD-ROMs, floppies, or the boot areas of an eMMC.
+func isDisk(name string) bool {
+	for _, prefix := range []string{"ram", "zram", "sr", "fd"} {
+		if numbered(name, prefix) {
+			return false
+		}
+	}
+	return !numbered(name, "mmcblk") || !strings.Contains(name, "boot") && !strings.Contains(name, "rpmb")
+}
+
+// numbered reports whether a name is a prefix with a number behind it.
+func numbered(name, prefix string) bool {
+	rest, found := strings.CutPrefix(name, prefix)
+	return found && rest != "" && '0' <= rest[0] && rest[0] <= '9'
+}
+
+// has reports whether a component of a path is numbered so.
+func has(path []string, prefix string) bool {
+	return slices.ContainsFunc(path, func(component string) bool { return numbered(component, prefix) })
+}
 
 // local returns why something that sysfs lists as a disk is not one that is attached
 // to this machine, or nil.
@@ -53,15 +70,15 @@ func (s System) local(disk string) error {
 	switch {
 	case len(path) == 0:
 		return errors.New("is not there")
-	case notDisks.MatchString(disk), s.text("block", disk, "hidden") == "1":
+	case !isDisk(disk), s.text("block", disk, "hidden") == "1":
 		return errors.New("is no disk")
-	case has(path, `^session\d+$`):
+	case has(path, "session"):
 		return errors.New("is an iSCSI disk")
-	case has(path, `^rport-`):
+	case has(path, "rport-"):
 		return errors.New("is a disk of a Fibre Channel network")
-	case s.text("block", disk, "device/transport") != "", path[0] == "virtual" && has(path, `^nvme-subsys\d+$`):
+	case s.text("block", disk, "device/transport") != "", path[0] == "virtual" && has(path, "nvme-subsys"):
 		return s.demandPCIe(path)
-	case !buses.MatchString(path[0]):
+	case !slices.ContainsFunc(buses, func(bus string) bool { return strings.HasPrefix(path[0], bus) }):
 		return errors.New("is made of memory, of a network or of other disks")
 	}
 	return nil
@@ -110,10 +127,6 @@ func (s System) behindRemovable(path []string) bool {
 		}
 	}
 	return false
-}
-
-func has(path []string, pattern string) bool {
-	return slices.ContainsFunc(path, regexp.MustCompile(pattern).MatchString)
 }
 
 // text returns what a file of sysfs says, or "" if there is none.
