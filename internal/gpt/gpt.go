@@ -20,14 +20,14 @@ import (
 )
 
 const (
-	signature     = "EFI PART"
-	revision      = 0x00010000
-	headerSize    = 92
-	entrySize     = 128
-	entryCount    = 128
-	maxEntrySize  = 4096
-	maxEntryCount = 1024
-	nameUnits     = 36 // UTF-16 code units in a partition's name
+	signature    = "EFI PART"
+	revision     = 0x00010000
+	headerSize   = 92
+	entrySize    = 128
+	entryCount   = 128
+	maxEntrySize = 4096
+	maxEntries   = 256 << 10 // bytes; 16 KiB are usual
+	nameUnits    = 36        // UTF-16 code units in a partition's name
 )
 
 // ErrNoTable says that there is no GUID partition table at all: neither header
@@ -182,8 +182,8 @@ func (h *header) check(lba uint64) error {
 		return fmt.Errorf("header says that it is at LBA %d", h.myLBA)
 	case h.entrySize < entrySize || h.entrySize > maxEntrySize || h.entrySize%8 != 0:
 		return fmt.Errorf("entry size %d is not a multiple of 8 from %d to %d", h.entrySize, entrySize, maxEntrySize)
-	case h.entries > maxEntryCount:
-		return fmt.Errorf("%d entries are more than %d", h.entries, maxEntryCount)
+	case uint64(h.entries)*uint64(h.entrySize) > maxEntries:
+		return fmt.Errorf("%d entries of %d bytes are more than %d bytes", h.entries, h.entrySize, maxEntries)
 	}
 	return nil
 }

@@ -94,6 +94,7 @@ func TestReadDamaged(t *testing.T) {
 		{"primary checksum, size unknown", func(d memory) { d[512+57]++ }, 0, "header at LBA 1: checksum"},
 		{"entries, size unknown", func(d memory) { d[1024]++ }, 0, "entries at LBA 2: checksum"},
 		{"all zero", func(d memory) { clear(d) }, 8192, "no GUID partition table"},
+		{"too large entries", func(d memory) { le.PutUint32(d[512+84:], 4096); rehash(d) }, 0, "128 entries of 4096 bytes are more"},
 		{"too many entries", func(d memory) { le.PutUint32(d[512+80:], 1<<30); rehash(d) }, 0, "1073741824 entries"},
 		{"entry size", func(d memory) { le.PutUint32(d[512+84:], 56); rehash(d) }, 0, "entry size 56"},
 		{"huge entry size", func(d memory) { le.PutUint32(d[512+84:], 1<<20); rehash(d) }, 0, "entry size 1048576"},
