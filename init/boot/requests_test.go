@@ -63,7 +63,7 @@ func TestMoveOntoAnything(t *testing.T) {
 	lab.Must(t, unix.Mkfifo(fifo, 0o600))
 	n, _ := node(t)
 	for _, device := range []string{fifo, "/dev/watchdog", "/dev/null", "/dev/../" + fifo, "/dev/loop0", "", "/"} {
-		if refusal, failure := n.fulfil(control.DataPartition{Device: device}); refusal == nil || failure != nil {
+		if refusal, failure := n.moveToData(device); refusal == nil || failure != nil {
 			t.Errorf("%q: %v, %v, want a refusal", device, refusal, failure)
 		}
 	}
