@@ -25,7 +25,6 @@ const (
 	etc         = "/etc/kubernetes"
 	kubeconfig  = etc + "/kubelet.conf"
 	bootstrap   = etc + "/bootstrap-kubelet.conf"
-	providers   = etc + "/credential-providers.yaml"
 	config      = "/usr/share/kios/kubelet.yaml"
 	DropInDir   = "/run/kios/kubelet.d"
 	certDir     = "/var/lib/kubelet/pki"
@@ -33,10 +32,30 @@ const (
 	providerDir = "/usr/libexec/kubernetes/kubelet-plugins/credential-provider/exec"
 )
 
+// The user's files of which Args makes the command line, below a directory that is
+// laid out as /etc is. Kubeconfigs are not among them: they are in /etc in any case.
+const (
+	labelsFile    = "kubernetes/node-labels"
+	addressFile   = "kubernetes/node-ip"
+	providersFile = "kubernetes/credential-providers.yaml"
+)
+
 // Files are those of a node, below a root directory that is "/" but in tests.
-type Files struct{ Root string }
+type Files struct {
+	Root string
+	// Etc is where the user's files are, if not in /etc.
+	Etc string
+}
 
 func (f Files) path(name string) string { return filepath.Join(f.Root, name) }
+
+// user returns the path of one of the user's files on the node.
+func (f Files) user(name string) string {
+	if f.Etc == "" {
+		return filepath.Join("/etc", name)
+	}
+	return filepath.Join(f.Etc, name)
+}
 
 // Exists reports whether there is something at a path of the node.
 func (f Files) Exists(name string) bool {
@@ -78,7 +97,7 @@ func (f Files) Args() (args []string, warnings []string) {
 		// Named in any case: our main takes those away that are not there, or
 		// not good.
 		"--kubeconfig", kubeconfig, "--bootstrap-kubeconfig", bootstrap,
-		"--image-credential-provider-config", providers, "--image-credential-provider-bin-dir", providerDir}
+		"--image-credential-provider-config", f.user(providersFile), "--image-credential-provider-bin-dir", providerDir}
 	add := func(flag string, value func() (string, error)) {
 		v, err := value()
 		if err != nil {
@@ -106,7 +125,7 @@ func (f Files) kubeconfig() string {
 // NodeIP returns the node's address, or two of them with a comma, from the
 // first line of node-ip, or "".
 func (f Files) NodeIP() (string, error) {
-	const name = etc + "/node-ip"
+	name := f.user(addressFile)
 	text, err := f.read(name)
 	if err != nil {
 		return "", err
@@ -148,7 +167,7 @@ func CheckNodeIP(text string) error {
 // nodeLabels returns the labels as --node-labels takes them. The file has
 // lines "key: value"; # begins a comment.
 func (f Files) nodeLabels() (string, error) {
-	const name = etc + "/node-labels"
+	name := f.user(labelsFile)
 	text, err := f.read(name)
 	if err != nil {
 		return "", err

@@ -71,6 +71,30 @@ func TestArgs(t *testing.T) {
 	}
 }
 
+// With another directory in place of /etc, nothing of the user's comes from /etc but
+// the kubeconfigs.
+func TestArgsOfAnotherDirectory(t *testing.T) {
+	f := node(t, map[string]string{
+		"/etc/kubernetes/node-labels":      "role: bad\n",
+		"/etc/kubernetes/node-ip":          "10.0.0.1\n",
+		"/run/kept/kubernetes/node-labels": "role: good\n",
+	})
+	f.Etc = "/run/kept"
+	args, warnings := f.Args()
+	text := strings.Join(args, " ")
+	for _, want := range []string{
+		"--node-labels role=good", "--image-credential-provider-config /run/kept/kubernetes/credential-providers.yaml",
+		"--kubeconfig /etc/kubernetes/kubelet.conf", "--bootstrap-kubeconfig /etc/kubernetes/bootstrap-kubelet.conf",
+	} {
+		if !strings.Contains(text, want) {
+			t.Errorf("Args = %s, want %q in it", text, want)
+		}
+	}
+	if strings.Contains(text, "--node-ip") || len(warnings) > 0 {
+		t.Errorf("Args = %s, %q, want no address and no warnings", text, warnings)
+	}
+}
+
 func FuzzParseLabel(f *testing.F) {
 	f.Add("a: b\n")
 	f.Add("example.com/a: \"b\" # c")
