@@ -53,6 +53,7 @@ var linked = []string{
 	"kios/internal/rfc1123",
 	"kios/internal/uevent",
 	"kios/internal/unixsocket",
+	"kios/internal/userfile",
 	"kios/internal/wholefile",
 }
 

@@ -10,6 +10,7 @@ import (
 	"kios/init/mount"
 	"kios/init/nodecert"
 	"kios/internal/identity"
+	"kios/internal/userfile"
 	"kios/internal/wholefile"
 )
 
@@ -41,11 +42,11 @@ func (s *self) update(set func(*facts)) {
 
 func (n *Node) setMachineID() error {
 	const file = "/etc/machine-id"
+	var id string
 	text, err := readIfThere(file)
-	if err != nil {
-		return err
+	if err == nil {
+		id, err = identity.ParseMachineID(text)
 	}
-	id, err := identity.ParseMachineID(text)
 	if err == nil {
 		n.self.update(func(f *facts) { f.machineID = id })
 		return nil
@@ -62,7 +63,7 @@ func (n *Node) setMachineID() error {
 }
 
 func readIfThere(file string) (string, error) {
-	text, err := os.ReadFile(file)
+	text, err := userfile.Read(file, userfile.Max)
 	if errors.Is(err, fs.ErrNotExist) {
 		return "", nil
 	}
@@ -83,7 +84,7 @@ func (n *Node) writeHosts() error {
 // over the one in /etc.
 func (n *Node) writeEtc(name, text string, mode fs.FileMode, write func(string, []byte, fs.FileMode) error) error {
 	file := filepath.Join("/etc", name)
-	if now, err := os.ReadFile(file); err == nil && string(now) == text {
+	if now, err := userfile.Read(file, userfile.Max); err == nil && string(now) == text {
 		return nil
 	}
 	err := write(file, []byte(text), mode)

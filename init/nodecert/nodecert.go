@@ -26,6 +26,7 @@ import (
 	"strings"
 	"time"
 
+	"kios/internal/userfile"
 	"kios/internal/wholefile"
 )
 
@@ -102,7 +103,7 @@ func parseKey(der []byte) (crypto.Signer, error) {
 
 // readPEM returns the first block whose type is wanted.
 func readPEM(file, what string, want func(typ string) bool) ([]byte, error) {
-	text, err := os.ReadFile(file)
+	text, err := userfile.Read(file, userfile.Max)
 	if err != nil {
 		return nil, err
 	}

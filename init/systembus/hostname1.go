@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"kios/init/dbuswire"
+	"kios/internal/userfile"
 
 	"golang.org/x/sys/unix"
 )
@@ -75,7 +76,7 @@ func uname() names {
 
 // osRelease returns a field of os-release(5), "" if it is not there.
 func osRelease(field string) string {
-	text, _ := os.ReadFile("/etc/os-release")
+	text, _ := userfile.Read("/etc/os-release", userfile.Max)
 	for line := range strings.Lines(string(text)) {
 		if value, found := strings.CutPrefix(strings.TrimSpace(line), field+"="); found {
 			return strings.Trim(value, `"'`)

@@ -2,11 +2,11 @@ package systembus
 
 import (
 	"fmt"
-	"os"
 	"slices"
 	"strings"
 
 	"kios/init/dbuswire"
+	"kios/internal/userfile"
 )
 
 // service is a name on the bus with its objects.
@@ -167,7 +167,7 @@ func (v *service) standard(o object) []iface {
 }
 
 func machineID() string {
-	text, _ := os.ReadFile("/etc/machine-id")
+	text, _ := userfile.Read("/etc/machine-id", userfile.Max)
 	return strings.TrimSpace(string(text))
 }
 

@@ -18,6 +18,7 @@ import (
 	"strings"
 
 	"kios/internal/rfc1123"
+	"kios/internal/userfile"
 )
 
 // Paths on a node that are the same with every configuration.
@@ -65,7 +66,7 @@ func (f Files) Exists(name string) bool {
 
 // read returns the text of a file, "" if there is none.
 func (f Files) read(name string) (string, error) {
-	text, err := os.ReadFile(f.path(name))
+	text, err := userfile.Read(f.path(name), userfile.Max)
 	if errors.Is(err, os.ErrNotExist) {
 		return "", nil
 	}

@@ -2,8 +2,11 @@ package kubeletargs
 
 import (
 	"encoding/json"
+	"os"
 	"strings"
 	"testing"
+
+	"golang.org/x/sys/unix"
 
 	"kios/test/lab"
 )
@@ -194,5 +197,18 @@ func TestDropInScales(t *testing.T) {
 		if got := doc["protectKernelDefaults"]; got != tt.protects {
 			t.Errorf("protectKernelDefaults = %v, want %v", got, tt.protects)
 		}
+	}
+}
+
+// PID 1 reads these files. What is no file must not hold it up.
+func TestArgsOfNoFiles(t *testing.T) {
+	f := node(t, map[string]string{"/etc/kubernetes/node-labels": ""})
+	lab.Must(t, os.Remove(f.path("/etc/kubernetes/node-labels")))
+	for _, name := range []string{"node-labels", "node-ip", "kubelet.conf"} {
+		lab.Must(t, unix.Mkfifo(f.path("/etc/kubernetes/"+name), 0o600))
+	}
+	args, warnings := f.Args()
+	if text := strings.Join(args, " "); strings.Contains(text, "--node-labels") || len(warnings) != 2 || !f.Standalone() {
+		t.Errorf("Args = %s, %q; standalone %v; want a warning for each of two files, and standalone", text, warnings, f.Standalone())
 	}
 }

@@ -10,21 +10,22 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"regexp"
 	"strings"
 
 	"sigs.k8s.io/yaml"
+
+	"kios/internal/userfile"
 )
 
 // maxSize is far more than any sensible file has.
-const maxSize = 1 << 20
+const maxSize = userfile.Max
 
 // Read reads the file at path into the struct that into points to, whose
 // fields have json tags. A file that is missing, empty or holds comments only
 // leaves into as it is. After an error into is to be thrown away.
 func Read(path string, into any) error {
-	text, err := os.ReadFile(path)
+	text, err := userfile.Read(path, maxSize)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}

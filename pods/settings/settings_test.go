@@ -1,10 +1,14 @@
 package settings
 
 import (
+	"errors"
 	"path/filepath"
 	"strings"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
+	"kios/internal/userfile"
 	"kios/test/lab"
 )
 
@@ -59,5 +63,14 @@ func TestRead(t *testing.T) {
 	}
 	if err := Read(filepath.Dir(path), &v); err == nil {
 		t.Error("Read of a directory succeeds")
+	}
+}
+
+// A FIFO that nobody writes to would keep the pod waiting for ever.
+func TestReadOfNoFile(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "time.yaml")
+	lab.Must(t, unix.Mkfifo(path, 0o600))
+	if err := Read(path, &struct{}{}); !errors.Is(err, userfile.ErrNoFile) {
+		t.Errorf("Read = %v, want %v", err, userfile.ErrNoFile)
 	}
 }

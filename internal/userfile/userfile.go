@@ -1,0 +1,67 @@
+// Package userfile reads small files that a user or a pod has put on a node. What is
+// there may be anything: a FIFO that nobody writes to, a link to a device that does
+// something when it is opened, a file without end. Only regular files are opened, and
+// only so much of them is read as was asked for. Links are followed.
+package userfile
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+
+	"golang.org/x/sys/unix"
+)
+
+// Max is more than any sensible file of settings has, in bytes.
+const Max = 1 << 20
+
+var (
+	// ErrTooLarge says that a file has more bytes than were asked for.
+	ErrTooLarge = errors.New("it is too large")
+	// ErrNoFile says that what is there is no regular file.
+	ErrNoFile = errors.New("it is not a regular file")
+)
+
+// Read returns the content of a file of at most limit bytes. The error is
+// fs.ErrNotExist, ErrTooLarge or ErrNoFile where that is the reason.
+func Read(path string, limit int64) ([]byte, error) {
+	f, err := open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	var text bytes.Buffer
+	if _, err := io.Copy(&text, io.LimitReader(f, limit+1)); err != nil {
+		return nil, err
+	}
+	if int64(text.Len()) > limit {
+		return nil, &fs.PathError{Op: "read", Path: path, Err: fmt.Errorf("%w: at most %d bytes are read", ErrTooLarge, limit)}
+	}
+	return text.Bytes(), nil
+}
+
+// open opens a regular file, and nothing else. A descriptor with O_PATH opens nothing
+// (open(2)): a device does not notice it, and what it stands for cannot be replaced
+// before the file behind it is opened.
+func open(path string) (*os.File, error) {
+	fd, err := unix.Open(path, unix.O_PATH|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, &fs.PathError{Op: "open", Path: path, Err: err}
+	}
+	defer unix.Close(fd)
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		return nil, &fs.PathError{Op: "stat", Path: path, Err: err}
+	}
+	if st.Mode&unix.S_IFMT != unix.S_IFREG {
+		return nil, &fs.PathError{Op: "open", Path: path, Err: ErrNoFile}
+	}
+	file, err := unix.Open(fmt.Sprintf("/proc/self/fd/%d", fd), unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, &fs.PathError{Op: "open", Path: path, Err: err}
+	}
+	return os.NewFile(uintptr(file), path), nil
+}
