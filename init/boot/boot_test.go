@@ -343,3 +343,11 @@ func TestSignalCause(t *testing.T) {
 		}
 	}
 }
+
+func TestHasName(t *testing.T) {
+	for text, want := range map[string]bool{"": false, "# node\n": false, "# node\nnode-1\n": true, "not_a_name": true} {
+		if got := hasName(text); got != want {
+			t.Errorf("hasName(%q) = %v, want %v", text, got, want)
+		}
+	}
+}

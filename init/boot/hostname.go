@@ -40,7 +40,7 @@ func (n *Node) setHostname() error {
 func hostnameText() (text, file string, err error) {
 	for _, file := range []string{"/etc/hostname", offeredHostname} {
 		text, err := readIfThere(file)
-		if err != nil || strings.TrimSpace(text) != "" {
+		if err != nil || hasName(text) {
 			return text, file, err
 		}
 	}
@@ -57,7 +57,7 @@ func (n *Node) offerHostname(offer string) error {
 	if err != nil {
 		return err
 	}
-	if text, err := readIfThere("/etc/hostname"); err != nil || strings.TrimSpace(text) != "" {
+	if text, err := readIfThere("/etc/hostname"); err != nil || hasName(text) {
 		return nil // the user's choice
 	}
 	// Names that DHCP gives to everybody are none.
@@ -79,9 +79,20 @@ func (n *Node) offerHostname(offer string) error {
 	return nil
 }
 
+// hasName reports whether the text of a file is meant to name the node, be it with a
+// name that is not possible.
+func hasName(text string) bool {
+	_, err := identity.ParseHostname(text)
+	return !errors.Is(err, identity.ErrEmpty)
+}
+
 func staticHostname() string {
 	text, _ := readIfThere("/etc/hostname")
-	return strings.TrimSpace(text)
+	name, err := identity.ParseHostname(text)
+	if err != nil && hasName(text) {
+		return strings.TrimSpace(text)
+	}
+	return name
 }
 
 // setStaticHostname writes /etc/hostname, or removes it for "". The kubelet

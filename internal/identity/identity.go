@@ -85,11 +85,10 @@ func unique(uuid string) bool {
 // maxHostname is the longest name the kernel takes.
 const maxHostname = 64
 
-// ParseHostname reads the text of /etc/hostname: its first line, without blanks
-// around it, in lower case as the kubelet would make it.
+// ParseHostname reads the text of /etc/hostname as hostname(5) has it: its first line
+// that is neither empty nor a comment, in lower case as the kubelet would make it.
 func ParseHostname(text string) (string, error) {
-	line, _, _ := strings.Cut(strings.TrimSpace(text), "\n")
-	name := strings.ToLower(strings.TrimSpace(line))
+	name := strings.ToLower(firstLine(text))
 	if name == "" {
 		return "", ErrEmpty
 	}
@@ -102,6 +101,18 @@ func ParseHostname(text string) (string, error) {
 		}
 	}
 	return name, nil
+}
+
+// firstLine returns the first line that is neither empty nor a comment, without the
+// blanks around it.
+func firstLine(text string) string {
+	text = strings.TrimPrefix(text, "\ufeff") // some editors begin files with it
+	for line := range strings.Lines(text) {
+		if line = strings.TrimSpace(line); line != "" && line[0] != '#' {
+			return line
+		}
+	}
+	return ""
 }
 
 // Hostname makes a name for a machine that was given none.
