@@ -57,15 +57,12 @@ func (n *Node) offerHostname(offer string) error {
 	if err != nil {
 		return err
 	}
-	if text, err := readIfThere("/etc/hostname"); err != nil || hasName(text) {
+	text, err := readIfThere("/etc/hostname")
+	if err != nil || hasName(text) {
 		return nil // the user's choice
 	}
-	// Names that DHCP gives to everybody are none.
-	if name == "localhost" || strings.HasPrefix(name, "localhost.") {
-		return nil
-	}
 	now := n.self.get().hostname
-	if name == now {
+	if !n.isNewName(name) {
 		return nil
 	}
 	if (kubeletargs.Files{Root: "/"}).Known() {
@@ -74,9 +71,33 @@ func (n *Node) offerHostname(offer string) error {
 	if err := wholefile.Durable(offeredHostname, []byte(name+"\n"), 0o644); err != nil {
 		return fmt.Errorf("keep the name: %w", err)
 	}
+	n.work.renaming = renaming{name, n.kubeletRestarts()}
 	n.Log.Notice("the network calls this node %s, not %s any more; the kubelet starts again", name, now)
 	n.restartKubelet()
 	return nil
+}
+
+// renaming is a name that the kubelet takes when it starts again, and how often that
+// had happened when it was told so. Until then the node has its old name, and the same
+// offer must not end the kubelet once more.
+type renaming struct {
+	name     string
+	restarts int
+}
+
+// isNewName reports whether an offered name makes a difference. It is work.
+func (n *Node) isNewName(name string) bool {
+	if name == "localhost" || strings.HasPrefix(name, "localhost.") {
+		return false // DHCP gives it to everybody
+	}
+	return name != n.self.get().hostname && n.work.renaming != (renaming{name, n.kubeletRestarts()})
+}
+
+func (n *Node) kubeletRestarts() int {
+	if d := n.daemons.kubelet(); d != nil {
+		return d.Restarts()
+	}
+	return 0
 }
 
 // hasName reports whether the text of a file is meant to name the node, be it with a

@@ -71,6 +71,7 @@ type worker struct {
 	data      data
 	dataPart  string          // as datapart= on the kernel command line
 	attempted map[string]bool // devices that the node tried to move onto
+	renaming  renaming        // the name that was offered last
 
 	// Of the disk that the machine booted from, or zero.
 	bootPartition gpt.GUID
