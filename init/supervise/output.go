@@ -30,6 +30,7 @@ type Output struct {
 	Report func(text string)
 
 	write *os.File // PID 1's copy; children get theirs from it
+	note  *os.File // the same end for PID 1 to write to, which does not block
 	read  *os.File
 	null  *os.File
 	to    io.Writer
@@ -58,9 +59,16 @@ func NewOutput(w io.Writer) (*Output, error) {
 	if err := unix.SetNonblock(fds[0], true); err != nil {
 		return nil, fmt.Errorf("make a pipe non-blocking: %w", err)
 	}
+	// Whether an end blocks is not up to a descriptor but to what was opened, which
+	// children share. To open it anew is the only way to have both.
+	note, err := os.OpenFile(fmt.Sprintf("/proc/self/fd/%d", fds[1]), os.O_WRONLY|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, fmt.Errorf("open a pipe again: %w", err)
+	}
 	return &Output{
 		read:  os.NewFile(uintptr(fds[0]), "output"),
 		write: os.NewFile(uintptr(fds[1]), "output"),
+		note:  note,
 		null:  null,
 		to:    w,
 	}, nil
@@ -84,6 +92,7 @@ func (o *Output) Drain() {
 // Close ends Drain. Daemons must have ended before.
 func (o *Output) Close() {
 	o.write.Close()
+	o.note.Close()
 	o.read.Close()
 	o.null.Close()
 }
@@ -158,8 +167,8 @@ func (o *Output) Last(note string) []string {
 	o.mu.Lock()
 	o.mark, o.marked = note, seen
 	o.mu.Unlock()
-	o.write.SetWriteDeadline(time.Now().Add(time.Second))
-	io.WriteString(o.write, "\n"+note+"\n") // the last words may lack their newline
+	o.note.SetWriteDeadline(time.Now().Add(time.Second))
+	io.WriteString(o.note, "\n"+note+"\n") // the last words may lack their newline
 	select {
 	case <-seen:
 	case <-time.After(time.Second):

@@ -31,6 +31,13 @@ const (
 	resetAfter = time.Minute
 )
 
+// End is how a process ended that should not have.
+type End struct {
+	Status syscall.WaitStatus
+	// Lines are the last ones of its output that are worth showing.
+	Lines []string
+}
+
 // delay returns how long to wait after the given number of failures in a row.
 func delay(failures int) time.Duration {
 	if failures > 8 { // beyond this the shift is past maxDelay anyway
@@ -62,6 +69,9 @@ type Daemon struct {
 	Output      *Output
 	Reaper      *reap.Reaper
 	Log         Logger
+	// Ended, if set, is called after an end that nobody asked for, before the next
+	// start.
+	Ended func(End)
 
 	mu       sync.Mutex
 	process  *reap.Process
@@ -129,10 +139,14 @@ func (d *Daemon) wait(failures int) int {
 
 func (d *Daemon) report(p *reap.Process, up, next time.Duration) {
 	cause := fmt.Sprintf("%s (pid %d) ended after %v: %s", d.Name, p.Pid, up.Round(time.Millisecond), reap.Describe(p.Status()))
-	for _, line := range d.Output.Last(cause) {
+	lines := d.Output.Last(cause)
+	for _, line := range lines {
 		d.Log.Error("%s| %s", d.Name, line)
 	}
 	d.Log.Error("%s; restart %d in %v", cause, d.Restarts()+1, next)
+	if d.Ended != nil {
+		d.Ended(End{Status: p.Status(), Lines: lines})
+	}
 }
 
 // pause waits and reports whether to go on.
@@ -169,7 +183,7 @@ func (d *Daemon) start() error {
 	if d.isStopping() { // Stop may have found nothing to signal just now
 		return nil
 	}
-	p, err := d.Reaper.Start(argv, attr)
+	p, err := d.launch(argv, attr)
 	if err != nil {
 		return err
 	}
@@ -179,6 +193,22 @@ func (d *Daemon) start() error {
 		p.Signal(unix.SIGTERM)
 	}
 	return nil
+}
+
+// launch starts the process, outside of its cgroup if the kernel does not take it in
+// (EBUSY, for one, when somebody has given that cgroup children with controllers): a
+// daemon whose memory is not accounted for is better than none.
+func (d *Daemon) launch(argv []string, attr *syscall.ProcAttr) (*reap.Process, error) {
+	p, err := d.Reaper.Start(argv, attr)
+	if err == nil || !attr.Sys.UseCgroupFD {
+		return p, err
+	}
+	attr.Sys.UseCgroupFD = false
+	p, again := d.Reaper.Start(argv, attr)
+	if again == nil {
+		d.Log.Error("start %s outside of its cgroup: %v", d.Name, err)
+	}
+	return p, again
 }
 
 // openCgroup returns the cgroup to start in, or nil for that of PID 1. A process that
