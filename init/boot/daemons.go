@@ -132,7 +132,7 @@ func (n *Node) newDaemon(name, group string) (*supervise.Daemon, error) {
 	if err != nil {
 		return nil, err
 	}
-	output.Report = func(text string) { n.once.Error("%s", text) }
+	output.Report = n.said.add
 	n.spawn("output of "+name, output.Drain)
 	return &supervise.Daemon{
 		Name: name, Output: output, Reaper: n.reaper, Log: n.Log,

@@ -35,6 +35,7 @@ type Node struct {
 	Timeline *timeline.Timeline
 
 	once      *onceLog
+	said      *saidLines
 	plan      plan
 	memory    uint64 // bytes
 	cpus      int
@@ -84,7 +85,7 @@ func New() *Node {
 	n := &Node{
 		Log:       log,
 		Timeline:  timeline.New("/run/kios/boot.json"),
-		once:      &onceLog{log: log, logged: map[string]bool{}},
+		once:      newOnceLog(log),
 		plan:      bootPlan(),
 		memory:    machine.TotalMemory(),
 		cpus:      runtime.NumCPU(),
@@ -102,6 +103,7 @@ func New() *Node {
 		work:    worker{dataPart: cmdline.Defaults.DataPart, attempted: map[string]bool{}},
 		daemons: newDaemons(),
 	}
+	n.said = newSaidLines(n.once)
 	options := cmdline.Defaults
 	n.options.Store(&options)
 	n.reports.grace.Store(int64(defaultGrace))
@@ -116,6 +118,7 @@ func (n *Node) Run() (outcome Outcome) {
 			outcome = n.failure(panicError("main", v), "")
 		}
 	}()
+	n.spawn("lines of the daemons", n.said.run)
 	work := n.begin(func() error { return n.forward(0) })
 	for {
 		tasks := n.inbox.tasks
@@ -204,26 +207,5 @@ func (l *latch) isSet() bool {
 		return true
 	default:
 		return false
-	}
-}
-
-// onceLog logs each error once: files are read again whenever the kubelet is started
-// again. Several goroutines may use it.
-type onceLog struct {
-	log *kmsg.Log
-
-	mu     sync.Mutex
-	logged map[string]bool
-}
-
-// Error logs an error unless it has been logged before.
-func (o *onceLog) Error(format string, args ...any) {
-	text := fmt.Sprintf(format, args...)
-	o.mu.Lock()
-	known := o.logged[text]
-	o.logged[text] = true
-	o.mu.Unlock()
-	if !known {
-		o.log.Error("%s", text)
 	}
 }
