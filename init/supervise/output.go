@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -151,7 +152,15 @@ func isChatter(line string) bool {
 // isFatal recognises how Go programs begin their last lines.
 func isFatal(line string) bool {
 	klog := len(line) > 5 && line[0] == 'F' && strings.Trim(line[1:5], "0123456789") == "" && line[5] == ' '
-	return klog || strings.HasPrefix(line, "panic: ") || strings.HasPrefix(line, "fatal error: ")
+	return klog || strings.HasPrefix(line, "panic: ") || strings.HasPrefix(line, "fatal error: ") ||
+		strings.HasPrefix(line, "SIGABRT: ") // of Abort
+}
+
+// Recent returns the last lines worth showing so far.
+func (o *Output) Recent() []string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return slices.Clone(o.tail)
 }
 
 // Last returns the last lines worth showing that came before now, and forgets

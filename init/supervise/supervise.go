@@ -327,6 +327,22 @@ func (d *Daemon) Restart(bound time.Duration) {
 	}
 }
 
+// Abort ends a process that hangs: with SIGABRT, upon which a Go program writes what all
+// its goroutines do, or with SIGKILL if it takes longer than the bound. Nobody asked for
+// that end, so it is reported, and Run starts the daemon again.
+func (d *Daemon) Abort(bound time.Duration) {
+	p := d.current()
+	if p == nil {
+		return
+	}
+	p.Signal(unix.SIGABRT)
+	select {
+	case <-p.Done():
+	case <-time.After(bound):
+		p.Signal(unix.SIGKILL)
+	}
+}
+
 func (d *Daemon) stoppedWithin(bound time.Duration) bool {
 	select {
 	case <-d.stopped: // also when the bound is zero

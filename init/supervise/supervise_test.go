@@ -36,7 +36,7 @@ func daemon(what string) {
 		fmt.Fprint(os.Stderr, "last words without a newline")
 		os.Exit(3)
 	case "stubborn":
-		signal.Ignore(syscall.SIGTERM)
+		signal.Ignore(syscall.SIGTERM, syscall.SIGABRT)
 	case "flood":
 		for range 64 {
 			fmt.Println(strings.Repeat("x", 64<<10))
@@ -332,5 +332,22 @@ func TestLastOfAFullPipe(t *testing.T) {
 	case <-done:
 	case <-time.After(bound):
 		t.Fatal("Last waits for a pipe that nobody drains")
+	}
+}
+
+// Abort is for daemons that hang: it is reported as an end like any other, and one that
+// does not listen is killed.
+func TestAbort(t *testing.T) {
+	for _, tt := range []struct {
+		what  string
+		bound time.Duration
+		want  string
+	}{{"idle", bound, "exit code 2"}, {"stubborn", 100 * time.Millisecond, "killed by SIGKILL"}} {
+		t.Run(tt.what, func(t *testing.T) {
+			d, log, output := start(t, tt.what)
+			lab.Until(t, bound, "the daemon up", func() bool { return strings.Contains(output.String(), "up\n") })
+			d.Abort(tt.bound)
+			lab.Until(t, bound, "a report", func() bool { return strings.Contains(log.String(), tt.want) })
+		})
 	}
 }
