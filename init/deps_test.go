@@ -37,6 +37,7 @@ var linked = []string{
 	"kios/init/systembus",
 	"kios/init/systemsock",
 	"kios/init/timeline",
+	"kios/init/trial",
 	"kios/internal/boottime",
 	"kios/internal/cmdline",
 	"kios/internal/consoleline",

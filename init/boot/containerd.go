@@ -30,10 +30,12 @@ func (n *Node) startContainerd() error {
 		return err
 	}
 	d.Files = []*os.File{socket}
+	t := n.tryFiles(d)
 	d.Prepare = func() (argv, env []string) {
 		// Shims of other runtimes are in /opt/kios/bin. CNI plugins, which containerd
 		// starts, call programs such as nft, which the network's pod puts beside them.
-		return []string{"/bin/containerd", "--config", "/usr/share/kios/containerd.toml"}, environment("/bin:/opt/kios/bin:/opt/cni/bin", "LISTEN_FDS=1")
+		return []string{"/bin/containerd", "--config", "/usr/share/kios/containerd.toml"},
+			environment("/bin:/opt/kios/bin:/opt/cni/bin", "LISTEN_FDS=1", etcVariable+"="+n.nextStart(t))
 	}
 	return n.startDaemon(d)
 }

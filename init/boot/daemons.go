@@ -203,6 +203,9 @@ func (n *Node) restartUnit(unit, cause string) error {
 	if n.stopping.isSet() {
 		return errStopping // the kubelet has pods to stop
 	}
+	if t := n.trials.get(d.Name); t != nil {
+		t.renew()
+	}
 	before := d.Pid()
 	n.Log.Notice("%s starts again, as %s asks", d.Name, cause)
 	d.Restart(daemonBound)

@@ -19,9 +19,10 @@ const (
 
 // reports is what the daemons' messages leave behind.
 type reports struct {
-	started atomic.Bool  // a container of a pod has run
-	watched atomic.Bool  // watchBoot has been started
-	grace   atomic.Int64 // what the kubelet gives pods when the node stops, a time.Duration
+	started    atomic.Bool  // a container of a pod has run
+	watched    atomic.Bool  // watchBoot has been started
+	containers atomic.Int64 // that were started, without sandboxes
+	grace      atomic.Int64 // what the kubelet gives pods when the node stops, a time.Duration
 }
 
 // receive logs and records what a daemon reports.
@@ -58,6 +59,9 @@ func (n *Node) record(sender string, m notify.Message) {
 		}
 	case notify.ContainerStarted:
 		n.reports.started.Store(true)
+		if m.Container != "" {
+			n.reports.containers.Add(1)
+		}
 	}
 	if booting {
 		n.saveTimeline()

@@ -19,14 +19,15 @@ func (n *Node) startKubelet() error {
 	if err != nil {
 		return err
 	}
-	d.Prepare = func() (argv, env []string) { return n.prepareKubelet(d.Restarts() > 0) }
+	t := n.tryFiles(d)
+	d.Prepare = func() (argv, env []string) { return n.prepareKubelet(t, d.Restarts() > 0) }
 	n.Log.Notice("node %s, %d MB of memory, %d CPUs", n.self.get().hostname, n.memory>>20, n.cpus)
 	return n.startDaemon(d)
 }
 
 // prepareKubelet makes the kubelet's arguments. A kubelet that is started again
 // finds what has changed in /etc since: that is how a pod configures a node.
-func (n *Node) prepareKubelet(again bool) (argv, env []string) {
+func (n *Node) prepareKubelet(t *daemonTrial, again bool) (argv, env []string) {
 	if again {
 		for _, f := range []func() error{n.setHostname, n.writeHosts, n.ensureCertificate, n.writeDropIn} {
 			if err := f(); err != nil {
@@ -34,11 +35,12 @@ func (n *Node) prepareKubelet(again bool) (argv, env []string) {
 			}
 		}
 	}
-	argv, warnings := kubeletargs.Files{Root: "/"}.Args()
+	etc := n.nextStart(t)
+	argv, warnings := kubeletargs.Files{Root: "/", Etc: etc}.Args()
 	for _, w := range warnings {
 		n.once.Error("%s", w)
 	}
-	return argv, environment("/bin")
+	return argv, environment("/bin", etcVariable+"="+etc)
 }
 
 // writeDropIn writes the kubelet's configuration for this machine.

@@ -53,6 +53,7 @@ type Node struct {
 	sock    atomic.Pointer[systemsock.Server]
 	history history
 	daemons daemons
+	trials  trials
 	logs    logs
 	self    self
 	reports reports
@@ -102,6 +103,7 @@ func New() *Node {
 		},
 		work:    worker{dataPart: cmdline.Defaults.DataPart, attempted: map[string]bool{}},
 		daemons: newDaemons(),
+		trials:  newTrials(),
 	}
 	n.said = newSaidLines(n.once)
 	options := cmdline.Defaults

@@ -67,3 +67,14 @@ func TestPods(t *testing.T) {
 		t.Errorf("there are %d pods, want 4", got)
 	}
 }
+
+func TestOOMKills(t *testing.T) {
+	dir := t.TempDir()
+	if got := OOMKills(dir); got != 0 {
+		t.Errorf("OOMKills without the file = %d", got)
+	}
+	lab.WriteFile(t, filepath.Join(dir, "memory.events"), "low 0\nhigh 0\nmax 3\noom 3\noom_kill 2\noom_group_kill 1\n")
+	if got := OOMKills(dir); got != 2 {
+		t.Errorf("OOMKills = %d, want 2", got)
+	}
+}

@@ -1,0 +1,232 @@
+package boot
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+	"syscall"
+
+	"kios/init/cgroup"
+	"kios/init/reap"
+	"kios/init/supervise"
+	"kios/init/trial"
+	"kios/internal/kubeletargs"
+)
+
+const (
+	etcVariable  = "KIOS_ETC"         // in a daemon's environment: where its files of the user's are
+	keptDir      = "/run/kios/config" // the last good files of the daemons
+	rejectedFile = "/run/kios/rejected.json"
+)
+
+// sources are the files that a trial is about.
+var sources = map[string]trial.Sources{
+	kubeletName: {Names: kubeletargs.UserFiles},
+	containerdName: {
+		Tree: "containerd", Except: "containerd/certs.d", // is read at each pull
+		Imports: trial.ContainerdImports,
+	},
+}
+
+// peers are the daemons whose files may be to blame, too, when one does not stay up.
+var peers = map[string]string{kubeletName: containerdName, containerdName: kubeletName}
+
+// trials are those of the daemons that run. The work makes them; the goroutines of the
+// daemons, and of those who ask for a restart, use them.
+type trials struct {
+	rejections *trial.Rejections
+	bounds     trialBounds
+
+	mu sync.Mutex
+	of map[string]*daemonTrial // by name
+}
+
+func newTrials() trials {
+	return trials{rejections: trial.NewRejections(rejectedFile), bounds: usualTrialBounds, of: map[string]*daemonTrial{}}
+}
+
+// get returns the trial of a daemon, or nil if it has not been started.
+func (t *trials) get(name string) *daemonTrial {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.of[name]
+}
+
+// put is for a daemon that is about to be started, in place of an earlier one.
+func (t *trials) put(d *daemonTrial) {
+	t.mu.Lock()
+	before := t.of[d.daemon.Name]
+	t.of[d.daemon.Name] = d
+	t.mu.Unlock()
+	if before != nil {
+		before.finish("")
+	}
+}
+
+// daemonTrial is the trial of one daemon, and the start that runs.
+type daemonTrial struct {
+	*trial.Trial
+	daemon *supervise.Daemon
+
+	mu    sync.Mutex
+	now   attempt
+	ended string // why the last start ended before its time, "" if nobody is to blame
+	blame string // why it is about to be ended
+}
+
+// attempt is one start of a daemon.
+type attempt struct {
+	number     int
+	over       chan struct{} // closed when the process has ended, or another start begins
+	runtime    int           // how often containerd had been started again, for the kubelet
+	oomKills   int           // in the daemon's cgroup so far
+	containers int64         // that had been started so far
+}
+
+// tryFiles makes the trial of a daemon. It is work.
+func (n *Node) tryFiles(d *supervise.Daemon) *daemonTrial {
+	store := trial.Store{Dir: filepath.Join(keptDir, d.Name)}
+	if n.work.data.device != "" {
+		store.File = "/var/meta/" + d.Name + "-files.json"
+	}
+	none := filepath.Join(keptDir, "none")
+	err := os.MkdirAll(none, 0o700)
+	t, loadErr := trial.New(sources[d.Name], store, "/etc", none)
+	if err = errors.Join(err, loadErr); err != nil {
+		n.Log.Warn("the files with which the %s was started last: %v", d.Name, err)
+	}
+	return n.addTrial(d, t)
+}
+
+func (n *Node) addTrial(d *supervise.Daemon, t *trial.Trial) *daemonTrial {
+	dt := &daemonTrial{Trial: t, daemon: d, now: attempt{over: make(chan struct{})}}
+	d.Ended = dt.end
+	n.trials.put(dt)
+	return dt
+}
+
+// nextStart decides about the next start of a daemon, and returns what goes into its
+// environment: the directory of its files.
+func (n *Node) nextStart(t *daemonTrial) (etc string) {
+	n.judge(t)
+	s := t.Next()
+	n.sayStart(t, s)
+	a := attempt{
+		number: s.Number, over: make(chan struct{}),
+		runtime: n.restartsOf(containerdName), oomKills: cgroup.OOMKills(t.daemon.Cgroup), containers: n.reports.containers.Load(),
+	}
+	t.finish("")
+	t.mu.Lock()
+	t.now, t.ended, t.blame = a, "", ""
+	t.mu.Unlock()
+	n.spawn("trial of "+t.daemon.Name, func() { n.watchTrial(t, a) })
+	return s.Etc
+}
+
+// judge counts the end of the start before, now that it is known how containerd did: a
+// kubelet cannot stay up without it, and its files are not to blame for that.
+func (n *Node) judge(t *daemonTrial) {
+	t.mu.Lock()
+	cause, runtime := t.ended, t.now.runtime
+	t.mu.Unlock()
+	if cause == "" {
+		return
+	}
+	if t.daemon.Name == kubeletName && (runtime != n.restartsOf(containerdName) || !n.isReady(containerdName)) {
+		return
+	}
+	t.Fail(cause)
+}
+
+// end keeps why the process ended.
+func (t *daemonTrial) end(e supervise.End) {
+	t.mu.Lock()
+	cause, kills := t.blame, t.now.oomKills
+	t.mu.Unlock()
+	if cause == "" {
+		cause = trial.LastError(e.Lines)
+	}
+	if cause == "" {
+		cause = reap.Describe(e.Status)
+	}
+	killed := e.Status.Signaled() && e.Status.Signal() == syscall.SIGKILL && cgroup.OOMKills(t.daemon.Cgroup) > kills
+	if killed && t.Suspicion() != trial.Suspect {
+		cause = "" // files that were good once are not why memory is short
+	}
+	t.finish(cause)
+}
+
+// finish ends what watches the start.
+func (t *daemonTrial) finish(cause string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.ended = cause
+	select {
+	case <-t.now.over:
+	default:
+		close(t.now.over)
+	}
+}
+
+// renew makes the next start another trial, because somebody asks for it.
+func (t *daemonTrial) renew() {
+	t.mu.Lock()
+	t.ended = ""
+	t.mu.Unlock()
+	t.Renew()
+}
+
+// sayStart tells people and the kubelet what a start is made without.
+func (n *Node) sayStart(t *daemonTrial, s trial.Start) {
+	name := t.daemon.Name
+	for _, odd := range s.Odd {
+		n.once.Error("/etc/%s; it is used, but no copy is kept for the case that the %s does not stay up with another", odd, name)
+	}
+	if s.Exhausted {
+		n.once.Error("the %s does not stay up, whatever files it is started with (%s): look at %s/%s.log for why", name, s.Cause, logDir, name)
+		n.clearRejection(name)
+		n.blamePeer(name)
+	}
+	if r := s.Rejection; r != nil {
+		n.Log.Error("%s", r.Sentence(name))
+		if err := n.trials.rejections.Set(name, r); err != nil {
+			n.Log.Warn("%v", err)
+		}
+	}
+}
+
+func (n *Node) clearRejection(name string) (was bool) {
+	was, err := n.trials.rejections.Clear(name)
+	if err != nil {
+		n.Log.Warn("%v", err)
+	}
+	return was
+}
+
+// blamePeer gives up the files of the other daemon, unless they are known to be good.
+func (n *Node) blamePeer(name string) {
+	peer := n.trials.get(peers[name])
+	if peer == nil || peer.Suspicion() != trial.Suspect {
+		return
+	}
+	peer.mu.Lock()
+	number := peer.now.number
+	peer.mu.Unlock()
+	n.giveUpFiles(peer, number, fmt.Sprintf("the %s does not stay up, whatever files it is started with", name))
+}
+
+// giveUpFiles starts a daemon that runs again, with other files.
+func (n *Node) giveUpFiles(t *daemonTrial, number int, cause string) {
+	if t.Reject(number, cause) && !n.stopping.isSet() {
+		n.spawn("restart "+t.daemon.Name, func() { t.daemon.Restart(daemonBound) })
+	}
+}
+
+func (n *Node) restartsOf(name string) int {
+	if d := n.daemons.named(name); d != nil {
+		return d.Restarts()
+	}
+	return 0
+}
