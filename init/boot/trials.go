@@ -2,7 +2,6 @@ package boot
 
 import (
 	"errors"
-	"fmt"
 	"os"
 	"path/filepath"
 	"sync"
@@ -30,6 +29,9 @@ var sources = map[string]trial.Sources{
 	},
 }
 
+// called is how sentences name the daemons.
+var called = map[string]string{kubeletName: "the kubelet", containerdName: "containerd"}
+
 // peers are the daemons whose files may be to blame, too, when one does not stay up.
 var peers = map[string]string{kubeletName: containerdName, containerdName: kubeletName}
 
@@ -38,13 +40,19 @@ var peers = map[string]string{kubeletName: containerdName, containerdName: kubel
 type trials struct {
 	rejections *trial.Rejections
 	bounds     trialBounds
+	manifests  string // the directory of static pods
 
 	mu sync.Mutex
 	of map[string]*daemonTrial // by name
 }
 
 func newTrials() trials {
-	return trials{rejections: trial.NewRejections(rejectedFile), bounds: usualTrialBounds, of: map[string]*daemonTrial{}}
+	return trials{
+		rejections: trial.NewRejections(rejectedFile),
+		bounds:     usualTrialBounds,
+		manifests:  "/etc/kubernetes/manifests",
+		of:         map[string]*daemonTrial{},
+	}
 }
 
 // get returns the trial of a daemon, or nil if it has not been started.
@@ -95,7 +103,7 @@ func (n *Node) tryFiles(d *supervise.Daemon) *daemonTrial {
 	err := os.MkdirAll(none, 0o700)
 	t, loadErr := trial.New(sources[d.Name], store, "/etc", none)
 	if err = errors.Join(err, loadErr); err != nil {
-		n.Log.Warn("the files with which the %s was started last: %v", d.Name, err)
+		n.Log.Warn("the files with which %s worked last: %v", called[d.Name], err)
 	}
 	return n.addTrial(d, t)
 }
@@ -182,15 +190,15 @@ func (t *daemonTrial) renew() {
 func (n *Node) sayStart(t *daemonTrial, s trial.Start) {
 	name := t.daemon.Name
 	for _, odd := range s.Odd {
-		n.once.Error("/etc/%s; it is used, but no copy is kept for the case that the %s does not stay up with another", odd, name)
+		n.once.Error("/etc/%s; it is used, but no copy is kept for when %s does not work with another", odd, called[name])
 	}
 	if s.Exhausted {
-		n.once.Error("the %s does not stay up, whatever files it is started with (%s): look at %s/%s.log for why", name, s.Cause, logDir, name)
+		n.once.Error("%s does not stay up, whatever files it starts with (%s): look at %s/%s.log for why", called[name], s.Cause, logDir, name)
 		n.clearRejection(name)
 		n.blamePeer(name)
 	}
 	if r := s.Rejection; r != nil {
-		n.Log.Error("%s", r.Sentence(name))
+		n.Log.Error("%s", r.Sentence(called[name]))
 		if err := n.trials.rejections.Set(name, r); err != nil {
 			n.Log.Warn("%v", err)
 		}
@@ -214,7 +222,7 @@ func (n *Node) blamePeer(name string) {
 	peer.mu.Lock()
 	number := peer.now.number
 	peer.mu.Unlock()
-	n.giveUpFiles(peer, number, fmt.Sprintf("the %s does not stay up, whatever files it is started with", name))
+	n.giveUpFiles(peer, number, called[name]+" does not stay up, whatever files it starts with")
 }
 
 // giveUpFiles starts a daemon that runs again, with other files.

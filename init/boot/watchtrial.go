@@ -30,8 +30,6 @@ const (
 	abortBound = 20 * time.Second // to write what all goroutines do
 )
 
-const manifestDir = "/etc/kubernetes/manifests"
-
 // watchTrial ends the trial of a start, unless that ends before.
 func (n *Node) watchTrial(t *daemonTrial, a attempt) {
 	took, ready := n.awaitTrialReady(t, a)
@@ -104,13 +102,13 @@ func (n *Node) awaitPods(t *daemonTrial, a attempt, bound time.Duration) (good b
 	poll := time.NewTicker(n.trials.bounds.poll)
 	defer poll.Stop()
 	ready := time.Now()
-	both := pairSince{}
+	both := pairBeats{}
 	for {
 		stayed := time.Since(ready) >= n.trials.bounds.stay
-		if stayed && (t.Suspicion() == trial.Innocent || n.podsRun(a) || !expectsPods(manifestDir)) {
+		if stayed && (t.Suspicion() == trial.Innocent || n.podsRun(a) || !expectsPods(n.trials.manifests)) {
 			return true
 		}
-		if both.update(n.readyPair(), time.Now()) >= bound && n.isFirstSuspect(t) {
+		if time.Duration(both.count(n.readyPair()))*n.trials.bounds.poll >= bound && n.isFirstSuspect(t) {
 			n.giveUpFiles(t, a.number, noPodsCause(bound, t.daemon.Output.Recent()))
 			return false
 		}
@@ -132,20 +130,19 @@ func noPodsCause(bound time.Duration, lines []string) string {
 	return cause
 }
 
-// pairSince tells since when the same processes of both daemons have been ready.
-type pairSince struct {
+// pairBeats tells how often in a row the same processes of both daemons were ready. That
+// is counted, since a machine that was paused has started nothing meanwhile.
+type pairBeats struct {
 	pair  [2]int
-	since time.Time
+	beats int
 }
 
-func (p *pairSince) update(pair [2]int, now time.Time) time.Duration {
-	if pair != p.pair {
-		p.pair, p.since = pair, now
+func (p *pairBeats) count(pair [2]int) int {
+	if pair != p.pair || pair[0] == 0 || pair[1] == 0 {
+		p.pair, p.beats = pair, 0
 	}
-	if pair[0] == 0 || pair[1] == 0 {
-		return 0
-	}
-	return now.Sub(p.since)
+	p.beats++
+	return p.beats - 1
 }
 
 // readyPair returns the processes of both daemons, 0 for one that is not ready.
@@ -196,9 +193,9 @@ func (n *Node) isFirstSuspect(t *daemonTrial) bool {
 func (n *Node) prove(t *daemonTrial, a attempt) {
 	userFiles, err := t.Prove(a.number)
 	if err != nil {
-		n.Log.Warn("keep the files that are good for the %s: %v", t.daemon.Name, err)
+		n.Log.Warn("keep the files with which %s works: %v", called[t.daemon.Name], err)
 	}
 	if userFiles && n.clearRejection(t.daemon.Name) {
-		n.Log.Notice("the %s stays up with the files in /etc again", t.daemon.Name)
+		n.Log.Notice("%s works with the files in /etc again", called[t.daemon.Name])
 	}
 }

@@ -61,18 +61,18 @@ const (
 
 // Sentence says what happened to the files of a daemon, and what to do.
 func (r *Rejection) Sentence(daemon string) string {
-	used := "without any"
+	what, used := "", "without"
 	if r.Using == GoodFiles {
-		used = "with the last ones with which it did"
+		what, used = "the changes of ", "with the files as they were before"
 	}
-	return fmt.Sprintf("the %s does not stay up with the files %s (%s): it starts %s; correct them, then restart the node",
-		daemon, r.named(), clip(r.Error, maxCause), used)
+	return fmt.Sprintf("%s does not work with %s%s (%s): it starts %s; correct that, then restart the node",
+		daemon, what, r.named(), clip(r.Error, maxCause), used)
 }
 
 func (r *Rejection) named() string {
 	var names []string
 	for _, name := range r.Files[:min(len(r.Files), maxNamed)] {
-		names = append(names, "/etc/"+clip(name, maxName))
+		names = append(names, clip(name, maxName))
 	}
 	text := strings.Join(names, ", ")
 	if more := len(r.Files) - len(names); more > 0 {

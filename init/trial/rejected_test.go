@@ -23,11 +23,11 @@ func TestRejections(t *testing.T) {
 	if _, err := os.Stat(path); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("the file of nothing: %v", err)
 	}
-	lab.Must(t, r.Set("kubelet", &Rejection{Files: []string{"kubernetes/config.yaml"}, Error: "bad", Using: GoodFiles, Since: time.Unix(1e9, 0).UTC()}))
+	lab.Must(t, r.Set("kubelet", &Rejection{Files: []string{"/etc/kubernetes/config.yaml"}, Error: "bad", Using: GoodFiles, Since: time.Unix(1e9, 0).UTC()}))
 	want := `{
   "kubelet": {
     "files": [
-      "kubernetes/config.yaml"
+      "/etc/kubernetes/config.yaml"
     ],
     "error": "bad",
     "using": "last good files",
@@ -52,18 +52,18 @@ func TestRejections(t *testing.T) {
 }
 
 func TestSentence(t *testing.T) {
-	r := Rejection{Files: []string{"kubernetes/config.yaml"}, Error: "no such gate", Using: GoodFiles}
-	want := "the kubelet does not stay up with the files /etc/kubernetes/config.yaml (no such gate): " +
-		"it starts with the last ones with which it did; correct them, then restart the node"
-	if got := r.Sentence("kubelet"); got != want {
+	r := Rejection{Files: []string{"/etc/kubernetes/config.yaml"}, Error: "no such gate", Using: GoodFiles}
+	want := "the kubelet does not work with the changes of /etc/kubernetes/config.yaml (no such gate): " +
+		"it starts with the files as they were before; correct that, then restart the node"
+	if got := r.Sentence("the kubelet"); got != want {
 		t.Errorf("Sentence = %q\nwant       %q", got, want)
 	}
 	long := Rejection{Error: strings.Repeat("é", 2000), Using: NoFiles}
 	for i := range 20 {
 		long.Files = append(long.Files, fmt.Sprintf("%d%s", i, strings.Repeat("x", 300)))
 	}
-	got := long.Sentence("kubelet")
-	if len(got) > 900 || !strings.Contains(got, "and 16 more") || !strings.HasSuffix(got, "starts without any; correct them, then restart the node") {
+	got := long.Sentence("the kubelet")
+	if len(got) > 900 || !strings.Contains(got, "and 16 more") || !strings.HasSuffix(got, "it starts without; correct that, then restart the node") {
 		t.Errorf("Sentence of much has %d bytes: %q", len(got), got)
 	}
 }

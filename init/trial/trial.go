@@ -81,7 +81,7 @@ type Start struct {
 
 // Rejection is about files that a daemon is started without.
 type Rejection struct {
-	Files []string  `json:"files"` // that differ from those that are used
+	Files []string  `json:"files"` // that differ from those that are used, as paths in /etc
 	Error string    `json:"error"`
 	Using Using     `json:"using"`
 	Since time.Time `json:"since"`
@@ -144,7 +144,11 @@ func (t *Trial) rejection() *Rejection {
 	if t.using == GoodFiles {
 		used = t.good
 	}
-	return &Rejection{Files: t.now.Differing(used), Error: t.cause, Using: t.using, Since: time.Now().UTC().Truncate(time.Second)}
+	files := t.now.Differing(used)
+	for i, name := range files {
+		files[i] = "/etc/" + name
+	}
+	return &Rejection{Files: files, Error: t.cause, Using: t.using, Since: time.Now().UTC().Truncate(time.Second)}
 }
 
 // Ready tells that the daemon of a start is ready: it has read its files. If they are

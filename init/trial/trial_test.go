@@ -96,7 +96,7 @@ func TestBadFilesGiveWayToGoodOnes(t *testing.T) {
 	b.write("bad")
 	b.fail(3, UserFiles)
 	s := b.succeed(GoodFiles)
-	if r := s.Rejection; r == nil || !slices.Equal(r.Files, []string{"kubernetes/config.yaml"}) || r.Error != "no such thing" || r.Using != GoodFiles || r.Since.IsZero() {
+	if r := s.Rejection; r == nil || !slices.Equal(r.Files, []string{"/etc/kubernetes/config.yaml"}) || r.Error != "no such thing" || r.Using != GoodFiles || r.Since.IsZero() {
 		t.Errorf("rejection = %+v", r)
 	}
 	b.wantGood("first")
@@ -157,7 +157,7 @@ func TestRemovedFiles(t *testing.T) {
 	b.succeed(UserFiles)
 	lab.Must(t, os.Remove(filepath.Join(b.etc, "kubernetes/config.yaml")))
 	b.fail(3, UserFiles)
-	if s := b.fail(3, GoodFiles); s.Rejection == nil || !slices.Equal(s.Rejection.Files, []string{"kubernetes/config.yaml"}) {
+	if s := b.fail(3, GoodFiles); s.Rejection == nil || !slices.Equal(s.Rejection.Files, []string{"/etc/kubernetes/config.yaml"}) {
 		t.Errorf("rejection = %+v", s.Rejection)
 	}
 	b.succeed(UserFiles)
