@@ -8,6 +8,7 @@ import (
 	"kios/init/notify"
 	"kios/init/supervise"
 	"kios/init/systembus"
+	"kios/init/timeline"
 	"kios/internal/cmdline"
 	"kios/test/lab"
 )
@@ -19,6 +20,7 @@ import (
 func TestShutdownBesideWork(t *testing.T) {
 	n, _ := node(t)
 	n.workBound = 10 * time.Millisecond
+	n.Timeline = timeline.New("/dev/null/boot.json") // the work saves it after this test has ended
 	n.options.Store(&cmdline.Options{})
 	began, stopped, ended := make(chan struct{}), make(chan struct{}), make(chan struct{})
 	n.plan.steps = []*Step{
