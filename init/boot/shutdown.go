@@ -221,6 +221,10 @@ func (n *Node) awaitReports(cgroups string, bound time.Duration) {
 			n.Log.Notice("the kubelet was done with all pods after another %d ms", time.Since(start).Milliseconds())
 			return
 		}
+		if n.kubeletIsGone() {
+			n.Log.Warn("the kubelet has ended before all pods were done (left: %d): the cluster may not learn how they ended", left)
+			return
+		}
 		select {
 		case <-poll.C:
 		case <-n.immediate.done():
@@ -230,6 +234,13 @@ func (n *Node) awaitReports(cgroups string, bound time.Duration) {
 			return
 		}
 	}
+}
+
+// kubeletIsGone reports whether the last kubelet has ended: announce has seen to it that
+// no other is started.
+func (n *Node) kubeletIsGone() bool {
+	d := n.daemons.kubelet()
+	return d != nil && d.Pid() == 0
 }
 
 // powerButton is what the kernel sends to PID 1 when the button is pressed and

@@ -103,6 +103,14 @@ func TestAwaitReports(t *testing.T) {
 	lab.Must(t, os.MkdirAll(pod, 0o755))
 	n.awaitReports(cgroups, 10*time.Millisecond)
 	demand(t, log, "<4>kios: warning: the kubelet is not done with all pods within 10ms (left: 1)")
+	n.daemons.add(&supervise.Daemon{Name: kubeletName}) // one that has ended
+	begun := time.Now()
+	n.awaitReports(cgroups, time.Minute)
+	if took := time.Since(begun); took > 30*time.Second {
+		t.Errorf("a kubelet that has ended is waited for: %v", took)
+	}
+	demand(t, log, "the kubelet has ended before all pods were done (left: 1)")
+	n.daemons.forget()
 	go os.Remove(pod)
 	n.awaitReports(cgroups, time.Minute)
 	demand(t, log, "the kubelet was done with all pods after another ")
