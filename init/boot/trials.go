@@ -153,17 +153,26 @@ func (t *daemonTrial) end(e supervise.End) {
 	t.mu.Lock()
 	cause, kills := t.blame, t.now.oomKills
 	t.mu.Unlock()
-	if cause == "" {
-		cause = trial.LastError(e.Lines)
-	}
-	if cause == "" {
-		cause = reap.Describe(e.Status)
-	}
-	killed := e.Status.Signaled() && e.Status.Signal() == syscall.SIGKILL && cgroup.OOMKills(t.daemon.Cgroup) > kills
-	if killed && t.Suspicion() != trial.Suspect {
-		cause = "" // files that were good once are not why memory is short
+	switch {
+	case cause != "":
+	case e.Status.Signaled() && e.Status.Signal() == syscall.SIGKILL:
+		cause = t.killed(cgroup.OOMKills(t.daemon.Cgroup) > kills)
+	default:
+		if cause = trial.LastError(e.Lines); cause == "" {
+			cause = reap.Describe(e.Status)
+		}
 	}
 	t.finish(cause)
+}
+
+// killed returns what a SIGKILL that is not ours says against the files. New ones may be
+// why memory is short, those that were good once are not; and no file has a process
+// killed by somebody else.
+func (t *daemonTrial) killed(forMemory bool) (cause string) {
+	if forMemory && t.Suspicion() == trial.Suspect {
+		return "the kernel killed it, because memory was short"
+	}
+	return ""
 }
 
 // finish ends what watches the start.
