@@ -73,7 +73,9 @@ func readIfThere(file string) (string, error) {
 func (n *Node) writeHosts() error {
 	text, err := readIfThere("/etc/hosts")
 	if err != nil {
-		return err
+		// The node needs its name in there, or it waits for a DNS server to tell it.
+		n.once.Error("/etc/hosts is not used: %v", err)
+		return cover("hosts", identity.Hosts("", n.self.get().hostname))
 	}
 	// Each boot makes it anew, so a power cut may leave it as it likes.
 	return n.writeEtc("hosts", identity.Hosts(text, n.self.get().hostname), 0o644, wholefile.Volatile)
@@ -105,8 +107,11 @@ func cover(name, text string) error {
 	if err := os.WriteFile(source, []byte(text), 0o644); err != nil {
 		return err
 	}
-	if f, err := os.OpenFile(target, os.O_CREATE, 0o644); err == nil {
-		f.Close()
+	// Nothing that is there is opened: it may be anything.
+	if _, err := os.Stat(target); errors.Is(err, fs.ErrNotExist) {
+		if err := wholefile.Volatile(target, nil, 0o644); err != nil {
+			return err
+		}
 	}
 	return mount.Row{Source: source, Target: target, Flags: mount.Strict}.Mount()
 }

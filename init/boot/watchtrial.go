@@ -104,7 +104,7 @@ func (n *Node) awaitPods(t *daemonTrial, a attempt, bound time.Duration) (good b
 	ready := time.Now()
 	both := pairBeats{}
 	for {
-		stayed := time.Since(ready) >= n.trials.bounds.stay
+		stayed := time.Since(ready) >= n.trials.bounds.stay && n.isReady(t.daemon.Name)
 		if stayed && (t.Suspicion() == trial.Innocent || n.podsRun(a) || !expectsPods(n.trials.manifests)) {
 			return true
 		}
