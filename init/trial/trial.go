@@ -148,7 +148,7 @@ func (t *Trial) rejection() *Rejection {
 	for i, name := range files {
 		files[i] = "/etc/" + name
 	}
-	return &Rejection{Files: files, Error: t.cause, Using: t.using, Since: time.Now().UTC().Truncate(time.Second)}
+	return &Rejection{Files: files, Error: t.cause, Using: t.using, Since: time.Now().UTC().Truncate(time.Millisecond)}
 }
 
 // Ready tells that the daemon of a start is ready: it has read its files. If they are

@@ -40,7 +40,7 @@ const (
 // which the main checks.
 var UserFiles = []string{
 	"kubernetes/config.yaml", "kubernetes/config.d/*.yaml", "kubernetes/config.d/*.conf",
-	labelsFile, addressFile, providersFile,
+	"kubernetes/cloud-provider", labelsFile, addressFile, providersFile,
 }
 
 // The user's files of which Args makes the command line, below a directory that is
