@@ -14,6 +14,13 @@ const kubeletName = "kubelet"
 // kubelet returns the kubelet, or nil if it has not been started.
 func (d *daemons) kubelet() *supervise.Daemon { return d.named(kubeletName) }
 
+// kubeletIsGone reports whether the last kubelet has ended: announce has seen to it that
+// no other is started.
+func (n *Node) kubeletIsGone() bool {
+	d := n.daemons.kubelet()
+	return d != nil && d.Pid() == 0
+}
+
 func (n *Node) startKubelet() error {
 	d, err := n.newDaemon(kubeletName, "kubelet")
 	if err != nil {

@@ -236,13 +236,6 @@ func (n *Node) awaitReports(cgroups string, bound time.Duration) {
 	}
 }
 
-// kubeletIsGone reports whether the last kubelet has ended: announce has seen to it that
-// no other is started.
-func (n *Node) kubeletIsGone() bool {
-	d := n.daemons.kubelet()
-	return d != nil && d.Pid() == 0
-}
-
 // powerButton is what the kernel sends to PID 1 when the button is pressed and
 // there is no ACPI daemon (drivers/acpi/tiny-power-button.c; 38 is the default
 // of CONFIG_ACPI_TINY_POWER_BUTTON_SIGNAL).

@@ -153,7 +153,7 @@ func isChatter(line string) bool {
 func isFatal(line string) bool {
 	klog := len(line) > 5 && line[0] == 'F' && strings.Trim(line[1:5], "0123456789") == "" && line[5] == ' '
 	return klog || strings.HasPrefix(line, "panic: ") || strings.HasPrefix(line, "fatal error: ") ||
-		strings.HasPrefix(line, "SIGABRT: ") // of Abort
+		strings.HasPrefix(line, "SIGABRT: ")
 }
 
 // Recent returns the last lines worth showing so far.

@@ -31,13 +31,6 @@ const (
 	resetAfter = time.Minute
 )
 
-// End is how a process ended that should not have.
-type End struct {
-	Status syscall.WaitStatus
-	// Lines are the last ones of its output that are worth showing.
-	Lines []string
-}
-
 // delay returns how long to wait after the given number of failures in a row.
 func delay(failures int) time.Duration {
 	if failures > 8 { // beyond this the shift is past maxDelay anyway
@@ -60,6 +53,9 @@ type Daemon struct {
 	// Prepare is called before each start and returns the arguments, the
 	// first of which is the program's path, and the environment.
 	Prepare func() (argv, env []string)
+	// Ended, if set, is called after an end that nobody asked for, before the next
+	// start.
+	Ended func(End)
 	// Files become file descriptors 3 and up.
 	Files []*os.File
 	// Cgroup is the directory of the cgroup to start in, "" for that of PID 1.
@@ -69,9 +65,6 @@ type Daemon struct {
 	Output      *Output
 	Reaper      *reap.Reaper
 	Log         Logger
-	// Ended, if set, is called after an end that nobody asked for, before the next
-	// start.
-	Ended func(End)
 
 	mu       sync.Mutex
 	process  *reap.Process
@@ -183,7 +176,10 @@ func (d *Daemon) start() error {
 	if d.isStopping() { // Stop may have found nothing to signal just now
 		return nil
 	}
-	p, err := d.launch(argv, attr)
+	p, err := d.Reaper.Start(argv, attr)
+	if err != nil && attr.Sys.UseCgroupFD {
+		p, err = d.startOutside(argv, attr, err)
+	}
 	if err != nil {
 		return err
 	}
@@ -195,20 +191,16 @@ func (d *Daemon) start() error {
 	return nil
 }
 
-// launch starts the process, outside of its cgroup if the kernel does not take it in
-// (EBUSY, for one, when somebody has given that cgroup children with controllers): a
-// daemon whose memory is not accounted for is better than none.
-func (d *Daemon) launch(argv []string, attr *syscall.ProcAttr) (*reap.Process, error) {
-	p, err := d.Reaper.Start(argv, attr)
-	if err == nil || !attr.Sys.UseCgroupFD {
-		return p, err
-	}
+// startOutside starts the process outside of its cgroup, because the kernel does not take
+// it in (EBUSY, for one, when somebody has given that cgroup children with controllers):
+// a daemon whose memory is not accounted for is better than none.
+func (d *Daemon) startOutside(argv []string, attr *syscall.ProcAttr, cause error) (*reap.Process, error) {
 	attr.Sys.UseCgroupFD = false
-	p, again := d.Reaper.Start(argv, attr)
-	if again == nil {
-		d.Log.Error("start %s outside of its cgroup: %v", d.Name, err)
+	p, err := d.Reaper.Start(argv, attr)
+	if err == nil {
+		d.Log.Error("start %s outside of its cgroup: %v", d.Name, cause)
 	}
-	return p, again
+	return p, err
 }
 
 // openCgroup returns the cgroup to start in, or nil for that of PID 1. A process that
@@ -320,22 +312,6 @@ func (d *Daemon) Restart(bound time.Duration) {
 		return // it is about to be started anyway: see start
 	}
 	p.Signal(unix.SIGTERM)
-	select {
-	case <-p.Done():
-	case <-time.After(bound):
-		p.Signal(unix.SIGKILL)
-	}
-}
-
-// Abort ends a process that hangs: with SIGABRT, upon which a Go program writes what all
-// its goroutines do, or with SIGKILL if it takes longer than the bound. Nobody asked for
-// that end, so it is reported, and Run starts the daemon again.
-func (d *Daemon) Abort(bound time.Duration) {
-	p := d.current()
-	if p == nil {
-		return
-	}
-	p.Signal(unix.SIGABRT)
 	select {
 	case <-p.Done():
 	case <-time.After(bound):
