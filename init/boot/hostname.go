@@ -57,8 +57,7 @@ func (n *Node) offerHostname(offer string) error {
 	if err != nil {
 		return err
 	}
-	text, err := readIfThere("/etc/hostname")
-	if err != nil || hasName(text) {
+	if text, err := readIfThere("/etc/hostname"); err != nil || hasName(text) {
 		return nil // the user's choice
 	}
 	now := n.self.get().hostname

@@ -1,6 +1,7 @@
 package supervise
 
 import (
+	"slices"
 	"syscall"
 	"time"
 
@@ -28,4 +29,11 @@ func (d *Daemon) Abort(bound time.Duration) {
 	case <-time.After(bound):
 		p.Signal(unix.SIGKILL)
 	}
+}
+
+// Recent returns the last lines worth showing so far.
+func (o *Output) Recent() []string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return slices.Clone(o.tail)
 }

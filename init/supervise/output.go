@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -154,13 +153,6 @@ func isFatal(line string) bool {
 	klog := len(line) > 5 && line[0] == 'F' && strings.Trim(line[1:5], "0123456789") == "" && line[5] == ' '
 	return klog || strings.HasPrefix(line, "panic: ") || strings.HasPrefix(line, "fatal error: ") ||
 		strings.HasPrefix(line, "SIGABRT: ")
-}
-
-// Recent returns the last lines worth showing so far.
-func (o *Output) Recent() []string {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return slices.Clone(o.tail)
 }
 
 // Last returns the last lines worth showing that came before now, and forgets
