@@ -256,6 +256,30 @@ func TestKubeletWithoutContainerd(t *testing.T) {
 	}
 }
 
+// Nor is one whose containerd ended and is back: that may have been before its own end.
+func TestKubeletWhoseContainerdIsBack(t *testing.T) {
+	b := newTrialBench(t)
+	b.run(containerdName)
+	b.await(containerdName, "")
+	b.write(kubeletName, "new")
+	tr, err := trial.New(sources[kubeletName], trial.Store{Dir: b.path("kept")}, b.path("etc"), b.path("none"))
+	lab.Must(t, err)
+	dt := b.addTrial(&supervise.Daemon{Name: kubeletName}, tr)
+	for _, tt := range []struct {
+		runtime int // restarts of containerd when the kubelet was started
+		want    trial.Using
+	}{{-1, trial.UserFiles}, {0, trial.NoFiles}} {
+		for range 3 {
+			dt.Next()
+			dt.now.runtime, dt.ended = tt.runtime, "it is bad"
+			b.judge(dt)
+		}
+		if s := dt.Next(); s.Using != tt.want {
+			t.Errorf("after %d restarts, now 0, it is started with %s, want %s", tt.runtime, s.Using, tt.want)
+		}
+	}
+}
+
 // Where a daemon does not stay up whatever it is started with, the other's new files are
 // given up.
 func TestPeerIsToBlame(t *testing.T) {
