@@ -155,6 +155,8 @@ func (t *daemonTrial) end(e supervise.End) {
 	t.mu.Unlock()
 	switch {
 	case cause != "":
+	case e.Hung:
+		cause = "it hung, and was ended"
 	case e.Status.Signaled() && e.Status.Signal() == syscall.SIGKILL:
 		cause = t.killed(cgroup.OOMKills(t.daemon.Cgroup) > kills)
 	default:

@@ -11,6 +11,7 @@ import (
 // End is how a process ended that should not have.
 type End struct {
 	Status syscall.WaitStatus
+	Hung   bool // it was ended because it hung
 	// Lines are the last ones of its output that are worth showing.
 	Lines []string
 }
@@ -23,6 +24,7 @@ func (d *Daemon) Abort(bound time.Duration) {
 	if p == nil {
 		return
 	}
+	d.hung.Store(true)
 	p.Signal(unix.SIGABRT)
 	select {
 	case <-p.Done():

@@ -74,10 +74,13 @@ func TestAbort(t *testing.T) {
 		want  string
 	}{{"idle", bound, "exit code 2"}, {"stubborn", 100 * time.Millisecond, "killed by SIGKILL"}} {
 		t.Run(tt.what, func(t *testing.T) {
-			d, log, output := start(t, tt.what)
+			ends := make(chan End, 1)
+			d, log, output := start(t, tt.what, func(d *Daemon) { d.Ended = func(e End) { ends <- e } })
 			lab.Until(t, bound, "the daemon up", func() bool { return strings.Contains(output.String(), "up\n") })
 			d.Abort(tt.bound)
-			lab.Until(t, bound, "a report", func() bool { return strings.Contains(log.String(), tt.want) })
+			if e := <-ends; !e.Hung || !strings.Contains(log.String(), tt.want) {
+				t.Errorf("end = %+v; the log says %q, want %q", e, log, tt.want)
+			}
 		})
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"os"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -67,6 +68,7 @@ type Daemon struct {
 	Log         Logger
 
 	mu       sync.Mutex
+	hung     atomic.Bool // the process is being ended for it
 	process  *reap.Process
 	started  time.Time
 	restarts int
@@ -138,7 +140,7 @@ func (d *Daemon) report(p *reap.Process, up, next time.Duration) {
 	}
 	d.Log.Error("%s; restart %d in %v", cause, d.Restarts()+1, next)
 	if d.Ended != nil {
-		d.Ended(End{Status: p.Status(), Lines: lines})
+		d.Ended(End{Status: p.Status(), Hung: d.hung.Load(), Lines: lines})
 	}
 }
 
@@ -165,6 +167,7 @@ func (d *Daemon) start() error {
 	d.mu.Lock()
 	d.restart = false
 	d.mu.Unlock()
+	d.hung.Store(false)
 	argv, env := d.Prepare()
 	attr := d.attributes(env)
 	if dir := d.openCgroup(); dir != nil {
