@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"sync"
 	"syscall"
+	"time"
 
 	"kios/init/cgroup"
 	"kios/init/reap"
@@ -82,6 +83,7 @@ type daemonTrial struct {
 	now   attempt
 	ended string // why the last start ended before its time, "" if nobody is to blame
 	blame string // why it is about to be ended
+	took  time.Duration
 }
 
 // attempt is one start of a daemon.

@@ -362,3 +362,17 @@ func TestPairBeats(t *testing.T) {
 		}
 	}
 }
+
+// A slow machine has more time for its first pod.
+func TestPodsBound(t *testing.T) {
+	n, _ := node(t)
+	if got := n.podsBound(); got != usualTrialBounds.pods {
+		t.Errorf("podsBound = %v", got)
+	}
+	for name, took := range map[string]time.Duration{containerdName: time.Second, kubeletName: 2 * time.Minute} {
+		n.trials.put(&daemonTrial{daemon: &supervise.Daemon{Name: name}, took: took})
+	}
+	if got, want := n.podsBound(), 8*time.Minute; got != want {
+		t.Errorf("podsBound = %v, want %v", got, want)
+	}
+}

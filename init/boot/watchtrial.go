@@ -26,43 +26,42 @@ type trialBounds struct {
 var usualTrialBounds = trialBounds{ready: 5 * time.Minute, stay: time.Minute, pods: 3 * time.Minute, poll: 2 * time.Second}
 
 const (
-	podsFactor = 4                // for pods, this times what the daemon took to be ready, if that is more
+	podsFactor = 4                // for pods, this times what a daemon took to be ready, if that is more
 	abortBound = 20 * time.Second // to write what all goroutines do
 )
 
 // watchTrial ends the trial of a start, unless that ends before.
 func (n *Node) watchTrial(t *daemonTrial, a attempt) {
-	took, ready := n.awaitTrialReady(t, a)
-	if !ready {
+	if !n.awaitTrialReady(t, a) {
 		return
 	}
 	t.Ready(a.number)
-	if n.awaitPods(t, a, max(n.trials.bounds.pods, podsFactor*took)) {
+	if n.awaitPods(t, a) {
 		n.prove(t, a)
 	}
 }
 
-// awaitTrialReady returns how long the daemon took to be ready. One that takes too long
-// is ended.
-func (n *Node) awaitTrialReady(t *daemonTrial, a attempt) (took time.Duration, ready bool) {
+// awaitTrialReady waits until the daemon is ready. One that takes too long is ended.
+func (n *Node) awaitTrialReady(t *daemonTrial, a attempt) (ready bool) {
 	begun, late := time.Now(), time.After(n.trials.bounds.ready)
 	for {
 		changed, ready := n.readiness(t.daemon.Name)
 		if ready {
-			return time.Since(begun), true
+			t.setTook(time.Since(begun))
+			return true
 		}
 		select {
 		case <-changed:
 		case <-a.over:
-			return 0, false
+			return false
 		case <-n.stopping.done():
-			return 0, false
+			return false
 		case <-late:
 			if t.Suspicion() == trial.Innocent || t.daemon.Name == kubeletName && awaitsCertificate() {
 				continue // for ever: late comes once
 			}
 			t.hangs(fmt.Sprintf("it was not ready within %v", n.trials.bounds.ready))
-			return 0, false
+			return false
 		}
 	}
 }
@@ -98,7 +97,7 @@ func (n *Node) isReady(name string) bool {
 // awaitPods waits until a daemon that is ready has stayed so, and pods run, which is
 // what it is for. There are settings with which both daemons are well, but no pod ever
 // starts: after the bound, its files are given up.
-func (n *Node) awaitPods(t *daemonTrial, a attempt, bound time.Duration) (good bool) {
+func (n *Node) awaitPods(t *daemonTrial, a attempt) (good bool) {
 	poll := time.NewTicker(n.trials.bounds.poll)
 	defer poll.Stop()
 	ready := time.Now()
@@ -108,6 +107,7 @@ func (n *Node) awaitPods(t *daemonTrial, a attempt, bound time.Duration) (good b
 		if stayed && (t.Suspicion() == trial.Innocent || n.podsRun(a) || !expectsPods(n.trials.manifests)) {
 			return true
 		}
+		bound := n.podsBound()
 		if time.Duration(both.count(n.readyPair()))*n.trials.bounds.poll >= bound && n.isFirstSuspect(t) {
 			n.giveUpFiles(t, a.number, noPodsCause(bound, t.daemon.Output.Recent()))
 			return false
@@ -120,6 +120,30 @@ func (n *Node) awaitPods(t *daemonTrial, a attempt, bound time.Duration) (good b
 			return false
 		}
 	}
+}
+
+// podsBound is for pods to start when both daemons are ready: longer on a slow machine.
+func (n *Node) podsBound() time.Duration {
+	bound := n.trials.bounds.pods
+	for _, name := range []string{containerdName, kubeletName} {
+		if t := n.trials.get(name); t != nil {
+			bound = max(bound, podsFactor*t.tookToBeReady())
+		}
+	}
+	return bound
+}
+
+// tookToBeReady is how long the last start took until the daemon was ready.
+func (t *daemonTrial) tookToBeReady() time.Duration {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.took
+}
+
+func (t *daemonTrial) setTook(took time.Duration) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.took = took
 }
 
 func noPodsCause(bound time.Duration, lines []string) string {
