@@ -83,7 +83,7 @@ type daemonTrial struct {
 	now   attempt
 	ended string // why the last start ended before its time, "" if nobody is to blame
 	blame string // why it is about to be ended
-	took  time.Duration
+	took  time.Duration // of the last start, until the daemon was ready
 }
 
 // attempt is one start of a daemon.
