@@ -81,8 +81,8 @@ type daemonTrial struct {
 
 	mu    sync.Mutex
 	now   attempt
-	ended string // why the last start ended before its time, "" if nobody is to blame
-	blame string // why it is about to be ended
+	ended string        // why the last start ended before its time, "" if nobody is to blame
+	blame string        // why it is about to be ended
 	took  time.Duration // of the last start, until the daemon was ready
 }
 
@@ -105,7 +105,7 @@ func (n *Node) tryFiles(d *supervise.Daemon) *daemonTrial {
 	err := os.MkdirAll(none, 0o700)
 	t, loadErr := trial.New(sources[d.Name], store, "/etc", none)
 	if err = errors.Join(err, loadErr); err != nil {
-		n.Log.Warn("the files with which %s worked last: %v", called[d.Name], err)
+		n.Log.Warn("the files with which %s worked last are not at hand: %v", called[d.Name], err)
 	}
 	return n.addTrial(d, t)
 }
