@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"kios/pods/network/leasetest"
 )
 
 func TestValid(t *testing.T) {
@@ -36,11 +38,68 @@ func TestDecode(t *testing.T) {
 		{"\x01a", "a", "", ErrNoEnd},
 		{"", "", "", ErrNoEnd},
 		{"\x02a", "", "", ErrCutOff},
-		{"\x01a\xc0\x02", "", "", ErrCutOff}, // compressed
+		{"\x40" + strings.Repeat("a", 64) + "\x00", "", "", ErrCutOff}, // no length that RFC 1035 knows
+		{"\x01a\xc0\x02", "", "", ErrPointer},                          // to itself
+		{"\x01a\xc0", "", "", ErrCutOff},
 	} {
 		name, rest, err := Decode([]byte(tc.raw))
 		if name != tc.name || string(rest) != tc.rest || !errors.Is(err, tc.err) {
 			t.Errorf("Decode(%q) = %q, %q, %v, want %q, %q, %v", tc.raw, name, rest, err, tc.name, tc.rest, tc.err)
 		}
 	}
+}
+
+func TestList(t *testing.T) {
+	for _, tc := range []struct {
+		what, raw string
+		names     []string
+		err       error
+	}{
+		{"plain", "\x01a\x00\x01b\x00", []string{"a", "b"}, nil},
+		{"padded", "\x01a\x00\x00\x00", []string{"a"}, nil},
+		{"a pointer", "\x01a\x07example\x00\x01b\xc0\x02", []string{"a.example", "b.example"}, nil},
+		{"a pointer to a pointer", "\x03lab\x07example\x00\x03eng\xc0\x00\x01x\xc0\x0d",
+			[]string{"lab.example", "eng.lab.example", "x.eng.lab.example"}, nil},
+		{"only a pointer", "\x01a\x00\xc0\x00", []string{"a", "a"}, nil},
+		{"a name after a pointer", "\x01a\x00\x01b\xc0\x00\x01c\x00", []string{"a", "b.a", "c"}, nil},
+		{"a loop of two", "\x01a\xc0\x04\x01b\xc0\x00", nil, ErrPointer},
+		{"a pointer to its own name", "\x01a\x00\x01b\xc0\x03", []string{"a"}, ErrPointer},
+		{"a pointer to the end", "\x01a\x00\x01b\xc0\x07", []string{"a"}, ErrPointer},
+		{"half a pointer", "\x01a\x00\x01b\xc0", []string{"a"}, ErrCutOff},
+		{"cut off", "\x01a\x00\x09b", []string{"a"}, ErrCutOff},
+		{"no end", "\x01a\x00\x01b", []string{"a"}, ErrNoEnd},
+		{"too long", "\x01a\x00" + strings.Repeat("\x01b", 127) + "\x01c\x00", []string{"a"}, ErrTooLong},
+		{"too long by a pointer", strings.Repeat("\x01b", 127) + "\x00\x01c\xc0\x00", []string{strings.Repeat("b.", 126) + "b"}, ErrTooLong},
+		{"many", strings.Repeat("\x01a\x00", 40), slices.Repeat([]string{"a"}, limit), ErrMany},
+	} {
+		names, err := List([]byte(tc.raw))
+		if !slices.Equal(names, tc.names) || !errors.Is(err, tc.err) {
+			t.Errorf("%s: List = %q, %v, want %q, %v", tc.what, names, err, tc.names, tc.err)
+		}
+	}
+}
+
+// bomb is an option as long as one can be: a name that fills the first half, and
+// references to it.
+func bomb() []byte {
+	half := []byte(strings.Repeat("\x01a", 0x3fff/2))
+	return append(append(half, 0), strings.Repeat("\xc0\x00", 0x5fff)...)
+}
+
+// FuzzList checks that reading names takes little memory, whatever they are.
+func FuzzList(f *testing.F) {
+	f.Add(bomb())
+	f.Add([]byte("\x01a\x07example\x00\x01b\xc0\x02"))
+	f.Add([]byte("\x3f" + strings.Repeat("a", 63) + strings.Repeat("\xc0\x00", 1000)))
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		var names []string
+		if took := leasetest.Allocated(func() { names, _ = List(raw) }); took > 64<<10 {
+			t.Errorf("%d bytes became %d", len(raw), took)
+		}
+		for _, name := range names {
+			if len(name) > maxEncoded || name == "" {
+				t.Errorf("%d names, one of %d bytes", len(names), len(name))
+			}
+		}
+	})
 }
