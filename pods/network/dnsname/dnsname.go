@@ -8,6 +8,8 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+
+	"kios/internal/identity"
 )
 
 const chars = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_"
@@ -32,6 +34,41 @@ func Filter(names []string) []string {
 		}
 	}
 	return valid
+}
+
+// Hostname makes a name for this machine of one that a server sent. It is "" if
+// there is none to be made. The remark says why it is not what was sent, or is "".
+//
+// A name that the kernel does not take is not cut: what tells machines apart is
+// often at its end. Its first label, which clouds and sites make unique, is a name.
+// An underscore, which DNS has and a host name has not, becomes a hyphen.
+func Hostname(sent string) (name, remark string) {
+	sent = strings.TrimSuffix(strings.TrimRight(sent, "\x00"), ".")
+	if sent == "" || sent == "localhost" || strings.HasPrefix(sent, "localhost.") {
+		return "", ""
+	}
+	name, reason := identity.ParseHostname(sent)
+	if reason == nil {
+		return name, ""
+	}
+	spelled := strings.ReplaceAll(sent, "_", "-")
+	label, _, _ := strings.Cut(spelled, ".")
+	for _, candidate := range []string{spelled, label} {
+		if name, err := identity.ParseHostname(candidate); err == nil {
+			return name, fmt.Sprintf("its host name %s is changed to %s: %v", Quote(sent), name, reason)
+		}
+	}
+	return "", fmt.Sprintf("its host name %s is left out: %v", Quote(sent), reason)
+}
+
+// Quote returns text of strangers for a line of the log, where it is not to take
+// much room.
+func Quote(text string) string {
+	const most = 100
+	if len(text) > most {
+		return fmt.Sprintf("%.*q...", most, text)
+	}
+	return fmt.Sprintf("%q", text)
 }
 
 // Errors of Decode and List.

@@ -79,6 +79,30 @@ func TestList(t *testing.T) {
 	}
 }
 
+func TestHostname(t *testing.T) {
+	long := "gke-very-long-cluster-name-default-pool-1a2b3c4d-x9z8"
+	for _, tc := range []struct{ sent, name, remark string }{
+		{"Node-7\x00", "node-7", ""},
+		{"node-7.lab.example.", "node-7.lab.example", ""},
+		{"", "", ""},
+		{"localhost.localdomain", "", ""},
+		{long + ".us-central1-a.c.my-project-123456.internal", long, "is changed to " + long + ": the name has 96 characters"},
+		{"rack_7_node", "rack-7-node", `"rack_7_node" is changed to rack-7-node`},
+		{"node_7.lab_2.example", "node-7.lab-2.example", "is changed"},
+		{"node-7.a lab", "node-7", "is changed"},
+		{"node 7\n", "", `"node 7\n" is left out`},
+		{"_node", "", "is left out"},
+		{"-node-", "", "is left out"},
+		{strings.Repeat("a", 64), "", "is left out"}, // whose end would be lost
+		{strings.Repeat("a b", 1000), "", "is left out"},
+	} {
+		name, remark := Hostname(tc.sent)
+		if name != tc.name || !strings.Contains(remark, tc.remark) || (remark == "") != (tc.remark == "") || len(remark) > 500 {
+			t.Errorf("Hostname(%.200q) = %q, %q, want %q, %q", tc.sent, name, remark, tc.name, tc.remark)
+		}
+	}
+}
+
 // bomb is an option as long as one can be: a name that fills the first half, and
 // references to it.
 func bomb() []byte {

@@ -10,13 +10,18 @@ import (
 	"net/netip"
 )
 
+// everyone is the limited broadcast address (RFC 919).
+var everyone = netip.AddrFrom4([4]byte{255, 255, 255, 255})
+
 // Valid reports whether a host can have the address. An IPv4 address must not be
-// in 0.0.0.0/8 or 127.0.0.0/8, nor be 224.0.0.0 or above. An IPv6 address must
-// not be ::, ::1, a multicast address or an IPv4 address in disguise.
+// in 0.0.0.0/8, 127.0.0.0/8 or 224.0.0.0/4, nor be 255.255.255.255. The rest of
+// 240.0.0.0/4 is reserved, but the kernel takes it and clouds give it to machines.
+// An IPv6 address must not be ::, ::1, a multicast address or an IPv4 address in
+// disguise.
 func Valid(a netip.Addr) bool {
 	if a.Is4() {
 		first := a.As4()[0]
-		return first != 0 && first != 127 && first < 224
+		return first != 0 && first != 127 && !a.IsMulticast() && a != everyone
 	}
 	return a.Is6() && !a.Is4In6() && !a.IsUnspecified() && !a.IsLoopback() && !a.IsMulticast()
 }

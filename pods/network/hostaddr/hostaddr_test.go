@@ -15,7 +15,9 @@ func TestValid(t *testing.T) {
 		"192.0.2.1":        true,
 		"223.255.255.255":  true,
 		"224.0.0.1":        false,
-		"240.0.0.1":        false,
+		"239.255.255.255":  false,
+		"240.0.0.1":        true, // reserved, but in use
+		"255.255.255.254":  true,
 		"255.255.255.255":  false,
 		"::":               false,
 		"::1":              false,
