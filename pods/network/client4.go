@@ -16,8 +16,8 @@ import (
 
 // outside4 is what the port's DHCPv4 client acts on.
 type outside4 struct {
+	*dhcp.Conn
 	port *port
-	conn *dhcp.Conn
 }
 
 // startDHCP4 starts the port's DHCPv4 client with the lease of before, if any.
@@ -26,24 +26,24 @@ func (p *port) startDHCP4(kept *dhcp.Lease) error {
 	if err != nil {
 		return err
 	}
-	m := dhcp.NewMachine(p.identity, outside4{p, conn}, p.logf)
+	m := dhcp.NewMachine(p.identity, outside4{conn, p}, p.logf)
 	if kept != nil {
 		m.Resume(kept)
 		p.offer(byDHCP4, learned4(kept))
 	}
 	p.v4 = p.startClient(func(ctx context.Context, carrier <-chan bool) error {
-		return dhcp.Run(ctx, m, carrier, conn.Replies())
+		return dhcp.Run(ctx, m, carrier, conn)
 	}, conn.Close)
 	return nil
 }
 
 func (p *port) identity() dhcp.Identity {
-	return dhcp.Identity{HardwareAddr: p.link.mac, Hostname: hostname()}
+	return dhcp.Identity{HardwareAddr: p.link.mac, Hostname: hostname(), MTU: p.link.mtu}
 }
 
 // Send implements dhcp.Outside.
 func (o outside4) Send(m *dhcpv4.DHCPv4, to netip.Addr) {
-	if err := o.conn.Send(m, to); err != nil && !errors.Is(err, net.ErrClosed) {
+	if err := o.Conn.Send(m, to); err != nil && !errors.Is(err, net.ErrClosed) {
 		o.port.logf("send %s: %v", m.MessageType(), err)
 	}
 }

@@ -1,6 +1,7 @@
 package dhcp
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -12,11 +13,17 @@ import (
 
 	"github.com/insomniacslk/dhcp/dhcpv4"
 	"golang.org/x/sys/unix"
+
+	"kios/pods/network/arp"
 )
 
 const (
 	clientPort = 68
 	serverPort = 67
+
+	// maxPacket is the longest packet that is read. Servers keep to what option 57
+	// allows, which is less.
+	maxPacket = 4096
 )
 
 // Conn sends and receives DHCP messages on one interface, which needs no
@@ -27,11 +34,14 @@ const (
 // yet. Messages to one server go through an ordinary UDP socket, because the
 // kernel knows the way there. That socket receives nothing; that it is open
 // keeps the kernel from answering servers with "port unreachable".
+//
+// It has the interface's ARP, too.
 type Conn struct {
+	*arp.Conn
 	raw     *os.File
 	udp     *net.UDPConn
 	index   int
-	replies chan *dhcpv4.DHCPv4
+	replies chan []byte
 }
 
 // Listen opens the sockets for the interface. It takes CAP_NET_RAW (packet
@@ -46,20 +56,28 @@ func Listen(index int, name string) (*Conn, error) {
 		raw.Close()
 		return nil, fmt.Errorf("open UDP port %d on %s: %w", clientPort, name, err)
 	}
-	c := &Conn{raw: raw, udp: udp, index: index, replies: make(chan *dhcpv4.DHCPv4, 8)}
+	neighbours, err := arp.Listen(index)
+	if err != nil {
+		raw.Close()
+		udp.Close()
+		return nil, fmt.Errorf("open ARP socket on %s: %w", name, err)
+	}
+	c := &Conn{Conn: neighbours, raw: raw, udp: udp, index: index, replies: make(chan []byte, 8)}
 	go c.receive()
 	return c, nil
 }
 
 // Close closes the sockets.
 func (c *Conn) Close() {
+	c.Conn.Close()
 	c.raw.Close()
 	c.udp.Close()
 }
 
-// Replies returns the channel on which messages arrive. It is closed when the
-// socket is. When nobody reads it, messages are lost, as on any network.
-func (c *Conn) Replies() <-chan *dhcpv4.DHCPv4 { return c.replies }
+// Replies returns the channel on which messages arrive, as bytes: nobody has looked
+// into them. It is closed when the socket is. When nobody reads it, messages are
+// lost, as on any network.
+func (c *Conn) Replies() <-chan []byte { return c.replies }
 
 // Send sends p to one server, or to everyone on the link if to is not valid.
 func (c *Conn) Send(p *dhcpv4.DHCPv4, to netip.Addr) error {
@@ -91,7 +109,7 @@ func (c *Conn) broadcast(packet []byte) error {
 
 func (c *Conn) receive() {
 	defer close(c.replies)
-	buf := make([]byte, 65536)
+	buf := make([]byte, maxPacket)
 	for {
 		n, err := c.raw.Read(buf)
 		if errors.Is(err, unix.ENETDOWN) {
@@ -104,11 +122,9 @@ func (c *Conn) receive() {
 		if payload == nil {
 			continue
 		}
-		if p, err := dhcpv4.FromBytes(payload); err == nil {
-			select {
-			case c.replies <- p:
-			default:
-			}
+		select {
+		case c.replies <- bytes.Clone(payload):
+		default:
 		}
 	}
 }

@@ -3,16 +3,26 @@
 // takes it away.
 //
 // It follows RFC 2131 with the options of RFC 2132 (subnet mask, router, DNS,
-// domain, MTU, NTP, hostname), RFC 3397 (domain search), RFC 3442 (classless
-// routes) and RFC 4702 (the server's FQDN for the client, which is only read).
-// Packets are encoded and decoded by github.com/insomniacslk/dhcp; the
+// domain, MTU, NTP, hostname, static routes, overload), RFC 3397 (domain search),
+// RFC 3442 (classless routes, also under the older number 249), RFC 4702 (the
+// server's FQDN for the client, which is only read) and RFC 6842 (the client
+// identifier in answers). Packets are encoded by github.com/insomniacslk/dhcp; the
 // package's own client, nclient4, is not used because it gives up after a few
 // attempts and knows neither renewal by unicast, rebinding nor INIT-REBOOT.
 //
-// It leaves out: the ARP probe before an address is used (RFC 2131 says SHOULD;
-// it costs seconds at every boot and data centres do not need it), DHCPDECLINE,
-// DHCPRELEASE (an address must survive a restart of this program), option
-// overload, and everything about IPv6.
+// Answers come from anybody on the link. They are read in little memory, and only if
+// they fit the latest message. A lease is used as far as it can be: what of it is of
+// no use costs a line in the log.
+//
+// The address is used as soon as the server has confirmed it, and announced to the
+// link. Whether another machine has it is asked meanwhile and for some seconds
+// after (RFC 5227, package arp); then it is declined. RFC 2131 asks before it uses
+// the address, which costs seconds at every boot.
+//
+// It leaves out: DHCPRELEASE (an address must survive a restart of this program,
+// which cannot tell that from the end of the machine), FORCERENEW, option 108 of RFC
+// 8925 (a node has no translation for IPv4 addresses, so that it takes IPv4 where it
+// is), and everything about IPv6.
 //
 //	               link up, lease remembered
 //	+---------+ ---------------------------------> +-----------+
@@ -38,6 +48,9 @@
 //	                  |   +-----------+                              |
 //	                  +---| REBINDING | --- ACK ---------------------+
 //	                      +-----------+
+//
+// Besides, an address that another machine has sends REQUESTING and BOUND to
+// SELECTING after ten seconds.
 //
 // [Machine] is that diagram and does no I/O; what it shares with DHCPv6 is in
 // package lease. [Run] connects it to the clock and to the sockets of [Listen].

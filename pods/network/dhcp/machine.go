@@ -10,6 +10,7 @@ import (
 
 	"github.com/insomniacslk/dhcp/dhcpv4"
 
+	"kios/pods/network/dnsname"
 	"kios/pods/network/lease"
 )
 
@@ -39,6 +40,12 @@ type Outside interface {
 	// Send sends p to one server, or to everyone if to is not valid. A lost
 	// message is repeated later, so there is nothing to return.
 	Send(p *dhcpv4.DHCPv4, to netip.Addr)
+
+	// Watch, Probe and Announce are those of arp.Conn. What they cannot do does not
+	// keep a lease from being used.
+	Watch(addr netip.Addr) error
+	Probe(addr netip.Addr) error
+	Announce(addr netip.Addr) error
 }
 
 const (
@@ -58,11 +65,14 @@ type Machine struct {
 	offer *Lease
 	xid   dhcpv4.TransactionID
 	began time.Duration // when the exchange began
+	secs  time.Duration // what the latest DISCOVER said about how long ago that was
+
+	check check
 }
 
 // NewMachine returns a machine without a link and without a lease.
 func NewMachine(identity func() Identity, o Outside, log func(format string, args ...any)) *Machine {
-	m := &Machine{identity: identity, outside: o}
+	m := &Machine{identity: identity, outside: o, check: check{next: lease.Forever}}
 	m.Client = lease.NewClient(lease.Protocol[State]{
 		Bound:  Bound,
 		Spread: spread,
@@ -99,6 +109,7 @@ func (m *Machine) LinkDown() {
 	if m.State() != NoLink {
 		m.Log("link is down")
 	}
+	m.endCheck()
 	m.Client.LinkDown()
 }
 
@@ -125,48 +136,58 @@ func (m *Machine) due(now time.Duration) {
 }
 
 // Receive takes in a message that arrived on the interface.
-func (m *Machine) Receive(now time.Duration, p *dhcpv4.DHCPv4) {
-	if !m.awaits(p) {
+func (m *Machine) Receive(now time.Duration, raw []byte) {
+	id := m.identity()
+	if len(raw) > maxPacket || !answers(raw, m.xid, id.HardwareAddr) {
+		return
+	}
+	p, whole := parse(raw)
+	if !m.awaits(p.MessageType()) || !meant(p, id) {
 		return
 	}
 	if p.MessageType() == dhcpv4.MessageTypeNak {
 		m.refused(now, p)
 		return
 	}
-	l, err := leaseFrom(p, now)
+	l, faults, err := leaseFrom(p, whole, now)
 	if err != nil {
-		m.Log("ignoring an answer from %s: %v", p.ServerIdentifier(), err)
+		m.Ignore("from %s: %v", p.ServerIdentifier(), err)
 		return
 	}
 	if m.State() == Selecting {
 		m.offer = l
+		m.beginCheck(l.Address)
 		m.Continue(Requesting, now) // same transaction as the offer
 		return
 	}
-	m.bind(now, l)
+	m.bind(now, l, faults)
 }
 
-// awaits reports whether p answers what was sent last.
-func (m *Machine) awaits(p *dhcpv4.DHCPv4) bool {
-	if p.OpCode != dhcpv4.OpcodeBootReply || p.TransactionID != m.xid ||
-		!bytes.Equal(p.ClientHWAddr, m.identity().HardwareAddr) {
-		return false
-	}
+// awaits reports whether a message of that type answers what was sent last.
+func (m *Machine) awaits(kind dhcpv4.MessageType) bool {
 	switch m.State() {
 	case Selecting:
-		return p.MessageType() == dhcpv4.MessageTypeOffer
+		return kind == dhcpv4.MessageTypeOffer
 	case Requesting, Rebooting, Renewing, Rebinding:
-		return p.MessageType() == dhcpv4.MessageTypeAck || p.MessageType() == dhcpv4.MessageTypeNak
+		return kind == dhcpv4.MessageTypeAck || kind == dhcpv4.MessageTypeNak
 	}
 	return false
+}
+
+// meant reports whether a message is meant for this client: a server that knows RFC
+// 6842 says so.
+func meant(p *dhcpv4.DHCPv4, id Identity) bool {
+	named := p.Options.Get(dhcpv4.OptionClientIdentifier)
+	return named == nil || bytes.Equal(named, id.clientID())
 }
 
 func (m *Machine) refused(now time.Duration, p *dhcpv4.DHCPv4) {
 	reason := fmt.Sprintf("%s refused it", p.ServerIdentifier())
 	if text := p.Message(); text != "" {
-		reason += fmt.Sprintf(" (%q)", text)
+		reason += fmt.Sprintf(" (%s)", dnsname.Quote(text))
 	}
 	m.last = netip.Addr{}
+	m.endCheck()
 	if m.State() == Requesting {
 		m.Restart(now, reason)
 		return
@@ -174,37 +195,50 @@ func (m *Machine) refused(now time.Duration, p *dhcpv4.DHCPv4) {
 	m.Drop(now, reason)
 }
 
-func (m *Machine) bind(now time.Duration, l *Lease) {
-	old := m.Lease()
+func (m *Machine) bind(now time.Duration, l *Lease, faults lease.Faults) {
+	if m.isClaimed(l.Address.Addr()) {
+		m.decline(now, l)
+		return
+	}
+	old, renewed := m.Lease(), m.State() == Renewing || m.State() == Rebinding
 	if !m.Use(now, l) {
+		m.endCheck()
 		return
 	}
 	m.last = l.Address.Addr()
 	m.Succeed()
-	if old != nil && old.Address == l.Address {
+	same := old != nil && old.Address == l.Address
+	if same {
 		m.Log("%s extended by %s", l, l.Length(now))
-		return
+	} else {
+		m.Log("%s", l.describe(now))
 	}
-	m.Log("%s", l.describe(now))
+	m.Mention(l.Server.String(), faults)
+	if !same || !renewed {
+		m.announce(now, l.Address)
+	}
 }
 
 // send sends the message of the state.
 func (m *Machine) send(now time.Duration) {
 	elapsed := now - m.began
-	if m.State() == Selecting && m.Tries() > 0 && elapsed >= lease.ComplainAfter {
-		m.Log("no DHCP server has answered for %s, still asking", elapsed.Round(time.Second))
+	if m.State() == Selecting && m.Tries() > 0 {
+		m.Complain("DHCP", elapsed)
 	}
-	m.outside.Send(m.message(now))
+	if m.State() != Requesting {
+		m.secs = elapsed // a request has what its DISCOVER had (RFC 2131, section 4.4.1)
+	}
+	m.outside.Send(m.message())
 }
 
 // message returns the message of the state and its destination, as RFC 2131,
 // table 5, composes them.
-func (m *Machine) message(now time.Duration) (*dhcpv4.DHCPv4, netip.Addr) {
+func (m *Machine) message() (*dhcpv4.DHCPv4, netip.Addr) {
 	kind := dhcpv4.MessageTypeRequest
 	if m.State() == Selecting {
 		kind = dhcpv4.MessageTypeDiscover
 	}
-	p := m.identity().message(kind, m.xid, now-m.began)
+	p := m.identity().message(kind, m.xid, m.secs)
 	switch m.State() {
 	case Selecting:
 		if m.last.IsValid() {

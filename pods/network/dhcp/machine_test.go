@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"strings"
 	"testing"
 	"time"
 
@@ -21,8 +22,10 @@ var (
 
 type bench struct {
 	leasetest.Bench[State, *Lease]
-	m    *Machine
-	sent *dhcpv4.DHCPv4
+	m        *Machine
+	sent     *dhcpv4.DHCPv4
+	watched  netip.Addr
+	silenced bool // probes and announcements are not noted
 }
 
 func newBench(t testing.TB) *bench {
@@ -30,6 +33,7 @@ func newBench(t testing.TB) *bench {
 	identity := func() Identity { return Identity{HardwareAddr: testMAC, Hostname: "node-1"} }
 	b.m = NewMachine(identity, b, t.Logf)
 	b.m.Jitter = leasetest.Jitter
+	b.silenced = true // but in the tests that are about them
 	b.Place(t, b.m)
 	return b
 }
@@ -43,10 +47,31 @@ func (b *bench) Send(p *dhcpv4.DHCPv4, to netip.Addr) {
 	b.Note(fmt.Sprintf("%s to %s", p.MessageType(), where))
 }
 
+// Watch, Probe and Announce implement Outside.
+func (b *bench) Watch(addr netip.Addr) error { b.watched = addr; return nil }
+
+func (b *bench) Probe(addr netip.Addr) error { return b.arp("probe", addr) }
+
+func (b *bench) Announce(addr netip.Addr) error { return b.arp("announce", addr) }
+
+func (b *bench) arp(what string, addr netip.Addr) error {
+	if !b.silenced {
+		b.Note(what + " " + addr.String())
+	}
+	return nil
+}
+
+// lines makes the machine log into a list.
+func (b *bench) lines() *[]string {
+	var lines []string
+	b.m.Log = func(format string, args ...any) { lines = append(lines, fmt.Sprintf(format, args...)) }
+	return &lines
+}
+
 // answer receives a reply to the latest message, from a server that grants
 // 10.0.2.15/24 for an hour unless options say otherwise.
 func (b *bench) answer(kind dhcpv4.MessageType, options ...dhcpv4.Option) {
-	b.m.Receive(b.Now, reply(b.sent.TransactionID, kind, options...))
+	b.m.Receive(b.Now, reply(b.sent.TransactionID, kind, options...).ToBytes())
 }
 
 func reply(xid dhcpv4.TransactionID, kind dhcpv4.MessageType, options ...dhcpv4.Option) *dhcpv4.DHCPv4 {
@@ -98,6 +123,71 @@ func TestNoServerBacksOff(t *testing.T) {
 	b := newBench(t)
 	b.m.LinkUp(b.Now)
 	b.ExpectWakes(1, 3, 7, 15, 31, 63, 127, 191, 255)
+}
+
+// On a network without DHCPv4 the line comes less and less often.
+func TestNoServerIsMentionedLessAndLess(t *testing.T) {
+	b := newBench(t)
+	b.m.LinkUp(b.Now)
+	lines := b.lines()
+	b.Sleep(7 * 24 * time.Hour)
+	if got := len(*lines); got < 10 || got > 20 {
+		t.Errorf("in a week it writes %d lines, want 10 to 20: %q", got, *lines)
+	}
+}
+
+// RFC 2131, section 4.4.1.
+func TestRequestHasSecondsOfDiscover(t *testing.T) {
+	b := newBench(t)
+	b.m.LinkUp(b.Now)
+	b.Sleep(3500 * time.Millisecond)
+	if b.sent.NumSeconds != 3 {
+		t.Fatalf("the third DISCOVER has secs %d, want 3", b.sent.NumSeconds)
+	}
+	b.Sleep(2 * time.Second)
+	b.answer(dhcpv4.MessageTypeOffer)
+	if b.sent.MessageType() != dhcpv4.MessageTypeRequest || b.sent.NumSeconds != 3 {
+		t.Errorf("the %s has secs %d, want 3", b.sent.MessageType(), b.sent.NumSeconds)
+	}
+}
+
+func TestMaximumMessageSize(t *testing.T) {
+	for mtu, want := range map[int]uint16{0: 1500, 1500: 1500, 9000: 1500, 1400: 1400, 68: 576} {
+		p := Identity{HardwareAddr: testMAC, MTU: mtu}.message(dhcpv4.MessageTypeDiscover, dhcpv4.TransactionID{}, 0)
+		if got, _ := p.MaxMessageSize(); got != want {
+			t.Errorf("with MTU %d the maximum message size is %d, want %d", mtu, got, want)
+		}
+	}
+}
+
+// What of a lease is of no use is said once, not at each renewal.
+func TestFaultsAreMentionedOnce(t *testing.T) {
+	b := newBench(t)
+	lines := b.lines()
+	b.m.LinkUp(b.Now)
+	b.answer(dhcpv4.MessageTypeOffer, option(26, 0, 68))
+	b.answer(dhcpv4.MessageTypeAck, option(26, 0, 68))
+	b.Sleep(30 * time.Minute)
+	b.answer(dhcpv4.MessageTypeAck, option(26, 0, 68))
+	text := strings.Join(*lines, "\n")
+	if strings.Count(text, "not all that 10.0.2.2 says can be used: its MTU is left out") != 1 || !strings.Contains(text, "extended by") {
+		t.Errorf("it says:\n%s", text)
+	}
+}
+
+// A server that offers nothing of use, again and again, does not fill the log.
+func TestIgnoredAnswersAreMentionedThrice(t *testing.T) {
+	b := newBench(t)
+	b.m.LinkUp(b.Now)
+	lines := b.lines()
+	for range 1000 {
+		p := reply(b.sent.TransactionID, dhcpv4.MessageTypeOffer)
+		p.YourIPAddr = net.IPv4(127, 0, 0, 1)
+		b.m.Receive(b.Now, p.ToBytes())
+	}
+	if len(*lines) != 3 {
+		t.Errorf("it writes %d lines, want 3", len(*lines))
+	}
 }
 
 func TestJitterStaysNearTheMean(t *testing.T) {
@@ -267,14 +357,21 @@ func TestUnusableAnswersAreIgnored(t *testing.T) {
 	for name, p := range map[string]*dhcpv4.DHCPv4{
 		"another transaction": reply(dhcpv4.TransactionID{1}, dhcpv4.MessageTypeOffer),
 		"ACK out of turn":     reply(b.sent.TransactionID, dhcpv4.MessageTypeAck),
-		"no lease time":       reply(b.sent.TransactionID, dhcpv4.MessageTypeOffer, dhcpv4.OptIPAddressLeaseTime(0)),
+		"no server": func() *dhcpv4.DHCPv4 {
+			p := reply(b.sent.TransactionID, dhcpv4.MessageTypeOffer)
+			p.DeleteOption(dhcpv4.OptionServerIdentifier)
+			return p
+		}(),
+		"another client identifier": reply(b.sent.TransactionID, dhcpv4.MessageTypeOffer,
+			dhcpv4.OptClientIdentifier([]byte{1, 2, 2, 2, 2, 2, 2})),
 		"another client": func() *dhcpv4.DHCPv4 {
 			p := reply(b.sent.TransactionID, dhcpv4.MessageTypeOffer)
 			p.ClientHWAddr = net.HardwareAddr{2, 2, 2, 2, 2, 2}
 			return p
 		}(),
 	} {
-		b.m.Receive(b.Now, p)
+		b.m.Receive(b.Now, p.ToBytes())
+		b.m.Receive(b.Now, append(p.ToBytes(), make([]byte, maxPacket)...))
 		if b.m.State() != Selecting || b.Did != nil {
 			t.Errorf("%s: state %s, did %v", name, b.m.State(), b.Did)
 		}
@@ -301,7 +398,7 @@ func TestInfiniteLease(t *testing.T) {
 	b.m.LinkUp(b.Now)
 	b.answer(dhcpv4.MessageTypeOffer)
 	b.answer(dhcpv4.MessageTypeAck, dhcpv4.OptIPAddressLeaseTime(infiniteSeconds*time.Second))
-	b.Did = nil
+	b.Sleep(time.Minute) // the check of the address
 	if b.m.Wake() != lease.Forever {
 		t.Errorf("Wake = %s, want Forever", b.m.Wake())
 	}

@@ -5,8 +5,6 @@ import (
 	"errors"
 	"time"
 
-	"github.com/insomniacslk/dhcp/dhcpv4"
-
 	"kios/internal/boottime"
 )
 
@@ -14,7 +12,7 @@ import (
 // whether the interface has a carrier; replies are the messages from servers,
 // and it is an error when that channel is closed while ctx goes on. Nothing is
 // taken out of use at the end.
-func Run(ctx context.Context, m *Machine, link <-chan bool, replies <-chan *dhcpv4.DHCPv4) error {
+func Run(ctx context.Context, m *Machine, link <-chan bool, conn *Conn) error {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for ctx.Err() == nil {
@@ -26,11 +24,16 @@ func Run(ctx context.Context, m *Machine, link <-chan bool, replies <-chan *dhcp
 			} else {
 				m.LinkDown()
 			}
-		case p := <-replies:
-			if p == nil {
+		case raw := <-conn.Replies():
+			if raw == nil {
 				return closed(ctx)
 			}
-			m.Receive(boottime.Now(), p)
+			m.Receive(boottime.Now(), raw)
+		case claim, ok := <-conn.Claims():
+			if !ok {
+				return closed(ctx)
+			}
+			m.Claimed(boottime.Now(), claim)
 		case <-timer.C:
 			m.Tick(boottime.Now())
 		}

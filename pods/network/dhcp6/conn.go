@@ -1,6 +1,7 @@
 package dhcp6
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -24,10 +25,10 @@ var servers = netip.MustParseAddrPort("[ff02::1:2]:547")
 // link can send to.
 type conn struct {
 	udp     *net.UDPConn
-	replies chan *dhcpv6.Message
+	replies chan []byte
 }
 
-func listen(name string, local netip.Addr, logf func(string, ...any)) (*conn, error) {
+func listen(name string, local netip.Addr) (*conn, error) {
 	control := func(_, _ string, rc syscall.RawConn) error {
 		var err error
 		ctlErr := rc.Control(func(fd uintptr) { err = unix.BindToDevice(int(fd), name) })
@@ -39,8 +40,8 @@ func listen(name string, local netip.Addr, logf func(string, ...any)) (*conn, er
 	if err != nil {
 		return nil, fmt.Errorf("open UDP port %d on %s: %w", clientPort, name, err)
 	}
-	c := &conn{udp: udp.(*net.UDPConn), replies: make(chan *dhcpv6.Message, 8)}
-	go c.receive(logf)
+	c := &conn{udp: udp.(*net.UDPConn), replies: make(chan []byte, 8)}
+	go c.receive()
 	return c, nil
 }
 
@@ -49,26 +50,21 @@ func (c *conn) send(p *dhcpv6.Message) error {
 	return err
 }
 
-// receive hands messages on until the socket is closed. When nobody reads them,
-// they are lost, as on any network.
-func (c *conn) receive(logf func(string, ...any)) {
+// receive hands messages on, unread, until the socket is closed. When nobody reads
+// them, they are lost, as on any network.
+func (c *conn) receive() {
 	defer close(c.replies)
-	buf := make([]byte, 65536)
+	buf := make([]byte, maxMessage+1) // one more shows that a message is too long
 	for {
-		n, from, err := c.udp.ReadFromUDPAddrPort(buf)
+		n, err := c.udp.Read(buf)
 		if errors.Is(err, net.ErrClosed) {
 			return
 		}
 		if err != nil {
 			continue // an earlier message could not be delivered
 		}
-		p, err := dhcpv6.MessageFromBytes(buf[:n])
-		if err != nil {
-			logf("ignoring a malformed message from %s: %v", from.Addr(), err)
-			continue
-		}
 		select {
-		case c.replies <- p:
+		case c.replies <- bytes.Clone(buf[:n]):
 		default:
 		}
 	}

@@ -5,9 +5,13 @@
 // the length of the on-link prefix are theirs, too.
 //
 // It follows RFC 8415 with the options of RFC 3646 (DNS), RFC 4075 (SNTP) and
-// RFC 5908 (NTP). Packets are encoded and decoded by
-// github.com/insomniacslk/dhcp; the package's own clients are not used, because
-// they know neither renewal, rebinding nor CONFIRM.
+// RFC 5908 (NTP). Packets are encoded by github.com/insomniacslk/dhcp; the
+// package's own clients are not used, because they know neither renewal, rebinding
+// nor CONFIRM.
+//
+// Answers come from anybody on the link. They are read in little memory, and only if
+// they fit the latest message. A lease is used as far as it can be: what of it is of
+// no use costs a line in the log.
 //
 // It departs from RFC 8415 where that makes a boot wait for nothing: it sends
 // the first message without the random delay of up to a second (machines that

@@ -14,6 +14,8 @@ const (
 	duidLL   = 3
 	duidUUID = 4
 	ethernet = 1
+
+	maxDUID = 130 // bytes (RFC 8415, section 11.1)
 )
 
 // application makes the UUIDs of this client differ from those that other

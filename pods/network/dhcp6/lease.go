@@ -1,11 +1,11 @@
 package dhcp6
 
 import (
-	"encoding/binary"
+	"bytes"
 	"errors"
 	"fmt"
+	"iter"
 	"math"
-	"net"
 	"net/netip"
 	"slices"
 	"strings"
@@ -22,7 +22,8 @@ import (
 const (
 	infinite = math.MaxUint32 * time.Second // RFC 8415, section 7.7
 
-	maxAddresses = 8 // more than any server gives, and less than it takes to hurt
+	maxAddresses = 8  // more than any server gives, and less than it takes to hurt
+	maxServers   = 16 // likewise, of a kind
 
 	refreshDefault = 24 * time.Hour   // IRT_DEFAULT
 	refreshMinimum = 10 * time.Minute // IRT_MINIMUM
@@ -99,46 +100,48 @@ var (
 type grant struct {
 	*Lease
 	withdrawn []netip.Addr // not to be used any more
+	faults    lease.Faults
 }
 
 // grantFrom reads the lease out of an ADVERTISE or a REPLY. The error says what
 // makes it unusable.
-func grantFrom(p *dhcpv6.Message, iaid [4]byte, zone string, now time.Duration) (grant, error) {
-	if err := statusOf(p.Options.Options); err != nil {
+func grantFrom(p answer, iaid [4]byte, zone string, now time.Duration) (grant, error) {
+	if err := statusOf(p.options); err != nil {
 		return grant{}, err
 	}
-	ia := associationOf(p, iaid)
-	if ia == nil {
+	ia, ok := p.options.association(iaid)
+	if !ok {
 		return grant{}, errNoAddress
 	}
-	if err := statusOf(ia.Options.Options); err != nil {
+	if err := statusOf(ia.options); err != nil {
 		return grant{}, err
 	}
-	if ia.T1 > ia.T2 && ia.T2 > 0 {
-		return grant{}, fmt.Errorf("its T1, %s, is after its T2, %s", ia.T1, ia.T2)
+	if ia.t1 > ia.t2 && ia.t2 > 0 {
+		return grant{}, fmt.Errorf("its T1, %s, is after its T2, %s", ia.t1, ia.t2)
 	}
-	g := grant{Lease: informationFrom(p, zone)}
-	for _, o := range ia.Options.Addresses() {
-		g.add(o, now)
+	var g grant
+	g.Lease, g.faults = informationFrom(p, zone)
+	for a := range ia.options.addresses() {
+		g.add(a, now)
 	}
 	if len(g.Addresses)+len(g.withdrawn) == 0 {
 		return grant{}, errNoAddress
 	}
-	g.setTimes(ia.T1, ia.T2, now)
+	g.setTimes(ia.t1, ia.t2, now)
 	return g, nil
 }
 
 // statusOf returns the error that a status code stands for.
-func statusOf(options dhcpv6.Options) error {
-	o, ok := options.GetOne(dhcpv6.OptionStatusCode).(*dhcpv6.OptStatusCode)
-	if !ok || o.StatusCode == iana.StatusSuccess {
+func statusOf(o options) error {
+	code, message := o.status()
+	if code == iana.StatusSuccess {
 		return nil
 	}
-	text := o.StatusCode.String()
-	if o.StatusMessage != "" {
-		text += fmt.Sprintf(" (%q)", o.StatusMessage)
+	text := code.String()
+	if message != "" {
+		text += " (" + dnsname.Quote(message) + ")"
 	}
-	switch o.StatusCode {
+	switch code {
 	case iana.StatusNoBinding:
 		return errNoBinding
 	case iana.StatusNoAddrsAvail:
@@ -147,24 +150,14 @@ func statusOf(options dhcpv6.Options) error {
 	return fmt.Errorf("it says %s", text)
 }
 
-func associationOf(p *dhcpv6.Message, iaid [4]byte) *dhcpv6.OptIANA {
-	for _, ia := range p.Options.IANA() {
-		if ia.IaId == iaid {
-			return ia
-		}
-	}
-	return nil
-}
-
-func (g *grant) add(o *dhcpv6.OptIAAddress, now time.Duration) {
-	addr, ok := hostaddr.FromIPv6(o.IPv6Addr)
-	if !ok || addr.IsLinkLocalUnicast() || o.PreferredLifetime > o.ValidLifetime || statusOf(o.Options.Options) != nil {
-		return
-	}
-	if o.ValidLifetime == 0 {
-		g.withdrawn = append(g.withdrawn, addr)
-	} else if len(g.Addresses) < maxAddresses {
-		g.Addresses = append(g.Addresses, Address{addr, after(now, o.PreferredLifetime), after(now, o.ValidLifetime)})
+func (g *grant) add(a iaAddress, now time.Duration) {
+	usable := hostaddr.Valid(a.addr) && !a.addr.IsLinkLocalUnicast() && a.preferred <= a.valid && statusOf(a.options) == nil
+	switch {
+	case !usable || max(len(g.Addresses), len(g.withdrawn)) == maxAddresses:
+	case a.valid == 0:
+		g.withdrawn = append(g.withdrawn, a.addr)
+	default:
+		g.Addresses = append(g.Addresses, Address{a.addr, after(now, a.preferred), after(now, a.valid)})
 	}
 }
 
@@ -211,9 +204,13 @@ func fraction(d time.Duration, tenths int64) time.Duration {
 }
 
 // keep adds the addresses of before that the server did not mention: they are
-// valid for as long as they were (RFC 8415, section 18.2.10.1).
+// valid for as long as they were (RFC 8415, section 18.2.10.1). A server that gives
+// others each time does not make them more and more.
 func (g *grant) keep(old *Lease, now time.Duration) {
 	for _, a := range old.Addresses {
+		if len(g.Addresses) == 2*maxAddresses {
+			return
+		}
 		if a.Valid > now && !slices.Contains(g.addrs(), a.Addr) && !slices.Contains(g.withdrawn, a.Addr) {
 			g.Addresses = append(g.Addresses, a)
 			g.Expiry = max(g.Expiry, a.Valid)
@@ -221,46 +218,98 @@ func (g *grant) keep(old *Lease, now time.Duration) {
 	}
 }
 
-// informationFrom reads what a message says besides addresses.
-func informationFrom(p *dhcpv6.Message, zone string) *Lease {
-	l := &Lease{Server: p.Options.ServerID().ToBytes(), DNS: hostAddrs(p.Options.DNS(), zone)}
-	if list := p.Options.DomainSearchList(); list != nil {
-		l.Search = dnsname.Filter(list.Labels)
+// informationFrom reads what a message says besides addresses, and what of that is
+// of no use.
+func informationFrom(p answer, zone string) (*Lease, lease.Faults) {
+	r := &reader{options: p.options, zone: zone}
+	if !p.options.whole() {
+		r.faults.Add("its options are cut off")
 	}
-	l.NTP = hostAddrs(p.Options.NTPServers(), zone)
+	server, _ := p.options.first(dhcpv6.OptionServerID)
+	l := &Lease{
+		Server: bytes.Clone(server),
+		DNS:    r.servers("DNS", p.options.each(dhcpv6.OptionDNSRecursiveNameServer)),
+		Search: r.search(),
+		NTP:    r.servers("NTP", r.ntp()),
+	}
 	if len(l.NTP) == 0 {
-		l.NTP = hostAddrs(p.Options.SNTP(), zone) // the older option
+		l.NTP = r.servers("SNTP", p.options.each(dhcpv6.OptionSNTPServerList)) // the older option
 	}
-	return l
+	return l, r.faults
+}
+
+// reader reads what is not an address. A lease is used as far as it can be: faults
+// are what cannot be.
+type reader struct {
+	options options
+	zone    string
+	faults  lease.Faults
+}
+
+// servers returns the addresses in options that hosts can have.
+func (r *reader) servers(kind string, values iter.Seq[[]byte]) []netip.Addr {
+	var addrs []netip.Addr
+	size := 0
+	for value := range values {
+		size += len(value)
+		for a := range slices.Chunk(value, 16) {
+			if addr, ok := hostaddr.FromIPv6(a); ok && len(addrs) < maxServers {
+				addrs = append(addrs, hostaddr.OnLink(addr, r.zone))
+			}
+		}
+	}
+	if left := size - 16*len(addrs); left > 0 {
+		r.faults.Add("%d of %d bytes with %s servers are left out: they are no addresses of hosts, or too many", left, size, kind)
+	}
+	return addrs
+}
+
+// ntp returns the addresses of time servers: each is an option within one (RFC
+// 5908). Names are left out.
+func (r *reader) ntp() iter.Seq[[]byte] {
+	return func(yield func([]byte) bool) {
+		for value := range r.options.each(dhcpv6.OptionNTPServer) {
+			for addr := range options(value).each(dhcpv6.NTPSuboptionSrvAddrCode) {
+				if !yield(addr) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// search returns the domains to search. What remains is safe to be written into a
+// file of lines and words.
+func (r *reader) search() []string {
+	raw, _ := r.options.first(dhcpv6.OptionDomainSearchList)
+	names, err := dnsname.List(raw)
+	if err != nil {
+		r.faults.Add("its search list is read up to a mistake: %v", err)
+	}
+	valid := dnsname.Filter(names)
+	if left := len(names) - len(valid); left > 0 {
+		r.faults.Add("%d of its domains are left out: they are none", left)
+	}
+	return valid
 }
 
 // answerFrom reads the REPLY to an INFORMATION-REQUEST.
-func answerFrom(p *dhcpv6.Message, zone string, now time.Duration) (*Lease, error) {
-	if err := statusOf(p.Options.Options); err != nil {
-		return nil, err
+func answerFrom(p answer, zone string, now time.Duration) (*Lease, lease.Faults, error) {
+	if err := statusOf(p.options); err != nil {
+		return nil, nil, err
 	}
-	l := informationFrom(p, zone)
-	l.Renew = after(now, max(p.Options.InformationRefreshTime(refreshDefault), refreshMinimum))
+	l, faults := informationFrom(p, zone)
+	refresh, ok := p.options.seconds(dhcpv6.OptionInformationRefreshTime)
+	if !ok {
+		refresh = refreshDefault
+	}
+	l.Renew = after(now, max(refresh, refreshMinimum))
 	l.Rebind, l.Expiry = lease.Forever, lease.Forever
-	return l, nil
+	return l, faults, nil
 }
 
 // maxRT reads SOL_MAX_RT or INF_MAX_RT, how far retransmissions may slow down.
-func maxRT(p *dhcpv6.Message, code dhcpv6.OptionCode) (time.Duration, bool) {
-	o := p.Options.GetOne(code)
-	if o == nil || len(o.ToBytes()) != 4 {
-		return 0, false
-	}
-	d := time.Duration(binary.BigEndian.Uint32(o.ToBytes())) * time.Second
-	return d, d >= time.Minute && d <= 24*time.Hour
-}
-
-func hostAddrs(ips []net.IP, zone string) []netip.Addr {
-	var addrs []netip.Addr
-	for _, ip := range ips {
-		if a, ok := hostaddr.FromIPv6(ip); ok {
-			addrs = append(addrs, hostaddr.OnLink(a, zone))
-		}
-	}
-	return addrs
+func maxRT(o options, code dhcpv6.OptionCode) (time.Duration, bool) {
+	d, ok := o.seconds(code)
+	return d, ok && d >= time.Minute && d <= 24*time.Hour
 }

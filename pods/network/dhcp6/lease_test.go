@@ -1,19 +1,26 @@
 package dhcp6
 
 import (
+	"bytes"
+	"encoding/binary"
 	"encoding/hex"
 	"encoding/json"
+	"fmt"
 	"net"
 	"net/netip"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 	"github.com/insomniacslk/dhcp/dhcpv6"
+	"github.com/insomniacslk/dhcp/iana"
 	"github.com/insomniacslk/dhcp/rfc1035label"
 
 	"kios/pods/network/lease"
+	"kios/pods/network/leasetest"
 	"kios/test/lab"
 )
 
@@ -136,8 +143,66 @@ func TestDUIDFromMAC(t *testing.T) {
 	}
 }
 
-// FuzzReceive checks that no message brings the client down, and that nothing
-// gets into a lease that is not fit for use.
+func TestFaults(t *testing.T) {
+	for _, tc := range []struct {
+		what string
+		code uint16
+		data []byte
+		want string
+	}{
+		{"nothing wrong", 23, net.ParseIP("fd00::53"), ""},
+		{"half an address", 23, append(net.ParseIP("fd00::53"), 0xfd), "1 of 17 bytes with DNS servers are left out"},
+		{"servers without end", 23, slices.Repeat(net.ParseIP("fd00::53"), 100), "1344 of 1600 bytes with DNS servers"},
+		{"a search list cut off", 24, []byte("\x01a\x00\x09b"), "its search list is read up to a mistake"},
+		{"a domain that is none", 24, []byte("\x01a\x00\x01 \x00"), "1 of its domains are left out"},
+		{"an option cut off", 24, nil, "its options are cut off"},
+	} {
+		b := newBench(t)
+		b.m.LinkUp(b.Now)
+		var lines []string
+		b.m.Log = func(format string, args ...any) { lines = append(lines, fmt.Sprintf(format, args...)) }
+		b.answer(dhcpv6.MessageTypeAdvertise, grants)
+		raw := b.reply(dhcpv6.MessageTypeReply, grants).ToBytes()
+		raw = binary.BigEndian.AppendUint16(raw, tc.code)
+		raw = binary.BigEndian.AppendUint16(raw, uint16(max(len(tc.data), 1)))
+		b.m.Receive(b.Now, append(raw, tc.data...))
+		b.Expect(Bound, "SOLICIT", "REQUEST", "apply fd00::15")
+		said := strings.Contains(strings.Join(lines, "\n"), "not all that the DHCPv6 server says can be used: ")
+		if said != (tc.want != "") || !strings.Contains(strings.Join(lines, "\n"), tc.want) {
+			t.Errorf("%s: it says %q, want %q", tc.what, lines, tc.want)
+		}
+	}
+}
+
+// bomb is options of a message that became half a gigabyte once: a name that fills
+// half of them, and references to it, as a value of an option of its own or of one
+// that is within another.
+func bomb(code dhcpv6.OptionCode, size int) []byte {
+	value := []byte(strings.Repeat("\x01a", min(size, 0x3fff)/4))
+	value = append(value, 0)
+	for len(value) < size {
+		value = append(value, 0xc0, 0)
+	}
+	return (&dhcpv6.Options{&dhcpv6.OptionGeneric{OptionCode: code, OptionData: value}}).ToBytes()
+}
+
+// A server that offers nothing of use, again and again, does not fill the log.
+func TestIgnoredAnswersAreMentionedThrice(t *testing.T) {
+	b := newBench(t)
+	lines := 0
+	b.m.Log = func(string, ...any) { lines++ }
+	b.m.LinkUp(b.Now)
+	lines = 0
+	for range 1000 {
+		b.answer(dhcpv6.MessageTypeAdvertise, status(iana.StatusNoAddrsAvail))
+	}
+	if lines != 3 {
+		t.Errorf("it writes %d lines, want 3", lines)
+	}
+}
+
+// FuzzReceive checks that no message brings the client down or takes much memory,
+// and that nothing gets into a lease that is not fit for use.
 func FuzzReceive(f *testing.F) {
 	b := newBench(f)
 	b.m.LinkUp(b.Now)
@@ -147,18 +212,22 @@ func FuzzReceive(f *testing.F) {
 	} {
 		f.Add(p.Options.ToBytes())
 	}
+	ids := b.reply(dhcpv6.MessageTypeReply, rapid, grants).Options.ToBytes()
+	for _, code := range []dhcpv6.OptionCode{dhcpv6.OptionDomainSearchList, dhcpv6.OptionFQDN, dhcpv6.OptionNTPServer, dhcpv6.OptionIANA} {
+		f.Add(append(bytes.Clone(ids), bomb(code, 3500)...))
+		f.Add(append(bytes.Clone(ids), bomb(code, 65000)...))
+	}
 	f.Fuzz(func(t *testing.T, options []byte) {
 		for _, kind := range []dhcpv6.MessageType{dhcpv6.MessageTypeReply, dhcpv6.MessageTypeAdvertise} {
 			for _, stateful := range []bool{true, false} {
 				b := benchOf(t, stateful)
-				b.m.Log = func(string, ...any) {}
+				b.m.Log, b.fuzzed = func(string, ...any) {}, true
 				b.m.LinkUp(b.Now)
-				p, err := dhcpv6.MessageFromBytes(append([]byte{byte(kind), b.sent.TransactionID[0],
-					b.sent.TransactionID[1], b.sent.TransactionID[2]}, options...))
-				if err != nil {
-					return
+				raw := append([]byte{byte(kind)}, b.sent.TransactionID[:]...)
+				raw = append(raw, options...)
+				if took := leasetest.Allocated(func() { b.m.Receive(b.Now, raw) }); took > 256<<10 {
+					t.Errorf("a message of %d bytes became %d", len(raw), took)
 				}
-				b.m.Receive(b.Now, p)
 				b.Sleep(time.Minute)
 				if l := b.Applied; l != nil && (l.Renew <= time.Minute || l.Renew > l.Rebind || stateful && len(l.Addresses) == 0) {
 					t.Errorf("lease %+v", l)

@@ -82,10 +82,9 @@ type Machine struct {
 	declined   netip.Addr
 	decliner   []byte // the server that gave it
 
-	xid       dhcpv6.TransactionID
-	began     time.Duration // when the first message of the exchange was sent
-	rt        time.Duration // between the latest message and its repetition
-	complaint time.Duration // when to say that nobody answers
+	xid   dhcpv6.TransactionID
+	began time.Duration // when the first message of the exchange was sent
+	rt    time.Duration // between the latest message and its repetition
 
 	solMaxRT, infMaxRT time.Duration // from a server; 0: the default
 }
@@ -171,7 +170,7 @@ func (m *Machine) due(now time.Duration) {
 	}
 }
 
-func (m *Machine) bind(now time.Duration, l *Lease) {
+func (m *Machine) bind(now time.Duration, l *Lease, faults lease.Faults) {
 	old, renewed := m.Lease(), m.State() == Renewing || m.State() == Rebinding
 	if !m.Use(now, l) {
 		return
@@ -186,4 +185,5 @@ func (m *Machine) bind(now time.Duration, l *Lease) {
 	case m.id.Stateful:
 		m.Log("%s extended by %s", l, l.Length(now))
 	}
+	m.Mention("the DHCPv6 server", faults)
 }

@@ -23,8 +23,9 @@ var (
 
 type bench struct {
 	leasetest.Bench[State, *Lease]
-	m    *Machine
-	sent *dhcpv6.Message
+	m      *Machine
+	sent   *dhcpv6.Message
+	fuzzed bool // what is sent may hold identifiers that the library does not know
 }
 
 func newBench(t testing.TB) *bench          { return benchOf(t, true) }
@@ -43,10 +44,12 @@ func (b *bench) Send(p *dhcpv6.Message) {
 	b.T.Helper()
 	// As a server reads it.
 	parsed, err := dhcpv6.MessageFromBytes(p.ToBytes())
-	if err != nil {
+	if err != nil && !b.fuzzed {
 		b.T.Fatalf("a message that cannot be read: %v", err)
 	}
-	b.sent = parsed
+	if err == nil {
+		b.sent = parsed
+	}
 	b.Note(p.MessageType.String())
 }
 
@@ -88,7 +91,7 @@ var (
 // answer receives an answer to the latest message.
 func (b *bench) answer(kind dhcpv6.MessageType, parts ...part) {
 	b.T.Helper()
-	b.m.Receive(b.Now, b.reply(kind, parts...))
+	b.m.Receive(b.Now, b.reply(kind, parts...).ToBytes())
 }
 
 func (b *bench) reply(kind dhcpv6.MessageType, parts ...part) *dhcpv6.Message {
@@ -422,14 +425,14 @@ func TestOthersMessagesAreIgnored(t *testing.T) {
 	b.m.LinkUp(b.Now)
 	late := b.reply(dhcpv6.MessageTypeReply, rapid, grants)
 	late.TransactionID[0]++
-	b.m.Receive(b.Now, late)
+	b.m.Receive(b.Now, late.ToBytes())
 	b.answer(dhcpv6.MessageTypeReply, rapid, grants, with(raw(dhcpv6.OptionClientID, testServer)))
 	anonymous := b.reply(dhcpv6.MessageTypeReply, rapid, grants)
 	anonymous.Options.Del(dhcpv6.OptionServerID)
-	b.m.Receive(b.Now, anonymous)
+	b.m.Receive(b.Now, anonymous.ToBytes())
 	foreign := b.reply(dhcpv6.MessageTypeReply, rapid, grants)
 	foreign.Options.OneIANA().IaId = [4]byte{1, 2, 3, 4}
-	b.m.Receive(b.Now, foreign)
+	b.m.Receive(b.Now, foreign.ToBytes())
 	b.answer(dhcpv6.MessageTypeSolicit, grants)
 	b.Expect(Soliciting, "SOLICIT")
 }

@@ -10,8 +10,9 @@ import (
 )
 
 // Receive takes in a message that arrived on the interface.
-func (m *Machine) Receive(now time.Duration, p *dhcpv6.Message) {
-	if !m.awaits(p) {
+func (m *Machine) Receive(now time.Duration, raw []byte) {
+	p, ok := parse(raw)
+	if !ok || !m.awaits(p) {
 		return
 	}
 	m.learnMaxRT(p)
@@ -29,46 +30,51 @@ func (m *Machine) Receive(now time.Duration, p *dhcpv6.Message) {
 	}
 }
 
-// awaits reports whether p answers what was sent last (RFC 8415, section 16).
-func (m *Machine) awaits(p *dhcpv6.Message) bool {
-	client, server := p.Options.ClientID(), p.Options.ServerID()
-	if p.TransactionID != m.xid || client == nil || server == nil || !bytes.Equal(client.ToBytes(), m.id.DUID) {
+// awaits reports whether p answers what was sent last (RFC 8415, section 16). Only
+// then it is worth reading.
+func (m *Machine) awaits(p answer) bool {
+	if p.xid != m.xid {
+		return false
+	}
+	client, _ := p.options.first(dhcpv6.OptionClientID)
+	server, _ := p.options.first(dhcpv6.OptionServerID)
+	if len(server) == 0 || len(server) > maxDUID || !bytes.Equal(client, m.id.DUID) {
 		return false
 	}
 	switch m.State() {
 	case NoLink, Bound:
 		return false
 	case Soliciting:
-		rapid := p.MessageType == dhcpv6.MessageTypeReply && p.Options.GetOne(dhcpv6.OptionRapidCommit) != nil
-		return rapid || p.MessageType == dhcpv6.MessageTypeAdvertise
+		_, rapid := p.options.first(dhcpv6.OptionRapidCommit)
+		return rapid && p.kind == dhcpv6.MessageTypeReply || p.kind == dhcpv6.MessageTypeAdvertise
 	}
-	return p.MessageType == dhcpv6.MessageTypeReply
+	return p.kind == dhcpv6.MessageTypeReply
 }
 
-func (m *Machine) learnMaxRT(p *dhcpv6.Message) {
-	if d, ok := maxRT(p, dhcpv6.OptionSolMaxRT); ok {
+func (m *Machine) learnMaxRT(p answer) {
+	if d, ok := maxRT(p.options, dhcpv6.OptionSolMaxRT); ok {
 		m.solMaxRT = d
 	}
-	if d, ok := maxRT(p, dhcpv6.OptionInfMaxRT); ok {
+	if d, ok := maxRT(p.options, dhcpv6.OptionInfMaxRT); ok {
 		m.infMaxRT = d
 	}
 }
 
 // offered takes in an answer to SOLICIT: an offer, or already the lease.
-func (m *Machine) offered(now time.Duration, p *dhcpv6.Message) {
+func (m *Machine) offered(now time.Duration, p answer) {
 	g, err := grantFrom(p, m.id.IAID, m.id.Name, now)
 	if err == nil && len(g.Addresses) == 0 {
 		err = errNoAddress
 	}
 	if err != nil {
-		m.Log("ignoring an offer: %v", err)
+		m.Ignore("with an offer: %v", err)
 		return
 	}
-	if p.MessageType == dhcpv6.MessageTypeReply {
-		m.bind(now, g.Lease)
+	if p.kind == dhcpv6.MessageTypeReply {
+		m.bind(now, g.Lease, g.faults)
 		return
 	}
-	preference := p.Options.Preference()
+	preference := p.options.preference()
 	if m.offer != nil && preference <= m.preference {
 		return
 	}
@@ -79,7 +85,7 @@ func (m *Machine) offered(now time.Duration, p *dhcpv6.Message) {
 }
 
 // answered takes in the answer to REQUEST, RENEW or REBIND.
-func (m *Machine) answered(now time.Duration, p *dhcpv6.Message) {
+func (m *Machine) answered(now time.Duration, p answer) {
 	g, err := grantFrom(p, m.id.IAID, m.id.Name, now)
 	if err == nil && m.Lease() != nil {
 		g.keep(m.Lease(), now)
@@ -89,24 +95,25 @@ func (m *Machine) answered(now time.Duration, p *dhcpv6.Message) {
 	}
 	switch {
 	case err == nil:
-		m.bind(now, g.Lease)
+		m.bind(now, g.Lease, g.faults)
 	case m.State() == Requesting:
 		m.Restart(now, fmt.Sprintf("%s was offered and then refused: %v", m.offer, err))
 	case errors.Is(err, errNoBinding):
 		m.Log("the server has forgotten %s, asking for it again", m.Lease())
-		m.offer = &Lease{Addresses: m.Lease().Addresses, Server: p.Options.ServerID().ToBytes()}
+		server, _ := p.options.first(dhcpv6.OptionServerID)
+		m.offer = &Lease{Addresses: m.Lease().Addresses, Server: bytes.Clone(server)}
 		m.Enter(Requesting, now)
 	case len(g.withdrawn) > 0:
 		m.Drop(now, "the server has taken it back")
 	default:
 		// Another server may do better, or this one later: the lease lasts.
-		m.Log("ignoring an answer about %s: %v", m.Lease(), err)
+		m.Ignore("about %s: %v", m.Lease(), err)
 	}
 }
 
 // confirmed takes in the answer to CONFIRM.
-func (m *Machine) confirmed(now time.Duration, p *dhcpv6.Message) {
-	if err := statusOf(p.Options.Options); err != nil {
+func (m *Machine) confirmed(now time.Duration, p answer) {
+	if err := statusOf(p.options); err != nil {
 		m.last = nil
 		m.Drop(now, "the server was asked whether it fits the link: "+err.Error())
 		return
@@ -122,11 +129,11 @@ func (m *Machine) confirm(now time.Duration, how string) {
 }
 
 // informed takes in the answer to INFORMATION-REQUEST.
-func (m *Machine) informed(now time.Duration, p *dhcpv6.Message) {
-	l, err := answerFrom(p, m.id.Name, now)
+func (m *Machine) informed(now time.Duration, p answer) {
+	l, faults, err := answerFrom(p, m.id.Name, now)
 	if err != nil {
-		m.Log("ignoring an answer: %v", err)
+		m.Ignore("of a server: %v", err)
 		return
 	}
-	m.bind(now, l)
+	m.bind(now, l, faults)
 }

@@ -84,19 +84,9 @@ func (m *Machine) begin(time.Duration) {
 // send sends the message of the state.
 func (m *Machine) send(now time.Duration) {
 	if m.Tries() == 0 {
-		m.began, m.complaint = now, lease.ComplainAfter
-	} else {
-		m.complain(now - m.began)
+		m.began = now
+	} else if m.State() == m.start() {
+		m.Complain("DHCPv6", now-m.began)
 	}
 	m.outside.Send(m.message(now))
-}
-
-// complain says that nobody answers, less and less often: on a network without
-// a server that goes on for ever.
-func (m *Machine) complain(elapsed time.Duration) {
-	if m.State() != m.start() || elapsed < m.complaint {
-		return
-	}
-	m.complaint = 2 * elapsed
-	m.Log("no DHCPv6 server has answered for %s, still asking", elapsed.Round(time.Second))
 }

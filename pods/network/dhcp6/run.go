@@ -81,9 +81,9 @@ func (r *client) run(ctx context.Context, addresses <-chan address) {
 				return
 			}
 			r.address(a)
-		case p := <-r.replies():
-			if p != nil {
-				r.machine.Receive(boottime.Now(), p)
+		case raw := <-r.replies():
+			if raw != nil {
+				r.machine.Receive(boottime.Now(), raw)
 			}
 		case <-timer.C:
 			r.machine.Tick(boottime.Now())
@@ -93,7 +93,7 @@ func (r *client) run(ctx context.Context, addresses <-chan address) {
 	}
 }
 
-func (r *client) replies() <-chan *dhcpv6.Message {
+func (r *client) replies() <-chan []byte {
 	if r.conn == nil {
 		return nil
 	}
@@ -129,7 +129,7 @@ func (r *client) connect() {
 }
 
 func (r *client) listen(local netip.Addr) {
-	conn, err := listen(r.Name, local, r.Log)
+	conn, err := listen(r.Name, local)
 	if err != nil {
 		// The address is gone, and the kernel is about to say so, or another client
 		// has the port. Either way, this address is of no use for now.

@@ -6,12 +6,12 @@ import (
 	"time"
 )
 
-// ComplainAfter is for how long a client asks in vain before it says so.
-const ComplainAfter = 15 * time.Second
-
 const (
 	firstPause   = time.Second
 	longestPause = 64 * time.Second
+
+	complainAfter = 15 * time.Second // of asking in vain
+	mostIgnored   = 3                // answers to a message that are mentioned
 )
 
 // Terms is the type of a protocol's leases: a pointer. The zero value, nil, is no
@@ -57,6 +57,9 @@ type Client[S ~int, L Terms] struct {
 	state    S
 	lease    L             // in use, or remembered and not expired
 	tries    int           // messages sent in this exchange
+	ignored  int           // answers to the latest of them that were of no use
+	faults   Faults        // of the latest lease
+	patience time.Duration // for how long to ask in vain before the next complaint
 	setbacks int           // attempts in a row that came to nothing after an offer
 	wake     time.Duration // when the protocol is due
 }
@@ -140,6 +143,11 @@ func (c *Client[S, L]) Discard() {
 func (c *Client[S, L]) Restart(now time.Duration, reason string) {
 	pause := c.Backoff(c.setbacks)
 	c.setbacks++
+	c.RestartAfter(now, pause, reason)
+}
+
+// RestartAfter starts over after a pause that the protocol asks for.
+func (c *Client[S, L]) RestartAfter(now, pause time.Duration, reason string) {
 	c.Log("%s; starting over in %s", reason, pause.Round(100*time.Millisecond))
 	c.begin(c.protocol.Start(), now)
 	c.wake = now + pause
@@ -152,7 +160,7 @@ func (c *Client[S, L]) Enter(s S, now time.Duration) {
 }
 
 func (c *Client[S, L]) begin(s S, now time.Duration) {
-	c.state, c.tries = s, 0
+	c.state, c.tries, c.patience = s, 0, complainAfter
 	c.protocol.Begin(now)
 }
 
@@ -164,9 +172,28 @@ func (c *Client[S, L]) Continue(s S, now time.Duration) {
 
 // Transmit sends the message of the state, and waits for an answer.
 func (c *Client[S, L]) Transmit(now time.Duration) {
+	c.ignored = 0
 	c.protocol.Send(now)
 	c.wake = now + c.protocol.Wait(now)
 	c.tries++
+}
+
+// Complain says that nobody has answered for so long, less and less often: on a
+// network without a server that goes on for ever.
+func (c *Client[S, L]) Complain(server string, elapsed time.Duration) {
+	if elapsed < c.patience {
+		return
+	}
+	c.patience = 2 * elapsed
+	c.Log("no %s server has answered for %s, still asking", server, elapsed.Round(time.Second))
+}
+
+// Ignore says why an answer is of no use. Whoever sends many of them does not fill
+// the log.
+func (c *Client[S, L]) Ignore(format string, args ...any) {
+	if c.ignored++; c.ignored <= mostIgnored {
+		c.Log("ignoring an answer "+format, args...)
+	}
 }
 
 // Backoff returns a pause of 1, 2, 4 ... 64 seconds after so many failures, with a

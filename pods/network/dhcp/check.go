@@ -1,0 +1,145 @@
+package dhcp
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"time"
+
+	"github.com/insomniacslk/dhcp/dhcpv4"
+
+	"kios/pods/network/arp"
+	"kios/pods/network/lease"
+)
+
+// check finds out whether another machine has the address. RFC 5227 waits some
+// seconds for that before the address is used, which each boot would pay for. This
+// one asks while the request is under way, uses the address as soon as the server
+// has confirmed it, goes on asking for some seconds, and gives the address back if
+// another machine answers in that time.
+//
+// Later claims mean nothing: anybody on the link could take the address away by
+// them.
+type check struct {
+	addr     netip.Addr       // not valid: there is no check
+	rival    net.HardwareAddr // who claims it
+	step     int
+	next     time.Duration // when the step is due
+	declined net.HardwareAddr
+	declines int // in a row
+}
+
+// steps follow the announcement of a new address, a second each (RFC 5227, section
+// 2.3, has two announcements).
+var steps = []func(Outside, netip.Addr) error{Outside.Probe, Outside.Announce, Outside.Probe}
+
+const (
+	stepEvery    = time.Second
+	afterDecline = 10 * time.Second // at least (RFC 2131, section 3.1)
+	mostDeclines = 3
+)
+
+// beginCheck asks whether another machine has the address.
+func (m *Machine) beginCheck(p netip.Prefix) {
+	m.endCheck()
+	if p.IsSingleIP() {
+		return // nobody shares a subnet with it, and routers may answer for everything
+	}
+	m.check.addr = p.Addr()
+	m.try(m.outside.Watch(m.check.addr))
+	m.try(m.outside.Probe(m.check.addr))
+}
+
+// endCheck leaves it at that.
+func (m *Machine) endCheck() {
+	if m.check.addr.IsValid() {
+		m.try(m.outside.Watch(netip.Addr{}))
+	}
+	m.check.addr, m.check.rival, m.check.next = netip.Addr{}, nil, lease.Forever
+}
+
+// announce tells the link that the address, which came into use, is here: other
+// machines may know it elsewhere. The check goes on.
+func (m *Machine) announce(now time.Duration, p netip.Prefix) {
+	if m.check.addr != p.Addr() {
+		m.beginCheck(p)
+	}
+	m.try(m.outside.Announce(p.Addr()))
+	if m.check.addr.IsValid() {
+		m.check.step, m.check.next = 0, now+stepEvery
+	}
+}
+
+// goOn does the next step of the check.
+func (m *Machine) goOn(now time.Duration) {
+	if m.Lease() == nil || m.check.step == len(steps) {
+		m.check.declines, m.check.declined = 0, nil
+		m.endCheck()
+		return
+	}
+	m.try(steps[m.check.step](m.outside, m.check.addr))
+	m.check.step++
+	m.check.next = now + stepEvery
+}
+
+// try logs what the check could not do, which is no reason not to use an address.
+func (m *Machine) try(err error) {
+	if err != nil && !errors.Is(err, net.ErrClosed) {
+		m.Log("whether another machine has the address is not known: %v", err)
+	}
+}
+
+// Claimed takes in another machine's claim to an address.
+func (m *Machine) Claimed(now time.Duration, c arp.Claim) {
+	if c.Addr != m.check.addr || m.check.rival != nil {
+		return
+	}
+	m.check.rival = c.By
+	switch {
+	case m.tolerates(c.By):
+		m.Log("%s claims %s after others were given back: using it anyway", c.By, c.Addr)
+	case m.State() == Bound:
+		m.decline(now, m.Lease())
+	}
+}
+
+// tolerates reports whether claims count no more: a machine that claims one address
+// after the other is a router that answers for everything, or means harm.
+func (m *Machine) tolerates(by net.HardwareAddr) bool {
+	return m.check.declines == mostDeclines || bytes.Equal(by, m.check.declined)
+}
+
+// isClaimed reports whether another machine has the address.
+func (m *Machine) isClaimed(addr netip.Addr) bool {
+	rival := m.check.rival
+	return rival != nil && m.check.addr == addr && !m.tolerates(rival)
+}
+
+// decline gives an address back that another machine has, and starts over.
+func (m *Machine) decline(now time.Duration, l *Lease) {
+	rival := m.check.rival
+	p := m.identity().message(dhcpv4.MessageTypeDecline, m.xid, 0)
+	requestAddress(p, l.Address.Addr())
+	nameServer(p, l.Server)
+	if old := m.Lease(); old != nil && old.Address == l.Address {
+		m.Discard()
+	}
+	m.outside.Send(p, netip.Addr{})
+	m.endCheck()
+	m.check.declines, m.check.declined = m.check.declines+1, rival
+	m.last = netip.Addr{}
+	m.RestartAfter(now, afterDecline, fmt.Sprintf("%s has %s, giving it back to %s", rival, l, l.Server))
+}
+
+// Wake returns when Tick is to be called next.
+func (m *Machine) Wake() time.Duration { return min(m.Client.Wake(), m.check.next) }
+
+// Tick does what is due.
+func (m *Machine) Tick(now time.Duration) {
+	if now >= m.check.next {
+		m.goOn(now)
+	}
+	m.Client.Tick(now)
+}

@@ -1,0 +1,159 @@
+package dhcp
+
+import (
+	"net"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/insomniacslk/dhcp/dhcpv4"
+
+	"kios/pods/network/arp"
+)
+
+var rival = net.HardwareAddr{2, 0, 0, 0, 0, 9}
+
+func newCheckBench(t *testing.T) *bench {
+	b := newBench(t)
+	b.silenced = false
+	return b
+}
+
+func (b *bench) claim(addr string, by net.HardwareAddr) {
+	b.m.Claimed(b.Now, arp.Claim{Addr: netip.MustParseAddr(addr), By: by})
+}
+
+// offered is an offer of an address other than 10.0.2.15.
+func (b *bench) receive(kind dhcpv4.MessageType, last byte) {
+	p := reply(b.sent.TransactionID, kind)
+	p.YourIPAddr = net.IPv4(10, 0, 2, last)
+	b.m.Receive(b.Now, p.ToBytes())
+}
+
+// No boot waits for the check: the address is used at once.
+func TestAddressIsAnnounced(t *testing.T) {
+	b := newCheckBench(t)
+	b.m.LinkUp(b.Now)
+	b.answer(dhcpv4.MessageTypeOffer)
+	b.Expect(Requesting, "DISCOVER to everyone", "probe 10.0.2.15", "REQUEST to everyone")
+	b.answer(dhcpv4.MessageTypeAck)
+	b.Expect(Bound, "apply 10.0.2.15/24", "announce 10.0.2.15")
+	if got := b.watched.String(); got != "10.0.2.15" {
+		t.Errorf("it watches %s, want 10.0.2.15", got)
+	}
+	b.Sleep(3 * time.Second)
+	b.Expect(Bound, "probe 10.0.2.15", "announce 10.0.2.15", "probe 10.0.2.15")
+	b.Sleep(time.Second)
+	if b.watched.IsValid() {
+		t.Errorf("after the check it still watches %s", b.watched)
+	}
+	b.claim("10.0.2.15", rival) // anybody could take the address away by that
+	b.Sleep(26*time.Minute - 4*time.Second)
+	b.Expect(Bound)
+	b.Sleep(4 * time.Minute)
+	b.answer(dhcpv4.MessageTypeAck)
+	b.Sleep(time.Minute)
+	b.Expect(Bound, "REQUEST to 10.0.2.2", "apply 10.0.2.15/24 for 10.0.2.15/24")
+}
+
+// A link that returns may be another one: the switch learns where the address is.
+func TestAddressIsAnnouncedOnALinkThatReturns(t *testing.T) {
+	b := newCheckBench(t)
+	b.m.LinkUp(b.Now)
+	b.answer(dhcpv4.MessageTypeOffer)
+	b.answer(dhcpv4.MessageTypeAck)
+	b.Sleep(time.Minute)
+	b.m.LinkDown()
+	b.m.LinkUp(b.Now)
+	b.Did = nil
+	b.answer(dhcpv4.MessageTypeAck)
+	b.Expect(Bound, "apply 10.0.2.15/24 for 10.0.2.15/24", "probe 10.0.2.15", "announce 10.0.2.15")
+}
+
+func TestDuplicateIsNotUsed(t *testing.T) {
+	b := newCheckBench(t)
+	b.m.LinkUp(b.Now)
+	b.answer(dhcpv4.MessageTypeOffer)
+	b.claim("10.0.2.16", rival) // not what was asked
+	b.claim("10.0.2.15", rival)
+	b.Did = nil
+	b.answer(dhcpv4.MessageTypeAck)
+	b.Expect(Selecting, "DECLINE to everyone")
+	if !b.sent.RequestedIPAddress().Equal(net.IPv4(10, 0, 2, 15)) || !b.sent.ServerIdentifier().Equal(testServer) {
+		t.Errorf("DECLINE must name server and address (RFC 2131, table 5): %s", b.sent.Summary())
+	}
+	b.Sleep(9 * time.Second)
+	b.Expect(Selecting)
+	b.Sleep(time.Second)
+	b.Expect(Selecting, "DISCOVER to everyone")
+	if b.sent.Options.Has(dhcpv4.OptionRequestedIPAddress) {
+		t.Error("it asks for the address again")
+	}
+}
+
+func TestDuplicateThatAnswersLate(t *testing.T) {
+	b := newCheckBench(t)
+	b.m.LinkUp(b.Now)
+	b.answer(dhcpv4.MessageTypeOffer)
+	b.answer(dhcpv4.MessageTypeAck)
+	b.Sleep(1500 * time.Millisecond)
+	b.Did = nil
+	b.claim("10.0.2.15", rival)
+	b.Expect(Selecting, "drop 10.0.2.15/24", "DECLINE to everyone")
+	b.Sleep(9 * time.Second)
+	b.Expect(Selecting)
+}
+
+// A router that answers for all addresses, or one who means harm, keeps nobody
+// from the network.
+func TestClaimsHaveAnEnd(t *testing.T) {
+	for name, claimants := range map[string][]net.HardwareAddr{
+		"one machine":   {rival, rival},
+		"many machines": {rival, {2, 0, 0, 0, 0, 10}, {2, 0, 0, 0, 0, 11}, {2, 0, 0, 0, 0, 12}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := newCheckBench(t)
+			lines := b.lines()
+			b.m.LinkUp(b.Now)
+			for n, by := range claimants {
+				if b.m.State() != Selecting {
+					t.Fatalf("the state is %s after %d claims, want SELECTING", b.m.State(), n)
+				}
+				b.receive(dhcpv4.MessageTypeOffer, byte(20+n))
+				b.claim(netip.AddrFrom4([4]byte{10, 0, 2, byte(20 + n)}).String(), by)
+				b.receive(dhcpv4.MessageTypeAck, byte(20+n))
+				for range 1000 {
+					b.claim(netip.AddrFrom4([4]byte{10, 0, 2, byte(20 + n)}).String(), by)
+				}
+				b.Sleep(10 * time.Second)
+			}
+			text := strings.Join(*lines, "\n")
+			if b.m.State() != Bound || strings.Count(text, "using it anyway") != 1 {
+				t.Errorf("the state is %s, want BOUND; it says:\n%s", b.m.State(), text)
+			}
+		})
+	}
+}
+
+// Nobody shares the subnet of a single address, and routers answer for all others.
+func TestSingleAddressIsNotChecked(t *testing.T) {
+	b := newCheckBench(t)
+	b.m.LinkUp(b.Now)
+	single := dhcpv4.OptSubnetMask(net.CIDRMask(32, 32))
+	b.answer(dhcpv4.MessageTypeOffer, single)
+	b.answer(dhcpv4.MessageTypeAck, single)
+	b.Sleep(time.Minute)
+	b.Expect(Bound, "DISCOVER to everyone", "REQUEST to everyone", "apply 10.0.2.15/32", "announce 10.0.2.15")
+}
+
+func TestLinkDownEndsTheCheck(t *testing.T) {
+	b := newCheckBench(t)
+	b.m.LinkUp(b.Now)
+	b.answer(dhcpv4.MessageTypeOffer)
+	b.answer(dhcpv4.MessageTypeAck)
+	b.m.LinkDown()
+	b.Did = nil
+	b.Sleep(time.Minute)
+	b.Expect(NoLink)
+}
