@@ -1,0 +1,67 @@
+//go:build root
+
+package network
+
+import (
+	"strings"
+	"testing"
+	"time"
+)
+
+// nodeMAC returns the hardware address of the node's interface.
+func (l *lan) nodeMAC() string {
+	return strings.TrimSpace(l.run("ip", "netns", "exec", l.node, "cat", "/sys/class/net/eth0/address"))
+}
+
+// addRival puts another machine on the link, which has all these addresses.
+func (l *lan) addRival(addresses string) {
+	rival := l.node + "-r"
+	l.run("ip", "netns", "add", rival)
+	l.t.Cleanup(func() { l.run("ip", "netns", "del", rival) })
+	l.run("ip", "link", "add", "port", "netns", l.server, "type", "veth", "peer", "name", "eth0", "netns", rival)
+	l.run("ip", "-n", l.server, "addr", "del", "10.77.0.1/24", "dev", "srv")
+	l.run("ip", "-n", l.server, "link", "add", "br0", "type", "bridge")
+	l.run("ip", "-n", l.server, "addr", "add", "10.77.0.1/24", "dev", "br0")
+	for _, name := range []string{"srv", "port"} {
+		l.run("ip", "-n", l.server, "link", "set", name, "master", "br0", "up")
+	}
+	l.run("ip", "-n", l.server, "link", "set", "br0", "up")
+	l.run("ip", "-n", rival, "link", "set", "lo", "up")
+	l.run("ip", "-n", rival, "link", "set", "eth0", "up")
+	l.run("ip", "-n", rival, "route", "add", "local", addresses, "dev", "lo")
+}
+
+// Another machine has the address that the server gives.
+func TestAddressThatAnotherMachineHas(t *testing.T) {
+	l := newLAN(t)
+	l.addRival("10.77.0.40/32")
+	l.startDNSMasq("--dhcp-host=" + l.nodeMAC() + ",10.77.0.40")
+	l.startService("eth0")
+	l.eventually("a line about it", 5*time.Second, l.logged("has 10.77.0.40/24, giving it back to 10.77.0.1"))
+	l.eventually("another address", 20*time.Second, func() bool {
+		return l.hasAddress() && !strings.Contains(l.address(), "inet 10.77.0.40/")
+	})
+}
+
+// A router answers for all addresses: the node gets one all the same.
+func TestRouterThatAnswersForEverything(t *testing.T) {
+	l := newLAN(t)
+	l.addRival("10.77.0.32/27")
+	l.run("ip", "-n", l.node+"-r", "route", "add", "local", "10.77.0.64/26", "dev", "lo")
+	l.startDNSMasq()
+	l.startService("eth0")
+	l.eventually("an address, used anyway", 30*time.Second, func() bool {
+		return l.hasAddress() && l.logged("using it anyway")()
+	})
+}
+
+// Who knows the address elsewhere learns where it is now.
+func TestAddressIsAnnounced(t *testing.T) {
+	l := newLAN(t)
+	l.run("ip", "-n", l.server, "neigh", "replace", "10.77.0.40", "lladdr", "02:00:00:00:00:09", "dev", "srv", "nud", "stale")
+	l.startDNSMasq("--dhcp-host=" + l.nodeMAC() + ",10.77.0.40")
+	l.startService("eth0")
+	l.eventually("the new place of the address", 10*time.Second, func() bool {
+		return strings.Contains(l.run("ip", "-n", l.server, "neigh", "show", "10.77.0.40"), l.nodeMAC())
+	})
+}
