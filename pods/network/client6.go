@@ -3,7 +3,6 @@ package network
 import (
 	"context"
 	"os"
-	"strings"
 
 	"kios/internal/boottime"
 	"kios/pods/network/dhcp6"
@@ -39,7 +38,7 @@ func (p *port) startDHCP6(stateful bool) {
 	p.stateful = stateful
 	p.v6 = p.startClient(func(ctx context.Context, carrier <-chan bool) error {
 		return dhcp6.Run(ctx, dhcp6.Config{
-			Identity: dhcp6.Identity{DUID: p.duid(), IAID: dhcp6.IAIDFromMAC(p.link.mac), Name: p.link.name, Stateful: stateful},
+			Identity: dhcp6.Identity{DUID: p.duid(), IAID: p.iaid(), Name: p.link.name, Stateful: stateful},
 			Index:    p.link.index,
 			Resume:   kept.Lease6,
 			Link:     carrier,
@@ -50,13 +49,22 @@ func (p *port) startDHCP6(stateful bool) {
 	p.v6.setCarrier(p.link.carrier)
 }
 
-// duid names the machine, and if it has no ID, the card.
+// duid names the machine, and if it has no ID, or a malformed one, the card.
 func (p *port) duid() []byte {
 	id, err := os.ReadFile(p.service.MachineID)
-	if text := strings.TrimSpace(string(id)); err == nil && text != "" {
-		return dhcp6.DUIDFromMachineID(text)
+	if err != nil {
+		id = nil
 	}
-	return dhcp6.DUIDFromMAC(p.link.mac)
+	return dhcp6.DUID(string(id), p.link.mac)
+}
+
+// iaid tells the interface from the others of the machine. A VLAN has the address of
+// what it is on.
+func (p *port) iaid() [4]byte {
+	if p.link.kind == "vlan" {
+		return dhcp6.IAIDFromName(p.link.mac, p.link.name)
+	}
+	return dhcp6.IAIDFromMAC(p.link.mac)
 }
 
 // Apply implements dhcp6.Outside.

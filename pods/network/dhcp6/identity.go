@@ -1,12 +1,14 @@
 package dhcp6
 
 import (
+	"bytes"
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
 	"net"
-	"strings"
+
+	"kios/internal/identity"
 )
 
 // Types of DUID and of hardware, as IANA numbers them.
@@ -22,12 +24,25 @@ const (
 // programs derive from the same machine-id.
 const application = "kios DHCPv6 DUID"
 
+// DUID returns the name of the machine whose machine-id(5) is the text, or if that is
+// none, of the card with this address.
+func DUID(machineID string, mac net.HardwareAddr) []byte {
+	if duid := DUIDFromMachineID(machineID); duid != nil {
+		return duid
+	}
+	return DUIDFromMAC(mac)
+}
+
 // DUIDFromMachineID returns a DUID-UUID (RFC 6355) for the machine whose
 // machine-id(5) is id, or nil if it is none. As that page asks, the ID cannot be
 // found out from the UUID.
 func DUIDFromMachineID(id string) []byte {
-	key, err := hex.DecodeString(strings.TrimSpace(id))
-	if err != nil || len(key) != 16 {
+	id, err := identity.ParseMachineID(id)
+	if err != nil {
+		return nil
+	}
+	key, err := hex.DecodeString(id)
+	if err != nil {
 		return nil
 	}
 	mac := hmac.New(sha256.New, key)
@@ -51,4 +66,12 @@ func IAIDFromMAC(mac net.HardwareAddr) [4]byte {
 	var iaid [4]byte
 	copy(iaid[:], mac[max(0, len(mac)-4):])
 	return iaid
+}
+
+// IAIDFromName returns the IAID of an interface that shares its Ethernet address
+// with others, as a VLAN does with what it is on: servers may take the lease of one
+// for that of the other if their IAIDs are the same (RFC 8415, section 12).
+func IAIDFromName(mac net.HardwareAddr, name string) [4]byte {
+	sum := sha256.Sum256(append(bytes.Clone(mac), name...))
+	return [4]byte(sum[:])
 }

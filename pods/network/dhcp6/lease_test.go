@@ -127,10 +127,16 @@ func TestDUIDFromMachineID(t *testing.T) {
 	if want := "00045bdd99c703414eafa76eeeedabb30824"; got != want {
 		t.Errorf("DUIDFromMachineID(%s) = %s, want %s", id, got, want)
 	}
-	for _, bad := range []string{"", "uninitialized", id[1:], id + "00"} {
+	for _, bad := range []string{"", "uninitialized", id[1:], id + "00", strings.Repeat("0", 32)} {
 		if got := DUIDFromMachineID(bad); got != nil {
 			t.Errorf("DUIDFromMachineID(%q) = %x, want nil", bad, got)
 		}
+		if got, want := DUID(bad, testMAC), DUIDFromMAC(testMAC); !bytes.Equal(got, want) {
+			t.Errorf("DUID(%q) = %x, want the card's, %x", bad, got, want)
+		}
+	}
+	if got, want := DUID(id+"\n", testMAC), DUIDFromMachineID(id); !bytes.Equal(got, want) {
+		t.Errorf("DUID(%q) = %x, want the machine's, %x", id, got, want)
 	}
 }
 
@@ -140,6 +146,14 @@ func TestDUIDFromMAC(t *testing.T) {
 	}
 	if got, want := IAIDFromMAC(testMAC), [4]byte{0, 0x12, 0x34, 0x56}; got != want {
 		t.Errorf("IAIDFromMAC = %x, want %x", got, want)
+	}
+	iaids := map[[4]byte]bool{IAIDFromMAC(testMAC): true, IAIDFromName(testMAC, "vlan10"): true, IAIDFromName(testMAC, "vlan20"): true}
+	if len(iaids) != 3 {
+		t.Errorf("a card and its VLANs have the IAIDs %v, want three", iaids)
+	}
+	// printf '\x52\x54\x00\x12\x34\x56vlan10' | sha256sum: it must not change from boot to boot.
+	if got, want := IAIDFromName(testMAC, "vlan10"), [4]byte{0xf7, 0x00, 0xb0, 0xc5}; got != want {
+		t.Errorf("IAIDFromName = %x, want %x", got, want)
 	}
 }
 
