@@ -24,8 +24,10 @@ func watchAddresses(ctx context.Context, index int) (<-chan address, error) {
 	updates := make(chan netlink.AddrUpdate)
 	err := netlink.AddrSubscribeWithOptions(updates, ctx.Done(), netlink.AddrSubscribeOptions{
 		ListExisting: true,
-		// Room for a machine that starts a hundred pods at once.
-		ReceiveBufferSize: 1 << 20,
+		// Room for a machine that starts a hundred pods at once, which is more than
+		// net.core.rmem_max allows by itself.
+		ReceiveBufferSize:      1 << 20,
+		ReceiveBufferForceSize: true,
 	})
 	if err != nil {
 		cancel()

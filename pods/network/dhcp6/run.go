@@ -27,8 +27,9 @@ type Config struct {
 
 // Run is the client of one interface until ctx ends. Nothing is taken out of
 // use at the end, and nothing is released. To change from stateless to stateful
-// or back, end it and start another one. It takes CAP_NET_BIND_SERVICE (port
-// 546) and, on kernels before 5.7, CAP_NET_RAW (bind to a device).
+// or back, end it and start another one. It takes CAP_NET_BIND_SERVICE (port 546),
+// CAP_NET_ADMIN (a large buffer for what the kernel says) and, on kernels before 5.7,
+// CAP_NET_RAW (bind to a device).
 //
 // It sends nothing before the interface has a link-local address that is known
 // to be unique. The kernel must check other addresses for duplicates as usual:

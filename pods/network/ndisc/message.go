@@ -162,17 +162,9 @@ func serversOf(raw []byte) []netip.Addr {
 	return servers
 }
 
-// domainsOf reads names as RFC 1035, section 3.1, encodes them, with zeros at
-// the end. Names that are no domains are left out, so that the rest is safe to
-// be written into a file of lines and words.
+// domainsOf reads names up to a mistake. Those that are no domains are left out, so
+// that the rest is safe to be written into a file of lines and words.
 func domainsOf(raw []byte) []string {
-	var domains []string
-	for len(raw) > 0 {
-		name, rest, err := dnsname.Decode(raw)
-		if err != nil {
-			break // cut off, or compressed, which RFC 8106 forbids
-		}
-		domains, raw = append(domains, name), rest
-	}
-	return dnsname.Filter(domains)
+	names, _ := dnsname.List(raw)
+	return dnsname.Filter(names)
 }

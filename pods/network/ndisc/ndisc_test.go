@@ -5,6 +5,8 @@ import (
 	"encoding/hex"
 	"fmt"
 	"net/netip"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -14,6 +16,7 @@ import (
 
 	"kios/pods/network/dnsname"
 	"kios/pods/network/lease"
+	"kios/pods/network/leasetest"
 	"kios/test/lab"
 )
 
@@ -271,6 +274,8 @@ func TestParseOption(t *testing.T) {
 		{"addresses that are none", "1909000000000000" + "ff020000000000000000000000000001" + "00000000000000000000000000000000" +
 			"00000000000000000000000000000001" + "00000000000000000000ffff01020304", option{index: 2}},
 		{"a domain with a space and one cut off", "1f03000000000000" + "03612062000161002061626300000000", option{index: 2, domains: []string{"a"}}},
+		{"names without end", "1f080000ffffffff" + strings.Repeat("016100", 18) + "0000", option{index: 2, lifetime: lease.Forever,
+			domains: slices.Repeat([]string{"a"}, 18)}},
 		{"another option", "2601000000000000", option{index: 2}},
 	} {
 		got, ok := parseOption(userOption(t, tc.hex))
@@ -286,8 +291,12 @@ func TestParseOption(t *testing.T) {
 func FuzzParseOption(f *testing.F) {
 	f.Add(userOption(f, rdnss))
 	f.Add(userOption(f, dnssl))
+	f.Add(userOption(f, "1fff000000000000"+strings.Repeat("0161", 500)+"00"+strings.Repeat("c000", 515)+"00"))
 	f.Fuzz(func(t *testing.T, body []byte) {
-		o, _ := parseOption(body)
+		var o option
+		if took := leasetest.Allocated(func() { o, _ = parseOption(body) }); took > 256<<10 {
+			t.Errorf("an option of %d bytes became %d", len(body), took)
+		}
 		for _, d := range o.domains {
 			if !dnsname.Valid(d) {
 				t.Errorf("domain %q", d)

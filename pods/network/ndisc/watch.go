@@ -28,17 +28,18 @@ const settle = 10 * time.Millisecond
 // cannot be listened to any more. A reader may be slow: what the kernel could
 // not deliver meanwhile is asked for again.
 //
-// Solicitations take CAP_NET_RAW; without it Watch still works, but may learn
-// about name servers only when a router repeats itself.
+// A large buffer takes CAP_NET_ADMIN, and solicitations take CAP_NET_RAW. Without the
+// latter Watch still works, but may learn about name servers only when a router
+// repeats itself.
 func Watch(ctx context.Context) (<-chan Event, error) {
 	socket, err := nl.Subscribe(unix.NETLINK_ROUTE,
 		unix.RTNLGRP_LINK, unix.RTNLGRP_IPV6_IFINFO, unix.RTNLGRP_ND_USEROPT)
 	if err != nil {
 		return nil, fmt.Errorf("subscribe to router advertisements: %w", err)
 	}
-	// Room for a machine that starts a hundred pods at once. A smaller buffer
-	// works, too: see resync.
-	_ = socket.SetReceiveBufferSize(1<<20, false)
+	// Room for a machine that starts a hundred pods at once, which is more than
+	// net.core.rmem_max allows by itself. A smaller buffer works, too: see resync.
+	_ = socket.SetReceiveBufferSize(1<<20, true)
 	w := &watcher{socket: socket, events: make(chan Event), flush: lease.Forever}
 	w.table.solicit = Solicit
 	if err := w.resync(); err != nil {
