@@ -10,6 +10,7 @@ import (
 	"github.com/insomniacslk/dhcp/dhcpv4"
 
 	"kios/pods/network/arp"
+	"kios/pods/network/lease"
 )
 
 var rival = net.HardwareAddr{2, 0, 0, 0, 0, 9}
@@ -80,8 +81,9 @@ func TestDuplicateIsNotUsed(t *testing.T) {
 	b.Did = nil
 	b.answer(dhcpv4.MessageTypeAck)
 	b.Expect(Selecting, "DECLINE to everyone")
-	if !b.sent.RequestedIPAddress().Equal(net.IPv4(10, 0, 2, 15)) || !b.sent.ServerIdentifier().Equal(testServer) {
-		t.Errorf("DECLINE must name server and address (RFC 2131, table 5): %s", b.sent.Summary())
+	if !b.sent.RequestedIPAddress().Equal(net.IPv4(10, 0, 2, 15)) || !b.sent.ServerIdentifier().Equal(testServer) ||
+		b.sent.Options.Has(dhcpv4.OptionParameterRequestList) {
+		t.Errorf("DECLINE must name server and address, and ask for nothing (RFC 2131, table 5): %s", b.sent.Summary())
 	}
 	b.Sleep(9 * time.Second)
 	b.Expect(Selecting)
@@ -156,4 +158,37 @@ func TestLinkDownEndsTheCheck(t *testing.T) {
 	b.Did = nil
 	b.Sleep(time.Minute)
 	b.Expect(NoLink)
+}
+
+// What is in use from another network stays until it expires.
+func TestDuplicateLeavesTheLeaseOfBefore(t *testing.T) {
+	b := newCheckBench(t)
+	b.m.Resume(&Lease{
+		Address: netip.MustParsePrefix("10.0.9.9/24"),
+		Server:  netip.MustParseAddr("10.0.9.1"),
+		Times:   lease.Times{Renew: b.Now + time.Hour, Rebind: b.Now + time.Hour, Expiry: b.Now + time.Hour},
+	})
+	b.m.LinkUp(b.Now)
+	b.Sleep(7 * time.Second)
+	b.answer(dhcpv4.MessageTypeOffer)
+	b.claim("10.0.2.15", rival)
+	b.Did = nil
+	b.answer(dhcpv4.MessageTypeAck)
+	b.Expect(Selecting, "DECLINE to everyone")
+}
+
+// A lease of a second is over before the check is.
+func TestExpiryEndsTheCheck(t *testing.T) {
+	b := newCheckBench(t)
+	b.m.LinkUp(b.Now)
+	second := dhcpv4.OptIPAddressLeaseTime(time.Second)
+	b.answer(dhcpv4.MessageTypeOffer, second)
+	b.answer(dhcpv4.MessageTypeAck, second)
+	b.Did = nil
+	b.Sleep(10 * time.Second)
+	for n, did := range b.Did {
+		if strings.HasPrefix(did, "announce") {
+			t.Errorf("it announces an address that it has not any more: %q", b.Did[:n+1])
+		}
+	}
 }

@@ -371,13 +371,22 @@ func TestUnusableAnswersAreIgnored(t *testing.T) {
 		}(),
 	} {
 		b.m.Receive(b.Now, p.ToBytes())
-		b.m.Receive(b.Now, append(p.ToBytes(), make([]byte, maxPacket)...))
 		if b.m.State() != Selecting || b.Did != nil {
 			t.Errorf("%s: state %s, did %v", name, b.m.State(), b.Did)
 		}
 	}
 	b.Sleep(time.Second)
 	b.Expect(Selecting, "DISCOVER to everyone")
+}
+
+func TestLongAnswersAreNotRead(t *testing.T) {
+	b := newBench(t)
+	b.m.LinkUp(b.Now)
+	p := reply(b.sent.TransactionID, dhcpv4.MessageTypeOffer).ToBytes()
+	b.m.Receive(b.Now, append(p, make([]byte, maxPacket)...))
+	b.Expect(Selecting, "DISCOVER to everyone")
+	b.m.Receive(b.Now, p)
+	b.Expect(Requesting, "REQUEST to everyone")
 }
 
 func TestApplyFails(t *testing.T) {

@@ -119,6 +119,24 @@ func TestManyAddresses(t *testing.T) {
 	}
 }
 
+// A server that gives others at each renewal, and takes none back, does not make them
+// more and more.
+func TestAddressesDoNotPileUp(t *testing.T) {
+	b := newBench(t)
+	b.m.LinkUp(b.Now)
+	for n := range 5 {
+		parts := []part{rapid}
+		for i := range maxAddresses {
+			parts = append(parts, lives(netip.AddrFrom16([16]byte{0: 0xfd, 14: byte(n), 15: byte(i)}).String(), 24*time.Hour, 24*time.Hour))
+		}
+		b.answer(dhcpv6.MessageTypeReply, append(parts, times(time.Minute, time.Hour))...)
+		b.Sleep(time.Minute)
+	}
+	if got := len(b.Applied.Addresses); got != 2*maxAddresses {
+		t.Errorf("the lease has %d addresses, want %d", got, 2*maxAddresses)
+	}
+}
+
 func TestDUIDFromMachineID(t *testing.T) {
 	const id = "b09d3b1e4e0f4a5d8c7f00112233aabb"
 	got := hex.EncodeToString(DUIDFromMachineID(id + "\n"))

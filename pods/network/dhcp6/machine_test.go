@@ -434,6 +434,9 @@ func TestOthersMessagesAreIgnored(t *testing.T) {
 	foreign.Options.OneIANA().IaId = [4]byte{1, 2, 3, 4}
 	b.m.Receive(b.Now, foreign.ToBytes())
 	b.answer(dhcpv6.MessageTypeSolicit, grants)
+	b.answer(dhcpv6.MessageTypeReply, rapid, grants, with(raw(dhcpv6.OptionVendorOpts, make([]byte, maxMessage))))
+	b.answer(dhcpv6.MessageTypeReply, rapid, grants, with(raw(dhcpv6.OptionServerID, make([]byte, maxDUID+1))))
+	b.m.Receive(b.Now, []byte{byte(dhcpv6.MessageTypeReply)})
 	b.Expect(Soliciting, "SOLICIT")
 }
 

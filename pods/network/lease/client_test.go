@@ -2,6 +2,8 @@ package lease_test
 
 import (
 	"errors"
+	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -117,5 +119,28 @@ func TestRestartBacksOff(t *testing.T) {
 	b.c.Jitter = func() float64 { return 1 }
 	if got, want := b.c.Backoff(2), 4400*time.Millisecond; got != want {
 		t.Errorf("Backoff(2) with the highest deviation = %s, want %s", got, want)
+	}
+}
+
+// However much of a lease is of no use, and however often it is renewed, there is one
+// line about it.
+func TestMention(t *testing.T) {
+	b := newBench(t)
+	var lines []string
+	b.c.Log = func(format string, args ...any) { lines = append(lines, fmt.Sprintf(format, args...)) }
+	var faults lease.Faults
+	for n := range 1000 {
+		faults.Add("fault %d", n)
+	}
+	for range 3 {
+		b.c.Mention("the server", faults)
+	}
+	if len(lines) != 1 || !strings.HasPrefix(lines[0], "not all that the server says can be used: fault 0; fault 1;") || len(lines[0]) > 200 {
+		t.Errorf("it says %q", lines)
+	}
+	b.c.Mention("the server", nil)
+	b.c.Mention("the server", faults)
+	if len(lines) != 2 {
+		t.Errorf("after a lease without faults there are %d lines, want 2", len(lines))
 	}
 }
