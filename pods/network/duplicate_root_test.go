@@ -55,13 +55,15 @@ func TestRouterThatAnswersForEverything(t *testing.T) {
 	})
 }
 
-// Who knows the address elsewhere learns where it is now.
+// A neighbour that knows the address elsewhere learns where it is now.
 func TestAddressIsAnnounced(t *testing.T) {
 	l := newLAN(t)
-	l.run("ip", "-n", l.server, "neigh", "replace", "10.77.0.40", "lladdr", "02:00:00:00:00:09", "dev", "srv", "nud", "stale")
+	l.addRival("10.77.0.2/32")
+	neighbour := l.node + "-r"
+	l.run("ip", "-n", neighbour, "neigh", "replace", "10.77.0.40", "lladdr", "02:00:00:00:00:09", "dev", "eth0", "nud", "stale")
 	l.startDNSMasq("--dhcp-host=" + l.nodeMAC() + ",10.77.0.40")
 	l.startService("eth0")
 	l.eventually("the new place of the address", 10*time.Second, func() bool {
-		return strings.Contains(l.run("ip", "-n", l.server, "neigh", "show", "10.77.0.40"), l.nodeMAC())
+		return strings.Contains(l.run("ip", "-n", neighbour, "neigh", "show", "10.77.0.40"), l.nodeMAC())
 	})
 }
