@@ -18,6 +18,7 @@ func (p *port) advertised(e ndisc.Event) {
 	if !p.conf.RA {
 		e = ndisc.Event{}
 	}
+	p.remember(func(r *record) { r.Routers = &e })
 	p.offer(byRouter, learnedRA(e))
 	if !p.conf.DHCP6 || !e.Managed && !e.Other || p.v6 != nil && (p.stateful || !e.Managed) {
 		return

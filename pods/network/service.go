@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync/atomic"
 
+	"kios/internal/boottime"
 	"kios/pods/filewatch"
 	"kios/pods/network/ndisc"
 	"kios/pods/network/netconf"
@@ -51,10 +52,6 @@ func (s *Service) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	adverts, err := ndisc.Watch(ctx)
-	if err != nil {
-		s.Log.Printf("no DNS from IPv6 routers, and no DHCPv6: %v", err)
-	}
 	edits, err := filewatch.File(ctx, s.File)
 	if err != nil {
 		s.Log.Printf("changes of %s need a restart of this pod: %v", s.File, err)
@@ -62,11 +59,33 @@ func (s *Service) Run(ctx context.Context) error {
 	if s.links, err = list(); err != nil {
 		return err
 	}
+	// Before interfaces are brought up, so that nothing that follows is missed.
+	adverts, err := ndisc.Watch(ctx, s.recallRouters()...)
+	if err != nil {
+		s.Log.Printf("no DNS from IPv6 routers, and no DHCPv6: %v", err)
+	}
 	s.read(true)
 	s.reconcileAll(ctx)
 	s.releaseLeftovers()
 	s.offers.open(ctx)
 	return s.loop(ctx, changes, adverts, edits)
+}
+
+// recallRouters returns what routers had said before a restart. It is on offer at
+// once: resolv.conf stays as it is.
+func (s *Service) recallRouters() []ndisc.Event {
+	var known []ndisc.Event
+	for _, l := range s.links {
+		r, err := s.store.load(l.name, l.mac, boottime.Now())
+		if err != nil || r.Routers == nil {
+			continue
+		}
+		e := *r.Routers
+		e.Index = l.index
+		s.adverts[l.index] = e
+		known = append(known, e)
+	}
+	return known
 }
 
 func (s *Service) loop(ctx context.Context, changes <-chan link, adverts <-chan ndisc.Event, edits <-chan struct{}) error {

@@ -14,6 +14,7 @@ import (
 	"kios/internal/wholefile"
 	"kios/pods/network/dhcp"
 	"kios/pods/network/dhcp6"
+	"kios/pods/network/ndisc"
 )
 
 // store keeps what a restart must not forget, one file for each interface, in a
@@ -30,6 +31,7 @@ type record struct {
 	HardwareAddr string
 	Lease        *dhcp.Lease  `json:",omitempty"`
 	Lease6       *dhcp6.Lease `json:",omitempty"`
+	Routers      *ndisc.Event `json:",omitempty"`
 	MTU          int          `json:",omitempty"` // before the one of the file was set
 }
 

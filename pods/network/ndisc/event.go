@@ -13,11 +13,6 @@ type Event struct {
 	Other   bool     // flag O: DHCPv6 for what is not an address
 	DNS     []Server // in the order in which they were first seen
 	Search  []Domain // likewise
-
-	// Heard is false after a start until a router has been heard, or asked in
-	// vain: there may be more servers and domains than DNS and Search say, and
-	// what was known before a restart is the better guess.
-	Heard bool
 }
 
 // Server is a recursive name server. A link-local address has the interface's

@@ -27,6 +27,7 @@ const (
 type table struct {
 	solicit func(index int) error
 	links   map[int]*iface
+	known   map[int]Event // from before a restart, until the interface is listed
 }
 
 type iface struct {
@@ -69,8 +70,22 @@ func (t *table) link(l link, now time.Duration) {
 			t.links = map[int]*iface{}
 		}
 		t.links[l.index] = i
+		t.recall(i, now)
 	}
 	i.update(l, now)
+}
+
+// recall gives a new interface what was known of it before a restart and is still
+// valid. The kernel tells flags again, but servers and domains not. Who called Watch
+// has that event: only what changes is news.
+func (t *table) recall(i *iface, now time.Duration) {
+	e, ok := t.known[i.state.Index]
+	if !ok {
+		return
+	}
+	delete(t.known, i.state.Index)
+	i.state, i.sent = e, e
+	i.expire(now)
 }
 
 func (i *iface) update(l link, now time.Duration) {
@@ -98,7 +113,7 @@ func (i *iface) update(l link, now time.Duration) {
 // down or away.
 func (i *iface) clear() {
 	i.link = link{index: i.index, name: i.name, gone: i.gone || !i.listed}
-	i.state = Event{Index: i.index, Heard: i.state.Heard}
+	i.state = Event{Index: i.index}
 	i.next = lease.Forever
 }
 
@@ -115,7 +130,7 @@ func (t *table) option(o option, now time.Duration) {
 	if i == nil || !i.up {
 		return
 	}
-	i.next, i.state.Heard = lease.Forever, true // somebody answers
+	i.next = lease.Forever // somebody answers
 	expiry := lease.Forever
 	if o.lifetime != lease.Forever {
 		expiry = now + o.lifetime
@@ -204,7 +219,7 @@ func (i *iface) expire(now time.Duration) {
 // nothing to do: the kernel solicits by itself as soon as it has made one.
 func (t *table) ask(i *iface, now time.Duration) {
 	if i.tries == solicitTries {
-		i.next, i.state.Heard = lease.Forever, true
+		i.next = lease.Forever
 		return
 	}
 	i.tries++
@@ -242,6 +257,6 @@ func (t *table) take() []Event {
 }
 
 func (e Event) equal(o Event) bool {
-	return e.Managed == o.Managed && e.Other == o.Other && e.Heard == o.Heard &&
+	return e.Managed == o.Managed && e.Other == o.Other &&
 		slices.Equal(e.DNS, o.DNS) && slices.Equal(e.Search, o.Search)
 }

@@ -23,6 +23,9 @@ const settle = 10 * time.Millisecond
 // expired. First come the interfaces about which something is known already;
 // an interface that went down or away has an event without anything in it.
 //
+// The kernel keeps addresses and routes over a restart of this program, but neither
+// servers nor domains: known are the latest events of before.
+//
 // Call it before interfaces are brought up and the advertisements that follow
 // are all heard. The channel is closed when ctx ends, or earlier if the kernel
 // cannot be listened to any more. A reader may be slow: what the kernel could
@@ -31,7 +34,7 @@ const settle = 10 * time.Millisecond
 // A large buffer takes CAP_NET_ADMIN, and solicitations take CAP_NET_RAW. Without the
 // latter Watch still works, but may learn about name servers only when a router
 // repeats itself.
-func Watch(ctx context.Context) (<-chan Event, error) {
+func Watch(ctx context.Context, known ...Event) (<-chan Event, error) {
 	socket, err := nl.Subscribe(unix.NETLINK_ROUTE,
 		unix.RTNLGRP_LINK, unix.RTNLGRP_IPV6_IFINFO, unix.RTNLGRP_ND_USEROPT)
 	if err != nil {
@@ -42,6 +45,10 @@ func Watch(ctx context.Context) (<-chan Event, error) {
 	_ = socket.SetReceiveBufferSize(1<<20, true)
 	w := &watcher{socket: socket, events: make(chan Event), flush: lease.Forever}
 	w.table.solicit = Solicit
+	w.table.known = map[int]Event{}
+	for _, e := range known {
+		w.table.known[e.Index] = e
+	}
 	if err := w.resync(); err != nil {
 		socket.Close()
 		return nil, err
