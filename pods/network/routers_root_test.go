@@ -3,7 +3,6 @@
 package network
 
 import (
-	"os"
 	"strings"
 	"testing"
 	"time"
@@ -27,7 +26,10 @@ func TestRestartKeepsServersOfRouters(t *testing.T) {
 	l.eventually("the server and the domain of the router", 10*time.Second, known)
 	router.Stop()
 	l.service.Stop()
-	lab.Must(t, os.Remove(l.resolvConf()))
+	l.startDNSMasq("--dhcp-option=6,10.77.0.1")
 	l.startService("eth0")
-	l.eventually("the server and the domain of before", 10*time.Second, known)
+	l.eventually("a server by DHCP", 10*time.Second, func() bool { return strings.Contains(l.resolver(), "nameserver 10.77.0.1\n") })
+	if !known() {
+		t.Errorf("the router's server and domain are gone:\n%s", l.resolver())
+	}
 }
