@@ -43,6 +43,21 @@ func TestAddressThatAnotherMachineHas(t *testing.T) {
 	})
 }
 
+// Each of two cards on one link answers for the addresses of both.
+func TestOwnCardIsNoOtherMachine(t *testing.T) {
+	l := newLAN(t)
+	l.addRival("10.77.0.2/32")
+	l.run("ip", "link", "add", "port2", "netns", l.server, "type", "veth", "peer", "name", "eth1", "netns", l.node)
+	l.run("ip", "-n", l.server, "link", "set", "port2", "master", "br0", "up")
+	l.startDNSMasq("--dhcp-option=58,5")
+	l.startService("eth0", "eth1")
+	// The check of an address takes three seconds, and the renewal comes after five.
+	l.eventually("renewals", 20*time.Second, func() bool { return strings.Count(l.service.String(), "extended by 2m0s") >= 4 })
+	if text := l.service.String(); strings.Contains(text, "giving it back") {
+		t.Errorf("the log says:\n%s", text)
+	}
+}
+
 // A router answers for all addresses: the node gets one all the same.
 func TestRouterThatAnswersForEverything(t *testing.T) {
 	l := newLAN(t)

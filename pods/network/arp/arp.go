@@ -3,7 +3,7 @@
 // one Ethernet interface.
 //
 // It takes another machine for one that has the address only if that machine says
-// so. Its probes for the address, which RFC 5227 counts as well, mean nothing: some
+// so, with a hardware address that no interface of this machine has. Its probes for the address, which RFC 5227 counts as well, mean nothing: some
 // switches send them to find out which of their ports a machine is on.
 package arp
 
@@ -15,6 +15,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 
 	"golang.org/x/sys/unix"
 )
@@ -176,13 +177,23 @@ func (c *Conn) receive() {
 	}
 }
 
+// take hands a claim on, unless it is this machine's: with two cards on one link each
+// answers for the other's addresses, too.
 func (c *Conn) take(packet []byte) {
-	if claim, ok := claimIn(packet, c.mac); ok {
-		select {
-		case c.claims <- claim:
-		default:
-		}
+	claim, ok := claimIn(packet, c.mac)
+	if !ok || isOurs(claim.By) {
+		return
 	}
+	select {
+	case c.claims <- claim:
+	default:
+	}
+}
+
+// isOurs reports whether an interface of this machine has the hardware address.
+func isOurs(mac net.HardwareAddr) bool {
+	nics, _ := net.Interfaces() // an error leaves none, and the claim another machine's
+	return slices.ContainsFunc(nics, func(nic net.Interface) bool { return bytes.Equal(nic.HardwareAddr, mac) })
 }
 
 func networkOrder(v uint16) uint16 {

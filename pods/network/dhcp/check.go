@@ -99,6 +99,7 @@ func (m *Machine) Claimed(now time.Duration, c arp.Claim) {
 	m.check.rival = c.By
 	switch {
 	case m.tolerates(c.By):
+		m.try(m.outside.Watch(netip.Addr{})) // it may go on
 		m.Log("%s claims %s after others were given back: using it anyway", c.By, c.Addr)
 	case m.State() == Bound:
 		m.decline(now, m.Lease())

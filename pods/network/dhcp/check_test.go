@@ -125,6 +125,9 @@ func TestClaimsHaveAnEnd(t *testing.T) {
 				b.receive(dhcpv4.MessageTypeOffer, byte(20+n))
 				b.claim(netip.AddrFrom4([4]byte{10, 0, 2, byte(20 + n)}).String(), by)
 				b.receive(dhcpv4.MessageTypeAck, byte(20+n))
+				if b.watched.IsValid() {
+					t.Errorf("after claim %d it still watches %s", n, b.watched)
+				}
 				for range 1000 {
 					b.claim(netip.AddrFrom4([4]byte{10, 0, 2, byte(20 + n)}).String(), by)
 				}
