@@ -249,7 +249,7 @@ func TestLeaseTimeThatIsNone(t *testing.T) {
 	for name, p := range map[string]*dhcpv4.DHCPv4{
 		"absent": without(ack(), dhcpv4.OptionIPAddressLeaseTime),
 		"zero":   ack(option(51, 0, 0, 0, 0)),
-		"twice":  ack(option(51, 0, 0, 0, 9, 0, 0, 0, 9)),
+		"short":  ack(option(51, 0, 0, 9)),
 	} {
 		l, faults, err := leaseFrom(p, true, 0)
 		lab.Must(t, err)
@@ -258,6 +258,15 @@ func TestLeaseTimeThatIsNone(t *testing.T) {
 		}
 		expectFault(t, faults, "it has no lease time")
 	}
+}
+
+func TestOptionsThatAreThereTwice(t *testing.T) {
+	l, faults, err := leaseFrom(ack(option(51, 0, 0, 0, 60, 0, 0, 0, 60), option(1, 255, 255, 0, 0, 255, 255, 0, 0)), true, 0)
+	lab.Must(t, err)
+	if l.Expiry != time.Minute || l.Address.String() != "10.0.2.15/16" {
+		t.Errorf("the lease is of %s for %s, want 10.0.2.15/16 for a minute", l.Address, l.Expiry)
+	}
+	expectFault(t, faults, "its option 1 has 8 bytes, of which the first 4 count; its option 51 has 8 bytes")
 }
 
 func TestTimesOutOfOrder(t *testing.T) {

@@ -68,6 +68,17 @@ func leaseFrom(p *dhcpv4.DHCPv4, whole bool, now time.Duration) (*Lease, lease.F
 
 func (r *reader) option(code dhcpv4.OptionCode) []byte { return r.p.Options.Get(code) }
 
+// four returns an option of four bytes. One that is there twice arrives as one of
+// eight (RFC 3396): the first counts.
+func (r *reader) four(code dhcpv4.OptionCode) []byte {
+	raw := r.option(code)
+	if len(raw) <= 4 {
+		return raw
+	}
+	r.faults.Add("its option %d has %d bytes, of which the first 4 count", code.Code(), len(raw))
+	return raw[:4]
+}
+
 // address returns the address with its subnet. Its host part may be all zeros or
 // ones: where a server gives such an address out, no broadcasts go there.
 func (r *reader) address() (netip.Prefix, error) {
@@ -75,7 +86,7 @@ func (r *reader) address() (netip.Prefix, error) {
 	if !ok {
 		return netip.Prefix{}, fmt.Errorf("%s is no address for a host", r.p.YourIPAddr)
 	}
-	mask := r.option(dhcpv4.OptionSubnetMask)
+	mask := r.four(dhcpv4.OptionSubnetMask)
 	if ones, bits := net.IPMask(mask).Size(); bits == 32 && ones > 0 {
 		return netip.PrefixFrom(addr, ones), nil
 	}
@@ -83,7 +94,7 @@ func (r *reader) address() (netip.Prefix, error) {
 	if mask == nil {
 		r.faults.Add("it has no subnet mask, so that %s is taken for the address", prefix)
 	} else {
-		r.faults.Add("its subnet mask %.4x is none, so that %s is taken for the address", mask, prefix)
+		r.faults.Add("its subnet mask %x is none, so that %s is taken for the address", mask, prefix)
 	}
 	return prefix, nil
 }
@@ -134,7 +145,7 @@ func (r *reader) length() time.Duration {
 }
 
 func (r *reader) seconds(code dhcpv4.OptionCode) (time.Duration, bool) {
-	raw := r.option(code)
+	raw := r.four(code)
 	if len(raw) != 4 {
 		return 0, false
 	}
