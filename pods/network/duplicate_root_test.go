@@ -82,3 +82,25 @@ func TestAddressIsAnnounced(t *testing.T) {
 		return strings.Contains(l.run("ip", "-n", neighbour, "neigh", "show", "10.77.0.40"), l.nodeMAC())
 	})
 }
+
+// So it does with an address of the file, also when the link returns.
+func TestAddressOfTheFileIsAnnounced(t *testing.T) {
+	l := newLAN(t)
+	l.addRival("10.77.0.2/32")
+	neighbour := l.node + "-r"
+	elsewhere := func() {
+		l.run("ip", "-n", neighbour, "neigh", "replace", "10.77.0.40", "lladdr", "02:00:00:00:00:09", "dev", "eth0", "nud", "stale")
+	}
+	here := func() bool {
+		return strings.Contains(l.run("ip", "-n", neighbour, "neigh", "show", "10.77.0.40"), l.nodeMAC())
+	}
+	elsewhere()
+	l.configure("  eth0: {addresses: [10.77.0.40/24]}\n")
+	l.startService("eth0")
+	l.eventually("the new place of the address", 10*time.Second, here)
+	l.run("ip", "-n", l.server, "link", "set", "srv", "down")
+	l.eventually("loss of the link", 5*time.Second, func() bool { return l.has("link show eth0", "NO-CARRIER") })
+	elsewhere()
+	l.run("ip", "-n", l.server, "link", "set", "srv", "up")
+	l.eventually("the place of the address after a break", 10*time.Second, here)
+}

@@ -98,6 +98,9 @@ func (p *port) linkChanged(l link) {
 		return
 	}
 	p.link.carrier = l.carrier
+	if l.carrier && len(p.conf.Addresses) > 0 {
+		p.announceStatic()
+	}
 	for _, c := range p.clients() {
 		c.setCarrier(l.carrier)
 	}
