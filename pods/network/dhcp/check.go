@@ -23,20 +23,20 @@ import (
 // Later claims mean nothing: anybody on the link could take the address away by
 // them.
 type check struct {
-	addr     netip.Addr       // not valid: there is no check
+	addr     netip.Addr       // that is requested or announced
+	asking   bool             // whether another machine has it
 	rival    net.HardwareAddr // who claims it
-	step     int
-	next     time.Duration // when the step is due
+	step     int              // since the address came into use
+	next     time.Duration    // when the step is due
 	declined net.HardwareAddr
 	declines int // in a row
 }
 
-// steps follow the announcement of a new address, a second each (RFC 5227, section
-// 2.3, has two announcements).
-var steps = []func(Outside, netip.Addr) error{Outside.Probe, Outside.Announce, Outside.Probe}
-
 const (
+	steps        = 3 // probes, but for:
+	announcement = 1 // again, two seconds after the first (RFC 5227, section 2.3)
 	stepEvery    = time.Second
+
 	afterDecline = 10 * time.Second // at least (RFC 2131, section 3.1)
 	mostDeclines = 3
 )
@@ -47,39 +47,52 @@ func (m *Machine) beginCheck(p netip.Prefix) {
 	if p.IsSingleIP() {
 		return // nobody shares a subnet with it, and routers may answer for everything
 	}
-	m.check.addr = p.Addr()
+	m.check.addr, m.check.asking = p.Addr(), true
 	m.try(m.outside.Watch(m.check.addr))
 	m.try(m.outside.Probe(m.check.addr))
 }
 
 // endCheck leaves it at that.
 func (m *Machine) endCheck() {
-	if m.check.addr.IsValid() {
-		m.try(m.outside.Watch(netip.Addr{}))
-	}
+	m.stopAsking()
 	m.check.addr, m.check.rival, m.check.next = netip.Addr{}, nil, lease.Forever
 }
 
-// announce tells the link that the address, which came into use, is here: other
-// machines may know it elsewhere. The check goes on.
-func (m *Machine) announce(now time.Duration, p netip.Prefix) {
+func (m *Machine) stopAsking() {
+	if m.check.asking {
+		m.try(m.outside.Watch(netip.Addr{}))
+	}
+	m.check.asking = false
+}
+
+// goOnChecking checks an address that came into use.
+func (m *Machine) goOnChecking(now time.Duration, p netip.Prefix) {
 	if m.check.addr != p.Addr() {
 		m.beginCheck(p)
 	}
+	m.announce(now, p)
+}
+
+// announce tells the link that the address is here: other machines may know it
+// elsewhere. Without a check nobody's claims are heard: the machine has had the
+// address before, and a link that returns is no reason to let it be taken away.
+func (m *Machine) announce(now time.Duration, p netip.Prefix) {
 	m.try(m.outside.Announce(p.Addr()))
-	if m.check.addr.IsValid() {
-		m.check.step, m.check.next = 0, now+stepEvery
-	}
+	m.check.addr, m.check.step, m.check.next = p.Addr(), 0, now+stepEvery
 }
 
 // goOn does the next step of the check.
 func (m *Machine) goOn(now time.Duration) {
-	if m.Lease() == nil || m.check.step == len(steps) {
+	if m.Lease() == nil || m.check.step == steps {
 		m.check.declines, m.check.declined = 0, nil
 		m.endCheck()
 		return
 	}
-	m.try(steps[m.check.step](m.outside, m.check.addr))
+	if m.check.step == announcement {
+		m.try(m.outside.Announce(m.check.addr))
+	} else if m.check.asking {
+		m.try(m.outside.Probe(m.check.addr))
+	}
 	m.check.step++
 	m.check.next = now + stepEvery
 }
@@ -93,13 +106,13 @@ func (m *Machine) try(err error) {
 
 // Claimed takes in another machine's claim to an address.
 func (m *Machine) Claimed(now time.Duration, c arp.Claim) {
-	if c.Addr != m.check.addr || m.check.rival != nil {
+	if !m.check.asking || c.Addr != m.check.addr || m.check.rival != nil {
 		return
 	}
 	m.check.rival = c.By
 	switch {
 	case m.tolerates(c.By):
-		m.try(m.outside.Watch(netip.Addr{})) // it may go on
+		m.stopAsking() // the claims may go on
 		m.Log("%s claims %s after others were given back: using it anyway", c.By, c.Addr)
 	case m.State() == Bound:
 		m.decline(now, m.Lease())

@@ -69,7 +69,13 @@ func TestAddressIsAnnouncedOnALinkThatReturns(t *testing.T) {
 	b.m.LinkUp(b.Now)
 	b.Did = nil
 	b.answer(dhcpv4.MessageTypeAck)
-	b.Expect(Bound, "apply 10.0.2.15/24 for 10.0.2.15/24", "probe 10.0.2.15", "announce 10.0.2.15")
+	b.Expect(Bound, "apply 10.0.2.15/24 for 10.0.2.15/24", "announce 10.0.2.15")
+	if b.watched.IsValid() {
+		t.Errorf("it listens to claims to %s, which it has had all the time", b.watched)
+	}
+	b.claim("10.0.2.15", rival)
+	b.Sleep(2 * time.Second)
+	b.Expect(Bound, "announce 10.0.2.15")
 }
 
 func TestDuplicateIsNotUsed(t *testing.T) {
@@ -149,7 +155,7 @@ func TestSingleAddressIsNotChecked(t *testing.T) {
 	b.answer(dhcpv4.MessageTypeOffer, single)
 	b.answer(dhcpv4.MessageTypeAck, single)
 	b.Sleep(time.Minute)
-	b.Expect(Bound, "DISCOVER to everyone", "REQUEST to everyone", "apply 10.0.2.15/32", "announce 10.0.2.15")
+	b.Expect(Bound, "DISCOVER to everyone", "REQUEST to everyone", "apply 10.0.2.15/32", "announce 10.0.2.15", "announce 10.0.2.15")
 }
 
 func TestLinkDownEndsTheCheck(t *testing.T) {

@@ -200,7 +200,7 @@ func (m *Machine) bind(now time.Duration, l *Lease, faults lease.Faults) {
 		m.decline(now, l)
 		return
 	}
-	old, renewed := m.Lease(), m.State() == Renewing || m.State() == Rebinding
+	old, from := m.Lease(), m.State()
 	if !m.Use(now, l) {
 		m.endCheck()
 		return
@@ -214,7 +214,10 @@ func (m *Machine) bind(now time.Duration, l *Lease, faults lease.Faults) {
 		m.Log("%s", l.describe(now))
 	}
 	m.Mention(l.Server.String(), faults)
-	if !same || !renewed {
+	switch {
+	case !same || from == Requesting:
+		m.goOnChecking(now, l.Address)
+	case from == Rebooting:
 		m.announce(now, l.Address)
 	}
 }
