@@ -1,66 +1,54 @@
 // Init is PID 1 of kiOS. In the initramfs it is stage 1, which moves into the
 // root file system; there it is stage 2, which brings the node up, keeps it up
-// and stops it. Under the names mount, umount and modprobe it is those, for the
-// kubelet and the kernel.
+// and stops it. Under other names (see helpers) it is what the kubelet and the kernel
+// call.
 package main
 
 import (
-	"fmt"
 	"os"
-	"path/filepath"
 	"time"
 
-	"kios/init/apparmor"
 	"kios/init/boot"
-	"kios/init/diskcmd"
 	"kios/init/kmsg"
 	"kios/init/mount"
-	"kios/init/mountcmd"
+	"kios/init/signals"
 	"kios/init/switchroot"
 	"kios/init/systembus"
 	"kios/internal/cmdline"
-	"kios/internal/modprobe"
 
 	"golang.org/x/sys/unix"
 )
 
 func main() {
-	if run, known := diskcmd.Commands[filepath.Base(os.Args[0])]; known {
-		os.Exit(run(os.Args[1:], os.Stdout, os.Stderr))
-	}
-	switch filepath.Base(os.Args[0]) {
-	case "apparmor_parser":
-		os.Exit(apparmor.Parser(os.Args[1:], os.Stdout, os.Stderr))
-	case "mount":
-		os.Exit(mountcmd.Mount(os.Args[1:], os.Stdout, os.Stderr))
-	case "umount":
-		os.Exit(mountcmd.Umount(os.Args[1:], os.Stdout, os.Stderr))
-	case "modprobe":
-		os.Exit(modprobe.Command(os.Args[1:], os.Stdout, os.Stderr))
-	}
 	if os.Getpid() != 1 {
-		fmt.Fprintln(os.Stderr, "init: this is PID 1 of kiOS, and mount, umount and modprobe under those names; it does nothing else")
-		os.Exit(2)
+		os.Exit(help(os.Args, os.Stdout, os.Stderr, kernelLog))
 	}
+	caught := signals.Catch() // first of all: until then a signal ends PID 1
 	if switchroot.InInitramfs() {
-		enterRoot()
+		enterRoot(caught)
 	}
-	node := boot.New()
+	node := boot.New(caught)
 	finish(node.Run(), node.Log)
 }
 
 // enterRoot is stage 1. It does not return.
-func enterRoot() {
+func enterRoot(caught signals.Caught) {
+	go caught.LogStrays(func(format string, args ...any) { kernelLog().Warn(format, args...) })
 	err := switchroot.Run(os.Args)
-	log := kmsg.New(os.Stderr)
-	if f, openErr := os.OpenFile("/dev/kmsg", os.O_WRONLY, 0); openErr == nil {
-		log = kmsg.New(f)
-	}
 	finish(boot.Outcome{
 		Failure: err,
 		Remedy:  "the initramfs and the kernel do not fit together, or the EFI file is damaged: write it again",
 		StayUp:  stayUp(),
-	}, log)
+	}, kernelLog())
+}
+
+// kernelLog returns the kernel's log, or what is printed where there is no /dev.
+func kernelLog() *kmsg.Log {
+	f, err := os.OpenFile("/dev/kmsg", os.O_WRONLY, 0)
+	if err != nil {
+		return kmsg.New(os.Stderr)
+	}
+	return kmsg.New(f)
 }
 
 // stayUp reads whether the kernel's command line has panic=0. Stage 1 needs no other

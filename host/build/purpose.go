@@ -44,6 +44,8 @@ var purposes = []struct {
 	{"/bin/mount", fromKiOS, "link to init: the kubelet mounts volumes with it"},
 	{"/bin/umount", fromKiOS, "link to init: the kubelet unmounts volumes with it"},
 	{"/bin/modprobe", fromKiOS, "link to init: the kernel asks for drivers with it"},
+	{"/bin/poweroff", fromKiOS, "link to init: the kernel asks PID 1 with it to power off, as Hyper-V and the temperature want"},
+	{"/bin/reboot", fromKiOS, "link to init: the kernel asks PID 1 with it to restart, as Hyper-V wants"},
 	{"/bin/containerd", fromContainerd, "container runtime; imports the bundled images at its start"},
 	{"/bin/containerd-shim-runc-v2", fromContainerd, "one process a pod: keeps its containers when containerd restarts"},
 	{"/bin/runc", fromRunc, "creates and starts containers; runs no longer than that takes"},

@@ -64,6 +64,8 @@ var links = map[string]string{
 	"bin/mount":             "init",
 	"bin/umount":            "init",
 	"bin/modprobe":          "init",
+	"bin/poweroff":          "init",
+	"bin/reboot":            "init",
 	"etc/localtime":         "../usr/share/zoneinfo/UTC",
 	"etc/os-release":        "../usr/lib/os-release",
 	"etc/ssl/ca-bundle.pem": "certs/ca-certificates.crt",

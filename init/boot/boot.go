@@ -55,7 +55,7 @@ func bootPlan() plan {
 		{Name: "devices", Required: true, Run: (*Node).mountDevices, Remedy: kernelRemedy},
 		{Name: "options", Required: true, Run: (*Node).readOptions},
 		{Name: "kernel-file-systems", Required: true, Run: (*Node).mountPseudo, Remedy: kernelRemedy},
-		{Name: "signals", Required: true, Run: (*Node).catchSignals},
+		{Name: "signals", Required: true, Run: (*Node).takeCtrlAltDel},
 		{Name: "reaper", Required: true, Run: (*Node).startReaper},
 		{Name: "cgroups", Required: true, Run: (*Node).makeCgroups, Remedy: kernelRemedy},
 		{Name: "clock", Run: (*Node).setClock},

@@ -13,6 +13,7 @@ import (
 
 	"kios/init/mount"
 	"kios/init/notify"
+	"kios/init/signals"
 	"kios/init/systembus"
 	"kios/init/timeline"
 	"kios/internal/cmdline"
@@ -25,7 +26,7 @@ import (
 // node returns a Node that logs into the buffer.
 func node(t *testing.T) (*Node, *bytes.Buffer) {
 	var log bytes.Buffer
-	n := New()
+	n := New(signals.Caught{Stop: make(chan os.Signal, 8)})
 	n.Log.SetWriter(&log)
 	n.Timeline = timeline.New(filepath.Join(t.TempDir(), "boot.json"))
 	return n, &log
@@ -99,7 +100,7 @@ func TestRun(t *testing.T) {
 			stopped := false
 			n.plan.steps = []*Step{&tt.step, {Name: "last", Stop: func(*Node) error { stopped = true; return nil }}}
 			if tt.failure == "" {
-				n.inbox.signals <- powerButton
+				n.inbox.signals <- signals.PowerButton
 			}
 			o := n.Run()
 			if tt.failure == "" && (o.Failure != nil || !stopped) {
@@ -183,7 +184,7 @@ func TestStopWhileSomethingHangs(t *testing.T) {
 			}
 			go func() {
 				<-began
-				n.inbox.signals <- powerButton
+				n.inbox.signals <- signals.PowerButton
 			}()
 			o := n.Run()
 			if o.Failure != nil || !stopped {
@@ -336,10 +337,14 @@ func TestListen(t *testing.T) {
 	}
 }
 
-func TestSignalCause(t *testing.T) {
-	for sig, want := range map[syscall.Signal]string{38: "the power button", syscall.SIGINT: "Ctrl-Alt-Del", syscall.SIGTERM: "terminated"} {
-		if got := signalCause(sig); got != want {
-			t.Errorf("signalCause(%d) = %q, want %q", sig, got, want)
+func TestRequestOf(t *testing.T) {
+	for sig, want := range map[syscall.Signal]shutdownRequest{
+		38:              {action: systembus.PowerOff, cause: "the power button"},
+		syscall.SIGINT:  {action: systembus.Reboot, cause: "Ctrl-Alt-Del"},
+		syscall.SIGTERM: {action: systembus.PowerOff, cause: "SIGTERM"},
+	} {
+		if got := requestOf(sig); got != want {
+			t.Errorf("requestOf(%d) = %+v, want %+v", sig, got, want)
 		}
 	}
 }

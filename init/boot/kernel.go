@@ -3,10 +3,8 @@ package boot
 import (
 	"fmt"
 	"os"
-	"os/signal"
 	"slices"
 	"strings"
-	"syscall"
 
 	"kios/init/cgroup"
 	"kios/init/mount"
@@ -48,10 +46,9 @@ func expedite(on bool) {
 	os.WriteFile("/sys/kernel/rcu_expedited", []byte(value), 0)
 }
 
-// catchSignals receives the signals that stop the node. It takes Ctrl-Alt-Del from
-// the kernel, which would restart the machine at once.
-func (n *Node) catchSignals() error {
-	signal.Notify(n.inbox.signals, syscall.SIGTERM, syscall.SIGINT, powerButton)
+// takeCtrlAltDel takes these keys from the kernel, which would restart the machine at
+// once.
+func (n *Node) takeCtrlAltDel() error {
 	if err := unix.Reboot(unix.LINUX_REBOOT_CMD_CAD_OFF); err != nil {
 		return fmt.Errorf("take over Ctrl-Alt-Del: %w", err)
 	}

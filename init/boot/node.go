@@ -12,6 +12,7 @@ import (
 	"kios/init/kmsg"
 	"kios/init/machine"
 	"kios/init/reap"
+	"kios/init/signals"
 	"kios/init/systembus"
 	"kios/init/systemsock"
 	"kios/init/timeline"
@@ -80,8 +81,9 @@ type worker struct {
 	bootPath      datapart.BootPath
 }
 
-// New returns a Node that logs to the console until /dev/kmsg is there.
-func New() *Node {
+// New returns a Node that logs to the console until /dev/kmsg is there, and obeys
+// the signals that were caught.
+func New(caught signals.Caught) *Node {
 	log := kmsg.New(os.Stderr)
 	n := &Node{
 		Log:       log,
@@ -96,7 +98,7 @@ func New() *Node {
 		stopping:  newLatch(),
 		immediate: newLatch(),
 		inbox: inbox{
-			signals:   make(chan os.Signal, 8),
+			signals:   caught.Stop,
 			crashes:   make(chan error, 1),
 			tasks:     make(chan task),
 			shutdowns: make(chan shutdownRequest, 8),
@@ -109,6 +111,7 @@ func New() *Node {
 	options := cmdline.Defaults
 	n.options.Store(&options)
 	n.reports.grace.Store(int64(defaultGrace))
+	n.spawn("signals", func() { caught.LogStrays(n.Log.Warn) })
 	return n
 }
 
@@ -131,7 +134,7 @@ func (n *Node) Run() (outcome Outcome) {
 		case err := <-n.inbox.crashes:
 			return n.failure(err, "")
 		case sig := <-n.inbox.signals:
-			return n.shutdownAfter(work, shutdownRequest{action: systembus.PowerOff, cause: signalCause(sig)})
+			return n.shutdownAfter(work, requestOf(sig))
 		case r := <-n.inbox.shutdowns:
 			return n.shutdownAfter(work, r)
 		case err := <-work:

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"kios/init/notify"
+	"kios/init/signals"
 	"kios/init/supervise"
 	"kios/init/systembus"
 	"kios/init/timeline"
@@ -47,7 +48,7 @@ func TestShutdownBesideWork(t *testing.T) {
 	}
 	go func() {
 		<-began
-		n.inbox.signals <- powerButton
+		n.inbox.signals <- signals.PowerButton
 	}()
 	if o := n.Run(); o.Failure != nil || o.Action != systembus.PowerOff {
 		t.Errorf("outcome = %+v, want a power-off", o)

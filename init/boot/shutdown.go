@@ -4,10 +4,10 @@ import (
 	"errors"
 	"os"
 	"slices"
-	"syscall"
 	"time"
 
 	"kios/init/cgroup"
+	"kios/init/signals"
 	"kios/init/systembus"
 	"kios/internal/kubeletargs"
 )
@@ -109,7 +109,7 @@ func (n *Node) receiveWhileStopping() {
 	for {
 		select {
 		case sig := <-n.inbox.signals:
-			n.Log.Notice("stopping already (%s)", signalCause(sig))
+			n.Log.Notice("stopping already (%s)", requestOf(sig).cause)
 		case r := <-n.inbox.shutdowns:
 			if !r.immediate {
 				n.Log.Notice("stopping already (%s)", r.cause)
@@ -236,17 +236,14 @@ func (n *Node) awaitReports(cgroups string, bound time.Duration) {
 	}
 }
 
-// powerButton is what the kernel sends to PID 1 when the button is pressed and
-// there is no ACPI daemon (drivers/acpi/tiny-power-button.c; 38 is the default
-// of CONFIG_ACPI_TINY_POWER_BUTTON_SIGNAL).
-const powerButton = syscall.Signal(38)
-
-func signalCause(sig os.Signal) string {
+// requestOf returns what a signal asks for. Ctrl-Alt-Del restarts, as on every Linux:
+// at a remote console it is the only key to do so.
+func requestOf(sig os.Signal) shutdownRequest {
 	switch sig {
-	case powerButton:
-		return "the power button"
-	case syscall.SIGINT:
-		return "Ctrl-Alt-Del"
+	case signals.PowerButton:
+		return shutdownRequest{action: systembus.PowerOff, cause: "the power button"}
+	case signals.CtrlAltDel:
+		return shutdownRequest{action: systembus.Reboot, cause: "Ctrl-Alt-Del"}
 	}
-	return sig.String()
+	return shutdownRequest{action: systembus.PowerOff, cause: signals.Name(sig)}
 }

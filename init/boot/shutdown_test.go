@@ -15,6 +15,7 @@ import (
 
 	"kios/init/mount"
 	"kios/init/notify"
+	"kios/init/signals"
 	"kios/init/supervise"
 	"kios/init/systembus"
 	"kios/init/systemsock"
@@ -122,7 +123,7 @@ func TestImmediate(t *testing.T) {
 	done := make(chan Outcome)
 	go func() { done <- n.shutdown(shutdownRequest{action: systembus.PowerOff, cause: "a test"}) }()
 	<-n.stopping.done()
-	n.inbox.signals <- powerButton
+	n.inbox.signals <- signals.PowerButton
 	n.receiveByte(systemsock.Stop)
 	n.receiveByte(systemsock.GoOn)
 	n.receiveByte(systemsock.GoOn)

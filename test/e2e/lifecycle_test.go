@@ -120,8 +120,8 @@ func (n *node) pressCtrlAltDel() {
 	defer cancel()
 	end, err := n.Wait(ctx)
 	n.must(err)
-	if end != qemu.PoweredOff {
-		n.t.Errorf("Ctrl-Alt-Del: the machine has %s, want powered off", end)
+	if end != qemu.Rebooted {
+		n.t.Errorf("Ctrl-Alt-Del: the machine has %s, want rebooted", end)
 	}
 }
 
