@@ -31,6 +31,7 @@ var linked = []string{
 	"kios/init/notify",
 	"kios/init/pstore",
 	"kios/init/reap",
+	"kios/init/rlimit",
 	"kios/init/signals",
 	"kios/init/supervise",
 	"kios/init/switchroot",

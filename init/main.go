@@ -11,6 +11,7 @@ import (
 	"kios/init/boot"
 	"kios/init/kmsg"
 	"kios/init/mount"
+	"kios/init/rlimit"
 	"kios/init/signals"
 	"kios/init/switchroot"
 	"kios/init/systembus"
@@ -34,6 +35,9 @@ func main() {
 // enterRoot is stage 1. It does not return.
 func enterRoot(caught signals.Caught) {
 	go caught.LogStrays(func(format string, args ...any) { kernelLog().Warn(format, args...) })
+	if err := rlimit.Set(); err != nil {
+		kernelLog().Warn("%v", err)
+	}
 	err := switchroot.Run(os.Args)
 	finish(boot.Outcome{
 		Failure: err,
