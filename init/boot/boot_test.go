@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -346,5 +347,17 @@ func TestRequestOf(t *testing.T) {
 		if got := requestOf(sig); got != want {
 			t.Errorf("requestOf(%d) = %+v, want %+v", sig, got, want)
 		}
+	}
+}
+
+// What runs is to have the kernel's parameters, the user's in /etc included.
+func TestSysctlsBeforeDaemons(t *testing.T) {
+	var names []string
+	for _, s := range bootPlan().steps {
+		names = append(names, s.Name)
+	}
+	etc, sysctls, first := slices.Index(names, "etc"), slices.Index(names, "sysctls"), slices.Index(names, "containerd")
+	if etc < 0 || sysctls < etc || first < sysctls {
+		t.Errorf("the steps are %v", names)
 	}
 }

@@ -17,8 +17,9 @@ import (
 // readOptions reads the kernel command line, and prepares the kernel for the
 // boot.
 func (n *Node) readOptions() error {
-	// By default the kernel drops lines when they are written fast. This has no
-	// effect if the command line sets it.
+	// By default the kernel drops lines when they are written fast: of a daemon's last
+	// words it would let half through. It stays so after the boot; only privileged pods
+	// have /dev/kmsg. This has no effect if the command line sets it.
 	os.WriteFile("/proc/sys/kernel/printk_devkmsg", []byte("on\n"), 0)
 	expedite(true)
 	line, err := os.ReadFile("/proc/cmdline")
@@ -95,6 +96,8 @@ func (n *Node) loopbackUp() error {
 // their mounts on to the node.
 func (n *Node) shareMounts() error { return mount.Share("/") }
 
+// setSysctls sets the node's parameters and then the user's, before anything runs that
+// is to have them.
 func (n *Node) setSysctls() error {
 	settings := slices.Concat(sysctl.Node, sysctl.MinFree(n.memory))
 	if n.options.Load().StayUp {
@@ -105,8 +108,19 @@ func (n *Node) setSysctls() error {
 	if len(missing) > 0 {
 		n.Log.Info("this kernel does not have %s", strings.Join(missing, " "))
 	}
-	for _, err := range errs {
+	lines, bad := sysctl.Read(sysctl.UserDir)
+	n.logAll(slices.Concat(errs, bad, sysctl.ApplyUser("/proc/sys", lines, sysctl.NewRules(n.memory))))
+	return nil
+}
+
+// logAll logs errors of files that may have any number of them.
+func (n *Node) logAll(errs []error) {
+	const most = 20
+	for i, err := range errs {
+		if i == most {
+			n.Log.Error("and %d more", len(errs)-most)
+			return
+		}
 		n.Log.Error("%v", err)
 	}
-	return nil
 }

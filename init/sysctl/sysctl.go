@@ -1,5 +1,6 @@
-// Package sysctl sets kernel parameters from a table, by way of /proc/sys (see
-// Documentation/admin-guide/sysctl in the kernel).
+// Package sysctl sets kernel parameters, by way of /proc/sys (see
+// Documentation/admin-guide/sysctl in the kernel): those of a table, and those of
+// the user's files in /etc/sysctl.d (see sysctl.d(5)).
 package sysctl
 
 import (
@@ -26,6 +27,8 @@ var Node = []Setting{
 	// accept_ra is not here: the pod network sets it for physical interfaces only.
 	// As a default it would also hold for the node's end of each pod's link, and
 	// any pod could make itself the node's router.
+	{"net.ipv4.conf.all.promote_secondaries", "1", "the end of an address does not take along the others of its subnet"},
+	{"net.ipv4.conf.default.promote_secondaries", "1", "as above"},
 	{"net.bridge.bridge-nf-call-iptables", "1", "service addresses work between pods on one bridge; only with br_netfilter"},
 	{"net.bridge.bridge-nf-call-ip6tables", "1", "the same for IPv6"},
 
@@ -41,19 +44,33 @@ var Node = []Setting{
 	{"fs.inotify.max_user_watches", "524288", "log collectors watch every log of the node"},
 	{"kernel.pid_max", "4194304", "32,768 processes are few for a node with hundreds of pods"},
 
+	{"fs.file-max", "9223372036854775807", "open files are memory, which cgroups limit; the kernel's limit is one for all pods together"},
+
+	{"kernel.watchdog_thresh", "30", "a processor that does nothing else for twice as many seconds is locked up; hypervisors stop one for less"},
+	{"kernel.softlockup_panic", "1", "a kernel that is locked up restarts: nobody is there to do it"},
+	{"kernel.hardlockup_panic", "1", "as above"},
+	{"kernel.hung_task_panic", "0", "a server or a disk of one pod that is gone hangs its programs, and must not end all other pods; PID 1 restarts the machine if one of its daemons hangs so"},
+
 	{"kernel.modprobe", "/bin/modprobe", "the kernel's default, /sbin/modprobe, goes through a link"},
-	{"kernel.core_pattern", "", "no core dumps: they would fill the disk with secrets, and a pipe would run on the host"},
+	{"kernel.core_pattern", "", "no core dumps: they would fill the disk with secrets"},
 	{"kernel.dmesg_restrict", "1", "kernel addresses and hardware are no business of pods"},
 	{"kernel.kptr_restrict", "2", "as above"},
-	{"kernel.unprivileged_bpf_disabled", "2", "BPF programs are for pods with CAP_BPF"},
+	{"kernel.unprivileged_bpf_disabled", "1", "BPF programs are for pods with CAP_BPF; cannot be undone"},
+	{"net.core.bpf_jit_harden", "2", "BPF programs cannot choose the machine code that they become"},
+	// Not 2, which keeps programs from tracing their children, unless they have
+	// CAP_SYS_PTRACE: debuggers, strace, crash handlers and leak checkers in pods
+	// work as they do elsewhere. A pod sees its own processes only.
 	{"kernel.yama.ptrace_scope", "1", "a process traces only its children"},
-	{"kernel.perf_event_paranoid", "2", "no kernel profiling without CAP_PERFMON"},
-	{"kernel.kexec_load_disabled", "1", "no other kernel without firmware and its Secure Boot; cannot be undone"},
+	{"kernel.perf_event_paranoid", "3", "no profiling without CAP_PERFMON; kernels without Debian's 3 take it for 2"},
+	{"vm.mmap_min_addr", "65536", "a null pointer of the kernel leads nowhere that a pod can fill"},
 	{"fs.protected_symlinks", "1", "links in directories that all may write to are a way into other users' files"},
 	{"fs.protected_hardlinks", "1", "as above"},
-	{"fs.protected_fifos", "1", "as above"},
+	{"fs.protected_fifos", "2", "as above"},
 	{"fs.protected_regular", "2", "as above"},
 	{"fs.suid_dumpable", "0", "no memory images of programs that changed their user"},
+	// user.max_user_namespaces stays as it is: pods with hostUsers: false and builders of
+	// images need user namespaces. The default seccomp profile keeps others from
+	// making any.
 }
 
 // MinFree returns the setting of vm.min_free_kbytes for a machine with the given

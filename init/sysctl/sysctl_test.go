@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
 
 	"kios/test/lab"
 )
@@ -68,4 +69,102 @@ func TestMinFree(t *testing.T) {
 	if got := MinFree(64 << 30); got != nil {
 		t.Errorf("MinFree(64 GiB) = %v, want the kernel's own choice", got)
 	}
+}
+
+// procSys makes parameters, all 0, below a root.
+func procSys(t *testing.T, paths ...string) string {
+	root := t.TempDir()
+	for _, path := range paths {
+		file := filepath.Join(root, path)
+		lab.Must(t, os.MkdirAll(filepath.Dir(file), 0o755))
+		lab.WriteFile(t, file, "0\n")
+	}
+	return root
+}
+
+func TestUserFiles(t *testing.T) {
+	root := procSys(t, "vm/swappiness", "net/core/somaxconn", "net/ipv4/conf/eth0.5/rp_filter",
+		"net/ipv4/conf/eth0/rp_filter", "net/ipv4/conf/lo/rp_filter", "kernel/panic", "kernel/modprobe", "kernel/shmmax")
+	dir := t.TempDir()
+	lab.WriteFile(t, filepath.Join(dir, "10-first.conf"), `
+# a comment
+; another
+vm.swappiness = 10
+net.core.somaxconn=1024
+kernel/shmmax = 5
+net.ipv4.conf.*.rp_filter = 2
+-net.ipv4.conf.lo.rp_filter
+net/ipv4/conf/eth0.5/rp_filter = 1
+kernel.panic=0
+kernel.modprobe=/tmp/evil
+`)
+	lab.WriteFile(t, filepath.Join(dir, "20-second.conf"), "net.core.somaxconn=2048\n-no.such=1\nno.such.other=1\nnonsense\n../../x=1\n.=1\n")
+	lab.WriteFile(t, filepath.Join(dir, "30-long.conf"), strings.Repeat("#", maxFile+1))
+	lab.WriteFile(t, filepath.Join(dir, "40-ignored"), "vm.swappiness=99\n")
+	lab.Must(t, unix.Mkfifo(filepath.Join(dir, "50-fifo.conf"), 0o600))
+	lab.Must(t, os.Symlink("/dev/null", filepath.Join(dir, "60-null.conf")))
+
+	lines, errs := Read(dir)
+	errs = append(errs, ApplyUser(root, lines, NewRules(1<<30))...)
+	for path, want := range map[string]string{
+		"vm/swappiness": "10", "net/core/somaxconn": "2048", "kernel/shmmax": "5", "kernel/panic": "0", "kernel/modprobe": "0",
+		"net/ipv4/conf/eth0.5/rp_filter": "1", "net/ipv4/conf/eth0/rp_filter": "2", "net/ipv4/conf/lo/rp_filter": "0",
+	} {
+		if got := strings.TrimSpace(lab.ReadFile(t, filepath.Join(root, path))); got != want {
+			t.Errorf("%s = %q, want %q", path, got, want)
+		}
+	}
+	var got []string
+	for _, err := range errs {
+		got = append(got, strings.ReplaceAll(err.Error(), dir+"/", ""))
+	}
+	want := []string{
+		`20-second.conf: "nonsense" is not PARAMETER=VALUE`,
+		`20-second.conf: "../../x=1" names no parameter`,
+		`20-second.conf: ".=1" names no parameter`,
+		"30-long.conf is left out: it has more than 64 KiB",
+		"50-fifo.conf is left out: it is no regular file",
+		`10-first.conf: kernel.panic is not set to "0": the kubelet does not start with another value`,
+		`10-first.conf: kernel.modprobe is not set to "/tmp/evil": init loads the kernel's modules`,
+		`20-second.conf: no.such.other is not set to "1": there is no such parameter (those of network interfaces and modules that come later cannot be set here)`,
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("errors (-want +got):\n%s", diff)
+	}
+}
+
+func TestRules(t *testing.T) {
+	for _, tt := range []struct{ key, value, refused string }{
+		{"vm.overcommit_memory", "1", ""}, // as the node has it
+		{"vm.overcommit_memory", "2", "the kubelet"},
+		{"vm.max_map_count", "1048576", ""},
+		{"vm.max_map_count", "1", "at least 65530"},
+		{"user.max_user_namespaces", "0", ""},
+		{"user.max_mnt_namespaces", "0", "at least 1024"},
+		{"kernel.threads-max", "-1", "at least"},
+		{"kernel.threads-max", "0x10000", ""},
+		{"vm.min_free_kbytes", "65536", ""},
+		{"vm.min_free_kbytes", "999999999", "at most 131072"},
+		{"vm.nr_hugepages", "1", ""},
+		{"vm.nr_hugepages", "1000000", "needs the memory"},
+		{"kernel.core_pattern", "/var/lib/core.%p", ""},
+		{"kernel.core_pattern", "|/bin/sh", "name a file"},
+	} {
+		err := NewRules(1<<30).check(tt.key, tt.value)
+		if (err == nil) != (tt.refused == "") || err != nil && !strings.Contains(err.Error(), tt.refused) {
+			t.Errorf("check(%s, %s) = %v, want %q", tt.key, tt.value, err, tt.refused)
+		}
+	}
+}
+
+func FuzzParse(f *testing.F) {
+	f.Add("a.b=c\n#\n-d/e.f=g\n-h\n=\n../x=1\n*=2\n")
+	f.Fuzz(func(t *testing.T, text string) {
+		lines, _ := parse("f", text)
+		for _, l := range lines {
+			if !filepath.IsLocal(l.path) || l.Key == "" || len(l.Value) > maxValue {
+				t.Errorf("parse(%q) has the line %+v", text, l)
+			}
+		}
+	})
 }
