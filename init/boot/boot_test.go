@@ -361,3 +361,19 @@ func TestSysctlsBeforeDaemons(t *testing.T) {
 		t.Errorf("the steps are %v", names)
 	}
 }
+
+func TestReportsOfLife(t *testing.T) {
+	n, log := node(t)
+	n.receive(kubeletName, notify.Message{Alive: true})
+	if log.String() != "" || len(n.Timeline.Table()) > 1 {
+		t.Errorf("a report that all is well is logged: %s%v", log, n.Timeline.Table())
+	}
+	if env := environment("/bin"); !slices.Contains(env, "WATCHDOG_USEC=120000000") {
+		t.Errorf("daemons are not asked to report: %v", env)
+	}
+	n.restartFor(kubeletName)
+	want := shutdownRequest{action: systembus.Reboot, cause: "kubelet, which hangs in the kernel,"}
+	if got := <-n.inbox.shutdowns; got != want {
+		t.Errorf("a daemon that hangs in the kernel asks for %+v, want %+v", got, want)
+	}
+}

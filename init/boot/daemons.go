@@ -22,6 +22,10 @@ const (
 	restBound    = 2 * time.Second  // for what is left after containerd
 )
 
+// watchdogBound is how long a daemon may not report that it works. Under emulation, on a
+// busy machine, a minute may be what a few seconds are elsewhere.
+const watchdogBound = 2 * time.Minute
+
 // daemons are those that have been started, and what they have reported. The work
 // starts them; the goroutines of the sockets, of the clock and of the shutdown look
 // for them.
@@ -140,6 +144,8 @@ func (n *Node) newDaemon(name, group string) (*supervise.Daemon, error) {
 		// Only -1000 is lower, which the kernel never kills: then a daemon that
 		// leaks memory would stop the whole machine.
 		OOMScoreAdj: -999,
+		Watchdog:    watchdogBound,
+		Stuck:       func() { n.restartFor(name) },
 	}, nil
 }
 
@@ -160,8 +166,19 @@ func stopDaemon(d *supervise.Daemon) error {
 	return d.Stop(daemonBound)
 }
 
+// environment is that of a daemon. WATCHDOG_USEC asks it to report that it works, at
+// half that time; see sd_watchdog_enabled(3).
 func environment(path string, more ...string) []string {
-	return append([]string{"PATH=" + path, "HOME=/root", "NOTIFY_SOCKET=" + notifySocket}, more...)
+	return append([]string{
+		"PATH=" + path, "HOME=/root", "NOTIFY_SOCKET=" + notifySocket,
+		fmt.Sprint("WATCHDOG_USEC=", watchdogBound.Microseconds()),
+	}, more...)
+}
+
+// restartFor restarts the machine, because one of its daemons hangs in the kernel: it
+// cannot be started again, and without it this is no node any more.
+func (n *Node) restartFor(daemon string) {
+	n.requestShutdown(shutdownRequest{action: systembus.Reboot, cause: daemon + ", which hangs in the kernel,"})
 }
 
 var unitDescriptions = map[string]string{

@@ -27,7 +27,11 @@ type reports struct {
 
 // receive logs and records what a daemon reports.
 func (n *Node) receive(sender string, m notify.Message) {
+	if daemon := n.daemons.named(sender); m.Alive && daemon != nil {
+		daemon.Alive()
+	}
 	switch m.Kind {
+	case "": // nothing else
 	case notify.Joining:
 		n.joinCluster(sender, m.Cluster)
 	case notify.ShutdownGrace:

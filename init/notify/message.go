@@ -28,7 +28,8 @@ const (
 // Message is what one datagram says. Its texts are clean and short enough to
 // be logged as they are.
 type Message struct {
-	Kind      Kind
+	Kind      Kind          // "" if there is none
+	Alive     bool          // the daemon reports that it works (WATCHDOG=1)
 	Namespace string        // of the pod
 	Pod       string        //
 	Container string        // "" for the pod's sandbox
@@ -46,9 +47,12 @@ const (
 	maxError    = 500
 )
 
+// maxTook is as long as anything may last: a node that is told to stop must do so
+// one day, whatever grace the kubelet reports. systembus tells clients the same.
+const maxTook = 24 * time.Hour
+
 // Parse reads the lines KEY=VALUE of a datagram. It returns false for a datagram
-// without anything that PID 1 acts on (STATUS=, WATCHDOG=1 and so on). It ignores
-// unknown keys; a bad value of a known key is an error.
+// without anything that PID 1 acts on (STATUS= and so on). It ignores unknown keys; a bad value of a known key is an error.
 func Parse(datagram []byte) (m Message, known bool, err error) {
 	for line := range strings.SplitSeq(string(datagram), "\n") {
 		key, value, found := strings.Cut(line, "=")
@@ -59,7 +63,7 @@ func Parse(datagram []byte) (m Message, known bool, err error) {
 			return Message{}, false, err
 		}
 	}
-	return m, m.Kind != "", nil
+	return m, m.Kind != "" || m.Alive, nil
 }
 
 func (m *Message) set(key, value string) (err error) {
@@ -68,6 +72,8 @@ func (m *Message) set(key, value string) (err error) {
 		if value == "1" {
 			m.Kind = Ready
 		}
+	case "WATCHDOG":
+		m.Alive = value == "1"
 	case "X_KIOS_EVENT":
 		m.Kind, err = event(value)
 	case "X_KIOS_NAMESPACE":
@@ -87,7 +93,7 @@ func (m *Message) set(key, value string) (err error) {
 	case "X_KIOS_MS":
 		var ms int
 		ms, err = number(key, value)
-		m.Took = time.Duration(ms) * time.Millisecond
+		m.Took = min(time.Duration(ms)*time.Millisecond, maxTook)
 	}
 	return err
 }

@@ -1,15 +1,17 @@
-// Package notify receives what the daemons report: READY=1 as sd_notify(3)
-// describes it, and events of our containerd in the same datagrams. The kernel tells
+// Package notify receives what the daemons report: READY=1 and WATCHDOG=1 as
+// sd_notify(3) describes them, and events of our containerd in the same datagrams. The kernel tells
 // who the sender is (SCM_CREDENTIALS, see unix(7)). Only messages of root's processes
 // that the caller knows are accepted.
 //
-// It leaves out the rest of sd_notify: states, watchdogs, file descriptors.
+// It leaves out the rest of sd_notify: states, file descriptors.
 package notify
 
 import (
 	"errors"
 	"fmt"
 	"net"
+	"os"
+	"time"
 
 	"kios/internal/unixsocket"
 )
@@ -25,6 +27,8 @@ type Server struct {
 	Refuse func(format string, args ...any)
 
 	conn *net.UnixConn
+	path string
+	pong chan struct{} // has room for one
 }
 
 // Listen binds a datagram socket at path, for root only. A socket that is
@@ -34,7 +38,7 @@ func Listen(path string) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Server{conn: conn}, nil
+	return &Server{conn: conn, path: path, pong: make(chan struct{}, 1)}, nil
 }
 
 // Run handles datagrams until Close is called, and reports errors of the socket
@@ -50,9 +54,48 @@ func (s *Server) Run(log unixsocket.Log) {
 // Close ends Run.
 func (s *Server) Close() error { return s.conn.Close() }
 
+// ping is the datagram that PID 1 sends to itself.
+const ping = "X_KIOS_PING=1"
+
+// Ping reports whether a message gets through to Run within the bound.
+func (s *Server) Ping(bound time.Duration) bool {
+	late := time.Now().Add(bound)
+	select {
+	case <-s.pong: // of a Ping that gave up
+	default:
+	}
+	conn, err := net.DialUnix("unixgram", nil, &net.UnixAddr{Name: s.path, Net: "unixgram"})
+	if err != nil {
+		return false
+	}
+	defer conn.Close()
+	conn.SetDeadline(late)
+	if _, err := conn.Write([]byte(ping)); err != nil {
+		return false
+	}
+	select {
+	case <-s.pong:
+		return true
+	case <-time.After(time.Until(late)):
+		return false
+	}
+}
+
+// answer is for the datagram of Ping.
+func (s *Server) answer() {
+	select {
+	case s.pong <- struct{}{}:
+	default: // nobody waits any more
+	}
+}
+
 func (s *Server) handle(d unixsocket.Datagram) error {
 	if d.Sender == nil {
 		return errors.New("its sender is not known")
+	}
+	if int(d.Sender.Pid) == os.Getpid() && string(d.Data) == ping {
+		s.answer()
+		return nil
 	}
 	name, known := s.Sender(int(d.Sender.Pid))
 	if !known || d.Sender.Uid != 0 {

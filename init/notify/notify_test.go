@@ -26,6 +26,9 @@ func TestParse(t *testing.T) {
 		{"READY=1\nSTATUS=fine\n", Message{Kind: Ready}, true, ""},
 		{"READY=0", Message{}, false, ""},
 		{"STOPPING=1", Message{}, false, ""},
+		{"WATCHDOG=1", Message{Alive: true}, true, ""},
+		{"WATCHDOG=1\nREADY=1", Message{Kind: Ready, Alive: true}, true, ""},
+		{"WATCHDOG=trigger", Message{}, false, ""},
 		{"", Message{}, false, ""},
 		{"nonsense\n=\n==", Message{}, false, ""},
 		{
@@ -37,6 +40,7 @@ func TestParse(t *testing.T) {
 		{"X_KIOS_EVENT=image-failed\nX_KIOS_ERROR=bad\x1b[2Jtar", Message{Kind: ImageFailed, Error: "bad[2Jtar"}, true, ""},
 		{"X_KIOS_EVENT=joining\nX_KIOS_CLUSTER=https://10.0.0.1:6443", Message{Kind: Joining, Cluster: "https://10.0.0.1:6443"}, true, ""},
 		{"X_KIOS_EVENT=shutdown-grace\nX_KIOS_MS=30000", Message{Kind: ShutdownGrace, Took: 30 * time.Second}, true, ""},
+		{"X_KIOS_EVENT=shutdown-grace\nX_KIOS_MS=2000000000", Message{Kind: ShutdownGrace, Took: 24 * time.Hour}, true, ""},
 		{"X_KIOS_EVENT=party", Message{}, false, "X_KIOS_EVENT=party is not known"},
 		{"X_KIOS_EVENT=container-exited\nX_KIOS_EXIT=-1", Message{}, false, "X_KIOS_EXIT=-1 is not a number"},
 		{"X_KIOS_EVENT=image-imported\nX_KIOS_MS=99999999999", Message{}, false, "is not a number"},
@@ -72,18 +76,41 @@ func FuzzParse(f *testing.F) {
 // a connection to it and what it receives or refuses.
 func run(t *testing.T, known bool) (*net.UnixConn, chan string) {
 	t.Helper()
-	path := filepath.Join(t.TempDir(), "run", "notify")
-	s, err := Listen(path)
+	s, events := listen(t, known)
+	go s.Run(t.Logf)
+	conn, err := net.DialUnix("unixgram", nil, &net.UnixAddr{Name: s.path, Net: "unixgram"})
+	lab.Must(t, err)
+	t.Cleanup(func() { conn.Close() })
+	return conn, events
+}
+
+func listen(t *testing.T, known bool) (*Server, chan string) {
+	t.Helper()
+	s, err := Listen(filepath.Join(t.TempDir(), "run", "notify"))
 	lab.Must(t, err)
 	events := make(chan string, 10)
 	s.Sender = func(pid int) (string, bool) { return "me", known && pid == os.Getpid() }
 	s.Receive = func(sender string, m Message) { events <- sender + " " + string(m.Kind) }
 	s.Refuse = func(format string, args ...any) { events <- fmt.Sprintf(format, args...) }
+	t.Cleanup(func() { s.Close() })
+	return s, events
+}
+
+// Ping tells a server that receives from one that does not.
+func TestPing(t *testing.T) {
+	s, events := listen(t, false)
+	if s.Ping(10 * time.Millisecond) {
+		t.Error("Ping = true of a server that does not run")
+	}
 	go s.Run(t.Logf)
-	conn, err := net.DialUnix("unixgram", nil, &net.UnixAddr{Name: path, Net: "unixgram"})
-	lab.Must(t, err)
-	t.Cleanup(func() { conn.Close(); s.Close() })
-	return conn, events
+	for range 3 {
+		if !s.Ping(20 * time.Second) {
+			t.Error("Ping = false of a server that runs")
+		}
+	}
+	if len(events) > 0 {
+		t.Errorf("a ping is a message, too: %s", <-events)
+	}
 }
 
 func TestServer(t *testing.T) {

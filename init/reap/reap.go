@@ -25,6 +25,7 @@ type Reaper struct {
 	mu       sync.Mutex // held from before a fork until its entry is in children
 	children map[int]*Process
 	signals  chan os.Signal
+	pings    chan struct{}
 }
 
 // Process is a child that was started by a Reaper.
@@ -37,7 +38,7 @@ type Process struct {
 
 // New returns a Reaper that notices from now on when a child ends.
 func New() *Reaper {
-	r := &Reaper{children: map[int]*Process{}, signals: make(chan os.Signal, 1)}
+	r := &Reaper{children: map[int]*Process{}, signals: make(chan os.Signal, 1), pings: make(chan struct{})}
 	signal.Notify(r.signals, syscall.SIGCHLD)
 	return r
 }
@@ -45,8 +46,25 @@ func New() *Reaper {
 // Run collects children until Close is called. Orphans are collected without a
 // trace.
 func (r *Reaper) Run() {
-	for range r.signals {
+	for {
+		select {
+		case _, open := <-r.signals:
+			if !open {
+				return
+			}
+		case <-r.pings:
+		}
 		r.collect()
+	}
+}
+
+// Ping reports whether Run takes notice within the bound.
+func (r *Reaper) Ping(bound time.Duration) bool {
+	select {
+	case r.pings <- struct{}{}:
+		return true
+	case <-time.After(bound):
+		return false
 	}
 }
 

@@ -102,3 +102,14 @@ func TestStartFails(t *testing.T) {
 		t.Errorf("Describe = %q, want %q", got, want)
 	}
 }
+
+// Ping tells a reaper that runs from one that hangs.
+func TestPing(t *testing.T) {
+	r := running(t)
+	if !r.Ping(20 * time.Second) {
+		t.Error("Ping = false of a reaper that runs")
+	}
+	r.mu.Lock() // as if a start did not return
+	defer r.mu.Unlock()
+	lab.Until(t, 20*time.Second, "no answer", func() bool { return !r.Ping(10 * time.Millisecond) })
+}

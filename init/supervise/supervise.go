@@ -63,9 +63,14 @@ type Daemon struct {
 	Cgroup string
 	// OOMScoreAdj is its oom_score_adj; see proc(5).
 	OOMScoreAdj int
-	Output      *Output
-	Reaper      *reap.Reaper
-	Log         Logger
+	// Watchdog is how long a process may be silent that has reported once that it
+	// works (Alive); 0 if it may for ever.
+	Watchdog time.Duration
+	// Stuck is called when a process hangs so that nothing ends it. It may be nil.
+	Stuck  func()
+	Output *Output
+	Reaper *reap.Reaper
+	Log    Logger
 
 	mu       sync.Mutex
 	hung     atomic.Bool // the process is being ended for it
@@ -74,6 +79,7 @@ type Daemon struct {
 	restarts int
 	restart  bool // requested, since Prepare was called last
 
+	alive    chan struct{} // has room for one
 	stopping chan struct{}
 	stopped  chan struct{} // closed when Run returns
 }
@@ -82,7 +88,7 @@ type Daemon struct {
 // goroutine must call Run.
 func (d *Daemon) Start() error {
 	d.mu.Lock()
-	d.stopped = make(chan struct{})
+	d.stopped, d.alive = make(chan struct{}), make(chan struct{}, 1)
 	if d.stopping == nil {
 		d.stopping = make(chan struct{})
 	}
@@ -114,7 +120,7 @@ func (d *Daemon) wait(failures int) int {
 	if p == nil {
 		return failures + 1
 	}
-	<-p.Done()
+	d.awaitEnd(p)
 	up := time.Since(d.started)
 	d.mu.Lock()
 	d.process = nil
@@ -179,6 +185,7 @@ func (d *Daemon) start() error {
 	if d.isStopping() { // Stop may have found nothing to signal just now
 		return nil
 	}
+	d.forgetReports()
 	p, err := d.Reaper.Start(argv, attr)
 	if err != nil && attr.Sys.UseCgroupFD {
 		p, err = d.startOutside(argv, attr, err)
