@@ -40,6 +40,7 @@ var linked = []string{
 	"kios/init/systemsock",
 	"kios/init/timeline",
 	"kios/init/trial",
+	"kios/init/watchdog",
 	"kios/internal/boottime",
 	"kios/internal/cmdline",
 	"kios/internal/consoleline",

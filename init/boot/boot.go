@@ -60,6 +60,7 @@ func bootPlan() plan {
 		{Name: "cgroups", Required: true, Run: (*Node).makeCgroups, Remedy: kernelRemedy},
 		{Name: "clock", Run: (*Node).setClock},
 		{Name: "notify", Required: true, Run: (*Node).listenNotify, Remedy: rootRemedy},
+		{Name: "watchdog", Run: (*Node).startWatchdog},
 		{Name: "control", Run: (*Node).listenControl},
 		{Name: "system-bus", Run: (*Node).listenBus},
 		{Name: "system-socket", Run: (*Node).listenSystemSocket},

@@ -126,6 +126,7 @@ func (n *Node) listenNotify() error {
 	server.Sender = n.daemons.sender
 	server.Receive = n.receive
 	server.Refuse = n.Log.Info
+	n.messages.Store(server)
 	n.spawn("notify", func() { server.Run(n.Log.Error) })
 	return nil
 }

@@ -11,11 +11,13 @@ import (
 
 	"kios/init/kmsg"
 	"kios/init/machine"
+	"kios/init/notify"
 	"kios/init/reap"
 	"kios/init/signals"
 	"kios/init/systembus"
 	"kios/init/systemsock"
 	"kios/init/timeline"
+	"kios/init/watchdog"
 	"kios/internal/cmdline"
 	"kios/internal/datapart"
 	"kios/internal/gpt"
@@ -45,6 +47,7 @@ type Node struct {
 	moveBound time.Duration
 	stopping  *latch // the shutdown has begun
 	immediate *latch // the shutdown waits for nobody any more
+	ended     *latch // the shutdown is over
 
 	inbox inbox  // the main goroutine receives
 	work  worker // the work owns it
@@ -52,6 +55,10 @@ type Node struct {
 	options atomic.Pointer[cmdline.Options] // set by a step
 	bus     atomic.Pointer[systembus.Server]
 	sock    atomic.Pointer[systemsock.Server]
+	// What the watchdog is fed by, and the watchdog, if there is one.
+	messages atomic.Pointer[notify.Server]
+	watchdog atomic.Pointer[watchdog.Device]
+
 	history history
 	daemons daemons
 	trials  trials
@@ -66,6 +73,7 @@ type inbox struct {
 	crashes   chan error // panics of goroutines
 	tasks     chan task  // received while no other work runs
 	shutdowns chan shutdownRequest
+	pings     chan struct{} // received to show that somebody does
 }
 
 // worker is what the work knows. One piece of work runs at a time, in a goroutine of
@@ -97,11 +105,13 @@ func New(caught signals.Caught) *Node {
 		moveBound: moveBound,
 		stopping:  newLatch(),
 		immediate: newLatch(),
+		ended:     newLatch(),
 		inbox: inbox{
 			signals:   caught.Stop,
 			crashes:   make(chan error, 1),
 			tasks:     make(chan task),
 			shutdowns: make(chan shutdownRequest, 8),
+			pings:     make(chan struct{}),
 		},
 		work:    worker{dataPart: cmdline.Defaults.DataPart, attempted: map[string]bool{}},
 		daemons: newDaemons(),
@@ -142,6 +152,7 @@ func (n *Node) Run() (outcome Outcome) {
 				return n.failure(err, n.history.last().Remedy)
 			}
 			work = nil
+		case <-n.inbox.pings:
 		case t := <-tasks:
 			work = n.begin(t.run)
 		}

@@ -71,6 +71,7 @@ func (n *Node) shutdownAfter(work <-chan error, r shutdownRequest) Outcome {
 			work = nil
 		case err := <-n.inbox.crashes:
 			return n.failure(err, "")
+		case <-n.inbox.pings:
 		case later := <-n.inbox.shutdowns:
 			if later.immediate && !r.immediate {
 				r.immediate, late = true, time.After(immediateBound)
@@ -92,22 +93,43 @@ func (n *Node) shutdown(r shutdownRequest) Outcome {
 	if r.immediate {
 		n.immediate.set()
 	}
-	n.spawn("requests during the shutdown", n.receiveWhileStopping)
-	n.stopStep(announceStep(r.action))
-	for _, s := range slices.Backward(n.history.list()) {
+	steps := append(n.history.list(), announceStep(r.action))
+	late := time.After(n.stopBound(steps))
+	n.spawn("requests during the shutdown", func() { n.receiveWhileStopping(late) })
+	for _, s := range slices.Backward(steps) {
 		if s.Stop != nil {
 			n.stopStep(s)
 		}
+	}
+	n.ended.set()
+	if r.action == systembus.Halt {
+		n.disarm()
 	}
 	n.Log.Notice("stopped in %d ms, %s", time.Since(start).Milliseconds(), actionWords[r.action])
 	return Outcome{Action: r.action}
 }
 
+// stopBound is how long it may take to stop these steps.
+func (n *Node) stopBound(steps []*Step) time.Duration {
+	var sum time.Duration
+	for _, s := range steps {
+		if s.Stop != nil {
+			sum += stepBound + s.patience(n)
+		}
+	}
+	return sum
+}
+
 // receiveWhileStopping logs what is requested during the shutdown. One request has an
-// effect: not to wait any more.
-func (n *Node) receiveWhileStopping() {
+// effect: not to wait any more. When it is late, the shutdown has failed to end, and the
+// watchdog is not fed any more.
+func (n *Node) receiveWhileStopping(late <-chan time.Time) {
+	pings := n.inbox.pings
 	for {
 		select {
+		case <-pings:
+		case <-late:
+			pings = nil
 		case sig := <-n.inbox.signals:
 			n.Log.Notice("stopping already (%s)", requestOf(sig).cause)
 		case r := <-n.inbox.shutdowns:

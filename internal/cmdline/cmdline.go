@@ -98,10 +98,16 @@ type Options struct {
 	// StayUp is set by panic=0: a machine that cannot go on is then kept as it
 	// is, to be looked at, instead of being restarted.
 	StayUp bool
+	// Watchdog is after how long the machine's watchdog resets a machine that hangs;
+	// 0 leaves the watchdog alone.
+	Watchdog time.Duration
 }
 
 // Defaults are the Options of an empty command line.
-var Defaults = Options{DataPart: "auto", StopAfter: 30 * time.Second}
+var Defaults = Options{DataPart: "auto", StopAfter: 30 * time.Second, Watchdog: 2 * time.Minute}
+
+// minWatchdog is the least that a busy machine needs to feed its watchdog in time.
+const minWatchdog = 30 * time.Second
 
 // maxStop keeps a typing error from turning a power-off into a day's wait.
 const maxStop = time.Hour
@@ -124,13 +130,15 @@ func (o *Options) apply(p Param) error {
 		return o.setDataPart(p.Value)
 	case p.Key == "kios.stop":
 		return o.setStop(p.Value)
+	case p.Key == "kios.watchdog":
+		return o.setWatchdog(p.Value)
 	case p.Key == "panic":
 		seconds, err := strconv.Atoi(p.Value)
 		o.StayUp = err == nil && seconds == 0
 	case p.Key == "kios.disk": // the pod disk says what is wrong with it
 		o.Disk = p.Value
 	case strings.HasPrefix(p.Key, "kios."):
-		return fmt.Errorf("%s is not an option of this version and is ignored (there are kios.stop=SECONDS and kios.disk=DEVICE)", p.Key)
+		return fmt.Errorf("%s is not an option of this version and is ignored (there are kios.stop=SECONDS, kios.watchdog=SECONDS and kios.disk=DEVICE)", p.Key)
 	}
 	return nil
 }
@@ -156,5 +164,16 @@ func (o *Options) setStop(value string) error {
 		return fmt.Errorf("kios.stop=%s is ignored: give whole seconds, at most %d", value, int(maxStop.Seconds()))
 	}
 	o.StopAfter = bound
+	return nil
+}
+
+func (o *Options) setWatchdog(value string) error {
+	seconds, err := strconv.ParseUint(value, 10, 32)
+	bound := time.Duration(seconds) * time.Second
+	if err != nil || bound > maxStop || bound != 0 && bound < minWatchdog {
+		return fmt.Errorf("kios.watchdog=%s is ignored: give whole seconds, from %d to %d, or 0 for none",
+			value, int(minWatchdog.Seconds()), int(maxStop.Seconds()))
+	}
+	o.Watchdog = bound
 	return nil
 }

@@ -1,0 +1,79 @@
+package boot
+
+import (
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"kios/init/notify"
+	"kios/init/systembus"
+	"kios/test/lab"
+)
+
+// long is for what answers, short for what does not.
+const (
+	long  = 20 * time.Second
+	short = 10 * time.Millisecond
+)
+
+func demandHung(t *testing.T, n *Node, want string) {
+	t.Helper()
+	if err := n.hung(short); err == nil || !strings.Contains(err.Error(), want) {
+		t.Errorf("hung() = %v, want %s", err, want)
+	}
+}
+
+// The watchdog is fed only if each part of PID 1 works.
+func TestHung(t *testing.T) {
+	n, _ := node(t)
+	demandHung(t, n, "the main goroutine")
+	ended := make(chan Outcome)
+	n.plan.steps = nil
+	go func() { ended <- n.Run() }()
+	lab.Until(t, long, "the main goroutine", func() bool { return n.ping(short) })
+	demandHung(t, n, "the reaper")
+
+	go n.reaper.Run()
+	defer n.reaper.Close()
+	if err := n.hung(long); err != nil {
+		t.Errorf("a node without daemons: %v", err)
+	}
+	server, err := notify.Listen(filepath.Join(t.TempDir(), "notify"))
+	lab.Must(t, err)
+	defer server.Close()
+	n.messages.Store(server)
+	if err := n.hung(time.Second / 10); err == nil || !strings.Contains(err.Error(), "messages") {
+		t.Errorf("hung() = %v, want that of the messages", err)
+	}
+	go server.Run(t.Logf)
+	if err := n.hung(long); err != nil {
+		t.Errorf("all of PID 1 works: %v", err)
+	}
+	n.requestShutdown(shutdownRequest{action: systembus.PowerOff, cause: "somebody"})
+	<-ended
+}
+
+// While the node stops the watchdog is fed, but not for longer than that may take.
+func TestHungShutdown(t *testing.T) {
+	n, _ := node(t)
+	late := make(chan time.Time)
+	go n.receiveWhileStopping(late)
+	if !n.ping(long) {
+		t.Error("a shutdown is taken for a hang")
+	}
+	late <- time.Time{}
+	if n.ping(short) {
+		t.Error("a shutdown that does not end is no hang")
+	}
+}
+
+func TestStopBound(t *testing.T) {
+	n, _ := node(t)
+	ten := func(*Node) time.Duration { return 10 * time.Second }
+	stop := func(*Node) error { return nil }
+	got := n.stopBound([]*Step{{Name: "a", Stop: stop}, {Name: "b"}, {Name: "c", Stop: stop, Patience: ten}})
+	if want := 2*stepBound + 10*time.Second; got != want {
+		t.Errorf("stopBound = %v, want %v", got, want)
+	}
+}

@@ -1,0 +1,34 @@
+//go:build guest
+
+package watchdog
+
+import (
+	"errors"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"kios/test/lab"
+)
+
+// TestDevice uses the watchdog of the machine.
+func TestDevice(t *testing.T) {
+	d, err := Open("/dev", "/sys", time.Minute)
+	lab.Must(t, err)
+	if d == nil {
+		t.Skip("this machine has no watchdog: QEMU has one with -device i6300esb")
+	}
+	t.Logf("%s, %v", d.Path, d.Timeout)
+	if d.Timeout < 10*time.Second || d.Timeout > 10*time.Minute {
+		t.Errorf("its timeout is %v, want about a minute", d.Timeout)
+	}
+	if _, err := open(d.Path, time.Minute); !errors.Is(err, unix.EBUSY) {
+		t.Errorf("a second open: %v, want %v", err, unix.EBUSY)
+	}
+	lab.Must(t, d.Feed())
+	lab.Must(t, d.Disarm())
+	again, err := open(d.Path, time.Minute)
+	lab.Must(t, err)
+	lab.Must(t, again.Disarm())
+}
