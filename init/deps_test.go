@@ -38,6 +38,7 @@ var linked = []string{
 	"kios/init/sysctl",
 	"kios/init/systembus",
 	"kios/init/systemsock",
+	"kios/init/threads",
 	"kios/init/timeline",
 	"kios/init/trial",
 	"kios/init/watchdog",

@@ -15,6 +15,7 @@ import (
 	"kios/init/signals"
 	"kios/init/switchroot"
 	"kios/init/systembus"
+	"kios/init/threads"
 	"kios/internal/cmdline"
 
 	"golang.org/x/sys/unix"
@@ -28,6 +29,7 @@ func main() {
 	if switchroot.InInitramfs() {
 		enterRoot(caught)
 	}
+	threads.Reserve()
 	node := boot.New(caught)
 	finish(node.Run(), node.Log)
 }

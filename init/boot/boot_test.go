@@ -377,3 +377,16 @@ func TestReportsOfLife(t *testing.T) {
 		t.Errorf("a daemon that hangs in the kernel asks for %+v, want %+v", got, want)
 	}
 }
+
+func TestRatherKill(t *testing.T) {
+	sys := t.TempDir()
+	if err := ratherKill(sys); err == nil {
+		t.Error("no error of a kernel that cannot do it")
+	}
+	file := filepath.Join(sys, "kernel/mm/lru_gen/min_ttl_ms")
+	lab.Must(t, os.MkdirAll(filepath.Dir(file), 0o755))
+	lab.WriteFile(t, file, "0\n")
+	if err := ratherKill(sys); err != nil || lab.ReadFile(t, file) != "1000" {
+		t.Errorf("ratherKill = %v, min_ttl_ms = %q", err, lab.ReadFile(t, file))
+	}
+}

@@ -3,6 +3,7 @@ package boot
 import (
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -68,7 +69,19 @@ func (n *Node) makeCgroups() error {
 	for _, w := range warnings {
 		n.Log.Warn("nothing is reserved: %v", w)
 	}
+	if w := ratherKill("/sys"); w != nil {
+		n.Log.Warn("a pod that takes all memory may slow down the node: %v", w)
+	}
 	return err
+}
+
+// ratherKill has the kernel end a process when it can keep the memory no more that was
+// used within the last second (Documentation/admin-guide/mm/multigen_lru.rst). Without
+// that it does so only when nothing is left to take away: before, every program reads
+// its own pages again and again, and a node hangs for minutes. The process is one of a
+// pod: see oom_score_adj of the daemons, and the kubelet's for pods.
+func ratherKill(sys string) error {
+	return os.WriteFile(filepath.Join(sys, "kernel/mm/lru_gen/min_ttl_ms"), []byte("1000"), 0)
 }
 
 // loopbackUp sets IFF_UP on lo, see netdevice(7).

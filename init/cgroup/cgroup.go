@@ -7,7 +7,13 @@
 //	/kubepods  pods; made by the kubelet
 //
 // Memory and CPU time are reserved for the first three, so that pods can take them
-// from each other but not from what manages them.
+// from each other but not from what manages them. The kubelet does the same for the
+// number of processes, by pids.max of /kubepods. Nothing is reserved of disks: that
+// would take a model of each disk (io.cost.model), and cost throughput all the time.
+//
+// memory.oom.group stays 0 for all but containers, where the kubelet sets it: of
+// /runtime the kernel would otherwise kill all shims, and so all pods lose theirs, when
+// it wants the memory of one process.
 package cgroup
 
 import (
@@ -30,17 +36,19 @@ const mib = 1 << 20
 // Layout returns the groups for a machine with the given memory in bytes and
 // number of CPUs.
 //
-// The memory is what the daemons need with some pods running, as measured (40 MB,
-// 72 MB), but no more than a fixed share: on 256 MB pods need it too. The weight
+// The memory is more than what the daemons need with some pods running, as measured
+// (40 MB, 72 MB), but no more than a fixed share: on 256 MB pods need it too. It costs
+// pods nothing that the daemons do not use. Without it the kernel, which has no swap,
+// takes away their programs' pages, which they then read again and again. The weight
 // grows with the number of CPUs, because that of /kubepods does (the kubelet gives
 // it 39 for each). With 100 + 10 for each CPU the daemons get more than half of a
 // small machine, if they need it, and each a tenth of a big one.
 func Layout(memory uint64, cpus int) []Group {
 	weight := min(100+10*cpus, 10000)
 	return []Group{
-		{Name: "init", MemoryMin: min(16*mib, memory/64), Weight: weight},
-		{Name: "runtime", MemoryMin: min(64*mib, memory/16), Weight: weight},
-		{Name: "kubelet", MemoryMin: min(96*mib, memory/12), Weight: weight},
+		{Name: "init", MemoryMin: min(16*mib, memory/32), Weight: weight},
+		{Name: "runtime", MemoryMin: min(64*mib, memory/8), Weight: weight},
+		{Name: "kubelet", MemoryMin: min(96*mib, memory/6), Weight: weight},
 	}
 }
 

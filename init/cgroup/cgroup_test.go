@@ -17,7 +17,7 @@ func TestLayout(t *testing.T) {
 		cpus   int
 		want   []Group
 	}{
-		{256 * mib, 1, []Group{{"init", 4 * mib, 110}, {"runtime", 16 * mib, 110}, {"kubelet", 256 * mib / 12, 110}}},
+		{256 * mib, 1, []Group{{"init", 8 * mib, 110}, {"runtime", 32 * mib, 110}, {"kubelet", 256 * mib / 6, 110}}},
 		{64 << 30, 64, []Group{{"init", 16 * mib, 740}, {"runtime", 64 * mib, 740}, {"kubelet", 96 * mib, 740}}},
 		{64 << 30, 4096, []Group{{"init", 16 * mib, 10000}, {"runtime", 64 * mib, 10000}, {"kubelet", 96 * mib, 10000}}},
 	}
