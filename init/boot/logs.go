@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"sync"
 
+	"kios/init/bundle"
 	"kios/init/kmsg"
 	"kios/internal/logfile"
 
@@ -60,8 +61,9 @@ func (n *Node) startLogs() error {
 	}
 	n.logs.setKernel(f)
 	file := n.newLog("kernel")
+	watch := &oomWatch{node: n, bundles: bundle.Dir}
 	n.spawn("kernel log", func() {
-		if err := kmsg.Copy(file, f); !errors.Is(err, os.ErrClosed) {
+		if err := kmsg.Copy(file, f, watch.said); !errors.Is(err, os.ErrClosed) {
 			n.Log.Error("the kernel's log is not kept any more: %v", err)
 		}
 	})

@@ -66,6 +66,17 @@ func List(dir string) (containers []Container, errs []error) {
 	return containers, errs
 }
 
+// Find returns the container of a cgroup, which may be one that the container has
+// made below its own.
+func Find(dir, cgroup string) (c Container, found bool) {
+	for path := filepath.Clean("/" + cgroup); path != "/"; path = filepath.Dir(path) {
+		if c, err := read(filepath.Join(dir, filepath.Base(path))); err == nil && c.Cgroup == path {
+			return c, true
+		}
+	}
+	return Container{}, false
+}
+
 func read(dir string) (Container, error) {
 	text, err := os.ReadFile(filepath.Join(dir, "init.pid"))
 	if err != nil {

@@ -30,6 +30,26 @@ func writeBundle(t *testing.T, dir, id, pid, config string) {
 	}
 }
 
+func TestFind(t *testing.T) {
+	dir := t.TempDir()
+	writeBundle(t, dir, "c1", "100", fmt.Sprintf(configText, "container", "/kubepods/pod1/c1"))
+	writeBundle(t, dir, "c2", "100", fmt.Sprintf(configText, "container", "/kubepods/pod2/c2"))
+	for cgroup, want := range map[string]string{
+		"/kubepods/pod1/c1":            "c1",
+		"/kubepods/pod1/c1/own/deeper": "c1",
+		"/kubepods/pod1/c1/c2":         "c1", // which is not that of c2
+		"/kubepods/pod1":               "",
+		"/kubelet":                     "",
+		"/":                            "",
+		"":                             "",
+		"../../c1":                     "",
+	} {
+		if c, found := Find(dir, cgroup); c.ID != want || found != (want != "") {
+			t.Errorf("Find(%q) = %q, %v, want %q", cgroup, c.ID, found, want)
+		}
+	}
+}
+
 func TestList(t *testing.T) {
 	dir := t.TempDir()
 	writeBundle(t, dir, "c1", "100", fmt.Sprintf(configText, "container", "/kubepods/pod1/c1"))

@@ -5,7 +5,6 @@
 package kmsg
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -115,8 +114,9 @@ func Clean(s string, limit int) string {
 }
 
 // Copy reads records from r, an open /dev/kmsg, and writes each as a line of
-// text to w, until reading fails.
-func Copy(w io.Writer, r io.Reader) error {
+// text to w, until reading fails. It calls said with the text of each that is the
+// kernel's own: programs cannot write such records.
+func Copy(w io.Writer, r io.Reader, said func(text string)) error {
 	buf := make([]byte, 8192) // the longest record there is (CONSOLE_EXT_LOG_MAX)
 	for {
 		n, err := r.Read(buf)
@@ -129,28 +129,39 @@ func Copy(w io.Writer, r io.Reader) error {
 		case err != nil:
 			return err
 		}
-		if line := format(buf[:n]); line != "" {
-			io.WriteString(w, line)
+		if record, ok := parse(buf[:n]); ok {
+			io.WriteString(w, record.line())
+			if record.priority>>3 == 0 { // see syslog(3): LOG_KERN
+				said(record.text)
+			}
 		}
 	}
 }
 
 var levels = [8]string{"emerg", "alert", "crit", "error", "warning", "notice", "info", "debug"}
 
-// format turns a record, "PRIORITY,SEQUENCE,MICROSECONDS,FLAGS;TEXT\n" and
-// lines of properties, into "[  12.345678] warning TEXT\n". It returns "" for
-// what is no record.
-func format(record []byte) string {
-	head, text, found := bytes.Cut(record, []byte(";"))
-	fields := strings.Split(string(head), ",")
+// record is "PRIORITY,SEQUENCE,MICROSECONDS,FLAGS;TEXT\n", before lines of properties.
+type record struct {
+	priority uint64 // the level, and from bit 3 on who wrote it
+	micros   uint64 // since the start of the kernel
+	text     string
+}
+
+// parse returns false for what is no record.
+func parse(bytes []byte) (r record, ok bool) {
+	head, text, found := strings.Cut(string(bytes), ";")
+	fields := strings.Split(head, ",")
 	if !found || len(fields) < 3 {
-		return ""
+		return record{}, false
 	}
-	priority, err1 := strconv.ParseUint(fields[0], 10, 32)
-	micros, err2 := strconv.ParseUint(fields[2], 10, 64)
-	if err1 != nil || err2 != nil {
-		return ""
-	}
-	text, _, _ = bytes.Cut(text, []byte("\n"))
-	return fmt.Sprintf("[%5d.%06d] %-7s %s\n", micros/1e6, micros%1e6, levels[priority&7], text)
+	var err1, err2 error
+	r.priority, err1 = strconv.ParseUint(fields[0], 10, 32)
+	r.micros, err2 = strconv.ParseUint(fields[2], 10, 64)
+	r.text, _, _ = strings.Cut(text, "\n")
+	return r, err1 == nil && err2 == nil
+}
+
+// line returns "[  12.345678] warning TEXT\n".
+func (r record) line() string {
+	return fmt.Sprintf("[%5d.%06d] %-7s %s\n", r.micros/1e6, r.micros%1e6, levels[r.priority&7], r.text)
 }

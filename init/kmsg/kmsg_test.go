@@ -101,7 +101,8 @@ func TestCopy(t *testing.T) {
 		"no record",
 		"x,y,z;text\n",
 	}
-	if err := Copy(&out, &in); err != io.EOF {
+	var said []string
+	if err := Copy(&out, &in, func(text string) { said = append(said, text) }); err != io.EOF {
 		t.Errorf("Copy = %v, want EOF", err)
 	}
 	want := "[    5.140900] info    NET: Registered\n" +
@@ -110,14 +111,17 @@ func TestCopy(t *testing.T) {
 	if diff := cmp.Diff(want, out.String()); diff != "" {
 		t.Errorf("lines (-want +got):\n%s", diff)
 	}
+	if diff := cmp.Diff([]string{"NET: Registered"}, said); diff != "" { // the other one is of a program
+		t.Errorf("the kernel said (-want +got):\n%s", diff)
+	}
 }
 
-func FuzzFormat(f *testing.F) {
+func FuzzRecord(f *testing.F) {
 	f.Add([]byte("6,339,5140900,-;NET: Registered\n SUBSYSTEM=net\n"))
 	f.Add([]byte(";"))
 	f.Fuzz(func(t *testing.T, record []byte) {
-		if line := format(record); strings.Count(line, "\n") > 1 {
-			t.Errorf("format(%q) = %q, more than one line", record, line)
+		if r, ok := parse(record); ok && strings.Count(r.line(), "\n") > 1 {
+			t.Errorf("the line of %q is %q, more than one", record, r.line())
 		}
 	})
 }
