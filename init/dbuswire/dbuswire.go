@@ -81,6 +81,9 @@ const (
 	fieldFiles       = 9
 )
 
+// fieldTypes are the types that header fields have.
+const fieldTypes = "osug"
+
 // fixedSize is the size of the beginning that every message has: byte order, type,
 // flags, version, the body's length, the serial number and the length of the
 // array of header fields.
@@ -131,23 +134,62 @@ func (d decoder) message(start int) (*Message, error) {
 		return nil, errors.New("the type or the serial number of the message is 0")
 	}
 	d.buf, d.pos = d.buf[:start], 12
-	fields, err := d.value("a(yv)", 0)
-	if err != nil {
+	if err := d.header(m); err != nil {
 		return nil, fmt.Errorf("read the header: %w", err)
 	}
 	if err := d.align(8); err != nil {
 		return nil, err
 	}
-	for _, f := range fields.([]any) {
-		pair := f.([]any)
-		if err := m.set(pair[0].(byte), pair[1].(Variant).Value); err != nil {
-			return nil, err
-		}
-	}
 	return m, m.check()
 }
 
-// set stores one header field. Unknown fields must be ignored.
+// header decodes an array of header fields, a(yv). Unknown ones must be ignored: they
+// are skipped, because whatever is made of them costs more memory than they have bytes.
+func (d *decoder) header(m *Message) error {
+	size, err := d.uint32()
+	if err != nil {
+		return err
+	}
+	if uint64(size) > uint64(len(d.buf)-d.pos) {
+		return errShort
+	}
+	for end := d.pos + int(size); d.pos != end; {
+		if err := d.field(m); err != nil {
+			return err
+		}
+		if d.pos > end {
+			return errors.New("the last field is longer than the array")
+		}
+	}
+	return nil
+}
+
+func (d *decoder) field(m *Message) error {
+	if err := d.align(8); err != nil {
+		return err
+	}
+	code, err := d.take(1)
+	if err != nil {
+		return err
+	}
+	t, err := d.variantType(1)
+	if err != nil {
+		return err
+	}
+	if code[0] == 0 || code[0] > fieldFiles {
+		return d.skip(t, 1)
+	}
+	if strings.IndexByte(fieldTypes, t[0]) < 0 {
+		return fmt.Errorf("field %d has the wrong type %s", code[0], t)
+	}
+	v, err := d.value(t, 1)
+	if err != nil {
+		return err
+	}
+	return m.set(code[0], v)
+}
+
+// set stores one header field.
 func (m *Message) set(code byte, value any) error {
 	ok := true
 	switch code {

@@ -146,3 +146,50 @@ func FuzzRead(f *testing.F) {
 		}
 	})
 }
+
+// withField returns a message with a header field more, of that code.
+func withField(t *testing.T, code byte, v Variant) []byte {
+	t.Helper()
+	m := Message{Type: Call, Serial: 1, Path: "/", Member: "M"}
+	e := &encoder{buf: []byte{'l', byte(m.Type), 0, version}}
+	e.uint32(0)
+	e.uint32(m.Serial)
+	lab.Must(t, e.value("a(yv)", append([]any{[]any{code, v}}, m.fields()...), 0))
+	e.align(8)
+	return e.buf
+}
+
+// Header fields that are not known are ignored, and cost less memory than they have
+// bytes.
+func TestUnknownFields(t *testing.T) {
+	deep := Variant{"y", byte(1)}
+	for range 12 {
+		deep = Variant{"v", deep}
+	}
+	var many []any
+	for range 10000 {
+		many = append(many, "x")
+	}
+	for _, v := range []Variant{
+		{"y", byte(1)}, {"s", "text"}, {"(sa{sv}t)", []any{"x", []any{[]any{"k", deep}}, uint64(1)}}, deep, {"as", many}, {"a(s)", []any{}},
+	} {
+		text := withField(t, 77, v)
+		var m *Message
+		var err error
+		spent := testing.AllocsPerRun(1, func() { m, err = Read(bytes.NewReader(text), 1<<20) })
+		if err != nil || m.Path != "/" || m.Member != "M" {
+			t.Errorf("a field of the type %s: %+v, %v", v.Type, m, err)
+		}
+		if spent > 50 {
+			t.Errorf("a field of the type %s took %v allocations", v.Type, spent)
+		}
+	}
+}
+
+func TestFieldTypes(t *testing.T) {
+	for _, v := range []Variant{{"as", []any{"x"}}, {"v", Variant{"s", "x"}}, {"u", uint32(1)}} {
+		if m, err := Read(bytes.NewReader(withField(t, fieldPath, v)), limit); err == nil {
+			t.Errorf("a path of the type %s: %+v", v.Type, m)
+		}
+	}
+}

@@ -171,20 +171,81 @@ func (d *decoder) text(t byte) (any, error) {
 }
 
 func (d *decoder) variant(depth int) (any, error) {
+	t, err := d.variantType(depth)
+	if err != nil {
+		return nil, err
+	}
+	value, err := d.value(t, depth)
+	return Variant{t, value}, err
+}
+
+// variantType reads what is in front of the value of a variant.
+func (d *decoder) variantType(depth int) (Signature, error) {
 	v, err := d.text('g')
 	if err != nil {
-		return nil, err
+		return "", err
 	}
-	t := v.(Signature)
-	one, rest, err := t.next(depth)
+	one, rest, err := v.(Signature).next(depth)
 	if err != nil {
-		return nil, err
+		return "", err
 	}
 	if rest != "" {
-		return nil, errors.New("a variant has several values")
+		return "", errors.New("a variant has several values")
 	}
-	value, err := d.value(one, depth)
-	return Variant{one, value}, err
+	return one, nil
+}
+
+// skip passes over a value. What is within an array is not looked at.
+func (d *decoder) skip(t Signature, depth int) error {
+	if depth > maxDepth {
+		return errDepth
+	}
+	if err := d.align(t.alignment()); err != nil {
+		return err
+	}
+	switch t[0] {
+	case 'a':
+		return d.skipArray(t[1:])
+	case '(', '{':
+		return d.skipAll(t.inner(), depth+1)
+	case 'v':
+		inner, err := d.variantType(depth + 1)
+		if err != nil {
+			return err
+		}
+		return d.skip(inner, depth+1)
+	}
+	_, err := d.value(t, depth) // has no other values within
+	return err
+}
+
+func (d *decoder) skipArray(element Signature) error {
+	size, err := d.uint32()
+	if err != nil {
+		return err
+	}
+	if err := d.align(element.alignment()); err != nil {
+		return err
+	}
+	if uint64(size) > uint64(len(d.buf)-d.pos) {
+		return errShort
+	}
+	d.pos += int(size)
+	return nil
+}
+
+func (d *decoder) skipAll(types Signature, depth int) error {
+	for rest := types; rest != ""; {
+		var one Signature
+		var err error
+		if one, rest, err = rest.next(depth); err != nil {
+			return err
+		}
+		if err := d.skip(one, depth); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // array reads elements until the array's size is used up. Each takes at least
