@@ -45,13 +45,7 @@ func (n *Node) listenSystemSocket() error {
 
 func (n *Node) receiveByte(b systemsock.Byte) {
 	const cause = "a client of " + systemsock.Path
-	restart := func(unit string) {
-		n.spawn("restart "+unit, func() {
-			if err := n.restartUnit(unit, cause); err != nil {
-				n.Log.Warn("restart %s: %v", unit, err)
-			}
-		})
-	}
+	restart := func(unit string) { n.restartOnce(unit, cause) }
 	switch b {
 	case systemsock.Stop:
 		n.requestShutdown(shutdownRequest{action: systembus.PowerOff, cause: cause})
@@ -64,4 +58,18 @@ func (n *Node) receiveByte(b systemsock.Byte) {
 	default:
 		n.Log.Info("%s sent the unknown byte %#02x", cause, byte(b))
 	}
+}
+
+// restartOnce restarts a daemon unless a restart that was asked for in this way has not
+// ended yet: nobody gets an answer, and a client may ask as often as it likes.
+func (n *Node) restartOnce(unit, cause string) {
+	if _, busy := n.restarting.LoadOrStore(unit, true); busy {
+		return
+	}
+	n.spawn("restart "+unit, func() {
+		defer n.restarting.Delete(unit)
+		if err := n.restartUnit(unit, cause); err != nil {
+			n.Log.Warn("restart %s: %v", unit, err)
+		}
+	})
 }

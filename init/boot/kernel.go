@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"kios/init/cgroup"
 	"kios/init/mount"
@@ -23,6 +24,7 @@ func (n *Node) readOptions() error {
 	// have /dev/kmsg. This has no effect if the command line sets it.
 	os.WriteFile("/proc/sys/kernel/printk_devkmsg", []byte("on\n"), 0)
 	expedite(true)
+	time.AfterFunc(expediteBound, func() { expedite(false) }) // if the boot has no end
 	line, err := os.ReadFile("/proc/cmdline")
 	if err != nil {
 		return err
@@ -35,6 +37,9 @@ func (n *Node) readOptions() error {
 	}
 	return nil
 }
+
+// expediteBound is far more than a boot takes.
+const expediteBound = 10 * time.Minute
 
 // expedite makes the kernel end RCU grace periods sooner, at the expense of
 // all CPUs. The start of a container waits for many (measured: 10 % of the time

@@ -59,12 +59,13 @@ type Node struct {
 	messages atomic.Pointer[notify.Server]
 	watchdog atomic.Pointer[watchdog.Device]
 
-	history history
-	daemons daemons
-	trials  trials
-	logs    logs
-	self    self
-	reports reports
+	restarting sync.Map // units that clients of sock want to be started again
+	history    history
+	daemons    daemons
+	trials     trials
+	logs       logs
+	self       self
+	reports    reports
 }
 
 // inbox is how other goroutines reach the main one.

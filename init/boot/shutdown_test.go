@@ -259,3 +259,24 @@ func TestWriteHostname(t *testing.T) {
 		t.Error("a name that is none is taken")
 	}
 }
+
+// A client of the old socket may ask for a restart as often as it likes.
+func TestRestartsDoNotPileUp(t *testing.T) {
+	n, _ := node(t)
+	log := &lab.Buffer{}
+	n.Log.SetWriter(log)
+	n.restarting.Store(systembus.Kubelet, true) // one has not ended yet
+	for range 100 {
+		n.receiveByte(systemsock.RestartKubelet)
+	}
+	n.receiveByte(systemsock.RestartRuntime)
+	lab.Until(t, long, "the other daemon", func() bool {
+		return strings.Contains(log.String(), "restart containerd.service: it has not been started")
+	})
+	if strings.Contains(log.String(), systembus.Kubelet) {
+		t.Errorf("another restart was begun:\n%s", log)
+	}
+	n.restarting.Delete(systembus.Kubelet)
+	n.receiveByte(systemsock.RestartKubelet)
+	lab.Until(t, long, "the kubelet", func() bool { return strings.Contains(log.String(), "restart kubelet.service: it has not been started") })
+}

@@ -25,6 +25,7 @@ type client struct {
 	sock   *net.UnixConn
 	uid    uint32
 	pid    int32
+	comm   string // the program's name when it connected
 	out    chan packet
 	done   chan struct{} // closed when the connection has ended
 	once   sync.Once     // closes done
@@ -75,7 +76,7 @@ func (s *Server) serve(sock *net.UnixConn) {
 		return
 	}
 	c := &client{
-		server: s, sock: sock, uid: cred.Uid, pid: cred.Pid,
+		server: s, sock: sock, uid: cred.Uid, pid: cred.Pid, comm: programOf(cred.Pid),
 		out: make(chan packet, maxQueue), done: make(chan struct{}),
 	}
 	defer s.leave(c)
@@ -84,10 +85,16 @@ func (s *Server) serve(sock *net.UnixConn) {
 	}
 }
 
+// programOf returns the name of the program that a process runs. Later its number may
+// be another's.
+func programOf(pid int32) string {
+	comm, _ := os.ReadFile(fmt.Sprintf("/proc/%d/comm", pid))
+	return kmsg.Clean(strings.TrimSpace(string(comm)), 20)
+}
+
 // String tells who the client is, for the log.
 func (c *client) String() string {
-	comm, _ := os.ReadFile(fmt.Sprintf("/proc/%d/comm", c.pid))
-	return kmsg.Clean(fmt.Sprintf("process %d (%s) of user %d", c.pid, strings.TrimSpace(string(comm)), c.uid), 100)
+	return fmt.Sprintf("process %d (%s) of user %d", c.pid, c.comm, c.uid)
 }
 
 // run lets the client in and carries out its calls.

@@ -671,3 +671,14 @@ func TestMatchRules(t *testing.T) {
 		t.Error("a rule may have any length")
 	}
 }
+
+// The log names the program that asked, also when another one has its number by now.
+func TestClientIsNamedAtOnce(t *testing.T) {
+	c := &client{pid: int32(os.Getpid()), comm: "busctl", uid: 5}
+	if got, want := c.String(), fmt.Sprintf("process %d (busctl) of user 5", os.Getpid()); got != want {
+		t.Errorf("String = %q, want %q", got, want)
+	}
+	if got := programOf(int32(os.Getpid())); got == "" || len(got) > 20 {
+		t.Errorf("programOf = %q", got)
+	}
+}
