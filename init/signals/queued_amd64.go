@@ -19,27 +19,21 @@ type action struct {
 	mask                     uint64
 }
 
-// next is Go's handler, which asSent calls. It is written before asSent is installed.
-var next uintptr
+// inFrontOf returns the address of a signal handler that calls another one, Go's. It
+// has that take whatever a process sent for the signal of kill(2): whatever has a code
+// below 0, which the kernel never uses for a fault. There is one such handler, so the
+// other one must always be the same.
+func inFrontOf(handler uintptr) uintptr
 
-// asSent is a signal handler. It has Go take what a process sent for the signal
-// of kill(2): whatever has a code below 0, which the kernel never uses for a fault.
-func asSent()
-
-// addressOfAsSent returns where asSent begins.
-func addressOfAsSent() uintptr
-
-// treatQueuedAsSent puts asSent in front of Go's handler for faults. Where that
-// fails, Go's own remains.
+// treatQueuedAsSent puts that in front of Go's handler for faults. Where that fails,
+// Go's own remains.
 func treatQueuedAsSent() {
 	for _, sig := range faults {
 		var a action
-		if !sigaction(sig, nil, &a) || a.handler <= 1 || a.handler == addressOfAsSent() {
-			continue // SIG_DFL, SIG_IGN, or done before
+		if sigaction(sig, nil, &a) && a.handler > 1 { // neither SIG_DFL nor SIG_IGN
+			a.handler = inFrontOf(a.handler)
+			sigaction(sig, &a, nil)
 		}
-		next = a.handler
-		a.handler = addressOfAsSent()
-		sigaction(sig, &a, nil)
 	}
 }
 
