@@ -4,13 +4,10 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"slices"
-	"strings"
 	"time"
 
 	"kios/init/cgroup"
 	"kios/init/mount"
-	"kios/init/sysctl"
 	"kios/internal/cmdline"
 
 	"golang.org/x/sys/unix"
@@ -113,32 +110,3 @@ func (n *Node) loopbackUp() error {
 // shareMounts lets pods with Bidirectional mount propagation (CSI drivers) pass
 // their mounts on to the node.
 func (n *Node) shareMounts() error { return mount.Share("/") }
-
-// setSysctls sets the node's parameters and then the user's, before anything runs that
-// is to have them.
-func (n *Node) setSysctls() error {
-	settings := slices.Concat(sysctl.Node, sysctl.MinFree(n.memory))
-	if n.options.Load().StayUp {
-		// panic=0 keeps the kernel up as well. The kubelet is told to accept it.
-		settings = sysctl.Without(settings, "kernel.panic")
-	}
-	missing, errs := sysctl.Apply("/proc/sys", settings)
-	if len(missing) > 0 {
-		n.Log.Info("this kernel does not have %s", strings.Join(missing, " "))
-	}
-	lines, bad := sysctl.Read(sysctl.UserDir)
-	n.logAll(slices.Concat(errs, bad, sysctl.ApplyUser("/proc/sys", lines, sysctl.NewRules(n.memory))))
-	return nil
-}
-
-// logAll logs errors of files that may have any number of them.
-func (n *Node) logAll(errs []error) {
-	const most = 20
-	for i, err := range errs {
-		if i == most {
-			n.Log.Error("and %d more", len(errs)-most)
-			return
-		}
-		n.Log.Error("%v", err)
-	}
-}

@@ -45,6 +45,8 @@ func NewRules(memory uint64) Rules {
 			"fs.mount-max":                  10000,
 			"kernel.pid_max":                32768,
 			"kernel.threads-max":            4096,
+			"kernel.watchdog_thresh":        10, // less is what a hypervisor takes away
+			"kernel.hung_task_timeout_secs": 30,
 			"user.max_cgroup_namespaces":    1024,
 			"user.max_ipc_namespaces":       1024,
 			"user.max_mnt_namespaces":       1024,
@@ -52,13 +54,17 @@ func NewRules(memory uint64) Rules {
 			"user.max_pid_namespaces":       1024,
 			"user.max_uts_namespaces":       1024,
 		},
-		ceilings: map[string]uint64{"vm.min_free_kbytes": memory / 8 >> 10},
+		ceilings: map[string]uint64{
+			"vm.min_free_kbytes": memory / 8 >> 10,
+			"vm.mmap_min_addr":   1 << 20, // programs begin at 4 MiB
+		},
 	}
 	for _, key := range kubelets {
 		r.fixed[key] = "the kubelet does not start with another value"
 	}
 	// Huge pages are taken away from everything else, now.
-	pages := (memory - memory/4) / hugePageSize()
+	rest := max(memory/4, 512<<20)
+	pages := (max(memory, rest) - rest) / hugePageSize()
 	r.ceilings["vm.nr_hugepages"], r.ceilings["vm.nr_hugepages_mempolicy"] = pages, pages
 	return r
 }

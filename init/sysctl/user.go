@@ -55,20 +55,24 @@ func Read(dir string) (lines []Line, errs []error) {
 }
 
 // readFile reads a file of the user, who may have put anything there. A link to
-// /dev/null is how a file is left out by convention.
+// /dev/null is how a file is left out by convention. A device is not opened: that
+// alone may do something.
 func readFile(path string) (string, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return "", err
+	}
+	if null, err := os.Stat(os.DevNull); err == nil && os.SameFile(info, null) {
+		return "", nil
+	}
+	if !info.Mode().IsRegular() {
+		return "", errors.New("it is no regular file")
+	}
 	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0)
 	if err != nil {
 		return "", err
 	}
 	defer f.Close()
-	info, err := f.Stat()
-	if null, _ := os.Stat(os.DevNull); err == nil && os.SameFile(info, null) {
-		return "", nil
-	}
-	if err == nil && !info.Mode().IsRegular() {
-		return "", errors.New("it is no regular file")
-	}
 	text, err := io.ReadAll(io.LimitReader(f, maxFile+1))
 	if err == nil && len(text) > maxFile {
 		return "", fmt.Errorf("it has more than %d KiB", maxFile>>10)
