@@ -29,8 +29,12 @@ func main() {
 	if switchroot.InInitramfs() {
 		enterRoot(caught)
 	}
+	err := rlimit.Protect() // before there are threads
 	threads.Reserve()
 	node := boot.New(caught)
+	if err != nil {
+		node.Log.Warn("other processes can set the limits of PID 1: %v", err)
+	}
 	finish(node.Run(), node.Log)
 }
 

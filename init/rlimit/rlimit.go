@@ -45,3 +45,18 @@ func Set() error {
 	}
 	return errors.Join(errs...)
 }
+
+// ownGroup is a group that no process has.
+const ownGroup = 1<<31 - 7
+
+// Protect keeps other processes from setting the limits of this one: with a limit of
+// processor time the kernel would kill PID 1. Any process of the same user and group
+// may do that, without a capability, unless one of the target's three groups is
+// another one (see prlimit(2)). The saved group is used for nothing else, and programs
+// that are started do not inherit it.
+func Protect() error {
+	if err := unix.Setresgid(-1, -1, ownGroup); err != nil {
+		return fmt.Errorf("set the saved group: %w", err)
+	}
+	return nil
+}
