@@ -40,17 +40,16 @@ const oomQuiet = time.Second
 type oomWatch struct {
 	node    *Node
 	bundles string // where they are
-	logged  time.Time
+	lines   pace
 }
 
 // said takes in a line of the kernel. A pod that reaches its own limit is everyday
 // business; one that takes the memory of the whole machine is not.
 func (w *oomWatch) said(text string) {
 	v, ok := parseVictim(text)
-	if !ok || !w.logged.IsZero() && time.Since(w.logged) < oomQuiet {
+	if !ok || !w.lines.allows(oomQuiet) {
 		return
 	}
-	w.logged = time.Now()
 	whose := v.cgroup
 	if c, found := bundle.Find(w.bundles, v.cgroup); found {
 		whose = c.Name

@@ -125,16 +125,24 @@ func (n *Node) stopBound(steps []*Step) time.Duration {
 // watchdog is not fed any more.
 func (n *Node) receiveWhileStopping(late <-chan time.Time) {
 	pings := n.inbox.pings
+	var again pace
+	var last string
+	already := func(cause string) {
+		if timely := again.allows(time.Second); timely || cause != last {
+			n.Log.Notice("stopping already (%s)", cause)
+		}
+		last = cause
+	}
 	for {
 		select {
 		case <-pings:
 		case <-late:
 			pings = nil
 		case sig := <-n.inbox.signals:
-			n.Log.Notice("stopping already (%s)", requestOf(sig).cause)
+			already(requestOf(sig).cause)
 		case r := <-n.inbox.shutdowns:
 			if !r.immediate {
-				n.Log.Notice("stopping already (%s)", r.cause)
+				already(r.cause)
 				continue
 			}
 			n.Log.Notice("waiting for nobody any more, as %s asks", r.cause)

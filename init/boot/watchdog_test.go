@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"kios/init/notify"
+	"kios/init/signals"
 	"kios/init/systembus"
 	"kios/test/lab"
 )
@@ -75,5 +76,22 @@ func TestStopBound(t *testing.T) {
 	got := n.stopBound([]*Step{{Name: "a", Stop: stop}, {Name: "b"}, {Name: "c", Stop: stop, Patience: ten}})
 	if want := 2*stepBound + 10*time.Second; got != want {
 		t.Errorf("stopBound = %v, want %v", got, want)
+	}
+}
+
+// Who asks again and again fills no log.
+func TestStoppingAlready(t *testing.T) {
+	n, _ := node(t)
+	log := &lab.Buffer{}
+	n.Log.SetWriter(log)
+	go n.receiveWhileStopping(nil)
+	for range 100 {
+		n.inbox.signals <- signals.PowerButton
+	}
+	if !n.ping(long) {
+		t.Fatal("nobody receives")
+	}
+	if count := strings.Count(log.String(), "stopping already (the power button)"); count != 1 {
+		t.Errorf("it is logged %d times:\n%s", count, log)
 	}
 }
