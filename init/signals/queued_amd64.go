@@ -21,7 +21,7 @@ type action struct {
 
 // inFrontOf returns the address of a signal handler that calls another one, Go's. It
 // has that take whatever a process sent for the signal of kill(2): whatever has a code
-// below 0, which the kernel never uses for a fault. There is one such handler, so the
+// below 0, which the kernel never uses for a fault, and SIGSTKFLT. There is one such handler, so the
 // other one must always be the same.
 func inFrontOf(handler uintptr) uintptr
 

@@ -4,10 +4,15 @@ GLOBL next<>(SB), NOPTR, $8
 
 // The kernel calls asSent with the signal's number in DI, its siginfo in SI and the
 // context in DX, as it calls Go's handler, which all of them are passed on to. In
-// siginfo, si_code is at offset 8; SI_USER, the code of kill(2), is 0.
+// siginfo, si_code is at offset 8; SI_USER, the code of kill(2), is 0. Signal 16 is
+// SIGSTKFLT, which no processor causes any more, so that its code is whatever the
+// sender has the kernel put there.
 TEXT asSent<>(SB), NOSPLIT|NOFRAME, $0
+	CMPL	DI, $16
+	JEQ	sent
 	CMPL	8(SI), $0
 	JGE	pass
+sent:
 	MOVL	$0, 8(SI)
 pass:
 	MOVQ	next<>(SB), AX

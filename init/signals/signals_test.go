@@ -62,7 +62,7 @@ func faultBecomesPanic(p *int) (text string) {
 	return fmt.Sprint(*p)
 }
 
-// send sends every signal to PID 1, as kill, tgkill and sigqueue do. SIGKILL and
+// send sends every signal to PID 1, as kill, tgkill, sigqueue and files do. SIGKILL and
 // SIGSTOP have no effect there. A stop signal comes last, so that it is seen that
 // strays leave room for it.
 func send() {
@@ -70,6 +70,9 @@ func send() {
 		for n := 1; n <= last; n++ {
 			queue(1, n, code)
 		}
+	}
+	for n := 1; n <= last; n++ {
+		signalFromFile(1, n)
 	}
 	for n := syscall.Signal(1); n <= last; n++ {
 		for range 100 {
@@ -91,6 +94,26 @@ const (
 	siAsyncIO = -4
 	siSigIO   = -5
 )
+
+// signalFromFile has the kernel send a signal because a file can be read; see
+// F_SETSIG in fcntl(2).
+func signalFromFile(pid, sig int) {
+	var fds [2]int
+	if err := unix.Pipe2(fds[:], unix.O_CLOEXEC); err != nil {
+		os.Exit(4)
+	}
+	for _, c := range []struct{ command, value int }{
+		{unix.F_SETOWN, pid}, {unix.F_SETSIG, sig}, {unix.F_SETFL, unix.O_ASYNC},
+	} {
+		if _, err := unix.FcntlInt(uintptr(fds[0]), c.command, c.value); err != nil {
+			fmt.Println("fcntl", c, err)
+			os.Exit(5)
+		}
+	}
+	unix.Write(fds[1], []byte{0})
+	unix.Close(fds[0])
+	unix.Close(fds[1])
+}
 
 func queue(pid, sig int, code int32) {
 	info := struct {

@@ -86,10 +86,9 @@ func TestUserFiles(t *testing.T) {
 	root := procSys(t, "vm/swappiness", "net/core/somaxconn", "net/ipv4/conf/eth0.5/rp_filter",
 		"net/ipv4/conf/eth0/rp_filter", "net/ipv4/conf/lo/rp_filter", "kernel/panic", "kernel/modprobe", "kernel/shmmax")
 	dir := t.TempDir()
-	lab.WriteFile(t, filepath.Join(dir, "10-first.conf"), `
-# a comment
+	lab.WriteFile(t, filepath.Join(dir, "10-first.conf"), "\ufeff"+`# a comment
 ; another
-vm.swappiness = 10
+vm.swappiness = 10`+"\r"+`
 net.core.somaxconn=1024
 kernel/shmmax = 5
 net.ipv4.conf.*.rp_filter = 2

@@ -82,7 +82,7 @@ func readFile(path string) (string, error) {
 
 // parse reads the lines KEY=VALUE of a file. "#" and ";" begin a comment.
 func parse(file, text string) (lines []Line, errs []error) {
-	for row := range strings.Lines(text) {
+	for row := range strings.Lines(strings.TrimPrefix(text, "\ufeff")) { // some editors put that first
 		row = strings.TrimSpace(row)
 		if row == "" || row[0] == '#' || row[0] == ';' {
 			continue

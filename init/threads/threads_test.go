@@ -66,7 +66,7 @@ func TestReserve(t *testing.T) {
 	if got := run("none"); !strings.Contains(got, "runtime") { // with cgo, the text is another one
 		t.Fatalf("without a reserve it should end for want of a thread:\n%s", got)
 	}
-	for range 10 {
+	for range 3 {
 		if got := run("reserve"); got != "alive\n<nil>" {
 			t.Fatalf("with a reserve:\n%s", got)
 		}
