@@ -12,7 +12,7 @@ import (
 // GOMAXPROCS, and for each that is in a system call that waits.
 const (
 	maxRunning = 4  // PID 1 has little to compute, on however many processors
-	maxWaiting = 16 // files, the clock, processes that are being started
+	maxWaiting = 12 // files, the clock, processes that are being started
 )
 
 // Reserve makes the threads that PID 1 needs at most.
