@@ -114,6 +114,39 @@ func TestRun(t *testing.T) {
 	}
 }
 
+// A step that hangs ends the boot: nobody is there to see it.
+func TestBootHangs(t *testing.T) {
+	n, _ := node(t)
+	n.bootBound = 20 * time.Millisecond
+	release := make(chan struct{})
+	defer close(release)
+	n.plan.steps = []*Step{{Name: "a", Run: func(*Node) error { return nil }}, {Name: "stuck", Run: func(*Node) error { <-release; return nil }}}
+	o := n.Run()
+	if o.Failure == nil || !strings.Contains(o.Failure.Error(), "the step stuck: it hangs") || o.Remedy != hangRemedy {
+		t.Errorf("outcome = %+v, want a failure that names the step", o)
+	}
+}
+
+// The bound is that of the boot, not of what runs later.
+func TestBootEnds(t *testing.T) {
+	n, _ := node(t)
+	n.bootBound = 200 * time.Millisecond
+	n.plan.steps = nil
+	ended := make(chan Outcome)
+	go func() { ended <- n.Run() }()
+	lab.Must(t, n.serialize(func() (refusal, failure error) { time.Sleep(2 * n.bootBound); return nil, nil }))
+	n.requestShutdown(shutdownRequest{action: systembus.Halt, cause: "somebody"})
+	if o := <-ended; o.Failure != nil {
+		t.Errorf("outcome = %+v, want a halt", o)
+	}
+}
+
+func TestWithinPanics(t *testing.T) {
+	if err := within(long, func() error { panic("ouch") }); err == nil || !strings.Contains(err.Error(), "ouch") {
+		t.Errorf("within = %v, want the panic", err)
+	}
+}
+
 // A boot that fails does not undo an earlier request to stop.
 func TestStopWhileTheBootFails(t *testing.T) {
 	n, log := node(t)

@@ -44,6 +44,7 @@ type Node struct {
 	cpus      int
 	reaper    *reap.Reaper
 	workBound time.Duration
+	bootBound time.Duration
 	moveBound time.Duration
 	stopping  *latch // the shutdown has begun
 	immediate *latch // the shutdown waits for nobody any more
@@ -103,6 +104,7 @@ func New(caught signals.Caught) *Node {
 		cpus:      runtime.NumCPU(),
 		reaper:    reap.New(),
 		workBound: workBound,
+		bootBound: bootBound,
 		moveBound: moveBound,
 		stopping:  newLatch(),
 		immediate: newLatch(),
@@ -136,6 +138,7 @@ func (n *Node) Run() (outcome Outcome) {
 	}()
 	n.spawn("lines of the daemons", n.said.run)
 	work := n.begin(func() error { return n.forward(0) })
+	late := time.After(n.bootBound)
 	for {
 		tasks := n.inbox.tasks
 		if work != nil {
@@ -152,13 +155,22 @@ func (n *Node) Run() (outcome Outcome) {
 			if err != nil {
 				return n.failure(err, n.history.last().Remedy)
 			}
-			work = nil
+			work, late = nil, nil // the first is the boot
+		case <-late:
+			return n.failure(fmt.Errorf("the step %s: %w: the boot has not ended within %v", n.history.running(), errHangs, n.bootBound), hangRemedy)
 		case <-n.inbox.pings:
 		case t := <-tasks:
 			work = n.begin(t.run)
 		}
 	}
 }
+
+// bootBound is far more than a boot takes, emulated on a busy machine: each step that may
+// have to wait has a bound of its own. Whatever hangs all the same is a device.
+const (
+	bootBound  = 10 * time.Minute
+	hangRemedy = "a disk or another device does not answer: see what the kernel says of it, and check it or take it out"
+)
 
 // begin starts work; the channel gets its error when it ends. The main goroutine
 // does not do it itself: a disk that hangs must not keep it from receiving that the

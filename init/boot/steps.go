@@ -16,6 +16,20 @@ import (
 type history struct {
 	mu    sync.Mutex
 	steps []*Step
+	now   string // the name of the step that runs, or ran last
+}
+
+// begin notes which step runs.
+func (h *history) begin(s *Step) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.now = s.Name
+}
+
+func (h *history) running() string {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.now
 }
 
 func (h *history) add(s *Step) {
@@ -62,6 +76,7 @@ func (n *Node) forward(first int) error {
 // runStep runs one step and records how long it took.
 func (n *Node) runStep(s *Step) error {
 	defer n.history.add(s)
+	n.history.begin(s)
 	if s.Run == nil {
 		return nil
 	}
