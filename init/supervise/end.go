@@ -4,8 +4,6 @@ import (
 	"slices"
 	"syscall"
 	"time"
-
-	"golang.org/x/sys/unix"
 )
 
 // End is how a process ended that should not have.
@@ -16,20 +14,12 @@ type End struct {
 	Lines []string
 }
 
-// Abort ends a process that hangs: with SIGABRT, upon which a Go program writes what all
-// its goroutines do, or with SIGKILL if it takes longer than the bound. Nobody asked for
-// that end, so it is reported, and Run starts the daemon again.
+// Abort ends the process as one that hangs, which may take as long as the bound to write
+// what it does. Nobody asked for that end, so it is reported, and Run starts the daemon
+// again.
 func (d *Daemon) Abort(bound time.Duration) {
-	p := d.current()
-	if p == nil {
-		return
-	}
-	d.hung.Store(true)
-	p.Signal(unix.SIGABRT)
-	select {
-	case <-p.Done():
-	case <-time.After(bound):
-		p.Signal(unix.SIGKILL)
+	if p := d.current(); p != nil {
+		d.abort(p, bound)
 	}
 }
 

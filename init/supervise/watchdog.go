@@ -40,7 +40,7 @@ func (d *Daemon) forgetReports() {
 func (d *Daemon) awaitEnd(p *reap.Process) {
 	if d.Watchdog != 0 && d.silent(p) {
 		d.Log.Error("%s (pid %d) has not reported for %v: it hangs, and is ended", d.Name, p.Pid, d.Watchdog)
-		d.abort(p)
+		d.abort(p, dumpBound)
 	}
 	<-p.Done()
 }
@@ -67,10 +67,11 @@ func (d *Daemon) silent(p *reap.Process) bool {
 
 // abort ends a process that hangs. SIGABRT has a Go program write what each of its
 // goroutines does, which goes into its log. SIGCONT is for one that was stopped.
-func (d *Daemon) abort(p *reap.Process) {
+func (d *Daemon) abort(p *reap.Process, bound time.Duration) {
+	d.hung.Store(true)
 	p.Signal(unix.SIGABRT)
 	p.Signal(unix.SIGCONT)
-	if endsWithin(p, dumpBound) {
+	if endsWithin(p, bound) {
 		return
 	}
 	p.Signal(unix.SIGKILL)
