@@ -20,6 +20,8 @@
 //	workload eat MIB            use memory, and keep it
 //	workload burn               use a processor, for ever
 //	workload fork N             see whether N processes can run at once
+//	workload threads N          see whether N threads can run at once, and keep them
+//	workload signal PID SIGNAL... send signals, by number, a range of them as 1-64
 //
 // Called tar or test, it is as much of these as kubectl cp needs. Called provide, it is
 // a credential provider for the kubelet, with the arguments REGISTRY USER PASSWORD.
@@ -30,6 +32,7 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -68,12 +71,14 @@ var commands = map[string]func([]string) error{
 	"eat":      eat,
 	"burn":     func([]string) error { burn(); return nil },
 	"fork":     fork,
+	"threads":  threads,
+	"signal":   signals,
 	"tar":      tarCommand,
 	"test":     testCommand,
 }
 
 // fewest says how many arguments a command needs, if any.
-var fewest = map[string]int{"linger": 1, "exit": 1, "get": 1, "follow": 2, "lookup": 1, "cat": 1, "write": 2, "list": 1, "mkdir": 1, "install": 1, "provide": 3, "eat": 1, "fork": 1}
+var fewest = map[string]int{"linger": 1, "exit": 1, "get": 1, "follow": 2, "lookup": 1, "cat": 1, "write": 2, "list": 1, "mkdir": 1, "install": 1, "provide": 3, "eat": 1, "fork": 1, "threads": 1, "signal": 2}
 
 func main() {
 	log.SetFlags(0)
@@ -293,6 +298,63 @@ func fork(args []string) error {
 		return nil
 	}
 	fmt.Printf("forked all %d\n", want)
+	return nil
+}
+
+// threads prints how many of the threads that it was asked for could be started, and
+// keeps these. They never get to run any Go code.
+func threads(args []string) error {
+	want, err := strconv.Atoi(args[0])
+	if err != nil {
+		return err
+	}
+	started, errno := 0, syscall.Errno(0)
+	for ; started < want && errno == 0; started++ {
+		// The stack is never used: a thread that waits in the kernel needs none.
+		errno = spawnThread()
+	}
+	if errno != 0 {
+		started--
+	}
+	fmt.Printf("started %d of %d threads: %v\n", started, want, errno)
+	linger(0)
+	return nil
+}
+
+// spawnThread starts a thread that waits to be killed.
+//
+//go:norace
+//go:nosplit
+func spawnThread() syscall.Errno {
+	const thread = syscall.CLONE_VM | syscall.CLONE_FS | syscall.CLONE_FILES | syscall.CLONE_SIGHAND | syscall.CLONE_THREAD | syscall.CLONE_SYSVSEM
+	tid, _, errno := syscall.RawSyscall6(syscall.SYS_CLONE, thread, 0, 0, 0, 0, 0)
+	for tid == 0 && errno == 0 {
+		syscall.RawSyscall(syscall.SYS_PAUSE, 0, 0, 0)
+	}
+	return errno
+}
+
+// signals sends signals to a process of the namespace.
+func signals(args []string) error {
+	pid, err := strconv.Atoi(args[0])
+	if err != nil {
+		return err
+	}
+	for _, text := range args[1:] {
+		from, to, found := strings.Cut(text, "-")
+		if !found {
+			to = from
+		}
+		first, err := strconv.Atoi(from)
+		last, err2 := strconv.Atoi(to)
+		if err := errors.Join(err, err2); err != nil {
+			return err
+		}
+		for s := first; s <= last; s++ {
+			fmt.Printf("signal %d to %d: %v\n", s, pid, syscall.Kill(pid, syscall.Signal(s)))
+		}
+	}
+	linger(0)
 	return nil
 }
 
