@@ -34,7 +34,7 @@ func TestSkew(t *testing.T) {
 
 func checkNode(t *testing.T, version string) {
 	e := newEnv(t, clusterconfig.Config{Kubernetes: version})
-	n := e.boot(setup{
+	n := e.prepare(setup{
 		name:   "worker-1",
 		images: e.products.Worker,
 		etc: map[string]string{
@@ -46,6 +46,8 @@ func checkNode(t *testing.T, version string) {
 			"kubernetes/config.d/70-taint.yaml": kubeletConfiguration + "registerWithTaints: [{key: example.com/reserved, value: tests, effect: NoSchedule}]\n",
 		},
 	})
+	n.addDisks(t, "vdb", "vdc")
+	n.start(t)
 	e.addOns()
 	u := e.user(t)
 	u.waitFor("node/"+n.name, "create")
@@ -53,6 +55,7 @@ func checkNode(t *testing.T, version string) {
 	checkRegistered(u, n, version)
 	checkCertificates(u, n)
 	checkRunsPods(u, n)
+	checkVolumes(u, n)
 	checkDrain(u, n)
 }
 
