@@ -34,7 +34,9 @@ The data partition holds what the node stores, and what you give it:
 
 --etc DIR     a directory laid out like /etc. Its files are laid over the node's
               /etc. Put manifests of static pods into DIR/kubernetes/manifests, and
-              the host name into DIR/hostname.
+              the host name into DIR/hostname. They are checked by the kubelet and
+              containerd in the EFI file, which run on this machine for that; give
+              --no-check if you do not trust the file.
 --oci ARCHIVE an OCI layout or the output of "docker save", as a tar file. The node
               imports it at boot. May be repeated. A layout whose layers are EROFS
               images may be a directory.
@@ -69,7 +71,7 @@ func (f *imageFlags) add(flags *pflag.FlagSet) {
 	flags.StringVar(&f.size, "size", "4G", "size of the disk, in powers of 1024")
 	flags.StringVar(&f.Format, "format", "raw", "raw or qcow2")
 	flags.BoolVar(&f.Force, "force", false, "replace OUT if it is an existing file")
-	flags.BoolVar(&f.noCheck, "no-check", false, "accept manifests that the kubelet would not run")
+	flags.BoolVar(&f.noCheck, "no-check", false, "do not check the files of --etc")
 	f.join.add(flags)
 }
 
