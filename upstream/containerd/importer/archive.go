@@ -4,6 +4,7 @@ import (
 	"archive/tar"
 	"bufio"
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -18,8 +19,12 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
-// maxIndex bounds the lists of contents that are read into memory.
-const maxIndex = 4 << 20
+// maxIndex bounds the lists of contents that are read into memory, and maxObjects how many
+// objects they have: decoded, each takes some hundred times the memory of its two letters.
+const (
+	maxIndex   = 4 << 20
+	maxObjects = 50_000
+)
 
 // largeArchive is the size, in bytes, beyond which an archive is imported after
 // the images of the OS. Those are placed in a moment, and without them a node has
@@ -34,6 +39,7 @@ type archive struct {
 	compressed bool
 	id         digest.Digest // empty for a compressed archive until identify
 	names      []string      // normalized; unknown for a compressed archive
+	flaws      error         // what it brings in vain
 }
 
 // inspect reads the list of contents of an archive. Before it finds that, it reads
@@ -58,7 +64,7 @@ func inspect(path string) (*archive, error) {
 		return nil, err
 	}
 	a.id = c.id()
-	a.names, err = c.names()
+	a.names, a.flaws, err = c.names()
 	return a, err
 }
 
@@ -72,6 +78,11 @@ func isCompressed(f io.ReadSeeker) (bool, error) {
 		return false, err
 	}
 	gzip, zstd := []byte{0x1f, 0x8b}, []byte{0x28, 0xb5, 0x2f, 0xfd}
+	for name, magic := range map[string]string{"xz": "\xfd7zX", "bzip2": "BZh"} {
+		if bytes.HasPrefix(head, []byte(magic)) {
+			return false, fmt.Errorf("it is compressed with %s: use gzip or zstd", name)
+		}
+	}
 	_, err = f.Seek(0, io.SeekStart)
 	return bytes.HasPrefix(head, gzip) || bytes.HasPrefix(head, zstd), err
 }
@@ -127,7 +138,7 @@ func readContents(r io.Reader) (*contents, error) {
 		if into == nil {
 			continue
 		}
-		if *into, err = io.ReadAll(io.LimitReader(tr, maxIndex)); err != nil {
+		if *into, err = readList(tr); err != nil {
 			return nil, fmt.Errorf("read %s: %w", h.Name, err)
 		}
 	}
@@ -135,6 +146,34 @@ func readContents(r io.Reader) (*contents, error) {
 		return nil, errors.New("it is not an image archive: it has neither index.json nor manifest.json")
 	}
 	return &c, nil
+}
+
+// readList reads a list of contents, or another small file of JSON.
+func readList(r io.Reader) ([]byte, error) {
+	text, err := io.ReadAll(io.LimitReader(r, maxIndex+1))
+	switch {
+	case err != nil:
+		return nil, err
+	case len(text) > maxIndex:
+		return nil, fmt.Errorf("it has more than %d bytes", maxIndex)
+	case bytes.Count(text, []byte("{")) > maxObjects:
+		return nil, fmt.Errorf("it lists more than %d objects", maxObjects)
+	}
+	return text, nil
+}
+
+// readListFile is readList of a file.
+func readListFile(path string) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	text, err := readList(f)
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", path, err)
+	}
+	return text, nil
 }
 
 // file returns where the content of a file belongs, or nil if it is not a list.
@@ -159,50 +198,53 @@ func (c *contents) id() digest.Digest {
 	return digest.FromBytes(c.manifest)
 }
 
-// names returns the names of the images in the archive.
-func (c *contents) names() ([]string, error) {
+// names returns the names of the images in the archive, and what is wrong with others.
+func (c *contents) names() (names []string, flaws, err error) {
 	if c.isOCI() {
 		return c.layoutNames()
 	}
 	return c.dockerNames()
 }
 
-func (c *contents) layoutNames() ([]string, error) {
+func (c *contents) layoutNames() (names []string, flaws, err error) {
 	var index ocispec.Index
 	if err := json.Unmarshal(c.index, &index); err != nil {
-		return nil, fmt.Errorf("index.json: %w", err)
+		return nil, nil, fmt.Errorf("index.json: %w", err)
 	}
-	var names []string
 	for _, m := range index.Manifests {
-		if name, err := imageName(m); err == nil {
+		name, err := imageName(m)
+		switch {
+		case err == nil:
 			names = append(names, name)
+		case !errors.Is(err, errUnnamed): // attestations, and platforms of an image, have no name
+			flaws = errors.Join(flaws, err)
 		}
 	}
 	if len(names) == 0 {
-		return nil, errNoName
+		return nil, nil, cmp.Or(flaws, errNoName)
 	}
-	return names, nil
+	return names, flaws, nil
 }
 
-func (c *contents) dockerNames() ([]string, error) {
+func (c *contents) dockerNames() (names []string, flaws, err error) {
 	var manifests []struct{ RepoTags []string }
 	if err := json.Unmarshal(c.manifest, &manifests); err != nil {
-		return nil, fmt.Errorf("manifest.json: %w", err)
+		return nil, nil, fmt.Errorf("manifest.json: %w", err)
 	}
-	var names []string
 	for _, m := range manifests {
 		for _, tag := range m.RepoTags {
 			name, err := normalize(tag)
 			if err != nil {
-				return nil, err
+				flaws = errors.Join(flaws, err)
+				continue
 			}
 			names = append(names, name)
 		}
 	}
 	if len(names) == 0 {
-		return nil, errors.New("it names no image: its manifest.json has no RepoTags")
+		return nil, nil, cmp.Or(flaws, errors.New("it names no image: its manifest.json has no RepoTags"))
 	}
-	return names, nil
+	return names, flaws, nil
 }
 
 // imageName returns the normalized name that an index gives to a manifest. A
@@ -211,8 +253,11 @@ func imageName(m ocispec.Descriptor) (string, error) {
 	name := m.Annotations[images.AnnotationImageName]
 	if name == "" {
 		name = m.Annotations[ocispec.AnnotationRefName]
-		if !strings.ContainsAny(name, "/:@") {
-			return "", errNoName
+		switch {
+		case name == "":
+			return "", errUnnamed
+		case !strings.ContainsAny(name, "/:@"):
+			return "", fmt.Errorf("the image %q: %w", name, errNoName)
 		}
 	}
 	return normalize(name)

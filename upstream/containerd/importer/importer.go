@@ -101,6 +101,11 @@ func start(ic *plugin.InitContext, n *nodeevents.Notifier) (*Importer, error) {
 	im := New(&store{client: client, snapshotter: c.Snapshotter,
 		updateCRI: updater.UpdateImage, layersDir: layersDir, mountLayer: mountLayer}, c.SandboxImage)
 	im.notify = n.Send
+	dir := ic.Properties[plugins.PropertyRootDir]
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, err
+	}
+	im.notes = readNotes(filepath.Join(dir, "archives.json"))
 	ctx, cancel := context.WithCancel(ic.Context)
 	im.cancel = cancel
 	im.done.Go(func() { im.Run(ctx, c.Directories) })
@@ -111,8 +116,9 @@ func start(ic *plugin.InitContext, n *nodeevents.Notifier) (*Importer, error) {
 type Store interface {
 	// Prepare removes what an interrupted import left behind.
 	Prepare(ctx context.Context) error
-	// Has tells whether all that the archive id brought is still there.
-	Has(ctx context.Context, id digest.Digest) (bool, error)
+	// Has returns the names of the images that the archive id brought, if all of it
+	// is still there, else none.
+	Has(ctx context.Context, id digest.Digest) (names []string, err error)
 	// Import imports the archive at path, and returns the names of its images.
 	Import(ctx context.Context, path string, id digest.Digest) (names []string, err error)
 	// Place makes images known that stay in their layout in the directory dir,
@@ -120,6 +126,9 @@ type Store interface {
 	Place(ctx context.Context, dir string, names []string) (changed bool, err error)
 	// Forget removes images that were placed from other layouts than dirs.
 	Forget(ctx context.Context, dirs []string) error
+	// Unpin leaves to the kubelet's garbage collection what other archives brought
+	// than those with the IDs.
+	Unpin(ctx context.Context, ids []digest.Digest) error
 }
 
 // Importer imports archives and knows which are still to come.
@@ -127,6 +136,7 @@ type Importer struct {
 	store   Store
 	sandbox string
 	notify  func(event string, fields ...string)
+	notes   *notes
 	cancel  context.CancelFunc
 	done    sync.WaitGroup
 
@@ -142,6 +152,7 @@ func New(s Store, sandboxImage string) *Importer {
 		store:   s,
 		sandbox: sandboxImage,
 		notify:  func(string, ...string) {},
+		notes:   readNotes(""),
 		changed: make(chan struct{}),
 	}
 }
@@ -168,6 +179,19 @@ func (im *Importer) Run(ctx context.Context, dirs []string) {
 	for a := im.next(ctx); a != nil; a = im.next(ctx) {
 		im.one(ctx, a)
 		im.finish()
+	}
+	if ctx.Err() == nil {
+		im.settle(ctx)
+	}
+}
+
+// settle ends a run: what archives brought that are gone, or are others now, need not stay.
+func (im *Importer) settle(ctx context.Context) {
+	if err := im.store.Unpin(ctx, im.notes.ids()); err != nil {
+		log.G(ctx).WithError(err).Warn("unpin images of archives that are gone")
+	}
+	if err := im.notes.write(); err != nil {
+		log.G(ctx).WithError(err).Warn("note what archives there are")
 	}
 }
 
@@ -213,12 +237,13 @@ func (im *Importer) scan(ctx context.Context, dirs []string) (layouts []string) 
 			layouts = append(layouts, path)
 			_, a, err = inspectLayout(path, "")
 		default:
-			a, err = inspect(path)
+			a, err = im.inspect(path)
 		}
 		if err != nil {
 			im.failed(ctx, path, err)
 			continue
 		}
+		im.complain(ctx, a)
 		found = append(found, a)
 		if rest != nil {
 			system = append(system, rest)
@@ -230,6 +255,24 @@ func (im *Importer) scan(ctx context.Context, dirs []string) (layouts []string) 
 	im.pending, im.scanned = inOrder(found, system), true
 	im.wake()
 	return layouts
+}
+
+// inspect is the function of that name, with what is known from earlier boots.
+func (im *Importer) inspect(path string) (*archive, error) {
+	a, err := inspect(path)
+	if err != nil {
+		im.notes.keepOld(path)
+		return nil, err
+	}
+	im.notes.recall(a)
+	return a, nil
+}
+
+// complain names the images of an archive that it brings in vain.
+func (im *Importer) complain(ctx context.Context, a *archive) {
+	if a.flaws != nil {
+		im.failed(ctx, a.path, a.flaws)
+	}
 }
 
 // dropReplaced takes those names off the images of the OS that another archive
@@ -277,7 +320,8 @@ func list(dirs []string) []string {
 }
 
 func isArchive(name string) bool {
-	for _, suffix := range []string{".tar", ".tar.gz", ".tgz", ".tar.zst"} {
+	// Those in other formats are looked at, too, so that they are named.
+	for _, suffix := range []string{".tar", ".tar.gz", ".tgz", ".tar.zst", ".tar.xz", ".txz", ".tar.bz2", ".tbz2"} {
 		if strings.HasSuffix(name, suffix) && !strings.HasPrefix(name, ".") {
 			return true
 		}
@@ -306,24 +350,29 @@ func (im *Importer) one(ctx context.Context, a *archive) {
 	begin := time.Now()
 	id, err := a.identify()
 	if err != nil {
+		im.notes.keepOld(a.path)
 		im.failed(ctx, a.path, err)
 		return
 	}
-	has, err := im.store.Has(ctx, id)
+	names, err := im.store.Has(ctx, id)
 	if err != nil {
 		log.G(ctx).WithError(err).Warnf("look for the images of %s", a.path)
-	} else if has {
+	} else if len(names) > 0 {
 		log.G(ctx).Infof("image archive %s was imported earlier", a.path)
+		im.notes.keep(a, names)
 		return
 	}
-	names, err := im.store.Import(ctx, a.path, id)
+	names, err = im.store.Import(ctx, a.path, id)
+	if ctx.Err() != nil {
+		return // it is not the archive's fault
+	}
+	im.notes.keep(a, names)
 	if err != nil {
-		if ctx.Err() == nil { // else it is not the archive's fault
-			im.failed(ctx, a.path, err)
-		}
-		return
+		im.failed(ctx, a.path, err)
 	}
-	im.imported(ctx, a.path, names, time.Since(begin))
+	if len(names) > 0 {
+		im.imported(ctx, a.path, names, time.Since(begin))
+	}
 }
 
 func (im *Importer) imported(ctx context.Context, path string, names []string, took time.Duration) {
@@ -369,3 +418,6 @@ func normalize(name string) (string, error) {
 
 var errNoName = errors.New("it names no image: " +
 	"its index.json needs the annotation io.containerd.image.name or org.opencontainers.image.ref.name with a full name, such as example.org/app:1")
+
+// errUnnamed is about one manifest of an index; others may have names.
+var errUnnamed = errors.New("it has no name")

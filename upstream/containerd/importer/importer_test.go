@@ -459,7 +459,8 @@ func (s slowStore) Prepare(context.Context) error                         { retu
 func (s slowStore) Place(context.Context, string, []string) (bool, error) { return false, nil }
 func (s slowStore) Forget(context.Context, []string) error                { return nil }
 
-func (s slowStore) Has(context.Context, digest.Digest) (bool, error) { return false, nil }
+func (s slowStore) Unpin(context.Context, []digest.Digest) error         { return nil }
+func (s slowStore) Has(context.Context, digest.Digest) ([]string, error) { return nil, nil }
 func (s slowStore) Import(_ context.Context, path string, _ digest.Digest) ([]string, error) {
 	s.started <- filepath.Base(path)
 	<-s.finish

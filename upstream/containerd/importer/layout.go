@@ -56,16 +56,16 @@ func isLayout(dir string) bool {
 // inspectLayout reads the names of a layout's images. It returns the sandbox's
 // image, for which every pod waits, and the rest, which can come later.
 func inspectLayout(dir, sandbox string) (first, rest *archive, err error) {
-	text, err := os.ReadFile(filepath.Join(dir, ocispec.ImageIndexFile))
+	text, err := readListFile(filepath.Join(dir, ocispec.ImageIndexFile))
 	if err != nil {
 		return nil, nil, err
 	}
 	c := contents{index: text}
-	names, err := c.layoutNames()
+	names, flaws, err := c.layoutNames()
 	if err != nil {
 		return nil, nil, err
 	}
-	first, rest = &archive{path: dir, layout: true}, &archive{path: dir, layout: true}
+	first, rest = &archive{path: dir, layout: true}, &archive{path: dir, layout: true, flaws: flaws}
 	for _, name := range names {
 		to := rest
 		if name == sandbox {
@@ -91,10 +91,7 @@ type bundled struct {
 func (s *store) Place(ctx context.Context, dir string, names []string) (changed bool, err error) {
 	ctx = inK8s(ctx)
 	all, err := readLayout(dir)
-	if err != nil {
-		return false, err
-	}
-	var errs []error
+	errs := []error{err} // of single images: the others are placed
 	var missing []*bundled
 	for _, b := range all {
 		// The layers of all, whatever the names: those of images that an earlier
@@ -137,24 +134,35 @@ func (s *store) place(ctx context.Context, dir string, all []*bundled) error {
 	return errors.Join(errs...)
 }
 
+// readLayout reads the images of a layout. The error is about those that are left out.
 func readLayout(dir string) ([]*bundled, error) {
-	var index ocispec.Index
-	text, err := os.ReadFile(filepath.Join(dir, ocispec.ImageIndexFile))
+	index, err := readIndex(dir)
 	if err != nil {
 		return nil, err
 	}
-	if err := json.Unmarshal(text, &index); err != nil {
-		return nil, fmt.Errorf("index.json: %w", err)
-	}
 	var all []*bundled
+	var errs []error
 	for _, desc := range index.Manifests {
 		b, err := readBundled(dir, desc)
 		if err != nil {
-			return nil, err
+			errs = append(errs, err)
+			continue
 		}
 		all = append(all, b)
 	}
-	return all, nil
+	return all, errors.Join(errs...)
+}
+
+func readIndex(dir string) (*ocispec.Index, error) {
+	text, err := readListFile(filepath.Join(dir, ocispec.ImageIndexFile))
+	if err != nil {
+		return nil, err
+	}
+	var index ocispec.Index
+	if err := json.Unmarshal(text, &index); err != nil {
+		return nil, fmt.Errorf("index.json: %w", err)
+	}
+	return &index, nil
 }
 
 func readBundled(dir string, desc ocispec.Descriptor) (*bundled, error) {
@@ -163,7 +171,7 @@ func readBundled(dir string, desc ocispec.Descriptor) (*bundled, error) {
 		return nil, err
 	}
 	b := &bundled{name: name, target: ocispec.Descriptor{MediaType: desc.MediaType, Digest: desc.Digest, Size: desc.Size}}
-	if b.manifest, err = os.ReadFile(blobPath(dir, desc.Digest)); err != nil {
+	if b.manifest, err = readBlob(dir, desc.Digest); err != nil {
 		return nil, err
 	}
 	var manifest ocispec.Manifest
@@ -171,7 +179,7 @@ func readBundled(dir string, desc ocispec.Descriptor) (*bundled, error) {
 		return nil, fmt.Errorf("manifest of %s: %w", name, err)
 	}
 	b.configDesc = manifest.Config
-	if b.config, err = os.ReadFile(blobPath(dir, manifest.Config.Digest)); err != nil {
+	if b.config, err = readBlob(dir, manifest.Config.Digest); err != nil {
 		return nil, err
 	}
 	var config ocispec.Image
@@ -182,6 +190,9 @@ func readBundled(dir string, desc ocispec.Descriptor) (*bundled, error) {
 		return nil, fmt.Errorf("%s has %d layers and %d diff IDs", name, len(manifest.Layers), len(config.RootFS.DiffIDs))
 	}
 	for _, l := range manifest.Layers {
+		if err := l.Digest.Validate(); err != nil {
+			return nil, fmt.Errorf("%s has a layer %q: %w", name, l.Digest, err)
+		}
 		if l.MediaType != images.MediaTypeErofsLayer {
 			return nil, fmt.Errorf("%s has a layer of type %s, want %s", name, l.MediaType, images.MediaTypeErofsLayer)
 		}
@@ -191,13 +202,21 @@ func readBundled(dir string, desc ocispec.Descriptor) (*bundled, error) {
 	return b, nil
 }
 
+// readBlob reads a small blob of a layout.
+func readBlob(dir string, d digest.Digest) ([]byte, error) {
+	if err := d.Validate(); err != nil {
+		return nil, fmt.Errorf("digest %q: %w", d, err)
+	}
+	return readListFile(blobPath(dir, d))
+}
+
 func blobPath(dir string, d digest.Digest) string {
 	return filepath.Join(dir, ocispec.ImageBlobsDir, d.Algorithm().String(), d.Encoded())
 }
 
 // mountPoint is where a layer is mounted.
 func (s *store) mountPoint(d digest.Digest) string {
-	return filepath.Join(s.layersDir, d.Encoded()[:16])
+	return filepath.Join(s.layersDir, d.Encoded())
 }
 
 // mountLayer mounts a layer from its file, unless an earlier start did.
@@ -394,15 +413,15 @@ func (s *store) Forget(ctx context.Context, dirs []string) error {
 	if err != nil || len(old) == 0 {
 		return err
 	}
-	current := map[string][]*bundled{}
+	current := map[string]*ocispec.Index{}
 	var errs []error
 	for _, dir := range dirs {
-		if current[dir], err = readLayout(dir); err != nil {
-			errs = append(errs, err)
+		if current[dir], err = readIndex(dir); err != nil {
+			errs = append(errs, err) // its images stay: it is there
 		}
 	}
 	for _, i := range old {
-		if slices.ContainsFunc(current[i.Labels[placeLabel]], func(b *bundled) bool { return b.target.Digest == i.Target.Digest }) {
+		if index, found := current[i.Labels[placeLabel]]; found && (index == nil || lists(index, i.Target.Digest)) {
 			continue
 		}
 		if err := is.Delete(ctx, i.Name); ignoreNotFound(err) != nil {
@@ -412,4 +431,8 @@ func (s *store) Forget(ctx context.Context, dirs []string) error {
 		errs = append(errs, s.updateCRI(ctx, i.Name))
 	}
 	return errors.Join(errs...)
+}
+
+func lists(index *ocispec.Index, d digest.Digest) bool {
+	return slices.ContainsFunc(index.Manifests, func(m ocispec.Descriptor) bool { return m.Digest == d })
 }

@@ -1,6 +1,7 @@
 package importer
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -20,6 +21,7 @@ import (
 	"github.com/containerd/containerd/v2/pkg/archive/compression"
 	"github.com/containerd/containerd/v2/pkg/namespaces"
 	"github.com/containerd/errdefs"
+	"github.com/containerd/log"
 	"github.com/containerd/platforms"
 	"github.com/distribution/reference"
 	"github.com/opencontainers/go-digest"
@@ -31,10 +33,11 @@ import (
 const (
 	managedLabel = "io.cri-containerd.image"
 	pinnedLabel  = "io.cri-containerd.pinned"
-	// archivePrefix and the start of an archive's digest make the label of the
-	// images that it brought. Its value is their number, so that a missing one
-	// is noticed.
+	// archivePrefix and the start of an archive's digest make the label of what it
+	// brought. The value at the names of its images is their number, so that a missing
+	// one is noticed; that at their records by digest is byDigest.
 	archivePrefix = "kios.local/archive-"
+	byDigest      = "by-digest"
 )
 
 // ingestPrefix starts the references of blobs that containerd is reading from
@@ -74,22 +77,25 @@ func (s *store) Prepare(ctx context.Context) error {
 
 // Has compares the images that carry the archive's label with their number in
 // that label, and looks whether each is complete and unpacked.
-func (s *store) Has(ctx context.Context, id digest.Digest) (bool, error) {
+func (s *store) Has(ctx context.Context, id digest.Digest) ([]string, error) {
 	ctx = inK8s(ctx)
 	label := archiveLabel(id)
 	found, err := s.client.ImageService().List(ctx, fmt.Sprintf("labels.%q", label))
-	if err != nil || len(found) == 0 {
-		return false, err
+	if err != nil {
+		return nil, err
 	}
+	found = slices.DeleteFunc(found, func(i images.Image) bool { return i.Labels[label] == byDigest })
+	var names []string
 	for _, i := range found {
 		if i.Labels[label] != strconv.Itoa(len(found)) {
-			return false, nil
+			return nil, nil
 		}
 		if ok, err := s.complete(ctx, i); !ok || err != nil {
-			return false, err
+			return nil, err
 		}
+		names = append(names, i.Name)
 	}
-	return true, nil
+	return names, nil
 }
 
 // complete tells whether an image's blobs are there and its layers unpacked.
@@ -119,25 +125,31 @@ func (s *store) Import(ctx context.Context, path string, id digest.Digest) ([]st
 	if err != nil {
 		return nil, err
 	}
-	for _, i := range found {
-		if err := s.unpack(ctx, i); err != nil {
-			return nil, fmt.Errorf("image %s: %w", i.Name, err)
-		}
-	}
 	return s.nameAll(ctx, found, id)
 }
 
-// nameAll names the images that the archive id brought, and returns their names.
+// nameAll unpacks and names the images that the archive id brought, and returns their
+// names. One that fails costs itself only: the number in the others' label then says that
+// one is missing, and the next boot tries again.
 func (s *store) nameAll(ctx context.Context, found []images.Image, id digest.Digest) ([]string, error) {
 	var names []string
+	var errs []error
 	for _, i := range found {
 		i.Labels = map[string]string{archiveLabel(id): strconv.Itoa(len(found))}
-		if err := s.name(ctx, i); err != nil {
-			return nil, fmt.Errorf("image %s: %w", i.Name, err)
+		err := s.mark(ctx, i)
+		if err == nil {
+			err = s.unpack(ctx, i)
+		}
+		if err == nil {
+			err = s.name(ctx, i)
+		}
+		if err != nil {
+			errs = append(errs, fmt.Errorf("image %s: %w", i.Name, err))
+			continue
 		}
 		names = append(names, i.Name)
 	}
-	return names, nil
+	return names, errors.Join(errs...)
 }
 
 // read stores every blob of the archive and returns its index, which
@@ -157,7 +169,7 @@ func (s *store) read(ctx context.Context, path string) (ocispec.Descriptor, erro
 }
 
 // images returns the images of this machine's platform that the index names,
-// and marks what each refers to, for the garbage collector.
+// sorted by name.
 func (s *store) images(ctx context.Context, index ocispec.Descriptor) ([]images.Image, error) {
 	cs := s.client.ContentStore()
 	blob, err := content.ReadBlob(ctx, cs, index)
@@ -168,29 +180,38 @@ func (s *store) images(ctx context.Context, index ocispec.Descriptor) ([]images.
 	if err := json.Unmarshal(blob, &list); err != nil {
 		return nil, fmt.Errorf("index.json: %w", err)
 	}
-	found, err := named(list)
+	found, flaws, err := named(list)
 	if err != nil {
 		return nil, err
 	}
-	handler := images.SetChildrenLabels(cs, images.FilterPlatforms(images.ChildrenHandler(cs), platforms.Default()))
+	if flaws != nil {
+		log.G(ctx).WithError(flaws).Error("an archive brings images in vain")
+	}
 	var out []images.Image
 	for _, name := range slices.Sorted(maps.Keys(found)) {
-		target := found[name]
-		if err := images.WalkNotEmpty(ctx, handler, target); err != nil {
-			return nil, fmt.Errorf("image %s: %w", name, err)
-		}
-		out = append(out, images.Image{Name: name, Target: target})
+		out = append(out, images.Image{Name: name, Target: found[name]})
 	}
 	return out, nil
 }
 
-// named returns the manifests that have a name and are for this machine, by name.
-func named(list ocispec.Index) (map[string]ocispec.Descriptor, error) {
-	found := map[string]ocispec.Descriptor{}
+// mark labels what an image refers to, for the garbage collector.
+func (s *store) mark(ctx context.Context, i images.Image) error {
+	cs := s.client.ContentStore()
+	children := images.FilterPlatforms(images.ChildrenHandler(cs), platforms.Default())
+	return images.WalkNotEmpty(ctx, images.SetChildrenLabels(cs, children), i.Target)
+}
+
+// named returns the manifests that have a name and are for this machine, by name, and
+// what is wrong with other names.
+func named(list ocispec.Index) (found map[string]ocispec.Descriptor, flaws, err error) {
+	found = map[string]ocispec.Descriptor{}
 	reason := errNoName
 	for _, m := range list.Manifests {
 		name, err := imageName(m)
 		if err != nil {
+			if !errors.Is(err, errUnnamed) {
+				flaws = errors.Join(flaws, err)
+			}
 			continue
 		}
 		if m.Platform != nil && !platforms.Default().Match(*m.Platform) {
@@ -200,9 +221,9 @@ func named(list ocispec.Index) (map[string]ocispec.Descriptor, error) {
 		found[name] = m
 	}
 	if len(found) == 0 {
-		return nil, reason
+		return nil, nil, cmp.Or(flaws, reason)
 	}
-	return found, nil
+	return found, flaws, nil
 }
 
 // unpack makes the image's snapshot. Afterwards it is on disk: see package
@@ -230,12 +251,16 @@ func (s *store) name(ctx context.Context, i images.Image) error {
 	}
 	refs := []string{config.Digest.String()}
 	if named, err := reference.ParseDockerRef(i.Name); err == nil {
-		if byDigest := reference.TrimNamed(named).Name() + "@" + i.Target.Digest.String(); byDigest != i.Name {
-			refs = append(refs, byDigest)
+		if ref := reference.TrimNamed(named).Name() + "@" + i.Target.Digest.String(); ref != i.Name {
+			refs = append(refs, ref)
 		}
 	}
+	labels := maps.Clone(i.Labels)
+	for key := range labels {
+		labels[key] = byDigest
+	}
 	for _, ref := range refs {
-		if err := s.record(ctx, images.Image{Name: ref, Target: i.Target}); err != nil {
+		if err := s.record(ctx, images.Image{Name: ref, Target: i.Target, Labels: labels}); err != nil {
 			return err
 		}
 	}
@@ -269,4 +294,47 @@ func (s *store) record(ctx context.Context, i images.Image) error {
 	}
 	// CRI also hears of it by an event, but later than we say that it is there.
 	return s.updateCRI(ctx, i.Name)
+}
+
+// Unpin takes the labels off that archives gave which are not among ids, and leaves
+// images without any to the kubelet's garbage collection. What is used in place goes with
+// its layout instead.
+func (s *store) Unpin(ctx context.Context, ids []digest.Digest) error {
+	ctx = inK8s(ctx)
+	all, err := s.client.ImageService().List(ctx)
+	if err != nil {
+		return err
+	}
+	known := map[string]bool{}
+	for _, id := range ids {
+		known[archiveLabel(id)] = true
+	}
+	var errs []error
+	for _, i := range all {
+		if dropStale(i.Labels, known) {
+			_, err := s.client.ImageService().Update(ctx, i, "labels")
+			errs = append(errs, ignoreNotFound(err), s.updateCRI(ctx, i.Name))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// dropStale removes the labels of archives that are not known, and with the last one the
+// pin. It reports whether there was any.
+func dropStale(labels map[string]string, known map[string]bool) bool {
+	stale, kept := false, labels[placeLabel] != ""
+	for key := range labels {
+		switch {
+		case !strings.HasPrefix(key, archivePrefix):
+		case known[key]:
+			kept = true
+		default:
+			delete(labels, key)
+			stale = true
+		}
+	}
+	if stale && !kept {
+		delete(labels, pinnedLabel)
+	}
+	return stale
 }

@@ -84,9 +84,12 @@ func waitForImages(p pendingImages) grpc.UnaryServerInterceptor {
 		case *runtime.ImageStatusRequest:
 			return imageStatus(ctx, p, r, handle)
 		case *runtime.PullImageRequest:
-			waitForImage(ctx, p, r.GetImage().GetImage())
+			// Until no archive is left that may bring it.
+			waitWhile(ctx, p.Pending, r.GetImage().GetImage())
 		case *runtime.RunPodSandboxRequest:
-			waitForImage(ctx, p, p.SandboxImage())
+			// Only while it is known to be on its way: an archive whose names are
+			// not known yet must not hold up all pods, the network's among them.
+			waitWhile(ctx, p.Named, p.SandboxImage())
 		}
 		return handle(ctx, req)
 	}
@@ -114,9 +117,6 @@ func imageStatus(ctx context.Context, p pendingImages, req *runtime.ImageStatusR
 		}
 	}
 }
-
-// waitForImage returns when no archive is left that may bring ref.
-func waitForImage(ctx context.Context, p pendingImages, ref string) { waitWhile(ctx, p.Pending, ref) }
 
 // waitWhile returns when pending does not return a channel any more.
 func waitWhile(ctx context.Context, pending func(string) <-chan struct{}, ref string) {

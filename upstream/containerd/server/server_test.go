@@ -118,21 +118,42 @@ func TestCallsToCRIWait(t *testing.T) {
 // archive is an importer that has one image still to import.
 type archive struct {
 	ref     string
+	unnamed bool          // what it brings is not known yet
 	changed chan struct{} // nil when it is imported
 	asked   chan struct{}
 }
 
-func (a *archive) SandboxImage() string         { return "pause" }
-func (a *archive) Named(string) <-chan struct{} { return nil }
+func (a *archive) SandboxImage() string { return "pause" }
+
+func (a *archive) Named(ref string) <-chan struct{} {
+	if a.unnamed || ref != "pause" {
+		return nil
+	}
+	return a.Pending(ref)
+}
+
 func (a *archive) Pending(ref string) <-chan struct{} {
 	changed := a.changed // before it tells the test, which then changes it
-	if ref != a.ref || changed == nil {
+	if ref != a.ref && !a.unnamed || changed == nil {
 		return nil
 	}
 	if a.asked != nil {
 		a.asked <- struct{}{}
 	}
 	return changed
+}
+
+// A compressed archive, which may bring anything, holds up no pod.
+func TestSandboxDoesNotWaitForUnknownArchives(t *testing.T) {
+	a := &archive{unnamed: true, changed: make(chan struct{})}
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	_, err := waitForImages(a)(ctx, &runtime.RunPodSandboxRequest{}, nil, func(ctx context.Context, _ any) (any, error) {
+		return nil, ctx.Err()
+	})
+	if err != nil {
+		t.Errorf("RunPodSandbox waited for an archive whose names are not known: %v", err)
+	}
 }
 
 func TestImageStatusWaitsForTheImport(t *testing.T) {

@@ -1,0 +1,113 @@
+package importer
+
+import (
+	"encoding/json"
+	"io"
+	"os"
+	"slices"
+	"syscall"
+
+	"github.com/opencontainers/go-digest"
+
+	"kios/internal/wholefile"
+)
+
+// notes remember what archives are, so that those whose names are only known after they
+// were read to the end are read once, and not at every boot.
+type notes struct {
+	path string // of the file; "" to remember nothing
+	old  map[string]note
+	new  map[string]note
+}
+
+// note is what is known of an archive that was imported.
+type note struct {
+	File  fileID        `json:"file"`
+	ID    digest.Digest `json:"id"`
+	Names []string      `json:"names"`
+}
+
+// fileID changes whenever a file does.
+type fileID struct {
+	Inode   uint64 `json:"inode"`
+	Size    int64  `json:"size"`
+	Changed int64  `json:"changed"` // nanoseconds
+}
+
+// maxNotes bounds the file, which is of our own making and may be spoilt all the same.
+const maxNotes = 16 << 20
+
+func readNotes(path string) *notes {
+	n := &notes{path: path, old: map[string]note{}, new: map[string]note{}}
+	f, err := os.Open(path)
+	if err != nil {
+		return n
+	}
+	defer f.Close()
+	if err := json.NewDecoder(io.LimitReader(f, maxNotes)).Decode(&n.old); err != nil || n.old == nil {
+		n.old = map[string]note{}
+	}
+	return n
+}
+
+func identifyFile(path string) (fileID, error) {
+	var st syscall.Stat_t
+	err := syscall.Stat(path, &st)
+	return fileID{st.Ino, st.Size, st.Ctim.Nano()}, err
+}
+
+// recall completes what is known of an archive.
+func (n *notes) recall(a *archive) {
+	old, ok := n.old[a.path]
+	if file, err := identifyFile(a.path); !ok || err != nil || file != old.File || a.id != "" {
+		return
+	}
+	a.id, a.names, a.compressed = old.ID, old.Names, false
+}
+
+// keep remembers an archive that was imported, as it was then.
+func (n *notes) keep(a *archive, names []string) {
+	if file, err := identifyFile(a.path); err == nil {
+		n.new[a.path] = note{file, a.id, names}
+	}
+}
+
+// keepOld remembers what was known of an archive that cannot be read now.
+func (n *notes) keepOld(path string) {
+	if old, ok := n.old[path]; ok {
+		n.new[path] = old
+	}
+}
+
+// ids are those of all archives that are known to be there.
+func (n *notes) ids() []digest.Digest {
+	var ids []digest.Digest
+	for _, note := range n.new {
+		ids = append(ids, note.ID)
+	}
+	return ids
+}
+
+// write replaces the file if anything changed. It may be lost: then archives are read again.
+func (n *notes) write() error {
+	if n.path == "" || n.isSame() {
+		return nil
+	}
+	text, err := json.Marshal(n.new)
+	if err != nil {
+		return err
+	}
+	return wholefile.Volatile(n.path, text, 0o600)
+}
+
+func (n *notes) isSame() bool {
+	if len(n.old) != len(n.new) {
+		return false
+	}
+	for path, a := range n.new {
+		if b := n.old[path]; a.File != b.File || a.ID != b.ID || !slices.Equal(a.Names, b.Names) {
+			return false
+		}
+	}
+	return true
+}
