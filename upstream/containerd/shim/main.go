@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 
+	bootapi "github.com/containerd/containerd/api/runtime/bootstrap/v1"
 	"github.com/containerd/containerd/v2/cmd/containerd-shim-runc-v2/manager"
 	"github.com/containerd/containerd/v2/cmd/containerd-shim-runc-v2/task"
 	"github.com/containerd/containerd/v2/pkg/shim"
@@ -51,9 +52,17 @@ func newTaskService(ic *plugin.InitContext) (any, error) {
 	return service, nil
 }
 
-// cleaner is the manager of shims with one thing more: after a shim that died,
-// runc does not know the sandbox that the shim had started.
+// cleaner is the manager of shims with two things more: only the node's own pods share a
+// shim, and after a shim that died, runc does not know the sandbox that it had started.
 type cleaner struct{ shim.Shim }
+
+// Start starts the shim of a pod, or finds the one that it shares.
+func (c cleaner) Start(ctx context.Context, opts *bootapi.BootstrapParams) (*bootapi.BootstrapResult, error) {
+	if err := allowGroup("config.json"); err != nil { // where upstream looks for it
+		return nil, err
+	}
+	return c.Shim.Start(ctx, opts)
+}
 
 func (c cleaner) Stop(ctx context.Context, id string) (shim.StopStatus, error) {
 	if dir, err := os.Getwd(); err == nil { // as upstream finds the bundle
