@@ -41,13 +41,24 @@ func (n *Notifier) Send(event string, fields ...string) {
 	for i := 0; i+1 < len(fields); i += 2 {
 		b.WriteString("X_KIOS_" + fields[i] + "=" + strings.ReplaceAll(fields[i+1], "\n", " ") + "\n")
 	}
+	n.write(b.String())
+}
+
+// Alive tells init's watchdog that containerd is well.
+func (n *Notifier) Alive() {
+	if n != nil {
+		n.write("WATCHDOG=1")
+	}
+}
+
+func (n *Notifier) write(datagram string) {
 	raw, err := n.conn.SyscallConn()
 	if err != nil {
 		return
 	}
 	// Not conn.Write, which waits until there is room.
 	raw.Write(func(fd uintptr) bool {
-		unix.Sendto(int(fd), []byte(b.String()), unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL, nil)
+		unix.Sendto(int(fd), []byte(datagram), unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL, nil)
 		return true
 	})
 }

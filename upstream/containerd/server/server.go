@@ -26,6 +26,7 @@ import (
 	"github.com/containerd/plugin/registry"
 	"google.golang.org/grpc"
 
+	"kios/upstream/containerd/apparmor"
 	"kios/upstream/containerd/importer"
 )
 
@@ -39,6 +40,10 @@ type Options struct {
 	Listener net.Listener
 	// CRIReady is closed when CRI is initialised.
 	CRIReady <-chan struct{}
+	// Watchdog is within which time Alive has to be called again, or 0.
+	Watchdog time.Duration
+	// Alive tells init that CRI answers.
+	Alive func()
 	// CRIFailed is called when CRI did not load. If it returns, the server
 	// serves what there is.
 	CRIFailed func(error)
@@ -79,7 +84,8 @@ type server struct {
 	listener net.Listener
 	criReady <-chan struct{}
 	yielding *yielding
-	ready    func() // containerd may say READY=1
+	watchdog *watchdog // nil if init wants none
+	ready    func()    // containerd may say READY=1
 }
 
 func newServer(ic *plugin.InitContext, o Options) (*server, error) {
@@ -93,8 +99,12 @@ func newServer(ic *plugin.InitContext, o Options) (*server, error) {
 		criReady = closed()
 	}
 	s := &server{config: c, listener: o.Listener, criReady: criReady, yielding: newYielding(processStart)}
+	if o.Watchdog > 0 {
+		s.watchdog = &watchdog{address: c.Address, every: o.Watchdog / 2, alive: o.Alive}
+	}
+	confined := &confinement{profiles: apparmor.Profiles}
 	s.Server = grpc.NewServer(
-		grpc.ChainUnaryInterceptor(namespaceUnary, waitForCRI(criReady).unary, s.yielding.unary, waitForImages(archives(ic))),
+		grpc.ChainUnaryInterceptor(namespaceUnary, waitForCRI(criReady).unary, s.yielding.unary, confined.unary, waitForImages(archives(ic))),
 		grpc.ChainStreamInterceptor(namespaceStream, waitForCRI(criReady).stream),
 		grpc.MaxRecvMsgSize(c.MaxRecvMsgSize),
 		grpc.MaxSendMsgSize(c.MaxSendMsgSize),
@@ -165,6 +175,10 @@ func (s *server) Start(ctx context.Context) error {
 			s.yielding.ready(time.Now())
 			s.ready()
 		case <-ctx.Done():
+			return
+		}
+		if s.watchdog != nil {
+			s.watchdog.run(ctx)
 		}
 	}()
 	return nil
