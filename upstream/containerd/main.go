@@ -6,13 +6,16 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
+	"runtime/debug"
 
 	"github.com/containerd/containerd/v2/cmd/containerd/command"
 	"github.com/containerd/plugin"
 	"github.com/containerd/plugin/registry"
 
+	"kios/upstream/containerd/apparmor"
 	"kios/upstream/containerd/differ"
 	"kios/upstream/containerd/importer"
 	"kios/upstream/containerd/nodeevents"
@@ -20,37 +23,87 @@ import (
 	"kios/upstream/containerd/server"
 )
 
-// userConfig is laid over the configuration of the node when it is there, in
-// the file layeredConfig.
-const (
-	userConfig    = "/etc/containerd/config.toml"
-	layeredConfig = "/run/kios/containerd.toml"
-)
+// layeredConfig is where the node's configuration is with the user's over it.
+const layeredConfig = "/run/kios/containerd.toml"
+
+// etcVariable names the directory with the user's files where it is not /etc: init has
+// containerd start with files that worked before, or with none.
+const etcVariable = "KIOS_ETC"
+
+// tools are commands of our own, which start no containerd.
+var tools = map[string]func(ctx context.Context, args []string) error{
+	"kios-check-config": func(ctx context.Context, args []string) error {
+		if len(args) != 1 {
+			return errors.New("usage: containerd kios-check-config DIRECTORY")
+		}
+		register(nil, server.Options{})
+		return checkConfig(ctx, args[0])
+	},
+	"kios-apparmor-profile": func(context.Context, []string) error { return apparmor.Print(os.Stdout) },
+}
 
 func main() {
+	run := start
+	if len(os.Args) > 1 {
+		if tool := tools[os.Args[1]]; tool != nil {
+			run = func(ctx context.Context) error { return tool(ctx, os.Args[2:]) }
+		}
+	}
 	if err := run(context.Background()); err != nil {
 		fmt.Fprintln(os.Stderr, "containerd:", err)
 		os.Exit(1)
 	}
 }
 
-func run(ctx context.Context) error {
+func start(ctx context.Context) error {
+	return startWith(ctx, os.Args, etcDirectory(), layeredConfig)
+}
+
+// startWith is containerd with these arguments, the user's files in etc, and a file for
+// what they make of the node's configuration.
+func startWith(ctx context.Context, args []string, etc, layered string) error {
 	listener, err := server.Inherited()
 	if err != nil {
 		return err
 	}
+	traceAll()
+	usesUserConfig := false
 	notify := nodeevents.Open(os.Getenv("NOTIFY_SOCKET"))
+	register(notify, server.Options{
+		Listener:  listener,
+		Watchdog:  server.Watchdog(),
+		Alive:     notify.Alive,
+		CRIReady:  wrapRegistrations(),
+		CRIFailed: func(reason error) { rejectUserConfig(etc, usesUserConfig, reason) },
+	})
+	args, usesUserConfig = chooseConfig(ctx, args, etc, layered)
+	return command.App().Run(ctx, args)
+}
+
+// traceAll has SIGABRT, with which init ends a containerd that hangs, show all goroutines.
+// Containers and their shims are other processes, and go on.
+func traceAll() {
+	if os.Getenv("GOTRACEBACK") == "" {
+		debug.SetTraceback("all")
+	}
+}
+
+// register registers our plugins.
+func register(notify *nodeevents.Notifier, o server.Options) {
 	differ.Register()
 	importer.Register(notify)
 	nodeevents.Register(notify)
+	server.Register(o)
+}
 
-	args, usesUserConfig := chooseConfig(ctx, os.Args, userConfig, layeredConfig)
-	server.Register(server.Options{
-		Listener:  listener,
-		CRIReady:  wrapRegistrations(),
-		CRIFailed: func(reason error) { rejectUserConfig(usesUserConfig, reason) },
-	})
-	return command.App().Run(ctx, args)
+// etcDirectory returns the directory with the user's files. The variable is removed, so
+// that shims and plugins do not inherit it.
+func etcDirectory() string {
+	defer os.Unsetenv(etcVariable)
+	if dir := os.Getenv(etcVariable); dir != "" {
+		return dir
+	}
+	return "/etc"
 }
 
 // wrapRegistrations puts our hooks around two of containerd's plugins, which

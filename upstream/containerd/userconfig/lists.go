@@ -1,0 +1,114 @@
+package userconfig
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// checkLists looks at lists entry by entry.
+func (c *checker) checkLists() {
+	c.filter([]string{"disabled_plugins"}, func(v any) bool { return !c.needed(v) }, "pods do not start without it")
+	c.filter([]string{"required_plugins"}, func(v any) bool { uri, _ := v.(string); return c.registered(uri) }, "this containerd has no such plugin, and would not start")
+	c.filter(in(differs, "default"), c.isDiffer, "this containerd has no such differ")
+	c.filter(in(transfer, "unpack_config"), c.unpacks, "this containerd has no such snapshotter or differ")
+	c.filter(in(shims, "env"), c.isShimEnv, "programs of runtimes are in "+Path+", and shims do not report to init")
+	c.extend(in(shims, "env"))
+	c.extend(in(criRuntime, "cni", "bin_dirs"))
+}
+
+// filter removes the entries that ok does not accept from a list. What is left of it when
+// none is, is the node's.
+func (c *checker) filter(path []string, ok func(any) bool, reason string) {
+	value, _ := lookup(c.merged, path...)
+	list, _ := value.([]any)
+	var kept []any
+	for _, v := range list {
+		if ok(v) {
+			kept = append(kept, v)
+			continue
+		}
+		c.say(path, describe(v), reason)
+	}
+	switch {
+	case len(kept) == len(list):
+	case len(kept) > 0:
+		put(c.merged, kept, path...)
+	default:
+		c.setBack(path)
+	}
+}
+
+// describe makes text of an entry that is a table.
+func describe(v any) any {
+	if t, ok := v.(tree); ok {
+		return strings.TrimPrefix(fmt.Sprintf("%v", t), "map")
+	}
+	return v
+}
+
+// isShimEnv accepts variables of shims that the node does not set itself.
+func (c *checker) isShimEnv(v any) bool {
+	own, _ := lookup(c.node, in(shims, "env")...)
+	if nodes, _ := own.([]any); slices.Contains(nodes, v) {
+		return true
+	}
+	text, _ := v.(string)
+	return !strings.HasPrefix(text, "PATH=") && !strings.HasPrefix(text, "NOTIFY_SOCKET=")
+}
+
+// extend makes a list of the user hold what the node's has.
+func (c *checker) extend(path []string) {
+	value, _ := lookup(c.merged, path...)
+	own, _ := lookup(c.node, path...)
+	list, _ := value.([]any)
+	nodes, _ := own.([]any)
+	for _, v := range nodes {
+		if !slices.Contains(list, v) {
+			list = append(list, v)
+		}
+	}
+	if len(list) > 0 {
+		put(c.merged, list, path...)
+	}
+}
+
+// optional are the plugins that a node can do without.
+var optional = []string{verifier, "io.containerd.nri.v1.nri"}
+
+// needed reports whether pods need a plugin. All that are built in are, with few
+// exceptions: this containerd has no others.
+func (c *checker) needed(v any) bool {
+	uri, _ := v.(string)
+	return c.registered(uri) && !slices.Contains(optional, uri)
+}
+
+func (c *checker) isDiffer(v any) bool {
+	name, _ := v.(string)
+	return c.has("io.containerd.differ.v1", "diff", name)
+}
+
+// unpacks accepts an entry of the transfer service whose plugins are there.
+func (c *checker) unpacks(v any) bool {
+	t, _ := v.(tree)
+	differ, _ := t["differ"].(string)
+	return snapshotter(c, t["snapshotter"], nil) && (differ == "" || c.isDiffer(differ)) || t["optional"] == true
+}
+
+// checkRegistry lets the node's certs.d step back before registries that the user's file
+// itself describes: containerd takes only one of the two ways.
+func (c *checker) checkRegistry() {
+	path := in(criImages, "registry", "config_path")
+	mirrors, _ := lookup(c.merged, in(criImages, "registry", "mirrors")...)
+	if isZero(mirrors) {
+		return
+	}
+	for _, f := range c.user {
+		if v, _ := lookup(f.tree, path...); !isZero(v) {
+			c.say(in(criImages, "registry", "mirrors"), mirrors, "config_path is set, and containerd takes only one of the two")
+			remove(c.merged, in(criImages, "registry", "mirrors")...)
+			return
+		}
+	}
+	put(c.merged, "", path...)
+}

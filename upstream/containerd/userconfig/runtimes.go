@@ -1,0 +1,83 @@
+package userconfig
+
+import (
+	"path/filepath"
+	"slices"
+	"strings"
+)
+
+const runcType = "io.containerd.runc.v2"
+
+// Path is where containerd and shims look for programs of runtimes: the node's own, and
+// those that a user has put onto the data partition.
+const Path = "/bin:/opt/kios/bin"
+
+// checkRuntimes makes runc usable, which the system's pods run with, and has pods that
+// name no RuntimeClass run with a runtime whose programs are there. Other runtimes may
+// come later, when a pod has installed them.
+func (c *checker) checkRuntimes() {
+	runc := in(criRuntime, "containerd", "runtimes", "runc")
+	for _, key := range [][]string{{"runtime_type"}, {"runtime_path"}, {"options", "BinaryName"}} {
+		path := slices.Concat(runc, key)
+		value, ok := lookup(c.merged, path...)
+		missing := c.missing("runc")
+		switch {
+		case !ok || asNode(c, value, path):
+		case value == "": // PATH has it, but only of the node's own is known what it can
+			c.setBack(path)
+		case missing != "":
+			c.say(path, value, missing+" is not on the node")
+			c.setBack(path)
+		}
+	}
+	path := in(criRuntime, "containerd", "default_runtime_name")
+	value, _ := lookup(c.merged, path...)
+	handler, _ := value.(string)
+	if missing := c.missing(handler); missing != "" && !asNode(c, value, path) {
+		c.say(path, value, missing+" is not on the node: put it into /opt/kios/bin")
+		c.setBack(path)
+	}
+}
+
+// missing returns the program of a runtime that is not there, or "".
+func (c *checker) missing(handler string) string {
+	value, ok := lookup(c.merged, in(criRuntime, "containerd", "runtimes", handler)...)
+	if !ok {
+		return "[containerd.runtimes." + handler + "]"
+	}
+	runtime, _ := value.(tree)
+	kind, _ := runtime["runtime_type"].(string)
+	shim, _ := runtime["runtime_path"].(string)
+	if shim == "" {
+		shim = shimName(kind)
+	}
+	if !c.isProgram(shim) {
+		return shim
+	}
+	if kind != runcType {
+		return ""
+	}
+	binary, _ := lookup(runtime, "options", "BinaryName")
+	if name, _ := binary.(string); name != "" && !c.isProgram(name) {
+		return name
+	}
+	return ""
+}
+
+// shimName is what containerd calls the shim of a runtime.
+func shimName(kind string) string {
+	parts := strings.Split(kind, ".")
+	if filepath.IsAbs(kind) || len(parts) < 2 {
+		return kind
+	}
+	return "containerd-shim-" + parts[len(parts)-2] + "-" + parts[len(parts)-1]
+}
+
+func (c *checker) isProgram(name string) bool {
+	if strings.Contains(name, "/") {
+		return c.exists(name)
+	}
+	return slices.ContainsFunc(filepath.SplitList(Path), func(dir string) bool {
+		return name != "" && c.exists(filepath.Join(dir, name))
+	})
+}
