@@ -52,6 +52,16 @@ type config struct {
 	Snapshotter string `toml:"snapshotter"`
 	// SandboxImage is CRI's pinned sandbox image.
 	SandboxImage string `toml:"sandbox_image"`
+	// PortableSandbox makes that image one for any snapshotter.
+	PortableSandbox bool `toml:"portable_sandbox"`
+}
+
+// portable is the image that any snapshotter can unpack, or "".
+func (c *config) portable() string {
+	if c.PortableSandbox {
+		return c.SandboxImage
+	}
+	return ""
 }
 
 // Register registers the plugin, which reports each import to n.
@@ -99,7 +109,7 @@ func start(ic *plugin.InitContext, n *nodeevents.Notifier) (*Importer, error) {
 	}
 	c := ic.Config.(*config)
 	im := New(&store{client: client, snapshotter: c.Snapshotter,
-		updateCRI: updater.UpdateImage, layersDir: layersDir, mountLayer: mountLayer}, c.SandboxImage)
+		updateCRI: updater.UpdateImage, portable: c.portable(), layersDir: layersDir, mountLayer: mountLayer}, c.SandboxImage)
 	im.notify = n.Send
 	dir := ic.Properties[plugins.PropertyRootDir]
 	if err := os.MkdirAll(dir, 0o700); err != nil {

@@ -92,7 +92,7 @@ func (s *store) Place(ctx context.Context, dir string, names []string) (changed 
 	ctx = inK8s(ctx)
 	all, err := readLayout(dir)
 	errs := []error{err} // of single images: the others are placed
-	var missing []*bundled
+	var missing []placer
 	for _, b := range all {
 		// The layers of all, whatever the names: those of images that an earlier
 		// boot recorded are asked for at once.
@@ -103,20 +103,43 @@ func (s *store) Place(ctx context.Context, dir string, names []string) (changed 
 		if !slices.Contains(names, b.name) {
 			continue
 		}
-		ok, err := s.isPlaced(ctx, dir, b)
+		place, err := s.missing(ctx, dir, b)
 		if err != nil {
 			errs = append(errs, fmt.Errorf("image %s: %w", b.name, err))
-		} else if !ok {
-			missing = append(missing, b)
+		} else if place != nil {
+			missing = append(missing, placer{b.name, place})
 		}
 	}
-	errs = append(errs, s.place(ctx, dir, missing))
+	errs = append(errs, s.place(ctx, missing))
 	return len(missing) > 0, errors.Join(errs...)
 }
 
-// place records images whose layers are mounted. A lease protects what they
-// consist of until their names do.
-func (s *store) place(ctx context.Context, dir string, all []*bundled) error {
+// missing returns what makes an image known whose layers are mounted, or nil if it is.
+func (s *store) missing(ctx context.Context, dir string, b *bundled) (func(context.Context) error, error) {
+	if b.name != s.portable {
+		if ok, err := s.isPlaced(ctx, dir, b); ok || err != nil {
+			return nil, err
+		}
+		return func(ctx context.Context) error { return s.placeImage(ctx, dir, b) }, nil
+	}
+	p, err := s.makePortable(ctx, b)
+	if err != nil {
+		return nil, err
+	}
+	if ok, err := s.isPortable(ctx, dir, p); ok || err != nil {
+		return nil, err
+	}
+	return func(ctx context.Context) error { return s.placePortable(ctx, dir, p) }, nil
+}
+
+// placer makes an image known.
+type placer struct {
+	name  string
+	place func(context.Context) error
+}
+
+// place makes images known. A lease protects what they consist of until their names do.
+func (s *store) place(ctx context.Context, all []placer) error {
 	if len(all) == 0 {
 		return nil
 	}
@@ -126,9 +149,9 @@ func (s *store) place(ctx context.Context, dir string, all []*bundled) error {
 	}
 	defer release(context.WithoutCancel(ctx))
 	var errs []error
-	for _, b := range all {
-		if err := s.placeImage(ctx, dir, b); err != nil {
-			errs = append(errs, fmt.Errorf("image %s: %w", b.name, err))
+	for _, p := range all {
+		if err := p.place(ctx); err != nil {
+			errs = append(errs, fmt.Errorf("image %s: %w", p.name, err))
 		}
 	}
 	return errors.Join(errs...)
@@ -421,7 +444,7 @@ func (s *store) Forget(ctx context.Context, dirs []string) error {
 		}
 	}
 	for _, i := range old {
-		if index, found := current[i.Labels[placeLabel]]; found && (index == nil || lists(index, i.Target.Digest)) {
+		if index, found := current[i.Labels[placeLabel]]; found && (index == nil || s.lists(index, i)) {
 			continue
 		}
 		if err := is.Delete(ctx, i.Name); ignoreNotFound(err) != nil {
@@ -433,6 +456,10 @@ func (s *store) Forget(ctx context.Context, dirs []string) error {
 	return errors.Join(errs...)
 }
 
-func lists(index *ocispec.Index, d digest.Digest) bool {
-	return slices.ContainsFunc(index.Manifests, func(m ocispec.Descriptor) bool { return m.Digest == d })
+// lists reports whether an image is one of the index: the portable one by its name.
+func (s *store) lists(index *ocispec.Index, i images.Image) bool {
+	return slices.ContainsFunc(index.Manifests, func(m ocispec.Descriptor) bool {
+		name, err := imageName(m)
+		return m.Digest == i.Target.Digest || err == nil && name == i.Name && name == s.portable
+	})
 }

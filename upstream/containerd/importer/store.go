@@ -50,6 +50,7 @@ type store struct {
 	snapshotter string
 	updateCRI   func(ctx context.Context, ref string) error
 	layersDir   string
+	portable    string // the image of a layout that is made an ordinary one, or ""
 	mountLayer  func(file, target string) error
 }
 

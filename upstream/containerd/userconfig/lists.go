@@ -74,7 +74,7 @@ func (c *checker) extend(path []string) {
 }
 
 // optional are the plugins that a node can do without.
-var optional = []string{verifier, "io.containerd.nri.v1.nri"}
+var optional = []string{verifier, nri}
 
 // needed reports whether pods need a plugin. All that are built in are, with few
 // exceptions: this containerd has no others.
@@ -111,4 +111,17 @@ func (c *checker) checkRegistry() {
 		}
 	}
 	put(c.merged, "", path...)
+}
+
+// checkSnapshotters has the importer make the sandbox's image one for any snapshotter
+// where a runtime has one of its own: the sandboxes of its pods are there, too.
+func (c *checker) checkSnapshotters() {
+	own, _ := lookup(c.merged, in(criImages, "snapshotter")...)
+	for _, path := range [][]string{runtimes("snapshotter"), in(criImages, "runtime_platforms", "*", "snapshotter")} {
+		for _, path := range expand(c.merged, path) {
+			if v, _ := lookup(c.merged, path...); v != "" && v != own {
+				put(c.merged, true, in(importer, "portable_sandbox")...)
+			}
+		}
+	}
 }

@@ -20,6 +20,7 @@ const (
 	shims      = "io.containerd.shim.v1.manager"
 	differs    = "io.containerd.service.v1.diff-service"
 	transfer   = "io.containerd.transfer.v1.local"
+	nri        = "io.containerd.nri.v1.nri"
 	overlayfs  = "io.containerd.snapshotter.v1.overlayfs"
 )
 
@@ -58,8 +59,11 @@ var rules = []rule{
 	{in("io.containerd.server.v1.grpc-tcp", "address"), never, "this containerd has no TCP server"},
 	{in("io.containerd.server.v1.debug", "address"), never, "this containerd has no debug server"},
 	{in("io.containerd.server.v1.metrics", "address"), never, "this containerd has no metrics server"},
-	{in(importer), asNode, "the images of the OS would not be found"},
+	{in(importer, "directories"), asNode, "the images of the OS would not be found"},
+	{in(importer, "snapshotter"), asNode, "the images of the OS are in overlayfs"},
+	{in(importer, "sandbox_image"), asNode, "each pod needs it, and the network is not there before the first pod"},
 	{in(verifier, "bin_dir"), asNode, "no other directory can hold verifiers"},
+	{in(nri, "socket_path"), writable, "the root is read-only there"},
 	{in(overlayfs, "root_path"), never, "containerd keeps its data where the data partition is mounted"},
 
 	// Images.
@@ -104,6 +108,7 @@ func (c *checker) applyRules() {
 	}
 	c.checkLists()
 	c.checkRegistry()
+	c.checkSnapshotters()
 	c.checkRuntimes()
 }
 
