@@ -40,14 +40,14 @@ type Program struct {
 }
 
 // Upstream are the programs that are not ours. The tags leave out what a node
-// does not use: tracing and documentation generators.
+// does not use: tracing, documentation generators, and WebAssembly in NRI.
 var Upstream = []Program{
 	{
 		Name:    "containerd",
 		Dir:     "upstream/containerd",
 		Package: ".",
 		Module:  containerd,
-		Tags:    "urfave_cli_no_docs,no_tracing,grpcnotrace",
+		Tags:    "urfave_cli_no_docs,no_tracing,grpcnotrace,nri_no_wasm",
 		LDFlags: containerdVersion,
 	},
 	{
@@ -55,7 +55,7 @@ var Upstream = []Program{
 		Dir:     "upstream/containerd",
 		Package: "./shim",
 		Module:  containerd,
-		Tags:    "urfave_cli_no_docs,no_tracing,grpcnotrace",
+		Tags:    "urfave_cli_no_docs,no_tracing,grpcnotrace,nri_no_wasm",
 		LDFlags: containerdVersion,
 	},
 	{
@@ -83,7 +83,7 @@ var UpstreamShim = Program{
 	Dir:     "upstream/containerd",
 	Package: containerd + "/cmd/containerd-shim-runc-v2",
 	Module:  containerd,
-	Tags:    "urfave_cli_no_docs,no_tracing,grpcnotrace",
+	Tags:    "urfave_cli_no_docs,no_tracing,grpcnotrace,nri_no_wasm",
 	LDFlags: containerdVersion,
 }
 

@@ -374,6 +374,13 @@ func TestSnapshotterOfAProxy(t *testing.T) {
 	if got := at(c, criRuntime, "containerd", "runtimes", "runc", "snapshotter"); len(lines) > 0 || got != "remote" {
 		t.Errorf("snapshotter = %s, lines %q", got, lines)
 	}
+	// The pause image has to be there for its pods.
+	if got := at(c, "io.containerd.internal.v1.kios-import", "portable_sandbox"); got != "true" {
+		t.Errorf("portable_sandbox = %s", got)
+	}
+	if c, _ := check(t, etcWith(t, userconfig.Main, runc(`snapshotter = "overlayfs"`))); at(c, "io.containerd.internal.v1.kios-import", "portable_sandbox") != "<nil>" {
+		t.Error("the sandbox's image is made portable, and nothing needs that")
+	}
 }
 
 func TestChooseConfig(t *testing.T) {
@@ -490,7 +497,8 @@ func (c *containerd) expect(t *testing.T, want string) {
 func TestContainerdStartsWithForeignFiles(t *testing.T) {
 	for _, tt := range foreign {
 		t.Run(tt.name, func(t *testing.T) {
-			c, socket := startContainerd(t, etcWith(t, userconfig.Main, foreignFile(t, tt.name)))
+			content := strings.ReplaceAll(foreignFile(t, tt.name), "/var/run/nri", t.TempDir())
+			c, socket := startContainerd(t, etcWith(t, userconfig.Main, content))
 			c.expect(t, "READY=1")
 			conn, err := grpc.NewClient("unix:"+socket, grpc.WithTransportCredentials(insecure.NewCredentials()))
 			if err != nil {

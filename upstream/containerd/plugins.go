@@ -2,7 +2,7 @@ package main
 
 // The built-in plugins that a Kubernetes node needs, and no others. Left out
 // on purpose: the snapshotters btrfs, zfs, devmapper, blockfile, native and
-// erofs, NRI, the restart monitor, opt, tracing, Prometheus metrics, and the
+// erofs, the restart monitor, opt, tracing, Prometheus metrics, and the
 // debug, metrics and TCP servers. The gRPC server and the differ are ours.
 import (
 	_ "github.com/containerd/containerd/api/types/runc/options" // decodes a runtime's options
@@ -19,6 +19,7 @@ import (
 	_ "github.com/containerd/containerd/v2/plugins/metadata"                 // meta.db
 	_ "github.com/containerd/containerd/v2/plugins/mount"                    // mount manager
 	_ "github.com/containerd/containerd/v2/plugins/sandbox"                  // CRI needs a sandbox store
+	_ "github.com/containerd/containerd/v2/plugins/nri"                      // off, unless the user wants it
 	_ "github.com/containerd/containerd/v2/plugins/server/ttrpc"             // shims publish events here
 	_ "github.com/containerd/containerd/v2/plugins/services/containers"      // cAdvisor
 	_ "github.com/containerd/containerd/v2/plugins/services/content"         //
