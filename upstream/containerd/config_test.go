@@ -421,6 +421,20 @@ func TestEtcDirectory(t *testing.T) {
 	}
 }
 
+// Shims of other runtimes are found, after the node's own programs.
+func TestPath(t *testing.T) {
+	t.Setenv("PATH", "/bin:/opt/cni/bin")
+	t.Setenv("CONTAINERD_DISABLE_PIGZ", "")
+	t.Setenv("CONTAINERD_DISABLE_IGZIP", "")
+	t.Setenv("GOTRACEBACK", "single")
+	for range 2 {
+		setEnvironment()
+		if got := os.Getenv("PATH"); got != "/bin:/opt/cni/bin:/opt/kios/bin" {
+			t.Errorf("PATH = %s", got)
+		}
+	}
+}
+
 // nodeIn returns the node's configuration with all directories below dir.
 func nodeIn(t *testing.T, dir string) string {
 	t.Helper()

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"os"
 	"runtime/debug"
+	"strings"
 
 	"github.com/containerd/containerd/v2/cmd/containerd/command"
 	"github.com/containerd/plugin"
@@ -21,6 +22,7 @@ import (
 	"kios/upstream/containerd/nodeevents"
 	"kios/upstream/containerd/runtimeinfo"
 	"kios/upstream/containerd/server"
+	"kios/upstream/containerd/userconfig"
 )
 
 // layeredConfig is where the node's configuration is with the user's over it.
@@ -66,7 +68,7 @@ func startWith(ctx context.Context, args []string, etc, layered string) error {
 	if err != nil {
 		return err
 	}
-	traceAll()
+	setEnvironment()
 	usesUserConfig := false
 	notify := nodeevents.Open(os.Getenv("NOTIFY_SOCKET"))
 	register(notify, server.Options{
@@ -80,12 +82,20 @@ func startWith(ctx context.Context, args []string, etc, layered string) error {
 	return command.App().Run(ctx, args)
 }
 
-// traceAll has SIGABRT, with which init ends a containerd that hangs, show all goroutines.
-// Containers and their shims are other processes, and go on.
-func traceAll() {
+// setEnvironment sets what init does not know of.
+func setEnvironment() {
+	// With SIGABRT init ends a containerd that hangs: it shows all goroutines then.
+	// Containers and their shims are other processes, and go on.
 	if os.Getenv("GOTRACEBACK") == "" {
 		debug.SetTraceback("all")
 	}
+	// Where shims of other runtimes are.
+	if path := os.Getenv("PATH"); !strings.HasSuffix(path, ":"+userconfig.Runtimes) {
+		os.Setenv("PATH", path+":"+userconfig.Runtimes)
+	}
+	// Layers are decompressed here, and by no program that happens to be in PATH.
+	os.Setenv("CONTAINERD_DISABLE_PIGZ", "1")
+	os.Setenv("CONTAINERD_DISABLE_IGZIP", "1")
 }
 
 // register registers our plugins.

@@ -18,8 +18,8 @@ import (
 	_ "github.com/containerd/containerd/v2/plugins/leases"                   // protects what is being pulled
 	_ "github.com/containerd/containerd/v2/plugins/metadata"                 // meta.db
 	_ "github.com/containerd/containerd/v2/plugins/mount"                    // mount manager
-	_ "github.com/containerd/containerd/v2/plugins/sandbox"                  // CRI needs a sandbox store
 	_ "github.com/containerd/containerd/v2/plugins/nri"                      // off, unless the user wants it
+	_ "github.com/containerd/containerd/v2/plugins/sandbox"                  // CRI needs a sandbox store
 	_ "github.com/containerd/containerd/v2/plugins/server/ttrpc"             // shims publish events here
 	_ "github.com/containerd/containerd/v2/plugins/services/containers"      // cAdvisor
 	_ "github.com/containerd/containerd/v2/plugins/services/content"         //

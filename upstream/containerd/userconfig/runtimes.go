@@ -8,9 +8,12 @@ import (
 
 const runcType = "io.containerd.runc.v2"
 
-// Path is where containerd and shims look for programs of runtimes: the node's own, and
-// those that a user has put onto the data partition.
-const Path = "/bin:/opt/kios/bin"
+// Runtimes is where users put programs of other runtimes: on the data partition if there is
+// one, with the right to be executed.
+const Runtimes = "/opt/kios/bin"
+
+// Path is where containerd and shims look for programs of runtimes.
+const Path = "/bin:" + Runtimes
 
 // checkRuntimes makes runc usable, which the system's pods run with, and has pods that
 // name no RuntimeClass run with a runtime whose programs are there. Other runtimes may
@@ -34,7 +37,7 @@ func (c *checker) checkRuntimes() {
 	value, _ := lookup(c.merged, path...)
 	handler, _ := value.(string)
 	if missing := c.missing(handler); missing != "" && !asNode(c, value, path) {
-		c.say(path, value, missing+" is not on the node: put it into /opt/kios/bin")
+		c.say(path, value, missing+" is not on the node: put it into "+Runtimes)
 		c.setBack(path)
 	}
 }

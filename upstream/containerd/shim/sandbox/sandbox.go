@@ -49,13 +49,25 @@ const user = 65535
 // each container's bundle.
 var mark = []byte(`"` + kindAnnotation + `":"sandbox"`)
 
+// maxSpec bounds the configuration of a sandbox, which has what its pod says in labels
+// and annotations: an API server takes 1.5 MiB of it. runc reads what is larger.
+const maxSpec = 4 << 20
+
 // Read returns the configuration of the bundle in dir if it is that of a
 // sandbox which Start can start, else nil.
 func Read(dir string) *specs.Spec {
-	text, err := os.ReadFile(filepath.Join(dir, "config.json"))
+	path := filepath.Join(dir, "config.json")
+	if info, err := os.Stat(path); err != nil || info.Size() > maxSpec {
+		return nil
+	}
+	text, err := os.ReadFile(path)
 	if err != nil || !bytes.Contains(text, mark) {
 		return nil
 	}
+	return decode(text)
+}
+
+func decode(text []byte) *specs.Spec {
 	var s specs.Spec
 	if err := json.Unmarshal(text, &s); err != nil || !Suitable(&s) {
 		return nil

@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"runtime"
+	"strings"
 	"testing"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
@@ -99,4 +101,36 @@ func TestReadTakesSandboxesOnly(t *testing.T) {
 	if s := Read(t.TempDir()); s != nil {
 		t.Errorf("Read = %+v without a bundle, want nil", s)
 	}
+}
+
+func TestReadLeavesLargeBundlesToRunc(t *testing.T) {
+	s := pod()
+	s.Annotations["large"] = strings.Repeat("x", maxSpec)
+	if got := Read(writeBundle(t, s)); got != nil {
+		t.Error("Read takes a bundle of any size")
+	}
+}
+
+// FuzzDecode bounds what the decoding of a bundle costs: all of it is made by containerd,
+// but labels, annotations and sysctls are the pod's.
+func FuzzDecode(f *testing.F) {
+	text, err := json.Marshal(pod())
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(text)
+	f.Add([]byte(`{"annotations":{` + strings.Repeat(`"a":"",`, 10_000) + `"b":""}}`))
+	f.Add([]byte(`{"process":{"args":[` + strings.Repeat(`"",`, 10_000) + `""]}}`))
+	f.Add([]byte(strings.Repeat("[", 100_000)))
+	f.Fuzz(func(t *testing.T, text []byte) {
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		if s := decode(text); s != nil && !Suitable(s) {
+			t.Error("decode returns a sandbox that is not suitable")
+		}
+		runtime.ReadMemStats(&after)
+		if used, bound := after.TotalAlloc-before.TotalAlloc, uint64(1<<20+300*len(text)); used > bound {
+			t.Errorf("%d bytes take %d, want less than %d", len(text), used, bound)
+		}
+	})
 }
