@@ -426,7 +426,6 @@ func TestPath(t *testing.T) {
 	t.Setenv("PATH", "/bin:/opt/cni/bin")
 	t.Setenv("CONTAINERD_DISABLE_PIGZ", "")
 	t.Setenv("CONTAINERD_DISABLE_IGZIP", "")
-	t.Setenv("GOTRACEBACK", "single")
 	for range 2 {
 		setEnvironment()
 		if got := os.Getenv("PATH"); got != "/bin:/opt/cni/bin:/opt/kios/bin" {
@@ -534,7 +533,7 @@ func TestContainerdStartsWithForeignFiles(t *testing.T) {
 }
 
 // Init's watchdog hears of a containerd whose CRI answers, and ends one that is silent: its
-// goroutines are in the log then.
+// goroutines are in the log then, as Go's runtime has it, and containers go on.
 func TestWatchdog(t *testing.T) {
 	c, _ := startContainerd(t, t.TempDir(), "WATCHDOG_USEC=200000")
 	c.expect(t, "READY=1")

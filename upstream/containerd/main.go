@@ -9,7 +9,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"runtime/debug"
 	"strings"
 
 	"github.com/containerd/containerd/v2/cmd/containerd/command"
@@ -84,11 +83,6 @@ func startWith(ctx context.Context, args []string, etc, layered string) error {
 
 // setEnvironment sets what init does not know of.
 func setEnvironment() {
-	// With SIGABRT init ends a containerd that hangs: it shows all goroutines then.
-	// Containers and their shims are other processes, and go on.
-	if os.Getenv("GOTRACEBACK") == "" {
-		debug.SetTraceback("all")
-	}
 	// Where shims of other runtimes are.
 	if path := os.Getenv("PATH"); !strings.HasSuffix(path, ":"+userconfig.Runtimes) {
 		os.Setenv("PATH", path+":"+userconfig.Runtimes)
