@@ -41,7 +41,7 @@ func chooseConfig(ctx context.Context, args []string, etc, layered string) (chos
 		err = os.WriteFile(layered, result.Config, 0o600)
 	}
 	if err != nil {
-		ignoring(filepath.Join(etc, userconfig.Main), err)
+		ignoring(err)
 		return args, false
 	}
 	chosen = slices.Clone(args)
@@ -83,18 +83,18 @@ func besides(name string) (string, error) {
 }
 
 // ignoring writes the one line about a configuration that is not used.
-func ignoring(file string, reason error) {
-	fmt.Fprintf(os.Stderr, "kios: ignoring %s: %s: using defaults\n", file, strings.Join(strings.Fields(reason.Error()), " "))
+func ignoring(reason error) {
+	fmt.Fprintf(os.Stderr, "kios: ignoring /etc/%s: %s: using defaults\n", userconfig.Main, strings.Join(strings.Fields(reason.Error()), " "))
 }
 
 // rejectUserConfig is called when CRI cannot start. If that is the doing of
 // the user's configuration, containerd starts again, in the same process and
 // with the same socket, with the node's own.
-func rejectUserConfig(etc string, usesUser bool, reason error) {
+func rejectUserConfig(usesUser bool, reason error) {
 	if !usesUser {
 		return
 	}
-	ignoring(filepath.Join(etc, userconfig.Main), reason)
+	ignoring(reason)
 	env := append(os.Environ(), rejectedEnv+"=1")
 	if server.Reinherit() {
 		env = append(env, "LISTEN_FDS=1")

@@ -9,7 +9,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"strings"
 
 	"github.com/containerd/containerd/v2/cmd/containerd/command"
 	"github.com/containerd/plugin"
@@ -21,7 +20,6 @@ import (
 	"kios/upstream/containerd/nodeevents"
 	"kios/upstream/containerd/runtimeinfo"
 	"kios/upstream/containerd/server"
-	"kios/upstream/containerd/userconfig"
 )
 
 // layeredConfig is where the node's configuration is with the user's over it.
@@ -67,7 +65,7 @@ func startWith(ctx context.Context, args []string, etc, layered string) error {
 	if err != nil {
 		return err
 	}
-	setEnvironment()
+	ownDecompressors()
 	usesUserConfig := false
 	notify := nodeevents.Open(os.Getenv("NOTIFY_SOCKET"))
 	register(notify, server.Options{
@@ -75,19 +73,15 @@ func startWith(ctx context.Context, args []string, etc, layered string) error {
 		Watchdog:  server.Watchdog(),
 		Alive:     notify.Alive,
 		CRIReady:  wrapRegistrations(),
-		CRIFailed: func(reason error) { rejectUserConfig(etc, usesUserConfig, reason) },
+		CRIFailed: func(reason error) { rejectUserConfig(usesUserConfig, reason) },
 	})
 	args, usesUserConfig = chooseConfig(ctx, args, etc, layered)
 	return command.App().Run(ctx, args)
 }
 
-// setEnvironment sets what init does not know of.
-func setEnvironment() {
-	// Where shims of other runtimes are.
-	if path := os.Getenv("PATH"); !strings.HasSuffix(path, ":"+userconfig.Runtimes) {
-		os.Setenv("PATH", path+":"+userconfig.Runtimes)
-	}
-	// Layers are decompressed here, and by no program that happens to be in PATH.
+// ownDecompressors has layers decompressed here, and by no program that happens to be in
+// PATH, where CNI plugins and other runtimes are, too.
+func ownDecompressors() {
 	os.Setenv("CONTAINERD_DISABLE_PIGZ", "1")
 	os.Setenv("CONTAINERD_DISABLE_IGZIP", "1")
 }

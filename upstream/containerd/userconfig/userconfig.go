@@ -52,7 +52,8 @@ type Source struct {
 type Result struct {
 	// Config is nil if the user has no configuration, or none that can be used.
 	Config []byte
-	// Lines name what was left out, and why, each with its file.
+	// Lines name what was left out, and why, each with its file, as it is called on a
+	// node.
 	Lines []string
 }
 
@@ -91,7 +92,14 @@ func (s Source) Load(ctx context.Context) (*Result, error) {
 		plugins: registry.Graph(nil),
 		scratch: scratch,
 	}
-	return c.load()
+	result, err := c.load()
+	if err != nil {
+		return nil, err
+	}
+	for i, line := range result.Lines {
+		result.Lines[i] = strings.ReplaceAll(line, strings.TrimSuffix(c.Etc, "/")+"/", "/etc/")
+	}
+	return result, nil
 }
 
 func (c *checker) load() (*Result, error) {
@@ -144,7 +152,16 @@ func (c *checker) whose(path []string) string {
 	return c.user[0].path
 }
 
-func oneLine(err error) string { return strings.Join(strings.Fields(err.Error()), " ") }
+// maxReason bounds a reason, in bytes.
+const maxReason = 400
+
+func oneLine(err error) string {
+	text := strings.Join(strings.Fields(err.Error()), " ")
+	if len(text) > maxReason {
+		text = text[:maxReason] + "..."
+	}
+	return text
+}
 
 // short is a value in a message. Long ones may be anything, keys of registries included.
 func short(v any) string {
