@@ -6,9 +6,12 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"os"
+	"strings"
 
 	"github.com/insomniacslk/dhcp/dhcpv4"
 	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 
 	"kios/internal/boottime"
 	"kios/pods/network/dhcp"
@@ -48,17 +51,15 @@ func (o outside4) Send(m *dhcpv4.DHCPv4, to netip.Addr) {
 	}
 }
 
-// Apply implements dhcp.Outside.
+// Apply implements dhcp.Outside. The address decides whether the lease is of use:
+// an MTU or a route that the kernel refuses costs a line.
 func (o outside4) Apply(l, old *dhcp.Lease) error {
 	p := o.port
-	if p.conf.MTU == 0 && l.MTU != 0 {
-		if err := setLeasedMTU(p.link.index, l.MTU); err != nil {
-			return err
-		}
-	}
-	if err := applyLease(p.link.index, l, old, boottime.Now()); err != nil {
+	replaced, err := applyLease(p.link.index, l, old, boottime.Now())
+	if err != nil {
 		return err
 	}
+	p.complain("DHCP", append(p.applyTerms(l), replaced))
 	p.remember(func(r *record) { r.Lease = l })
 	if old == nil || old.Address != l.Address {
 		p.restoreStatic()
@@ -67,18 +68,45 @@ func (o outside4) Apply(l, old *dhcp.Lease) error {
 	return nil
 }
 
-func setLeasedMTU(index, mtu int) error {
-	nl, err := netlink.LinkByIndex(index)
+// applyTerms sets what comes with a leased address, and returns what could not be
+// set.
+func (p *port) applyTerms(l *dhcp.Lease) []error {
+	var errs []error
+	if p.conf.MTU == 0 && l.MTU != 0 {
+		errs = append(errs, p.setLeasedMTU(l.MTU))
+	}
+	return append(errs, setRoutes(p.link.index, netlink.FAMILY_V4, unix.RTPROT_DHCP, routesOf(p.link.index, l))...)
+}
+
+// minMTU6 is what IPv6 needs: below, the kernel takes IPv6 from the interface.
+const minMTU6 = 1280
+
+// setLeasedMTU sets the MTU that the server gave, or keeps the one of before.
+func (p *port) setLeasedMTU(mtu int) error {
+	nl, err := netlink.LinkByIndex(p.link.index)
 	if err != nil {
-		return fmt.Errorf("find interface %d: %w", index, err)
+		return fmt.Errorf("find interface %d: %w", p.link.index, err)
 	}
-	if nl.Attrs().MTU == mtu {
-		return nil
+	want := mtu
+	if p.hasIPv6() {
+		want = max(mtu, minMTU6)
 	}
-	if err := netlink.LinkSetMTU(nl, mtu); err != nil {
-		return fmt.Errorf("set MTU %d: %w", mtu, err)
+	have := nl.Attrs().MTU
+	if have != want {
+		if err := netlink.LinkSetMTU(nl, want); err != nil {
+			return fmt.Errorf("the MTU stays at %d: the DHCP server says %d, but the interface does not take it: %w", have, mtu, err)
+		}
+	}
+	if want != mtu {
+		return fmt.Errorf("the MTU is %d: the DHCP server says %d, with which there would be no IPv6", want, mtu)
 	}
 	return nil
+}
+
+// hasIPv6 reports whether the interface can have IPv6 addresses.
+func (p *port) hasIPv6() bool {
+	text, err := os.ReadFile(p.sysctl6("disable_ipv6"))
+	return err == nil && strings.TrimSpace(string(text)) == "0"
 }
 
 // Drop implements dhcp.Outside.

@@ -71,9 +71,11 @@ func (p *port) iaid() [4]byte {
 // Apply implements dhcp6.Outside.
 func (o outside6) Apply(l, old *dhcp6.Lease) error {
 	p := o.port
-	if err := applyLease6(p.link.index, l, old, boottime.Now()); err != nil {
+	refused, err := applyLease6(p.link.index, l, old, boottime.Now())
+	if err != nil {
 		return err
 	}
+	p.complain("DHCPv6", refused)
 	p.remember(func(r *record) { r.Lease6 = l })
 	p.offer(byDHCP6, learned6(l))
 	return nil

@@ -20,20 +20,17 @@ import (
 // one is preferred.
 const baseMetric = 1024
 
-// applyLease gives the interface the lease's address and routes. old, which may
-// be nil, is what it replaces.
-func applyLease(index int, l, old *dhcp.Lease, now time.Duration) error {
+// applyLease gives the interface the lease's address. old, which may be nil, is
+// what it replaces; replaced says why its address may still be there.
+func applyLease(index int, l, old *dhcp.Lease, now time.Duration) (replaced, err error) {
 	if old != nil && old.Address != l.Address {
 		// First, because removing an address can remove others of its subnet.
-		if err := removeAddress(index, old.Address); err != nil {
-			return err
-		}
+		replaced = removeAddress(index, old.Address)
 	}
-	a := leased(index, l.Address, l.Expiry, l.Expiry, now)
-	if err := netlink.AddrReplace(nil, a); err != nil {
-		return fmt.Errorf("add address %s: %w", l.Address, err)
+	if err := netlink.AddrReplace(nil, leased(index, l.Address, l.Expiry, l.Expiry, now)); err != nil {
+		return replaced, fmt.Errorf("add address %s: %w", l.Address, err)
 	}
-	return errors.Join(setRoutes(index, netlink.FAMILY_V4, unix.RTPROT_DHCP, routesOf(index, l))...)
+	return replaced, nil
 }
 
 // leased returns the address with the time that is left of the lease: the
@@ -49,7 +46,8 @@ func leased(index int, p netip.Prefix, preferred, valid, now time.Duration) *net
 }
 
 // routesOf returns the routes of a lease. Clouds give a /32 and a gateway outside
-// of it.
+// of it. A gateway that is the leased address itself says that the destination is
+// on the link, as providers had it once (dhcpcd takes it so, too).
 func routesOf(index int, l *dhcp.Lease) []netlink.Route {
 	base := netlink.Route{
 		LinkIndex: index,
@@ -59,23 +57,30 @@ func routesOf(index int, l *dhcp.Lease) []netlink.Route {
 	}
 	var routes []netlink.Route
 	for _, r := range l.Routes {
+		if r.Via == l.Address.Addr() {
+			r.Via = netip.Addr{}
+		}
 		routes = append(routes, routeTo(base, r.To, r.Via, l.Address.Masked().Contains(r.Via)))
 	}
 	return routes
 }
 
-// applyLease6 gives the interface the addresses of a DHCPv6 lease.
-func applyLease6(index int, l, old *dhcp6.Lease, now time.Duration) error {
-	if err := removeLease6(index, old, l, nil); err != nil {
-		return err
-	}
+// applyLease6 gives the interface the addresses of a DHCPv6 lease, and says which it
+// does not take. Only if it takes none, err says why.
+func applyLease6(index int, l, old *dhcp6.Lease, now time.Duration) (refused []error, err error) {
+	errs := []error{removeLease6(index, old, l, nil)}
+	failed := 0
 	for _, a := range l.Addresses {
 		p := netip.PrefixFrom(a.Addr, 128)
 		if err := netlink.AddrReplace(nil, leased(index, p, a.Preferred, a.Valid, now)); err != nil {
-			return fmt.Errorf("add address %s: %w", p, err)
+			errs = append(errs, fmt.Errorf("add address %s: %w", p, err))
+			failed++
 		}
 	}
-	return nil
+	if failed > 0 && failed == len(l.Addresses) {
+		return nil, errors.Join(errs...)
+	}
+	return errs, nil
 }
 
 // removeLease6 removes the addresses of a lease that neither another one, which

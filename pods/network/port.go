@@ -31,11 +31,12 @@ type port struct {
 	v6       *client // nil while no router advertises DHCPv6
 	stateful bool    // v6 asks for addresses
 
-	mu sync.Mutex // held while static addresses and routes are set: clients do it, too
+	mu         sync.Mutex        // held while static addresses and routes are set: clients do it, too
+	complaints map[string]string // who said what that could not be set; mu
 }
 
 func newPort(ctx context.Context, s *Service, l link, conf *netconf.Interface) *port {
-	p := &port{service: s, link: l, conf: conf}
+	p := &port{service: s, link: l, conf: conf, complaints: map[string]string{}}
 	p.link.carrier = false // until linkChanged says so
 	p.ctx, p.cancel = context.WithCancel(ctx)
 	return p
@@ -125,6 +126,24 @@ func (p *port) logErrors(err error) {
 	}
 }
 
+// complain logs what could not be set of what somebody said, unless it said the same
+// the last time: a lease is renewed again and again.
+func (p *port) complain(who string, errs []error) {
+	var lines []string
+	for _, err := range errs {
+		if err != nil {
+			lines = append(lines, strings.Join(strings.Fields(err.Error()), " "))
+		}
+	}
+	text := strings.Join(lines, "; ")
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if text != "" && text != p.complaints[who] {
+		p.logf("not all that %s says can be used: %s", who, text)
+	}
+	p.complaints[who] = text
+}
+
 // offer tells what the interface learned in one way.
 func (p *port) offer(from origin, l learned) { p.service.offers.set(p.link.index, from, l) }
 
@@ -161,7 +180,7 @@ func (p *port) acceptRA() (news bool, err error) {
 	if p.conf.RA {
 		want = "2"
 	}
-	path := filepath.Join(p.service.ProcSysNet, "ipv6/conf", p.link.name, "accept_ra")
+	path := p.sysctl6("accept_ra")
 	have, err := os.ReadFile(path)
 	if errors.Is(err, os.ErrNotExist) {
 		return false, nil // a kernel without IPv6
@@ -170,6 +189,11 @@ func (p *port) acceptRA() (news bool, err error) {
 		return false, err
 	}
 	return p.conf.RA, os.WriteFile(path, []byte(want), 0)
+}
+
+// sysctl6 is the path of one of the interface's settings of IPv6.
+func (p *port) sysctl6(name string) string {
+	return filepath.Join(p.service.ProcSysNet, "ipv6/conf", p.link.name, name)
 }
 
 // setMTU sets the MTU of the file, or, when that does not name one any more, the
@@ -239,10 +263,13 @@ func (p *port) dropLeases() {
 func (p *port) restoreLeases(kept record) error {
 	var errs []error
 	if p.conf.DHCP4 && kept.Lease != nil {
-		errs = append(errs, applyLease(p.link.index, kept.Lease, nil, boottime.Now()))
+		_, err := applyLease(p.link.index, kept.Lease, nil, boottime.Now())
+		errs = append(errs, err)
+		p.complain("DHCP", p.applyTerms(kept.Lease))
 	}
 	if p.conf.DHCP6 && kept.Lease6 != nil {
-		errs = append(errs, applyLease6(p.link.index, kept.Lease6, nil, boottime.Now()))
+		refused, err := applyLease6(p.link.index, kept.Lease6, nil, boottime.Now())
+		errs = append(append(errs, refused...), err)
 	}
 	return errors.Join(errs...)
 }

@@ -228,6 +228,61 @@ func TestClasslessRoutes(t *testing.T) {
 	l.expect("routes", l.routes(), "169.254.169.254 dev eth0 proto dhcp scope link")
 }
 
+// A lease is used as far as it can be. dnsmasq sends a gateway that is the node's
+// own address, one that is the subnet's broadcast address, and an MTU that the
+// interface, a VLAN-like one on a parent of 1500, does not take.
+func TestLeaseWithPartsThatTheKernelRefuses(t *testing.T) {
+	for name, tc := range map[string]struct {
+		options []string
+		routes  []string
+		line    string
+	}{
+		"own address as gateway": {
+			[]string{"--dhcp-option=3,10.77.0.50"},
+			[]string{"default dev eth0 proto dhcp scope link src 10.77.0.50"}, "eth0: 10.77.0.50/24 from 10.77.0.1",
+		},
+		"broadcast as gateway": {
+			[]string{"--dhcp-option=121,10.9.0.0/16,10.77.0.255,10.8.0.0/16,10.77.0.1,0.0.0.0/0,10.77.0.1"},
+			[]string{"default via 10.77.0.1 dev eth0 proto dhcp", "10.8.0.0/16 via 10.77.0.1"}, "not all that DHCP says can be used: add route to 10.9.0.0/16 via 10.77.0.255",
+		},
+		"MTU": {
+			[]string{"--dhcp-option=26,9000"},
+			[]string{"default via 10.77.0.1 dev eth0"}, "not all that DHCP says can be used: the MTU stays at 1500: the DHCP server says 9000",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			l := newLAN(t)
+			l.smallMTU()
+			l.startDNSMasq(append(tc.options, "--dhcp-host="+l.mac()+",10.77.0.50", "--dhcp-option=6,10.77.0.1", "--dhcp-option=58,5", "--dhcp-option=59,90")...)
+			l.startService("eth0")
+			l.eventually("the routes", 5*time.Second, func() bool { return l.has("-4 route", tc.routes...) })
+			l.eventually("resolv.conf", 5*time.Second, func() bool { return strings.HasSuffix(l.resolver(), "\nnameserver 10.77.0.1\n") })
+			l.eventually("a line", 5*time.Second, l.logged(tc.line))
+			l.eventually("two renewals", 15*time.Second, func() bool { return strings.Count(l.service.String(), "extended by 2m0s") >= 2 })
+			if n := strings.Count(l.service.String(), tc.line); n != 1 {
+				t.Errorf("the line is there %d times:\n%s", n, l.service)
+			}
+		})
+	}
+}
+
+// smallMTU puts an interface in place of eth0 that takes an MTU of 1500 at most: a
+// macvlan's is that of what it is on.
+func (l *lan) smallMTU() {
+	l.t.Helper()
+	l.ip("link", "set", "eth0", "name", "parent", "up")
+	l.ip("link", "add", "link", "parent", "name", "eth0", "type", "macvlan", "mode", "bridge")
+}
+
+// With an MTU below 1280 the kernel takes IPv6 from an interface.
+func TestSmallMTUKeepsIPv6(t *testing.T) {
+	l := newLAN(t)
+	l.startDNSMasq("--dhcp-option=26,576")
+	l.startService("eth0")
+	l.eventually("an address", 5*time.Second, l.hasAddress)
+	l.eventually("a link-local address", 5*time.Second, func() bool { return l.has("-6 addr show eth0", "mtu 1280", "inet6 fe80:") })
+}
+
 // A lease of 20 seconds is renewed; without a server it expires; when the
 // server is back, so is the address.
 func TestServerGoneAndBack(t *testing.T) {
