@@ -62,7 +62,7 @@ var purposes = []struct {
 	{"/etc/localtime", fromKiOS, "link to the time zone UTC: pods mount it"},
 	{"/etc/os-release", fromKiOS, "link to /usr/lib/os-release"},
 	{"/etc/passwd", fromKiOS, "names of the users 0 and 65534; the kubelet does not start without the file"},
-	{"/etc/resolv.conf", fromKiOS, "for the pod network to fill; the kubelet starts no pod without the file"},
+	{"/etc/resolv.conf", fromKiOS, "link to what the pod network writes; the kubelet starts no pod without the file"},
 	{"/etc/ssl/ca-bundle.pem", fromKiOS, "link to the certificates, at the first kiOS' path"},
 	{"/etc/ssl/certs/ca-certificates.crt", fromDebian, "certificate authorities that image pulls trust"},
 

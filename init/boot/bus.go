@@ -1,6 +1,8 @@
 package boot
 
 import (
+	"errors"
+
 	"kios/init/systembus"
 	"kios/init/systemsock"
 )
@@ -15,9 +17,7 @@ func (n *Node) listenBus() error {
 		RestartUnit:       n.restartUnit,
 		StaticHostname:    staticHostname,
 		SetStaticHostname: n.setStaticHostname,
-		SetHostname: func(name, _ string) error {
-			return n.serialize(func() (refusal, failure error) { return n.offerHostname(name), nil })
-		},
+		SetHostname:       n.setTransientHostname,
 	})
 	if err != nil {
 		return err
@@ -25,6 +25,16 @@ func (n *Node) listenBus() error {
 	n.bus.Store(server)
 	n.spawn("system bus", server.Run)
 	return nil
+}
+
+// setTransientHostname offers the node a name. As hostnamed has it, a static one
+// that stands above it is no error.
+func (n *Node) setTransientHostname(name, _ string) error {
+	err := n.serialize(func() (refusal, failure error) { return n.offerHostname(name), nil })
+	if errors.Is(err, errNamed) {
+		return nil
+	}
+	return err
 }
 
 // stopFor is what the bus calls when one of its clients wants the machine stopped.

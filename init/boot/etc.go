@@ -84,16 +84,11 @@ func overlay(target string, lower []string, upper, work string) error {
 // completeEtc adds what the kubelet needs and a user may have removed, and the place
 // of seccomp profiles.
 func (n *Node) completeEtc() error {
-	// A missing directory costs the kubelet a second; pods that share the
-	// host's DNS settings do not start without the file.
+	n.linkResolver(resolver{"/"})
+	// A missing directory costs the kubelet a second.
 	if err := os.MkdirAll("/etc/kubernetes/manifests", 0o755); err != nil {
 		return err
 	}
-	f, err := os.OpenFile("/etc/resolv.conf", os.O_CREATE, 0o644)
-	if err != nil {
-		return err
-	}
-	f.Close()
 	if _, err := os.Stat("/etc/localtime"); err != nil {
 		n.Log.Warn("/etc/localtime is of no use: %v: pods that mount it do not start; a node has no time zones but UTC: put the file of the zone there, not a link to it", err)
 	}

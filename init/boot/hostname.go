@@ -47,6 +47,9 @@ func hostnameText() (text, file string, err error) {
 	return "", "/etc/hostname", nil
 }
 
+// errNamed refuses an offered name.
+var errNamed = errors.New("/etc/hostname names the node")
+
 // offerHostname gives the node the name that the network offers, unless
 // /etc/hostname has one. The kubelet learns its name when it starts, so it is
 // started again; that restarts the static pods whose manifests have no
@@ -58,7 +61,7 @@ func (n *Node) offerHostname(offer string) error {
 		return err
 	}
 	if text, err := readIfThere("/etc/hostname"); err != nil || hasName(text) {
-		return nil // the user's choice
+		return errNamed
 	}
 	now := n.self.get().hostname
 	if !n.isNewName(name) {

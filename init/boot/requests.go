@@ -1,7 +1,7 @@
 package boot
 
 import (
-	"fmt"
+	"errors"
 
 	"kios/internal/control"
 )
@@ -31,26 +31,22 @@ func (n *Node) serialize(do func() (refusal, failure error)) error {
 	}
 }
 
-// listenControl lets pods ask for what only PID 1 can do.
+// listenControl lets pods ask for what only PID 1 can do. An error of the second
+// kind ends the node: a move that got stuck halfway.
 func (n *Node) listenControl() error {
-	server, err := control.Listen(control.Path, func(r control.Request) error {
-		return n.serialize(func() (refusal, failure error) { return n.fulfil(r) })
+	return errors.Join(
+		n.listenFor(control.Hostname, func(name string) (refusal, failure error) { return n.offerHostname(name), nil }),
+		n.listenFor(control.DataPartition, n.moveToData))
+}
+
+// listenFor serves one kind of request. What it asks for is done as work.
+func (n *Node) listenFor(socket string, do func(value string) (refusal, failure error)) error {
+	server, err := control.Listen(socket, func(value string) error {
+		return n.serialize(func() (refusal, failure error) { return do(value) })
 	})
 	if err != nil {
 		return err
 	}
-	n.spawn("control", func() { server.Run(n.Log.Error) })
+	n.spawn(socket, func() { server.Run(n.Log.Error) })
 	return nil
-}
-
-// fulfil carries a request of a pod out. It is work. The second error ends the node:
-// a move that got stuck halfway.
-func (n *Node) fulfil(r control.Request) (refusal, failure error) {
-	switch r := r.(type) {
-	case control.Hostname:
-		return n.offerHostname(r.Name), nil
-	case control.DataPartition:
-		return n.moveToData(r.Device)
-	}
-	return fmt.Errorf("%T is no request", r), nil
 }

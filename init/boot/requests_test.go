@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"kios/init/supervise"
-	"kios/internal/control"
 	"kios/test/lab"
 
 	"github.com/google/go-cmp/cmp"
@@ -44,15 +43,15 @@ func TestRewind(t *testing.T) {
 func TestRefusals(t *testing.T) {
 	n, _ := node(t)
 	n.work.data.device = "/dev/vda2"
-	if refusal, failure := n.fulfil(control.DataPartition{Device: "/dev/vdb1"}); refusal == nil || failure != nil {
+	if refusal, failure := n.moveToData("/dev/vdb1"); refusal == nil || failure != nil {
 		t.Errorf("a second data partition: %v, %v, want a refusal", refusal, failure)
 	}
 	n.work.data.device, n.work.dataPart = "", "none"
-	if refusal, failure := n.fulfil(control.DataPartition{Device: "/dev/vdb1"}); refusal == nil || failure != nil {
+	if refusal, failure := n.moveToData("/dev/vdb1"); refusal == nil || failure != nil {
 		t.Errorf("datapart=none: %v, %v, want a refusal", refusal, failure)
 	}
-	if refusal, failure := n.fulfil(control.Hostname{Name: "not_a_name"}); refusal == nil || failure != nil {
-		t.Errorf("a bad name: %v, %v, want a refusal", refusal, failure)
+	if refusal := n.offerHostname("not_a_name"); refusal == nil {
+		t.Error("a bad name is taken")
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -12,7 +13,7 @@ import (
 	"kios/test/lab"
 )
 
-func serve(t *testing.T, handle func(Request) error) string {
+func serve(t *testing.T, handle func(string) error) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "kios", "control")
 	s, err := Listen(path, handle)
@@ -23,15 +24,16 @@ func serve(t *testing.T, handle func(Request) error) string {
 }
 
 func TestSend(t *testing.T) {
-	var got []Request
-	path := serve(t, func(r Request) error { got = append(got, r); return nil })
-	for _, r := range []Request{DataPartition{"/dev/vda2"}, Hostname{"node-1"}} {
-		if err := Send(t.Context(), path, r); err != nil {
-			t.Fatalf("send %v: %v", r, err)
+	var got []string
+	path := serve(t, func(value string) error { got = append(got, value); return nil })
+	want := []string{"/dev/vda2", "node-1"}
+	for _, value := range want {
+		if err := Send(t.Context(), path, value); err != nil {
+			t.Fatalf("send %v: %v", value, err)
 		}
 	}
-	if len(got) != 2 || got[0] != (DataPartition{"/dev/vda2"}) || got[1] != (Hostname{"node-1"}) {
-		t.Errorf("requests = %v", got)
+	if !slices.Equal(got, want) {
+		t.Errorf("requests = %v, want %v", got, want)
 	}
 	if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("socket: %v %v, want mode 0600", info, err)
@@ -39,31 +41,32 @@ func TestSend(t *testing.T) {
 }
 
 func TestRefusal(t *testing.T) {
-	path := serve(t, func(Request) error { return errors.New("it has one\nalready") })
-	if err := Send(t.Context(), path, DataPartition{"/dev/vda2"}); err == nil || err.Error() != "it has one; already" {
-		t.Errorf("error = %v", err)
+	path := serve(t, func(string) error { return errors.New("it has one\nalready") })
+	if err := Send(t.Context(), path, "/dev/vda2"); err != Refusal("it has one; already") {
+		t.Errorf("error = %#v", err)
 	}
-	if err := Send(t.Context(), path, Hostname{"two words"}); err == nil || !strings.Contains(err.Error(), "is no request") {
-		t.Errorf("error = %v", err)
+	for _, value := range []string{"two words", "", "hostname node-1"} {
+		if err := Send(t.Context(), path, value); err != Refusal("a request is one line with one word") {
+			t.Errorf("send %q: %v", value, err)
+		}
 	}
 }
 
 // A server that hangs does not hang its client for longer than that wants.
 func TestBound(t *testing.T) {
 	wait := make(chan struct{})
-	path := serve(t, func(Request) error { <-wait; return nil })
+	path := serve(t, func(string) error { <-wait; return nil })
 	defer close(wait)
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
-	if err := Send(ctx, path, Hostname{"a"}); err == nil || !strings.Contains(err.Error(), "did not answer") {
+	if err := Send(ctx, path, "a"); err == nil || !strings.Contains(err.Error(), "did not answer") {
 		t.Errorf("error = %v", err)
 	}
 }
 
-func TestParse(t *testing.T) {
-	for _, line := range []string{"", "reboot now", "hostname", "hostname a b", "data-partition"} {
-		if r, err := parse(line); err == nil {
-			t.Errorf("parse(%q) = %v, want an error", line, r)
-		}
+// Each request has a socket of its own, in one directory.
+func TestSocketsAreApart(t *testing.T) {
+	if filepath.Dir(Hostname) != Dir || filepath.Dir(DataPartition) != Dir || Hostname == DataPartition {
+		t.Errorf("sockets %s and %s, want two in %s", Hostname, DataPartition, Dir)
 	}
 }

@@ -18,11 +18,11 @@ const readBound = 5 * time.Second
 // whole node.
 type Server struct {
 	listener *net.UnixListener
-	handle   func(Request) error
+	handle   func(value string) error
 }
 
 // Listen opens the socket, for root alone. handle carries a request out.
-func Listen(path string, handle func(Request) error) (*Server, error) {
+func Listen(path string, handle func(value string) error) (*Server, error) {
 	l, err := unixsocket.Listen(path, unixsocket.ForRoot)
 	if err != nil {
 		return nil, err
@@ -42,9 +42,9 @@ func (s *Server) serve(conn *net.UnixConn) {
 	if err != nil {
 		return // nobody to tell
 	}
-	r, err := parse(line)
+	value, err := parse(line)
 	if err == nil {
-		err = s.handle(r)
+		err = s.handle(value)
 	}
 	conn.SetWriteDeadline(time.Now().Add(readBound))
 	if err != nil {

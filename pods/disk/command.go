@@ -20,7 +20,7 @@ func declareFlags(flags *flag.FlagSet) func(context.Context, *log.Logger) error 
 	flags.StringVar(&s.Settings, "settings", "/etc/kios/disk.yaml", "read the user's settings from `FILE`")
 	flags.StringVar(&s.Cmdline, "cmdline", "/proc/cmdline", "`FILE` with the kernel command line")
 	flags.StringVar(&s.Boot, "boot", "/run/kios/boot-partition", "`FILE` that says from which partition the machine booted")
-	flags.StringVar(&s.Control, "control", control.Path, "send requests to PID 1 on `SOCKET`")
+	flags.StringVar(&s.Control, "control", control.DataPartition, "send requests to PID 1 on `SOCKET`")
 	return func(ctx context.Context, log *log.Logger) error {
 		s.Log = log
 		if err := DropPrivilege(); err != nil {

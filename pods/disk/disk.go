@@ -137,7 +137,7 @@ func (s *Service) move(ctx context.Context, node string) error {
 	ctx, cancel := context.WithTimeout(ctx, moveBound)
 	defer cancel()
 	s.Log.Printf("the node moves onto the data partition %s now; its daemons restart", node)
-	if err := control.Send(ctx, s.Control, control.DataPartition{Device: node}); err != nil {
+	if err := control.Send(ctx, s.Control, node); err != nil {
 		return fmt.Errorf("move the node onto %s: %w", node, err)
 	}
 	return nil

@@ -76,7 +76,7 @@ type lab struct {
 	data     string // a directory that is on the mounted data partition
 	disks    []*disk
 	mu       sync.Mutex
-	requests []control.Request
+	requests []string
 }
 
 // disk is one of the lab's, a loop device.
@@ -96,10 +96,10 @@ func newLab(t *testing.T) *lab {
 	}
 	l.write("cmdline", "quiet\n")
 	l.write("boot", gpt.GUID{}.String()+"\n")
-	server, err := control.Listen(l.path("control"), func(r control.Request) error {
+	server, err := control.Listen(l.path("control"), func(device string) error {
 		l.mu.Lock()
 		defer l.mu.Unlock()
-		l.requests = append(l.requests, r)
+		l.requests = append(l.requests, device)
 		return nil
 	})
 	testlab.Must(t, err)
@@ -255,10 +255,7 @@ func (l *lab) runCode() (string, int) {
 func (l *lab) moved() (devices []string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for _, r := range l.requests {
-		devices = append(devices, r.(control.DataPartition).Device)
-	}
-	l.requests = nil
+	devices, l.requests = l.requests, nil
 	return devices
 }
 

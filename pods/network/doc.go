@@ -1,7 +1,8 @@
 // Package network is the service of the pod "network": it brings up each
 // physical Ethernet interface, those that appear later included, gives it what
 // /etc/kios/network.yaml says or else an address by DHCP, makes the VLANs and
-// bonds of that file, and writes /etc/resolv.conf. It carries out a change of
+// bonds of that file, and writes the file to which
+// /etc/resolv.conf leads. It carries out a change of
 // the file while it runs, without touching interfaces that the change is not
 // about.
 //

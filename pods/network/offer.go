@@ -14,13 +14,14 @@ import (
 	"time"
 
 	"kios/internal/control"
-	"kios/internal/identity"
 	"kios/pods/network/dhcp"
 	"kios/pods/network/dhcp6"
 	"kios/pods/network/hostaddr"
 	"kios/pods/network/ndisc"
 	"kios/pods/network/resolvconf"
 )
+
+const resolvConf = "resolv.conf"
 
 // learned is what one interface contributes to the whole machine.
 type learned struct {
@@ -61,33 +62,29 @@ func learnedRA(e ndisc.Event) learned {
 }
 
 // offers keeps the files for the whole machine in step with what all interfaces
-// have learned: resolv.conf, and in the state directory "ntp", with a server in
-// each line, and "hostname". The latter two are absent when there is nothing to
-// say.
+// have learned, in the state directory: "resolv.conf", "ntp", with a server in each
+// line, and "hostname". The latter two are absent when there is nothing to say.
 type offers struct {
-	log          *log.Logger
-	resolvConf   string
-	dir          string
-	hostnameFile string
-	control      string
+	log     *log.Logger
+	dir     string
+	lastDir string // for a copy of resolv.conf, for the next boot
+	control string
 
 	mu      sync.Mutex
 	ctx     context.Context // set once it is open
 	sources map[int]*[origins]learned
-	foreign bool   // said that resolv.conf is the user's
 	name    string // the hostname on offer
 	tell    context.CancelFunc
 }
 
 func newOffers(s *Service) *offers {
 	return &offers{
-		log:          s.Log,
-		resolvConf:   s.ResolvConf,
-		dir:          s.StateDir,
-		hostnameFile: s.HostnameFile,
-		control:      s.Control,
-		sources:      map[int]*[origins]learned{},
-		tell:         func() {},
+		log:     s.Log,
+		dir:     s.StateDir,
+		lastDir: s.LastDir,
+		control: s.Control,
+		sources: map[int]*[origins]learned{},
+		tell:    func() {},
 	}
 }
 
@@ -153,16 +150,21 @@ func (o *offers) writeResolvConf() {
 	for _, l := range o.ordered() {
 		sources = append(sources, resolvconf.Source{Servers: l.DNS, Search: l.Search, Static: l.static})
 	}
-	err := resolvconf.Write(o.resolvConf, resolvconf.Render(sources))
-	switch {
-	case errors.Is(err, resolvconf.ErrForeign):
-		if !o.foreign {
-			o.log.Print(err)
-		}
-		o.foreign = true
-	case err != nil:
+	text := string(resolvconf.Render(sources))
+	if err := renew(filepath.Join(o.dir, resolvConf), text); err != nil {
 		o.log.Printf("names will not resolve: %v", err)
 	}
+	if err := renew(filepath.Join(o.lastDir, resolvConf), text); err != nil {
+		o.log.Printf("after a reboot, pods that start before the network find no name servers: %v", err)
+	}
+}
+
+// renew writes a file unless it holds the text.
+func renew(path, text string) error {
+	if holds(path, text) {
+		return nil
+	}
+	return replace(path, []byte(text))
 }
 
 type source struct {
@@ -199,8 +201,8 @@ func (o *offers) writeState(name string, lines []string) {
 	var err error
 	if len(lines) == 0 {
 		err = remove(path)
-	} else if text := strings.Join(lines, "\n") + "\n"; !holds(path, text) {
-		err = replace(path, []byte(text))
+	} else {
+		err = renew(path, strings.Join(lines, "\n")+"\n")
 	}
 	if err != nil {
 		o.log.Printf("offer the %s of the network: %v", name, err)
@@ -235,7 +237,7 @@ func (o *offers) announce(name string) {
 	o.tell()
 	ctx, cancel := context.WithCancel(o.ctx)
 	o.tell = cancel
-	if name == "" || o.named() {
+	if name == "" {
 		return
 	}
 	if have, err := os.Hostname(); err == nil && have == name {
@@ -253,25 +255,16 @@ func (o *offers) announce(name string) {
 	}()
 }
 
-// named reports whether the user gave the machine a name.
-func (o *offers) named() bool {
-	text, err := os.ReadFile(o.hostnameFile)
-	if err != nil {
-		return false
-	}
-	name, err := identity.ParseHostname(string(text))
-	return err == nil && name != ""
-}
-
-// tell tries a few times: PID 1 may be busy moving the node onto its disk.
+// tell tries a few times: PID 1 may be busy moving the node onto its disk. What it
+// refuses, it refuses for good: the user named the node, or its cluster knows it.
 func tell(ctx context.Context, socket, name string) error {
 	var err error
 	for wait := time.Second; wait <= 16*time.Second; wait *= 2 {
 		attempt, cancel := context.WithTimeout(ctx, 5*time.Second)
-		err = control.Send(attempt, socket, control.Hostname{Name: name})
+		err = control.Send(attempt, socket, name)
 		cancel()
-		if err == nil {
-			return nil
+		if refused := control.Refusal(""); err == nil || errors.As(err, &refused) {
+			return err
 		}
 		select {
 		case <-ctx.Done():

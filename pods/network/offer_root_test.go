@@ -3,7 +3,7 @@
 package network
 
 import (
-	"fmt"
+	"errors"
 	"os"
 	"os/exec"
 	"strings"
@@ -23,22 +23,18 @@ func (l *lan) mac() string {
 	return mac
 }
 
-// pid1 takes requests as PID 1 does, and refuses the first ones.
+// pid1 takes offered names as PID 1 does.
 type pid1 struct {
+	refuse error
 	mu     sync.Mutex
-	refuse int
 	asked  []string
 }
 
-func (p *pid1) handle(r control.Request) error {
+func (p *pid1) handle(name string) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.asked = append(p.asked, fmt.Sprint(r))
-	if p.refuse > 0 {
-		p.refuse--
-		return fmt.Errorf("busy")
-	}
-	return nil
+	p.asked = append(p.asked, name)
+	return p.refuse
 }
 
 func (p *pid1) requests() string {
@@ -47,7 +43,7 @@ func (p *pid1) requests() string {
 	return strings.Join(p.asked, " ")
 }
 
-func (l *lan) startPID1(refuse int) *pid1 {
+func (l *lan) startPID1(refuse error) *pid1 {
 	l.t.Helper()
 	p := &pid1{refuse: refuse}
 	s, err := control.Listen(l.path("control"), p.handle)
@@ -59,15 +55,16 @@ func (l *lan) startPID1(refuse int) *pid1 {
 
 func TestOffers(t *testing.T) {
 	l := newLAN(t)
-	p := l.startPID1(1)
 	l.startDNSMasq("--dhcp-option=42,10.77.0.3,10.77.0.4", "--dhcp-host="+l.mac()+",node-7", "--dhcp-option=58,5", "--dhcp-option=59,90")
 	l.startService("eth0")
 	l.eventually("NTP servers", 5*time.Second, func() bool { return l.read("state/ntp") == "10.77.0.3\n10.77.0.4\n" })
 	l.eventually("the hostname", 5*time.Second, func() bool { return l.read("state/hostname") == "node-7\n" })
-	l.eventually("a second request after the refused one", 5*time.Second, func() bool { return p.requests() == "{node-7} {node-7}" })
+	// PID 1 listens only now: there is a next try.
+	p := l.startPID1(nil)
+	l.eventually("the request", 10*time.Second, func() bool { return p.requests() == "node-7" })
 	l.eventually("a line about it", 5*time.Second, l.logged("the network offers the hostname node-7, and the node takes it"))
 	l.eventually("a renewal", 15*time.Second, l.logged("extended by"))
-	if got := p.requests(); got != "{node-7} {node-7}" {
+	if got := p.requests(); got != "node-7" {
 		t.Errorf("PID 1 was asked for %s: each name is to be told once", got)
 	}
 	l.configure("  eth0: {addresses: [10.77.0.20/24], ntp: [ntp.example]}\n")
@@ -76,15 +73,16 @@ func TestOffers(t *testing.T) {
 	l.eventually("no files", 5*time.Second, func() bool { return l.read("state/ntp")+l.read("state/hostname") == "" })
 }
 
-func TestHostnameOfTheNodeStays(t *testing.T) {
+// What PID 1 refuses is said once, and not asked for again.
+func TestHostnameIsRefused(t *testing.T) {
 	l := newLAN(t)
-	p := l.startPID1(0)
-	l.write("etc/hostname", "mine\n")
+	p := l.startPID1(errors.New("/etc/hostname names the node"))
 	l.startDNSMasq("--dhcp-host="+l.mac()+",node-7", "--dhcp-option=58,5", "--dhcp-option=59,90")
 	l.startService("eth0")
 	l.eventually("the offer", 5*time.Second, func() bool { return l.read("state/hostname") == "node-7\n" })
+	l.eventually("a line about it", 5*time.Second, l.logged("the node does not take it: /etc/hostname names the node"))
 	l.eventually("a renewal", 15*time.Second, l.logged("extended by"))
-	if got := p.requests(); got != "" {
+	if got := p.requests(); got != "node-7" {
 		t.Errorf("PID 1 was asked for %s", got)
 	}
 }

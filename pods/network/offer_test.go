@@ -1,6 +1,7 @@
 package network
 
 import (
+	"io"
 	"log"
 	"net/netip"
 	"os"
@@ -10,15 +11,12 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"kios/pods/network/resolvconf"
-	"kios/test/lab"
 )
 
 // desk is offers that write into a directory of the test's.
 func desk(t *testing.T) (o *offers, file func(string) string) {
 	dir := t.TempDir()
-	s := &Service{StateDir: dir, ResolvConf: filepath.Join(dir, "resolv.conf"), HostnameFile: filepath.Join(dir, "etc-hostname"), Log: log.New(t.Output(), "", 0)}
-	// The node has a name of its own, so that PID 1 is not asked.
-	lab.WriteFile(t, s.HostnameFile, "mine\n")
+	s := &Service{StateDir: dir, LastDir: filepath.Join(dir, "last"), Control: filepath.Join(dir, "none"), Log: log.New(io.Discard, "", 0)}
 	o = newOffers(s)
 	return o, func(name string) string {
 		text, err := os.ReadFile(filepath.Join(dir, name))
@@ -63,6 +61,7 @@ func TestOffersMerge(t *testing.T) {
 	o.set(2, byRouter, learned{})
 	expect("resolv.conf", resolvconf.Marker+"\nnameserver 192.0.2.1\n")
 	expect("ntp", "absent")
+	expect("last/resolv.conf", file("resolv.conf"))
 }
 
 // After a restart everything is as it was, and nothing is written in between.

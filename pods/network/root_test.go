@@ -128,11 +128,8 @@ func (l *lan) configure(interfaces string) {
 	l.write("etc/kios/network.yaml", "interfaces:\n"+interfaces)
 }
 
-func (l *lan) resolvConf() string { return filepath.Join(l.dir, "resolv.conf") }
-
 func (l *lan) resolver() string {
-	content, _ := os.ReadFile(l.resolvConf())
-	return string(content)
+	return l.read("state/resolv.conf")
 }
 
 func (l *lan) start(ns string, args ...string) *netns.Process {
@@ -141,8 +138,8 @@ func (l *lan) start(ns string, args ...string) *netns.Process {
 }
 
 func (l *lan) startService(interfaces ...string) {
-	args := []string{program, "network", "-state", l.path("state"), "-resolv-conf", l.resolvConf(),
-		"-config", l.path("etc/kios/network.yaml"), "-hostname", l.path("etc/hostname"),
+	args := []string{program, "network", "-state", l.path("state"), "-last", l.path("last"),
+		"-config", l.path("etc/kios/network.yaml"),
 		"-machine-id", l.path("etc/machine-id"), "-control", l.path("control")}
 	l.write("etc/machine-id", "0123456789abcdef0123456789abcdef\n")
 	for _, name := range interfaces {
@@ -367,18 +364,6 @@ func TestTwoInterfaces(t *testing.T) {
 	l.eventually("both leases", 10*time.Second, func() bool { return strings.Count(l.service.String(), "extended") == 2 })
 	if after := l.resolver(); after != before {
 		t.Errorf("resolv.conf after a restart:\n%sbefore:\n%s", after, before)
-	}
-}
-
-func TestUsersResolvConfStays(t *testing.T) {
-	l := newLAN(t)
-	mine := "nameserver 192.0.2.1\n"
-	lab.WriteFile(t, l.resolvConf(), mine)
-	l.startDNSMasq()
-	l.startService("eth0")
-	l.eventually("a line about it", 5*time.Second, l.logged("resolv.conf is left as it is"))
-	if got := l.resolver(); got != mine {
-		t.Errorf("resolv.conf is %q, want %q", got, mine)
 	}
 }
 

@@ -17,16 +17,15 @@ import (
 
 // Service configures the interfaces of the network namespace that it runs in.
 type Service struct {
-	Interfaces   []string // names; none means each physical Ethernet interface
-	File         string   // the user's network.yaml
-	StateDir     string   // where leases are kept until the machine goes down
-	ResolvConf   string   // the file to write
-	HostnameFile string   // /etc/hostname: if it names one, offered names do not count
-	MachineID    string   // /etc/machine-id
-	Control      string   // the socket of PID 1
-	ProcSysNet   string   // /proc/sys/net, writable
-	Sysfs        string   // /sys
-	Log          *log.Logger
+	Interfaces []string // names; none means each physical Ethernet interface
+	File       string   // the user's network.yaml
+	StateDir   string   // where leases, resolv.conf and other offers are kept until the machine goes down
+	LastDir    string   // where a copy of resolv.conf is kept for the next boot
+	MachineID  string   // /etc/machine-id
+	Control    string   // the socket of PID 1 for offered names
+	ProcSysNet string   // /proc/sys/net, writable
+	Sysfs      string   // /sys
+	Log        *log.Logger
 
 	conf    *netconf.Config
 	text    string      // of the file, as last read

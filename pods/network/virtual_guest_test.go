@@ -169,7 +169,7 @@ func (l *vlan) start() (stop func()) {
 		Interfaces: []string{"none"}, // what is not in the file is left alone
 		File:       filepath.Join(l.dir, "etc/kios/network.yaml"),
 		StateDir:   filepath.Join(l.dir, "state"),
-		ResolvConf: filepath.Join(l.dir, "resolv.conf"),
+		LastDir:    filepath.Join(l.dir, "last"),
 		ProcSysNet: "/proc/sys/net",
 		Sysfs:      "/sys",
 		Log:        log.New(l, "", 0),

@@ -33,13 +33,14 @@ import (
 
 	"kios/internal/ptp"
 	"kios/internal/wholefile"
+	"kios/pods/network/resolvconf"
 )
 
 // Service keeps the clock.
 type Service struct {
 	Chronyd, Chronyc string // the programs
-	Etc              string // where the host's /etc is mounted
-	NetworkDir       string // where the pod network writes the file ntp
+	Etc              string // where parts of the host's /etc are mounted: kios, resolv.conf, ssl/certs
+	NetworkDir       string // where the pod network writes the files ntp and resolv.conf
 	StateDir         string // what outlives a boot: the clock's drift, NTS cookies
 	RunDir           string // this pod's /run, a tmpfs
 	ResolvConf       string // the container's, to be kept like the host's; "" if it is not ours
@@ -296,7 +297,7 @@ func (s *Service) copyResolvConf() bool {
 	if s.ResolvConf == "" {
 		return false
 	}
-	text, err := readIfThere(filepath.Join(s.Etc, "resolv.conf"))
+	text, err := s.hostResolvConf()
 	if err == nil && s.resolv != nil && bytes.Equal(text, s.resolv) {
 		return false
 	}
@@ -309,6 +310,17 @@ func (s *Service) copyResolvConf() bool {
 	}
 	s.resolv = slices.Concat([]byte{}, text)
 	return true
+}
+
+// hostResolvConf reads the host's resolv.conf: the user's own, or the one of the pod
+// network, to which the name leads. What is mounted here of the latter is how it was
+// when this container started.
+func (s *Service) hostResolvConf() ([]byte, error) {
+	text, err := readIfThere(filepath.Join(s.Etc, "resolv.conf"))
+	if err != nil || !resolvconf.IsOurs(text) {
+		return text, err
+	}
+	return readIfThere(filepath.Join(s.NetworkDir, "resolv.conf"))
 }
 
 // overwrite writes first and shortens then, so that a reader sees no empty file.

@@ -15,7 +15,7 @@ var Command = service.Command{Name: "time", Purpose: "keep the clock with chrony
 func declareFlags(flags *flag.FlagSet) func(context.Context, *log.Logger) error {
 	s := &Service{}
 	flags.StringVar(&s.Etc, "etc", "/etc", "`DIR` with kios/time.yaml, resolv.conf and ssl/certs")
-	flags.StringVar(&s.NetworkDir, "network", "/run/kios/network", "`DIR` with the file ntp, the time servers from DHCP")
+	flags.StringVar(&s.NetworkDir, "network", "/run/kios/network", "`DIR` with the files ntp, the time servers from DHCP, and resolv.conf")
 	flags.StringVar(&s.StateDir, "state", "/var/lib/kios/time", "keep the state that outlives a boot in `DIR`")
 	flags.StringVar(&s.RunDir, "run", "/run", "keep the state of this boot in `DIR`")
 	flags.StringVar(&s.ResolvConf, "resolv-conf", "", "keep `FILE` the same as resolv.conf in -etc")

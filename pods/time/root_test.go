@@ -37,6 +37,7 @@ import (
 	"testing"
 	"time"
 
+	"kios/pods/network/resolvconf"
 	"kios/test/lab"
 	"kios/test/lab/machine"
 	"kios/test/lab/netns"
@@ -125,6 +126,8 @@ func (l *lan) layOut() {
 	lab.Must(l.t, err)
 	l.place("service", program, 0o555)
 	l.place("etc/resolv.conf", []byte("nameserver 127.0.0.1\n"), 0o644)
+	// As the container finds it: what the link leads to.
+	l.place("host/etc/resolv.conf", []byte(ours), 0o644)
 	l.run("ln", "-s", "usr/lib64", l.path("lib64"))
 }
 
@@ -398,7 +401,7 @@ func TestNoServerAnswers(t *testing.T) {
 	l.expectLine("no time source has answered within 30s", 40*time.Second)
 	l.startServer()
 	// What the pod network does when the link comes back.
-	l.replaceFile("host/etc/resolv.conf", "nameserver 10.79.0.1\n")
+	l.replaceFile("run/kios/network/resolv.conf", ours+"nameserver 10.79.0.1\n")
 	l.expectLine("synchronised with 10.79.0.1", 20*time.Second)
 }
 
@@ -415,18 +418,27 @@ func TestNameResolvesLater(t *testing.T) {
 	l.eventually("a look-up in vain", 10*time.Second, func() bool {
 		return strings.Contains(l.chronyc("activity"), "\n8 sources with unknown address")
 	})
-	l.replaceFile("host/etc/resolv.conf", "search example\nnameserver 10.79.0.1\n")
+	l.replaceFile("run/kios/network/resolv.conf", ours+"search example\nnameserver 10.79.0.1\n")
 	l.expectLine("synchronised with 10.79.0.1", 20*time.Second)
 	content, err := os.ReadFile(l.path("etc/resolv.conf"))
-	if err != nil || string(content) != "search example\nnameserver 10.79.0.1\n" {
+	if err != nil || string(content) != ours+"search example\nnameserver 10.79.0.1\n" {
 		t.Errorf("the container's resolv.conf = %q, %v", content, err)
 	}
-	l.replaceFile("host/etc/resolv.conf", "# empty\n")
+	l.replaceFile("run/kios/network/resolv.conf", ours)
 	l.eventually("a shorter resolv.conf", 10*time.Second, func() bool {
 		content, _ := os.ReadFile(l.path("etc/resolv.conf"))
-		return string(content) == "# empty\n"
+		return string(content) == ours
+	})
+	// A file of the user's own counts in place of the network's.
+	l.replaceFile("host/etc/resolv.conf", "nameserver 192.0.2.1\n")
+	l.eventually("the user's resolv.conf", 10*time.Second, func() bool {
+		content, _ := os.ReadFile(l.path("etc/resolv.conf"))
+		return string(content) == "nameserver 192.0.2.1\n"
 	})
 }
+
+// ours begins the resolv.conf of the pod network.
+const ours = resolvconf.Marker + "\n"
 
 // A clock that is years wrong is stepped. As chronyd is not allowed to set this
 // machine's clock, it says that it could not.

@@ -1,5 +1,5 @@
-// Package resolvconf writes /etc/resolv.conf (resolv.conf(5)) from what several
-// network interfaces learned, and leaves alone a file that somebody else wrote.
+// Package resolvconf composes a resolv.conf (resolv.conf(5)) of what several network
+// interfaces learned.
 //
 // Each server must answer every name: there is no routing of names to the
 // servers of one interface.
@@ -7,24 +7,19 @@ package resolvconf
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
-	"io/fs"
 	"net/netip"
-	"os"
 	"slices"
 	"strings"
-
-	"kios/internal/wholefile"
 )
 
-// Marker is the first line of a file that this package may replace. The file
-// that the OS ships starts with it, too: the kubelet starts no pod while there
-// is no resolv.conf at all.
-const Marker = "# Written by kiOS from DHCP. Without this line, the file is yours and stays as it is."
+// Marker is the first line of the file. PID 1 and the pod time know ours by its
+// first words.
+const Marker = "# Written by kiOS. To use a file of your own, put it in place of the link /etc/resolv.conf."
 
-// ErrForeign says that the file is the user's.
-var ErrForeign = errors.New("it does not start with the line that marks it as ours")
+// IsOurs reports whether the text is a file of this package, or the one that PID 1
+// makes before there is one.
+func IsOurs(text []byte) bool { return bytes.HasPrefix(text, []byte("# Written by kiOS")) }
 
 const (
 	maxServers = 3  // what the C library and the kubelet read
@@ -88,40 +83,4 @@ func choose(sources []Source) []netip.Addr {
 		servers[maxServers-1] = servers[other]
 	}
 	return servers[:maxServers]
-}
-
-// Write makes content the file at path, if it is absent or ours, and otherwise
-// returns an error that wraps ErrForeign. Readers see the old file or the new
-// one: it is replaced by a rename, so path must not itself be a mount point.
-func Write(path string, content []byte) error {
-	old, err := ours(path)
-	if err != nil {
-		return err
-	}
-	if bytes.Equal(old, content) {
-		return nil
-	}
-	return wholefile.Durable(path, content, 0o644)
-}
-
-// ours returns the content of a file that may be replaced, nil if there is none.
-func ours(path string) ([]byte, error) {
-	info, err := os.Lstat(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	if !info.Mode().IsRegular() {
-		return nil, fmt.Errorf("%s is left as it is: %w", path, ErrForeign)
-	}
-	content, err := os.ReadFile(path)
-	if err != nil {
-		return nil, err
-	}
-	if line, _, _ := bytes.Cut(content, []byte("\n")); string(line) != Marker {
-		return nil, fmt.Errorf("%s is left as it is: %w", path, ErrForeign)
-	}
-	return content, nil
 }

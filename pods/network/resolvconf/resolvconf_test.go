@@ -1,15 +1,10 @@
 package resolvconf
 
 import (
-	"errors"
 	"net/netip"
-	"os"
-	"path/filepath"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
-
-	"kios/test/lab"
 )
 
 func addrs(list ...string) []netip.Addr {
@@ -71,45 +66,16 @@ func TestRender(t *testing.T) {
 	}
 }
 
-func TestWrite(t *testing.T) {
-	content := string(Render([]Source{{Servers: addrs("10.0.0.1")}}))
-	for _, tc := range []struct {
-		name    string
-		before  string // "" means no file
-		foreign bool
-	}{
-		{"absent", "", false},
-		{"ours", Marker + "\nnameserver 10.9.9.9\n", false},
-		{"the same", content, false},
-		{"the user's", "nameserver 192.0.2.1\n", true},
-		{"the user's, marker in another line", "# mine\n" + Marker + "\n", true},
+func TestIsOurs(t *testing.T) {
+	for text, want := range map[string]bool{
+		string(Render(nil)): true,
+		"# Written by kiOS. No name servers are known yet.\n": true,
+		"nameserver 192.0.2.1\n":                              false,
+		"# mine\n" + Marker + "\n":                            false,
+		"":                                                    false,
 	} {
-		t.Run(tc.name, func(t *testing.T) {
-			path := filepath.Join(t.TempDir(), "resolv.conf")
-			want := content
-			if tc.before != "" {
-				lab.WriteFile(t, path, tc.before)
-			}
-			if tc.foreign {
-				want = tc.before
-			}
-			if err := Write(path, []byte(content)); errors.Is(err, ErrForeign) != tc.foreign || err != nil && !tc.foreign {
-				t.Errorf("Write = %v, want foreign: %v", err, tc.foreign)
-			}
-			if got, _ := os.ReadFile(path); string(got) != want {
-				t.Errorf("the file is %q, want %q", got, want)
-			}
-			if left, _ := filepath.Glob(filepath.Join(filepath.Dir(path), ".*")); left != nil {
-				t.Errorf("temporary files are left: %v", left)
-			}
-		})
-	}
-}
-
-func TestWriteLeavesSymlink(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "resolv.conf")
-	lab.Must(t, os.Symlink("/nowhere/resolv.conf", path))
-	if err := Write(path, Render(nil)); !errors.Is(err, ErrForeign) {
-		t.Errorf("Write on a symbolic link = %v, want ErrForeign", err)
+		if got := IsOurs([]byte(text)); got != want {
+			t.Errorf("IsOurs(%q) = %v, want %v", text, got, want)
+		}
 	}
 }
