@@ -15,6 +15,7 @@ import (
 
 	"kios/internal/boottime"
 	"kios/pods/network/dhcp"
+	"kios/pods/network/netconf"
 )
 
 // outside4 is what the port's DHCPv4 client acts on.
@@ -72,10 +73,10 @@ func (o outside4) Apply(l, old *dhcp.Lease) error {
 // set.
 func (p *port) applyTerms(l *dhcp.Lease) []error {
 	var errs []error
-	if p.conf.MTU == 0 && l.MTU != 0 {
+	if p.conf.MTU == 0 && l.MTU != 0 && p.conf.Takes(netconf.MTU) {
 		errs = append(errs, p.setLeasedMTU(l.MTU))
 	}
-	return append(errs, setRoutes(p.link.index, netlink.FAMILY_V4, unix.RTPROT_DHCP, routesOf(p.link.index, l))...)
+	return append(errs, setRoutes(p.link.index, netlink.FAMILY_V4, unix.RTPROT_DHCP, routesOf(p.link.index, l, p.conf))...)
 }
 
 // minMTU6 is what IPv6 needs: below, the kernel takes IPv6 from the interface.

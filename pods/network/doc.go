@@ -1,5 +1,5 @@
-// Package network is the service of the pod "network": it brings up each
-// physical Ethernet interface, those that appear later included, gives it what
+// Package network is the service of the pod "network": it brings up the
+// physical Ethernet interfaces, gives each what
 // /etc/kios/network.yaml says or else an address by DHCP, makes the VLANs and
 // bonds of that file, and writes the file to which
 // /etc/resolv.conf leads. It carries out a change of
@@ -20,7 +20,10 @@
 //	link.go       what the kernel says about interfaces
 //	service.go    passes on what happens: links, the file, router advertisements
 //	reconcile.go  decides for each interface: manage, release, enslave, free, remove
+//	policy.go     which interfaces get DHCP that the file does not list
+//	hardware.go   what sysfs says about their devices
 //	port.go       one interface that is managed
+//	sysctl.go     what the kernel takes of router advertisements
 //	client.go     its DHCP clients: client4.go, client6.go
 //	static.go     addresses and routes of the file
 //	lease.go      those of DHCP

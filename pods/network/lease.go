@@ -13,6 +13,7 @@ import (
 	"kios/pods/network/dhcp"
 	"kios/pods/network/dhcp6"
 	"kios/pods/network/lease"
+	"kios/pods/network/netconf"
 )
 
 // baseMetric leaves room below for routes of the file and for those that a user
@@ -48,15 +49,21 @@ func leased(index int, p netip.Prefix, preferred, valid, now time.Duration) *net
 // routesOf returns the routes of a lease. Clouds give a /32 and a gateway outside
 // of it. A gateway that is the leased address itself says that the destination is
 // on the link, as providers had it once (dhcpcd takes it so, too).
-func routesOf(index int, l *dhcp.Lease) []netlink.Route {
+func routesOf(index int, l *dhcp.Lease, conf *netconf.Interface) []netlink.Route {
 	base := netlink.Route{
 		LinkIndex: index,
 		Src:       l.Address.Addr().AsSlice(),
 		Priority:  baseMetric + index,
 		Protocol:  unix.RTPROT_DHCP,
 	}
+	if conf.Metric != 0 {
+		base.Priority = conf.Metric
+	}
 	var routes []netlink.Route
 	for _, r := range l.Routes {
+		if !conf.Takes(netconf.Routes) || r.To.Bits() == 0 && !conf.Takes(netconf.DefaultRoute) {
+			continue
+		}
 		if r.Via == l.Address.Addr() {
 			r.Via = netip.Addr{}
 		}

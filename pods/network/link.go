@@ -5,9 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"os"
-	"path/filepath"
-	"slices"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -39,7 +36,8 @@ func watch(ctx context.Context) (<-chan link, error) {
 	updates := make(chan netlink.LinkUpdate)
 	err := netlink.LinkSubscribeWithOptions(updates, ctx.Done(), netlink.LinkSubscribeOptions{
 		// Room for a machine that starts a hundred pods at once.
-		ReceiveBufferSize: 1 << 20,
+		ReceiveBufferSize:      1 << 20,
+		ReceiveBufferForceSize: true, // beyond net.core.rmem_max, as NET_ADMIN may
 	})
 	if err != nil {
 		return nil, fmt.Errorf("subscribe to interfaces: %w", err)
@@ -116,16 +114,4 @@ func permanent(kind string, a *netlink.LinkAttrs) string {
 		return a.PermHWAddr.String()
 	}
 	return a.HardwareAddr.String()
-}
-
-// chosen reports whether the interface is to be configured even if no file
-// mentions it: one of names, or if there are none, a physical one. The kernel
-// gives those, and paravirtual ones, a device; veth, bridge, bond, VLAN, tun and
-// dummy have none.
-func (l link) chosen(names []string, sysfs string) bool {
-	if len(names) > 0 {
-		return slices.Contains(names, l.name)
-	}
-	_, err := os.Stat(filepath.Join(sysfs, "class/net", l.name, "device"))
-	return err == nil
 }

@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -144,8 +142,26 @@ func (p *port) complain(who string, errs []error) {
 	p.complaints[who] = text
 }
 
-// offer tells what the interface learned in one way.
-func (p *port) offer(from origin, l learned) { p.service.offers.set(p.link.index, from, l) }
+// offer tells what the interface learned in one way, less what the file ignores.
+func (p *port) offer(from origin, l learned) {
+	if from != byFile {
+		l = p.useful(l)
+	}
+	p.service.offers.set(p.link.index, from, l)
+}
+
+func (p *port) useful(l learned) learned {
+	if !p.conf.Takes(netconf.DNS) {
+		l.DNS, l.Search = nil, nil
+	}
+	if !p.conf.Takes(netconf.NTP) {
+		l.NTP = nil
+	}
+	if !p.conf.Takes(netconf.Hostname) {
+		l.Hostname = ""
+	}
+	return l
+}
 
 func (p *port) bringUp() error {
 	// Before the interface is up, because that is when the kernel asks for
@@ -169,31 +185,6 @@ func (p *port) bringUp() error {
 	}
 	p.link.up = true
 	return nil
-}
-
-// acceptRA makes the kernel take IPv6 router advertisements on the interface
-// even though the machine forwards packets, or take none. Only here, not as a
-// default for all interfaces: a pod must not be able to give the node a route
-// through itself. It reports whether it is news to the kernel that it may.
-func (p *port) acceptRA() (news bool, err error) {
-	want := "0"
-	if p.conf.RA {
-		want = "2"
-	}
-	path := p.sysctl6("accept_ra")
-	have, err := os.ReadFile(path)
-	if errors.Is(err, os.ErrNotExist) {
-		return false, nil // a kernel without IPv6
-	}
-	if err != nil || strings.TrimSpace(string(have)) == want {
-		return false, err
-	}
-	return p.conf.RA, os.WriteFile(path, []byte(want), 0)
-}
-
-// sysctl6 is the path of one of the interface's settings of IPv6.
-func (p *port) sysctl6(name string) string {
-	return filepath.Join(p.service.ProcSysNet, "ipv6/conf", p.link.name, name)
 }
 
 // setMTU sets the MTU of the file, or, when that does not name one any more, the

@@ -22,7 +22,7 @@ func (s *Service) reconcileAll(ctx context.Context) {
 	}
 	for _, l := range s.ordered() {
 		s.reconcile(ctx, l)
-		key, _ := s.conf.Find(l.name, l.perm)
+		key, _ := s.conf.Find(s.id(l))
 		s.makeVLANs(key, l)
 	}
 	s.missing()
@@ -41,7 +41,7 @@ func (s *Service) ordered() []link {
 func (s *Service) missing() {
 	seen := map[string]bool{}
 	for _, l := range s.links {
-		key, _ := s.conf.Find(l.name, l.perm)
+		key, _ := s.conf.Find(s.id(l))
 		seen[key], seen[l.name] = true, true
 	}
 	for _, key := range slices.Sorted(maps.Keys(s.conf.Interfaces)) {
@@ -63,7 +63,7 @@ func (s *Service) missing() {
 
 // reconcile decides what is to become of one interface, and has it done.
 func (s *Service) reconcile(ctx context.Context, l link) {
-	key, entry := s.conf.Find(l.name, l.perm)
+	key, entry := s.conf.Find(s.id(l))
 	bond := s.bond(s.conf.BondOf(key, l.name))
 	switch {
 	case l.gone:
@@ -88,10 +88,13 @@ func (s *Service) reconcile(ctx context.Context, l link) {
 }
 
 // isWanted reports whether the interface is to be managed: the file has an entry
-// for it or puts a VLAN on it, this program made it, or it is chosen without a
-// file.
+// for it or puts a VLAN on it, this program made it, or it is chosen without an
+// entry.
 func (s *Service) isWanted(l link, key string, entry *netconf.Interface) bool {
-	return entry != nil || l.ours || len(s.conf.VLANsOn(key, l.name)) > 0 || l.chosen(s.Interfaces, s.Sysfs)
+	if entry != nil {
+		return !entry.Unmanaged
+	}
+	return l.ours || len(s.conf.VLANsOn(key, l.name)) > 0 || s.isChosen(l)
 }
 
 func isVirtual(i *netconf.Interface, kind string) bool {

@@ -72,6 +72,7 @@ type lan struct {
 	dir          string
 	server, node string // names of the namespaces
 	service      *netns.Process
+	args         []string // more arguments of the service
 }
 
 func newLAN(t *testing.T) *lan {
@@ -142,6 +143,7 @@ func (l *lan) startService(interfaces ...string) {
 		"-config", l.path("etc/kios/network.yaml"),
 		"-machine-id", l.path("etc/machine-id"), "-control", l.path("control")}
 	l.write("etc/machine-id", "0123456789abcdef0123456789abcdef\n")
+	args = append(args, l.args...)
 	for _, name := range interfaces {
 		args = append(args, "-interface", name)
 	}
@@ -212,6 +214,40 @@ func TestLease(t *testing.T) {
 	})
 	ra := l.run("ip", "netns", "exec", l.node, "cat", "/proc/sys/net/ipv6/conf/eth0/accept_ra")
 	l.expect("accept_ra", ra, "2")
+}
+
+// The file says what of a lease and of routers is used.
+func TestIgnoredParts(t *testing.T) {
+	l := newLAN(t)
+	l.configure("  eth0: {ignore: [default-route, dns, ntp, hostname, mtu], metric: 77}\n")
+	l.startDNSMasq("--dhcp-option=6,10.77.0.1", "--dhcp-option=26,1400", "--dhcp-option=42,10.77.0.3", "--dhcp-host="+l.mac()+",node-7",
+		"--dhcp-option=121,10.8.0.0/16,10.77.0.1,0.0.0.0/0,10.77.0.1")
+	l.startService()
+	l.eventually("the route with its metric", 5*time.Second, func() bool { return l.has("-4 route", "10.8.0.0/16 via 10.77.0.1 dev eth0 proto dhcp", "metric 77") })
+	if l.has("-4 route", "default") || l.has("link show eth0", "mtu 1400") || strings.Contains(l.resolver(), "nameserver") || l.read("state/ntp")+l.read("state/hostname") != "" {
+		t.Errorf("what the file ignores is used:\n%s%s", l.routes(), l.resolver())
+	}
+	l.expectSysctls(map[string]string{"accept_ra": "2", "accept_ra_defrtr": "0", "accept_ra_mtu": "0", "ra_defrtr_metric": "77", "accept_ra_rt_info_max_plen": "128"})
+	l.configure("  eth0: {ignore: [routes]}\n")
+	l.eventually("no routes, but name servers", 5*time.Second, func() bool {
+		return !l.has("-4 route", "proto dhcp") && strings.Contains(l.resolver(), "nameserver 10.77.0.1") && l.has("link show eth0", "mtu 1400")
+	})
+	l.expectSysctls(map[string]string{"accept_ra_defrtr": "0", "accept_ra_mtu": "1", "accept_ra_rt_info_max_plen": "0"})
+	l.configure("  eth0: {}\n")
+	l.eventually("the default route", 5*time.Second, func() bool { return l.has("-4 route", "default via 10.77.0.1 dev eth0 proto dhcp") })
+	l.expectSysctls(map[string]string{"accept_ra_defrtr": "1", "ra_defrtr_metric": "1024", "accept_ra_rt_info_max_plen": "128"})
+}
+
+// expectSysctls demands settings of eth0, as far as this kernel has them.
+func (l *lan) expectSysctls(want map[string]string) {
+	l.t.Helper()
+	for name, value := range want {
+		path := "/proc/sys/net/ipv6/conf/eth0/" + name
+		got := l.run("ip", "netns", "exec", l.node, "sh", "-c", "! test -e "+path+" || cat "+path)
+		if got = strings.TrimSpace(got); got != "" && got != value {
+			l.t.Errorf("%s = %s, want %s", name, got, value)
+		}
+	}
 }
 
 func TestClasslessRoutes(t *testing.T) {

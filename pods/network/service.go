@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync/atomic"
 
@@ -27,15 +28,18 @@ type Service struct {
 	Sysfs      string   // /sys
 	Log        *log.Logger
 
-	conf    *netconf.Config
-	text    string      // of the file, as last read
-	blind   atomic.Bool // the file cannot be used: what it may have asked for stays
-	links   map[int]link
-	ports   map[int]*port
-	adverts map[int]ndisc.Event
-	store   *store
-	offers  *offers
-	failed  chan error
+	conf     *netconf.Config
+	hardware hardware
+	// decisions about interfaces that the file does not list, by index
+	decisions map[int]decision
+	text      string      // of the file, as last read
+	blind     atomic.Bool // the file cannot be used: what it may have asked for stays
+	links     map[int]link
+	ports     map[int]*port
+	adverts   map[int]ndisc.Event
+	store     *store
+	offers    *offers
+	failed    chan error
 }
 
 // Run configures interfaces until ctx ends. It leaves everything as it is then.
@@ -44,6 +48,10 @@ type Service struct {
 func (s *Service) Run(ctx context.Context) error {
 	s.ports, s.adverts = map[int]*port{}, map[int]ndisc.Event{}
 	s.store = &store{dir: s.StateDir}
+	var err error
+	if s.hardware, err = openHardware(s.Sysfs, filepath.Join(s.StateDir, "devices")); err != nil {
+		s.Log.Print(err)
+	}
 	s.offers = newOffers(s)
 	s.failed = make(chan error, 1)
 	// Subscribe before listing what exists, so that nothing is missed in between.
@@ -161,10 +169,11 @@ func (s *Service) read(first bool) bool {
 		s.Log.Printf("%s cannot be used: everything stays as it is", s.File)
 		return false
 	}
+	s.decisions = map[int]decision{}
 	s.blind.Store(conf == nil)
 	if conf == nil {
 		s.Log.Printf("%s cannot be used: every physical interface uses DHCP until it can", s.File)
-		conf = &netconf.Config{}
+		conf = &netconf.Config{Unlisted: netconf.Present}
 	}
 	s.conf = conf
 	return true
@@ -175,12 +184,13 @@ func (s *Service) changed(ctx context.Context, l link) {
 	old := s.links[l.index]
 	if s.links[l.index] = l; l.gone {
 		delete(s.links, l.index)
+		delete(s.decisions, l.index)
 	}
 	s.reconcile(ctx, l)
 	if l.gone {
 		return
 	}
-	key, _ := s.conf.Find(l.name, l.perm)
+	key, _ := s.conf.Find(s.id(l))
 	if old.name != l.name {
 		s.makeVLANs(key, l)
 	}

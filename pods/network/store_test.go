@@ -107,22 +107,3 @@ func TestStoreIgnoresWhatDoesNotFit(t *testing.T) {
 		}
 	}
 }
-
-func TestChosen(t *testing.T) {
-	sysfs := t.TempDir()
-	lab.Must(t, os.MkdirAll(filepath.Join(sysfs, "class/net/eth0/device"), 0o755))
-	for _, tc := range []struct {
-		what, name string
-		names      []string
-		want       bool
-	}{
-		{"physical", "eth0", nil, true},
-		{"virtual", "veth0", nil, false},
-		{"virtual, named", "veth0", []string{"veth0"}, true},
-		{"physical, another named", "eth0", []string{"veth0"}, false},
-	} {
-		if got := (link{name: tc.name}).chosen(tc.names, sysfs); got != tc.want {
-			t.Errorf("chosen(%s) = %v, want %v", tc.what, got, tc.want)
-		}
-	}
-}

@@ -8,13 +8,18 @@ import (
 // Config is the whole file.
 type Config struct {
 	// Interfaces is what is said about each. The key is the interface's name,
-	// or, for an interface that is found by MAC, any name.
+	// or, for an interface that is found by MAC or a pattern, any name.
 	Interfaces map[string]*Interface
+	Unlisted   Unlisted
+
+	patterns []string // keys of entries with patterns, in order
 }
 
 // Interface is what one interface is to have.
 type Interface struct {
 	MAC       string // lower case, with colons; "" if the key is its name
+	Match     *Match // nil if it is not found by a pattern
+	Unmanaged bool   // somebody else's: nothing is set, nothing is removed
 	Addresses []netip.Prefix
 	Routes    []Route
 	MTU       int // 0: what DHCP says, else what the kernel has
@@ -24,9 +29,28 @@ type Interface struct {
 	DHCP4     bool     // ask for an IPv4 address
 	DHCP6     bool     // use DHCPv6 if the router says so
 	RA        bool     // take router advertisements
+	Metric    int      // of routes by DHCP and routers; 0: as the order of the interfaces has it
+	Ignore    []Part   // of what DHCP servers and routers say
 	VLAN      *VLAN
 	Bond      *Bond
 }
+
+// Part is a part of what DHCP servers and routers say.
+type Part string
+
+const (
+	DefaultRoute Part = "default-route"
+	Routes       Part = "routes" // all of them
+	DNS          Part = "dns"    // servers and domains
+	NTP          Part = "ntp"
+	Hostname     Part = "hostname"
+	MTU          Part = "mtu"
+)
+
+var parts = []string{string(DefaultRoute), string(Routes), string(DNS), string(NTP), string(Hostname), string(MTU)}
+
+// Takes reports whether that part is used.
+func (i *Interface) Takes(p Part) bool { return !slices.Contains(i.Ignore, p) }
 
 // Route is a route through one interface.
 type Route struct {
@@ -53,21 +77,6 @@ type Bond struct {
 
 // Default is an interface that the file does not mention.
 func Default() *Interface { return &Interface{DHCP4: true, DHCP6: true, RA: true} }
-
-// Find returns the key and the entry of the interface with this name and this
-// hardware address; mac is "" for one that cannot be found by it. Without an
-// entry, the key is the name.
-func (c *Config) Find(name, mac string) (string, *Interface) {
-	for key, i := range c.Interfaces {
-		if i.MAC != "" && i.MAC == mac {
-			return key, i
-		}
-	}
-	if i := c.Interfaces[name]; i != nil && i.MAC == "" {
-		return name, i
-	}
-	return name, nil
-}
 
 // BondOf returns the key of the bond that has an interface with one of these
 // names as a member, or "".

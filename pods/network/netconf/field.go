@@ -54,10 +54,7 @@ func isAddr(s string) bool {
 }
 
 func (k *checker) route(field, to, via string, metric int) Route {
-	r := Route{Metric: metric}
-	if metric < 0 || metric > math.MaxInt32 {
-		k.bad(field+".metric", "%d is not between 1 and %d", metric, math.MaxInt32)
-	}
+	r := Route{Metric: k.metric(field+".metric", metric)}
 	if via != "" {
 		r.Via = k.gateway(field+".via", via)
 	}
@@ -77,6 +74,45 @@ func (k *checker) route(field, to, via string, metric int) Route {
 		r.To = netip.PrefixFrom(netip.IPv6Unspecified(), 0)
 	}
 	return r
+}
+
+// metric returns the metric of a route; 0 is none.
+func (k *checker) metric(field string, n int) int {
+	if n < 0 || n > math.MaxInt32 {
+		k.bad(field, "%d is not between 1 and %d", n, math.MaxInt32)
+	}
+	return n
+}
+
+func (k *checker) ignore(list []string) (ignored []Part) {
+	for n, s := range list {
+		k.oneOf(at("ignore", n), s, parts)
+		ignored = append(ignored, Part(s))
+	}
+	return ignored
+}
+
+func (k *checker) badName(key string) {
+	k.bad("", "%q cannot be the name of an interface: at most 15 characters, without / : and blanks", key)
+}
+
+// virtual checks the entry of an interface that is made, and not found.
+func (k *checker) virtual(id *Interface, e *entry) {
+	if e.MAC != "" || e.Match != nil {
+		k.bad("mac", "a VLAN or a bond is not found by its address, but made: remove this field")
+		id.MAC, id.Match = "", nil
+	}
+	if id.Unmanaged {
+		k.bad("manage", "a VLAN or a bond of this file is made here: remove the entry instead")
+		id.Unmanaged = false
+	}
+}
+
+// unmanaged checks an entry that says that the interface is somebody else's.
+func (k *checker) unmanaged(i *Interface) {
+	if i.Unmanaged && (i.hasOwn() || i.Metric != 0 || len(i.Ignore) > 0) {
+		k.bad("manage", "with false, nothing else can be set")
+	}
 }
 
 func (k *checker) gateway(field, s string) netip.Addr {

@@ -19,6 +19,7 @@ func addr(s string) netip.Addr     { return netip.MustParseAddr(s) }
 // wholeFormat has each field, and wholeConfig is what it means.
 const wholeFormat = `
 # the whole format
+unlisted: first
 interfaces:
   eth0:
     addresses: [192.0.2.10/24, 2001:db8::10/64]
@@ -44,9 +45,16 @@ interfaces:
   storage:
     vlan: {id: 100, parent: bond0}
   eth4:
+  nics:
+    match: {driver: ena, device: "0000:0?:*"}
+    metric: 2000
+    ignore: [default-route, dns]
+  pool:
+    match: {mac: "52-54-00-*"}
+    manage: false
 `
 
-var wholeConfig = &Config{map[string]*Interface{
+var wholeConfig = &Config{Unlisted: First, patterns: []string{"nics", "pool"}, Interfaces: map[string]*Interface{
 	"eth0": {
 		Addresses: []netip.Prefix{prefix("192.0.2.10/24"), prefix("2001:db8::10/64")},
 		Routes: []Route{
@@ -71,6 +79,11 @@ var wholeConfig = &Config{map[string]*Interface{
 	"bond1":   {DHCP4: true, DHCP6: true, RA: true, Bond: &Bond{Members: []string{"eth3"}, Mode: "active-backup", Miimon: 100}},
 	"storage": {DHCP4: true, DHCP6: true, RA: true, VLAN: &VLAN{ID: 100, Parent: "bond0"}},
 	"eth4":    Default(),
+	"nics": {
+		Match: &Match{Driver: "ena", Device: "0000:0?:*"}, Metric: 2000, Ignore: []Part{DefaultRoute, DNS},
+		DHCP4: true, DHCP6: true, RA: true,
+	},
+	"pool": {Match: &Match{MAC: "52:54:00:*"}, Unmanaged: true, DHCP4: true, DHCP6: true, RA: true},
 }}
 
 func TestParse(t *testing.T) {
@@ -78,7 +91,7 @@ func TestParse(t *testing.T) {
 	if errs != nil {
 		t.Fatalf("Parse: %v", errs)
 	}
-	if diff := cmp.Diff(wholeConfig, got, comparable); diff != "" {
+	if diff := cmp.Diff(wholeConfig, got, comparable, cmp.AllowUnexported(Config{})); diff != "" {
 		t.Errorf("Parse, want -, got +:\n%s", diff)
 	}
 }
@@ -123,6 +136,19 @@ var mistakes = []struct{ text, want string }{
 	{"x: {ntp: ['-;']}", `interfaces.x.ntp[0]: "-;" is neither an address nor a name`},
 	{"x: {mac: 'zz'}", `interfaces.x.mac: "zz" is no Ethernet address`},
 	{"x: {mac: '52:54:00:00:00:01'}", "interfaces.x.mac: 52:54:00:00:00:01 is already in the entry good"},
+	{"x: {metric: -1}", "interfaces.x.metric: -1 is not between 1 and"},
+	{"x: {ignore: [all]}", `interfaces.x.ignore[0]: "all" is none of default-route, routes, dns,`},
+	{"x: {match: {}}", "interfaces.x.match: it is empty"},
+	{"x: {match: {driver: 'en['}}", `interfaces.x.match.driver: "en[" is no pattern`},
+	{"x: {match: {mac: 'zz'}}", `interfaces.x.match.mac: "zz" is no Ethernet address`},
+	{"x: {match: {name: eth0}}", `interfaces.x: there is no field "name"`},
+	{"x: {match: {driver: ena}, addresses: [192.0.2.1/24]}", "interfaces.x.addresses: several interfaces may fit"},
+	{"x: {match: {driver: ena}, mac: '52:54:00:00:00:02'}", "interfaces.x.match: it is found by its field mac already"},
+	{"x: {manage: false, mtu: 1400}", "interfaces.x.manage: with false, nothing else can be set"},
+	{"x: {manage: false, vlan: {id: 5, parent: a}}", "interfaces.x.manage: a VLAN or a bond of this file is made here"},
+	{"w: {bond: {members: [x]}}\n  x: {manage: false}", "interfaces.x.manage: it is a member of w"},
+	{"x: {mtu: 1500, mtu: 1400}", `"mtu" is there twice; the last one counts`},
+	{"x: {}\n  x: {mtu: 1400}", `"x" is there twice; the last one counts`},
 	{"x: {ra: false, dhcp6: true}", "interfaces.x.dhcp6: without router advertisements"},
 	{"interface-0123456789: {mtu: 1500}", `interfaces.interface-0123456789: "interface-0123456789" cannot be the name of an interface`},
 	{"'a/b': {mtu: 1500}", "cannot be the name of an interface"},
@@ -175,8 +201,6 @@ func TestParseNonsense(t *testing.T) {
 		{"interfaces: [", "line 1"},
 		{"- eth0\n", "the whole is a array, but must be a map"},
 		{"interfaces: [eth0]\n", path + ": interfaces: the whole is a array, but must be a map"},
-		{"interfaces: {a: {}, a: {}}\n", `"a" is there twice`},
-		{"interfaces: {a: {mtu: 1500, mtu: 1400}}\n", `"mtu" is there twice`},
 		{"\x00\x01", "binary data"},
 	} {
 		c, errs := Parse(path, []byte(tc.text))
@@ -207,6 +231,9 @@ func TestFallback(t *testing.T) {
 		{"x: {mac: '52:54:00:00:00:02', mtu: 1}", &Interface{MAC: "52:54:00:00:00:02", DHCP4: true, DHCP6: true, RA: true}},
 		{"x: {mac: '52:54:00:00:00:02', mtv: 1, dhcp4: false}", &Interface{MAC: "52:54:00:00:00:02", DHCP4: true, DHCP6: true, RA: true}},
 		{"x: {mac: nonsense, mtu: 1500}", nil},
+		{"x: {match: {driver: a}, mtv: 1}", &Interface{Match: &Match{Driver: "a"}, DHCP4: true, DHCP6: true, RA: true}},
+		{"x: {match: {drivr: a}}", nil},
+		{"x: {manage: false, mtv: 1}", &Interface{Unmanaged: true, DHCP4: true, DHCP6: true, RA: true}},
 		{"x: {vlan: {id: 5, parent: a}, mtu: 1}", &Interface{VLAN: &VLAN{5, "a"}, DHCP4: true, DHCP6: true, RA: true}},
 		{"x: {vlan: {id: 5, parent: a}, adress: 1}", &Interface{VLAN: &VLAN{5, "a"}, DHCP4: true, DHCP6: true, RA: true}},
 		{"x: {vlan: {id: 5, parent: a}, mac: '52:54:00:00:00:02'}", &Interface{VLAN: &VLAN{5, "a"}, DHCP4: true, DHCP6: true, RA: true}},
@@ -241,7 +268,7 @@ func TestFind(t *testing.T) {
 		{"eth3", "", "eth3", false, "b"},
 		{"eth2", "", "eth2", false, ""},
 	} {
-		key, i := c.Find(tc.name, tc.mac)
+		key, i := c.Find(ID{Name: tc.name, MAC: tc.mac})
 		if key != tc.key || (i != nil) != tc.found {
 			t.Errorf("Find(%s, %s) = %s, %v, want %s, %v", tc.name, tc.mac, key, i, tc.key, tc.found)
 		}
@@ -251,6 +278,54 @@ func TestFind(t *testing.T) {
 	}
 	if got := c.VLANsOn("eth0"); len(got) != 1 || got[0] != "v" {
 		t.Errorf("VLANsOn(eth0) = %v, want v", got)
+	}
+}
+
+func TestFindByPattern(t *testing.T) {
+	c, errs := Parse(path, []byte(`interfaces:
+  a: {match: {driver: "mlx*", device: "0000:8*"}}
+  b: {match: {driver: mlx5_core}}
+  c: {match: {mac: "52:54:00:*"}}
+  eth1: {}
+`))
+	if errs != nil || !c.HasPatterns() {
+		t.Fatal(errs, c)
+	}
+	for _, tc := range []struct {
+		id   ID
+		want string
+	}{
+		{ID{"eth0", "02:00:00:00:00:01", "mlx5_core", "0000:81:00.0"}, "a"},
+		{ID{"eth0", "52:54:00:00:00:01", "mlx5_core", "0000:01:00.0"}, "b"}, // the first by key
+		{ID{"eth0", "52:54:00:00:00:01", "virtio_net", "0000:01:00.0"}, "c"},
+		{ID{"eth1", "52:54:00:00:00:01", "mlx5_core", "0000:81:00.0"}, "eth1"}, // the name is more exact
+		{ID{"eth0", "", "", ""}, ""},
+	} {
+		if key, i := c.Find(tc.id); (i != nil) != (tc.want != "") || i != nil && key != tc.want {
+			t.Errorf("Find(%v) = %s, %v, want %q", tc.id, key, i, tc.want)
+		}
+	}
+}
+
+// A mistake in the policy must not shut the way in, nor one elsewhere together with
+// it.
+func TestUnlisted(t *testing.T) {
+	for _, tc := range []struct {
+		text string
+		want Unlisted
+		errs int
+	}{
+		{"", Present, 0},
+		{"unlisted: none\ninterfaces: {eth0: {}}\n", None, 0},
+		{"unlisted: some\n", Present, 1},
+		{"unlisted: [all]\n", Present, 1},
+		{"unlisted: none\ninterfaces: {x: {mac: zz}}\n", Present, 2},
+		{"unlisted: none\ninterfaces: {x: {mtu: 1}}\n", None, 1}, // x has DHCP
+	} {
+		c, errs := Parse(path, []byte(tc.text))
+		if c == nil || c.Unlisted != tc.want || len(errs) != tc.errs {
+			t.Errorf("Parse(%q) = %v, %v, want %s and %d errors", tc.text, c, errs, tc.want, tc.errs)
+		}
 	}
 }
 
@@ -273,7 +348,7 @@ func FuzzParse(f *testing.F) {
 		}
 		for key, i := range c.Interfaces {
 			k := &checker{}
-			if i.MAC == "" && !isName(key) || i.VLAN != nil && i.VLAN.Parent == key {
+			if i.named() && !isName(key) || i.VLAN != nil && i.VLAN.Parent == key {
 				t.Errorf("entry %q", key)
 			}
 			for _, p := range i.Addresses {

@@ -8,13 +8,19 @@ import (
 	"slices"
 	"strings"
 
+	"sigs.k8s.io/yaml"
+
 	"kios/pods/settings"
 )
 
 // entry is an interface as it is written.
 type entry struct {
-	MAC       string   `json:"mac"`
-	Addresses []string `json:"addresses"`
+	MAC       string      `json:"mac"`
+	Match     *matchEntry `json:"match"`
+	Manage    *bool       `json:"manage"`
+	Metric    int         `json:"metric"`
+	Ignore    []string    `json:"ignore"`
+	Addresses []string    `json:"addresses"`
 	Routes    []struct {
 		To     string `json:"to"`
 		Via    string `json:"via"`
@@ -48,16 +54,12 @@ type bondEntry struct {
 // text makes no sense as a whole. Otherwise the errors are mistakes in entries,
 // which the Config has without what is wrong with them.
 func Parse(path string, text []byte) (*Config, []error) {
-	var top map[string]json.RawMessage
-	if err := settings.Parse(path, text, &top); err != nil {
-		return nil, []error{err}
+	top, errs := parseTop(path, text)
+	if top == nil {
+		return nil, errs
 	}
-	var errs []error
-	for _, name := range slices.Sorted(maps.Keys(top)) {
-		if name != "interfaces" {
-			errs = append(errs, fmt.Errorf("%s: there is no field %q at the top (there is: interfaces)", path, name))
-		}
-	}
+	c := &Config{Interfaces: map[string]*Interface{}}
+	errs = append(errs, c.parseUnlisted(path, top["unlisted"])...)
 	where := path + ": interfaces"
 	var entries map[string]json.RawMessage
 	if raw := top["interfaces"]; raw != nil {
@@ -65,7 +67,6 @@ func Parse(path string, text []byte) (*Config, []error) {
 			return nil, append(errs, err)
 		}
 	}
-	c := &Config{Interfaces: map[string]*Interface{}}
 	for _, key := range slices.Sorted(maps.Keys(entries)) {
 		i, more := parseEntry(key, where+"."+key, entries[key])
 		errs = append(errs, more...)
@@ -73,7 +74,49 @@ func Parse(path string, text []byte) (*Config, []error) {
 			c.Interfaces[key] = i
 		}
 	}
-	return c, append(errs, c.check(where)...)
+	errs = append(errs, c.check(where)...)
+	if len(c.Interfaces) < len(entries) && c.Unlisted != Present {
+		errs = append(errs, fmt.Errorf("%s: an entry is lost, so that %q may leave the node without a way in: it counts as %q", path, c.Unlisted, Present))
+		c.Unlisted = Present
+	}
+	c.notePatterns()
+	return c, errs
+}
+
+// parseTop returns the fields at the top, or nil if the text makes no sense as a
+// whole. A key that is there twice costs itself: the last one counts.
+func parseTop(path string, text []byte) (map[string]json.RawMessage, []error) {
+	top := map[string]json.RawMessage{}
+	var errs []error
+	if err := settings.Parse(path, text, &top); err != nil {
+		clear(top)
+		if !strings.Contains(err.Error(), "is there twice") || yaml.Unmarshal(text, &top) != nil {
+			return nil, []error{err}
+		}
+		errs = append(errs, fmt.Errorf("%w; the last one counts", err))
+	}
+	for _, name := range slices.Sorted(maps.Keys(top)) {
+		if name != "interfaces" && name != "unlisted" {
+			errs = append(errs, fmt.Errorf("%s: there is no field %q at the top (there are: interfaces, unlisted)", path, name))
+		}
+	}
+	return top, errs
+}
+
+func (c *Config) parseUnlisted(path string, raw json.RawMessage) []error {
+	c.Unlisted = Present
+	var s string
+	if len(raw) == 0 {
+		return nil
+	}
+	k := &checker{where: path}
+	if err := settings.Parse(path+": unlisted", raw, &s); err != nil {
+		return []error{err}
+	}
+	if k.oneOf("unlisted", s, policies); len(k.errs) == 0 && s != "" {
+		c.Unlisted = Unlisted(s)
+	}
+	return k.errs
 }
 
 // parseEntry returns an entry, what is usable of it if there are errors, or nil.
@@ -101,11 +144,17 @@ func (e *entry) salvage(raw []byte) {
 	if json.Unmarshal(fields["mac"], &e.MAC) != nil {
 		e.MAC = ""
 	}
+	if settings.Parse("", fields["match"], &e.Match) != nil {
+		e.Match = &matchEntry{} // which fits nothing, and is one more mistake
+	}
+	if json.Unmarshal(fields["manage"], &e.Manage) != nil {
+		e.Manage = nil
+	}
 	if settings.Parse("", fields["vlan"], &e.VLAN) != nil {
-		e.VLAN = nil
+		e.VLAN = &vlanEntry{}
 	}
 	if settings.Parse("", fields["bond"], &e.Bond) != nil {
-		e.Bond = nil
+		e.Bond = &bondEntry{}
 	}
 }
 
@@ -113,24 +162,34 @@ func (e *entry) salvage(raw []byte) {
 // the fallback, or nil if the interface that it is about cannot be told.
 func (e *entry) convert(key, where string) (*Interface, []error) {
 	k := &checker{where: where}
-	id := &Interface{MAC: k.mac(e.MAC), VLAN: e.VLAN.convert(k), Bond: e.Bond.convert(k)}
+	id := &Interface{MAC: k.mac(e.MAC), Match: e.Match.convert(k), Unmanaged: !choice(e.Manage, true), VLAN: e.VLAN.convert(k), Bond: e.Bond.convert(k)}
 	switch {
 	case e.VLAN != nil && e.Bond != nil:
 		k.bad("", "it is a VLAN and a bond: give each an entry of its own")
 		return nil, k.errs
-	case id.virtual() && e.MAC != "":
-		k.bad("mac", "a VLAN or a bond is not found by its address, but made: remove this field")
-		id.MAC = ""
-	case e.MAC == "" && !isName(key):
-		k.bad("", "%q cannot be the name of an interface: at most 15 characters, without / : and blanks", key)
+	case e.MAC != "" && e.Match != nil:
+		k.bad("match", "it is found by its field mac already: remove one of them")
+		return nil, k.errs
+	case id.virtual():
+		k.virtual(id, e)
+		if !isName(key) {
+			k.badName(key)
+			return nil, k.errs
+		}
+	case e.MAC == "" && e.Match == nil && !isName(key):
+		k.badName(key)
 		return nil, k.errs
 	}
 	i := e.rest(k)
-	i.MAC, i.VLAN, i.Bond = id.MAC, id.VLAN, id.Bond
+	i.MAC, i.Match, i.Unmanaged, i.VLAN, i.Bond = id.MAC, id.Match, id.Unmanaged, id.VLAN, id.Bond
+	k.unmanaged(i)
+	if i.Match != nil && !i.Match.one() && len(i.Addresses) > 0 {
+		k.bad("addresses", "several interfaces may fit the patterns, and cannot have one address: use mac")
+	}
 	switch {
 	case len(k.errs) == 0:
 		return i, nil
-	case e.VLAN != nil && id.VLAN == nil, e.Bond != nil && id.Bond == nil, e.MAC != "" && i.MAC == "" && !id.virtual():
+	case e.VLAN != nil && id.VLAN == nil, e.Bond != nil && id.Bond == nil, e.MAC != "" && i.MAC == "" && !id.virtual(), e.Match != nil && i.Match == nil && !id.virtual():
 		return nil, k.errs
 	}
 	return id.fallback(), k.errs
@@ -138,7 +197,7 @@ func (e *entry) convert(key, where string) (*Interface, []error) {
 
 // rest converts everything but the fields that say which interface it is.
 func (e *entry) rest(k *checker) *Interface {
-	i := &Interface{MTU: k.mtu(e.MTU)}
+	i := &Interface{MTU: k.mtu(e.MTU), Metric: k.metric("metric", e.Metric), Ignore: k.ignore(e.Ignore)}
 	for n, s := range e.Addresses {
 		i.Addresses = append(i.Addresses, k.address(at("addresses", n), s))
 	}
@@ -170,7 +229,7 @@ func (i *Interface) virtual() bool { return i.VLAN != nil || i.Bond != nil }
 // fallback is the same interface with DHCP.
 func (i *Interface) fallback() *Interface {
 	d := Default()
-	d.MAC, d.VLAN, d.Bond = i.MAC, i.VLAN, i.Bond
+	d.MAC, d.Match, d.Unmanaged, d.VLAN, d.Bond = i.MAC, i.Match, i.Unmanaged, i.VLAN, i.Bond
 	return d
 }
 

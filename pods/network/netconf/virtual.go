@@ -125,6 +125,10 @@ func (c *Config) check(where string) []error {
 // checkRelations reports whether at least the interface itself can be had.
 func (c *Config) checkRelations(k *checker, key string, i *Interface) bool {
 	if bond := c.BondOf(key); bond != "" {
+		if i.Unmanaged {
+			k.bad("manage", "it is a member of %s, which is made here: remove it there or here", bond)
+			i.Unmanaged = false
+		}
 		if !i.virtual() && i.hasOwn() {
 			k.bad("", "it is a member of %s and cannot have addresses, routes and the like; move them there", bond)
 		}

@@ -1,0 +1,102 @@
+package network
+
+import (
+	"slices"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"kios/internal/boottime"
+	"kios/pods/network/netconf"
+)
+
+// maxUnlisted is how many interfaces get DHCP without being in the file. It bounds
+// what a machine with hundreds of functions costs; the first ones are enough to
+// reach it.
+const maxUnlisted = 32
+
+// isChosen reports whether an interface that the file does not list is to get DHCP. It
+// is decided once for each interface: one in use must not be let go because another
+// one appeared.
+func (s *Service) isChosen(l link) bool {
+	if len(s.Interfaces) > 0 {
+		return slices.Contains(s.Interfaces, l.name)
+	}
+	if !s.hardware.isPhysical(l.name) {
+		return false
+	}
+	d, decided := s.decisions[l.index]
+	if !decided || d.name != l.name {
+		d = decision{l.name, s.reasonAgainst(l)}
+		s.decisions[l.index] = d
+		if d.against != "" {
+			s.Log.Printf("%s: left alone: %s; list it in %s to configure it", l.name, d.against, s.File)
+		}
+	}
+	return d.against == ""
+}
+
+// decision is what was decided about an interface without an entry.
+type decision struct{ name, against string }
+
+// reasonAgainst says why an interface without an entry is left alone, or "".
+func (s *Service) reasonAgainst(l link) string {
+	policy := s.conf.Unlisted
+	switch {
+	case policy == netconf.None:
+		return `the file says "unlisted: none"`
+	case policy == netconf.All:
+	case s.hardware.isVirtualFunction(l.name):
+		return "it is a virtual function of a card of this machine"
+	case s.hardware.isLate(l.name) && !s.hasLease(l) && s.hasWay(l):
+		return "it was plugged in later, and the node has a network without it"
+	case policy == netconf.First && s.unlisted() > 0:
+		return `the file says "unlisted: first", and it is not the first`
+	}
+	if s.unlisted() >= maxUnlisted {
+		return "too many other interfaces use DHCP without being in the file"
+	}
+	return ""
+}
+
+// unlisted counts the interfaces that were chosen.
+func (s *Service) unlisted() int {
+	n := 0
+	for _, d := range s.decisions {
+		if d.against == "" {
+			n++
+		}
+	}
+	return n
+}
+
+// hasLease reports whether the interface had DHCP before a restart of this program.
+func (s *Service) hasLease(l link) bool {
+	kept, err := s.store.load(l.name, l.mac, boottime.Now())
+	return err == nil && (kept.Lease != nil || kept.Lease6 != nil)
+}
+
+// hasWay reports whether another interface that is managed has an address.
+func (s *Service) hasWay(l link) bool {
+	for _, p := range s.ports {
+		if p.link.index == l.index {
+			continue
+		}
+		addresses, err := netlink.AddrList(&netlink.Dummy{LinkAttrs: netlink.LinkAttrs{Index: p.link.index}}, netlink.FAMILY_ALL)
+		global := func(a netlink.Addr) bool { return a.Scope == unix.RT_SCOPE_UNIVERSE }
+		if err == nil && slices.ContainsFunc(addresses, global) {
+			return true
+		}
+	}
+	return false
+}
+
+// id is by what the file finds an interface.
+func (s *Service) id(l link) netconf.ID {
+	id := netconf.ID{Name: l.name, MAC: l.perm}
+	if s.conf.HasPatterns() {
+		id.Driver = s.hardware.driver(l.name)
+		_, id.Device = s.hardware.device(l.name)
+	}
+	return id
+}
