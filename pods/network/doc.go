@@ -22,6 +22,7 @@
 //	reconcile.go  decides for each interface: manage, release, enslave, free, remove
 //	policy.go     which interfaces get DHCP that the file does not list
 //	hardware.go   what sysfs says about their devices
+//	lend.go       one that somebody else's bridge or bond has taken
 //	port.go       one interface that is managed
 //	sysctl.go     what the kernel takes of router advertisements
 //	client.go     its DHCP clients: client4.go, client6.go

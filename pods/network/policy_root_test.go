@@ -160,6 +160,31 @@ func TestFoundByPattern(t *testing.T) {
 	l.eventually("the address", 5*time.Second, func() bool { return l.has("addr show eth0", "10.77.0.20/24") })
 }
 
+// What the interface brought stays when a bridge takes it, also over a restart, until
+// the lease ends; and then the bridge can have a lease.
+func TestBridgeTakesTheUplink(t *testing.T) {
+	l := newLAN(t)
+	l.startUDHCPD()
+	l.startService("eth0")
+	l.eventually("name servers", 10*time.Second, func() bool { return strings.Contains(l.resolver(), "nameserver 10.77.0.1") })
+	l.ip("link", "add", "name", "br-ex", "address", l.mac(), "type", "bridge")
+	l.ip("link", "set", "br-ex", "up")
+	l.ip("link", "set", "eth0", "master", "br-ex")
+	l.eventually("a line about it", 5*time.Second, l.logged("eth0: it belongs to br-ex now"))
+	l.service.Stop()
+	l.configure("  eth9: {addresses: [10.99.0.1/24], dns: [192.0.2.1]}\n") // there is something to write
+	l.cable("srv9", "10.99.0.9/24", "eth9")
+	l.startService("eth0")
+	l.eventually("the other's name server", 5*time.Second, func() bool { return strings.Contains(l.resolver(), "nameserver 192.0.2.1\nnameserver 10.77.0.1\n") })
+	l.eventually("the end of the lease", 25*time.Second, func() bool { return !strings.Contains(l.resolver(), "10.77.0.1") })
+	l.configure("  br-ex: {}\n")
+	l.eventually("a lease of the bridge", 10*time.Second, func() bool {
+		return l.has("-4 addr show br-ex", "inet 10.77.0.") && strings.Contains(l.resolver(), "nameserver 10.77.0.1")
+	})
+	l.ip("link", "set", "eth0", "nomaster")
+	l.eventually("eth0 is its own again", 10*time.Second, func() bool { return strings.Count(l.service.String(), "eth0: link is up") > 0 })
+}
+
 // The kernel takes the routes of an advertisement (RFC 4191), other than default ones,
 // too.
 func TestRoutesOfRouters(t *testing.T) {

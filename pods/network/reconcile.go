@@ -65,6 +65,9 @@ func (s *Service) missing() {
 func (s *Service) reconcile(ctx context.Context, l link) {
 	key, entry := s.conf.Find(s.id(l))
 	bond := s.bond(s.conf.BondOf(key, l.name))
+	if l.gone || l.master == 0 {
+		s.reclaim(l)
+	}
 	switch {
 	case l.gone:
 		s.release(l, asItIs)
@@ -75,7 +78,9 @@ func (s *Service) reconcile(ctx context.Context, l link) {
 		s.enslave(l, bond)
 	case l.master != 0 && s.links[l.master].ours && !s.blind.Load():
 		s.free(l)
-	case l.master != 0 || isTaken(entry, l.kind):
+	case l.master != 0:
+		s.lend(l)
+	case isTaken(entry, l.kind):
 		s.release(l, asItIs)
 	case s.isWanted(l, key, entry):
 		if entry == nil {

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync/atomic"
+	"time"
 
 	"kios/internal/boottime"
 	"kios/pods/filewatch"
@@ -32,8 +33,9 @@ type Service struct {
 	hardware hardware
 	// decisions about interfaces that the file does not list, by index
 	decisions map[int]decision
-	text      string      // of the file, as last read
-	blind     atomic.Bool // the file cannot be used: what it may have asked for stays
+	text      string              // of the file, as last read
+	blind     atomic.Bool         // the file cannot be used: what it may have asked for stays
+	lent      map[int]*time.Timer // interfaces in somebody else's bridge or bond
 	links     map[int]link
 	ports     map[int]*port
 	adverts   map[int]ndisc.Event
@@ -46,7 +48,7 @@ type Service struct {
 // An error means that it cannot go on; what causes trouble on one interface is
 // logged instead.
 func (s *Service) Run(ctx context.Context) error {
-	s.ports, s.adverts = map[int]*port{}, map[int]ndisc.Event{}
+	s.ports, s.adverts, s.lent = map[int]*port{}, map[int]ndisc.Event{}, map[int]*time.Timer{}
 	s.store = &store{dir: s.StateDir}
 	var err error
 	if s.hardware, err = openHardware(s.Sysfs, filepath.Join(s.StateDir, "devices")); err != nil {
