@@ -17,7 +17,7 @@ import (
 func (s *Service) reconcileAll(ctx context.Context) {
 	for _, key := range slices.Sorted(maps.Keys(s.conf.Interfaces)) {
 		if i := s.conf.Interfaces[key]; i.Bond != nil {
-			s.make(key, bondOf(key, i.Bond))
+			s.makeBond(key, i.Bond)
 		}
 	}
 	for _, l := range s.ordered() {
@@ -28,12 +28,23 @@ func (s *Service) reconcileAll(ctx context.Context) {
 	s.missing()
 }
 
-// ordered returns the interfaces such that a VLAN comes after what it is on.
+// ordered returns the interfaces such that a VLAN comes after what it is on, and
+// members of a bond in the order of the file.
 func (s *Service) ordered() []link {
 	rank := map[string]int{"bond": 1, "vlan": 2}
 	return slices.SortedFunc(maps.Values(s.links), func(a, b link) int {
-		return cmp.Or(cmp.Compare(rank[a.kind], rank[b.kind]), cmp.Compare(a.index, b.index))
+		return cmp.Or(cmp.Compare(rank[a.kind], rank[b.kind]), cmp.Compare(s.place(a), s.place(b)), cmp.Compare(a.index, b.index))
 	})
+}
+
+// place returns the place of an interface among the members of its bond, from 0, or -1.
+func (s *Service) place(l link) int {
+	key, _ := s.conf.Find(s.id(l))
+	bond := s.conf.Interfaces[s.conf.BondOf(key, l.name)]
+	if bond == nil {
+		return -1
+	}
+	return slices.IndexFunc(bond.Bond.Members, func(m string) bool { return m == key || m == l.name })
 }
 
 // missing logs which interfaces of the file do not exist. That is no error: their
@@ -197,7 +208,11 @@ func (s *Service) bond(name string) netlink.Link {
 func (s *Service) enslave(l link, bond netlink.Link) {
 	name, index := bond.Attrs().Name, bond.Attrs().Index
 	nl, err := netlink.LinkByIndex(l.index) // l may be older than the bond
-	if err != nil || nl.Attrs().MasterIndex == index {
+	if err != nil {
+		return
+	}
+	if nl.Attrs().MasterIndex == index {
+		s.preferMember(l, bond)
 		return
 	}
 	if nl.Attrs().MasterIndex != 0 {
@@ -216,6 +231,7 @@ func (s *Service) enslave(l link, bond netlink.Link) {
 		return
 	}
 	s.Log.Printf("%s: added %s", name, l.name)
+	s.preferMember(l, bond)
 }
 
 // free takes the interface out of a bond of ours. The kernel's message about that

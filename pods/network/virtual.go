@@ -1,7 +1,10 @@
 package network
 
 import (
+	"bytes"
 	"errors"
+	"net"
+	"slices"
 
 	"github.com/vishvananda/netlink"
 
@@ -15,7 +18,11 @@ func bondOf(name string, b *netconf.Bond) *netlink.Bond {
 	attrs.Name = name
 	want := netlink.NewLinkBond(attrs)
 	want.Mode = netlink.StringToBondMode(b.Mode)
-	want.Miimon = b.Miimon
+	want.Miimon, want.MinLinks = b.Miimon, b.MinLinks
+	monitor(want, b)
+	if mac, err := net.ParseMAC(b.MAC); err == nil {
+		want.HardwareAddr = mac
+	}
 	if b.LACPRate != "" {
 		want.LacpRate = netlink.StringToBondLacpRateMap[b.LACPRate]
 	}
@@ -23,6 +30,72 @@ func bondOf(name string, b *netconf.Bond) *netlink.Bond {
 		want.XmitHashPolicy = netlink.StringToBondXmitHashPolicy(b.XmitHash)
 	}
 	return want
+}
+
+// monitor sets how the bond looks after its members. The kernel refuses even a zero for
+// what belongs to the other way.
+func monitor(want *netlink.Bond, b *netconf.Bond) {
+	if b.ARPInterval == 0 {
+		want.UpDelay, want.DownDelay = b.UpDelay, b.DownDelay
+		return
+	}
+	want.ArpInterval = b.ARPInterval
+	for _, a := range b.ARPTargets {
+		want.ArpIpTargets = append(want.ArpIpTargets, a.AsSlice())
+	}
+}
+
+// makeBond makes a bond. Without an address of its own in the file, it has that of its
+// first member, as far as this is known now: it names the node to DHCP and LACP, and
+// must not depend on whose driver was loaded first. The kernel would take the address
+// of the member that is added first.
+func (s *Service) makeBond(name string, b *netconf.Bond) {
+	want := bondOf(name, b)
+	if want.HardwareAddr != nil {
+		s.make(name, want)
+		return
+	}
+	s.makeWith(name, want, s.addressOf(b.Members))
+}
+
+// addressOf returns the permanent address of the first interface that has one by the
+// file, or is there.
+func (s *Service) addressOf(keys []string) net.HardwareAddr {
+	for _, wanted := range keys {
+		text := ""
+		if i := s.conf.Interfaces[wanted]; i != nil {
+			text = i.MAC
+		}
+		for _, l := range s.links {
+			if key, _ := s.conf.Find(s.id(l)); l.perm != "" && (key == wanted || l.name == wanted) {
+				text = l.perm
+			}
+		}
+		if mac, err := net.ParseMAC(text); err == nil {
+			return mac
+		}
+	}
+	return nil
+}
+
+// preferMember makes the interface the primary member of its bond, if the file says
+// so.
+func (s *Service) preferMember(l link, bond netlink.Link) {
+	key, _ := s.conf.Find(s.id(l))
+	entry := s.conf.Interfaces[bond.Attrs().Name]
+	if entry == nil || entry.Bond == nil || entry.Bond.Primary == "" || entry.Bond.Primary != key && entry.Bond.Primary != l.name {
+		return
+	}
+	if have, ok := bond.(*netlink.Bond); !ok || have.Primary == l.index {
+		return
+	}
+	attrs := netlink.NewLinkAttrs()
+	attrs.Name, attrs.Index = bond.Attrs().Name, bond.Attrs().Index
+	change := netlink.NewLinkBond(attrs)
+	change.Primary = l.index
+	if err := netlink.LinkModify(change); err != nil {
+		s.Log.Printf("%s: prefer %s: %v", bond.Attrs().Name, l.name, err)
+	}
 }
 
 // makeVLANs makes the VLANs on the interface.
@@ -38,10 +111,13 @@ func (s *Service) makeVLANs(key string, l link) {
 	}
 }
 
-// make makes a VLAN or a bond unless there is one like it. One of ours that is
+// make is makeWith for an interface whose address the kernel chooses, or the file.
+func (s *Service) make(name string, want netlink.Link) { s.makeWith(name, want, nil) }
+
+// makeWith makes a VLAN or a bond, with that address to begin with, unless there is one like it. One of ours that is
 // different is replaced: the mode of a bond cannot be changed while it has
 // members, nor the parent of a VLAN at all.
-func (s *Service) make(name string, want netlink.Link) {
+func (s *Service) makeWith(name string, want netlink.Link, mac net.HardwareAddr) {
 	have, err := netlink.LinkByName(name)
 	switch notFound := (netlink.LinkNotFoundError{}); {
 	case errors.As(err, &notFound):
@@ -60,6 +136,9 @@ func (s *Service) make(name string, want netlink.Link) {
 			s.Log.Printf("%s: remove it: %v", name, err)
 			return
 		}
+	}
+	if mac != nil {
+		want.Attrs().HardwareAddr = mac
 	}
 	if err := netlink.LinkAdd(want); err != nil {
 		s.Log.Printf("%s: make the %s: %v", name, want.Type(), err)
@@ -91,6 +170,9 @@ func alike(have, want netlink.Link) bool {
 	case *netlink.Bond:
 		h, ok := have.(*netlink.Bond)
 		return ok && h.Mode == w.Mode && h.Miimon == w.Miimon &&
+			max(h.UpDelay, 0) == max(w.UpDelay, 0) && max(h.DownDelay, 0) == max(w.DownDelay, 0) && h.MinLinks == w.MinLinks &&
+			max(h.ArpInterval, 0) == max(w.ArpInterval, 0) && slices.EqualFunc(h.ArpIpTargets, w.ArpIpTargets, net.IP.Equal) &&
+			(w.HardwareAddr == nil || bytes.Equal(h.HardwareAddr, w.HardwareAddr)) &&
 			(w.LacpRate < 0 || h.LacpRate == w.LacpRate) &&
 			(w.XmitHashPolicy < 0 || h.XmitHashPolicy == w.XmitHashPolicy)
 	}

@@ -427,6 +427,51 @@ func (l *bondLAN) ends() {
 	l.eventually("the end of the bond", func() bool { return !exists("bond0") && !exists("lan") && exists("port1") })
 }
 
+// perm returns the permanent address of a cable's end of the node.
+func perm(t *testing.T, name string) string {
+	t.Helper()
+	nl, err := netlink.LinkByName(name)
+	lab.Must(t, err)
+	return nl.Attrs().HardwareAddr.String()
+}
+
+// A bond has the address of the first member of the file, whichever interface came
+// first, and prefers the member that the file says.
+func TestBondOrder(t *testing.T) {
+	l := newVLAN(t)
+	l.cable("port0")
+	l.cable("port1")
+	first := perm(t, "port1")
+	l.configure("  bond0: {bond: {members: [port1, port0], primary: port0, upDelay: 200, downDelay: 100}, addresses: [10.1.0.20/24]}\n")
+	l.start()
+	l.eventually("both members", func() bool { return memberOf("port0", "bond0") && memberOf("port1", "bond0") })
+	if got := perm(t, "bond0"); got != first {
+		t.Errorf("the bond's address is %s, want that of port1, %s", got, first)
+	}
+	for _, want := range []string{"Primary Slave: port0 ", "Up Delay (ms): 200", "Down Delay (ms): 100"} {
+		l.eventually(want, func() bool { return strings.Contains(bonding("bond0"), want) })
+	}
+	l.configure("  bond0: {bond: {members: [port1, port0], primary: port1, upDelay: 200, downDelay: 100}, addresses: [10.1.0.20/24]}\n")
+	l.eventually("another primary", func() bool { return strings.Contains(bonding("bond0"), "Primary Slave: port1 ") })
+	l.configure("  bond0: {bond: {members: [port1, port0], mac: 52:54:00:aa:00:01, arpInterval: 200, arpTargets: [10.1.0.1, 10.1.0.2]}, addresses: [10.1.0.20/24]}\n")
+	l.eventually("an address of its own, and questions", func() bool {
+		return exists("bond0") && perm(t, "bond0") == "52:54:00:aa:00:01" && strings.Contains(bonding("bond0"), "ARP IP target/s (n.n.n.n form): 10.1.0.1, 10.1.0.2")
+	})
+}
+
+// The first member's driver is loaded after the second one's. By the address in the
+// file, the bond has its own from the start.
+func TestBondOfALateFirstMember(t *testing.T) {
+	l := newVLAN(t)
+	l.cable("port1")
+	l.configure("  left: {mac: '52:54:00:aa:00:02'}\n  bond0: {bond: {members: [left, port1]}, addresses: [10.1.0.20/24]}\n")
+	l.start()
+	l.eventually("the second member", func() bool { return memberOf("port1", "bond0") })
+	if got := perm(t, "bond0"); got != "52:54:00:aa:00:02" {
+		t.Errorf("the bond's address is %s, want that of its first member", got)
+	}
+}
+
 // Members found by MAC keep being found when the bond has changed that.
 func TestBondOfMembersByMAC(t *testing.T) {
 	l := newVLAN(t)

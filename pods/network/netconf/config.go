@@ -68,11 +68,18 @@ type VLAN struct {
 // Bond makes one interface of several. The strings are those of the kernel's
 // Documentation/networking/bonding.rst, "" where it is to choose.
 type Bond struct {
-	Members  []string // keys of the file, or names of interfaces
-	Mode     string
-	Miimon   int // milliseconds between looks at each member's carrier
-	LACPRate string
-	XmitHash string
+	Members     []string // keys of the file, or names of interfaces, in order
+	MAC         string   // "": that of the first member, as far as it is known
+	Mode        string
+	Primary     string // one of Members, or ""
+	Miimon      int    // milliseconds between looks at each member's carrier, or 0 with ARPInterval
+	UpDelay     int    // milliseconds
+	DownDelay   int    // milliseconds
+	MinLinks    int
+	ARPInterval int // milliseconds between questions to ARPTargets, or 0
+	ARPTargets  []netip.Addr
+	LACPRate    string
+	XmitHash    string
 }
 
 // Default is an interface that the file does not mention.

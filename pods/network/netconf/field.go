@@ -11,13 +11,13 @@ import (
 	"kios/pods/network/hostaddr"
 )
 
-func (k *checker) mac(s string) string {
+func (k *checker) mac(field, s string) string {
 	if s == "" {
 		return ""
 	}
 	mac, err := net.ParseMAC(s)
 	if err != nil || len(mac) != 6 {
-		k.bad("mac", "%q is no Ethernet address; it looks like 52:54:00:12:34:56", s)
+		k.bad(field, "%q is no Ethernet address; it looks like 52:54:00:12:34:56", s)
 		return ""
 	}
 	return mac.String()

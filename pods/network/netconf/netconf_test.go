@@ -42,6 +42,8 @@ interfaces:
     dhcp4: true
   bond1:
     bond: {members: [eth3]}
+  bond2:
+    bond: {members: [eth5, eth6], mac: "52-54-00-AA-00-01", primary: eth6, arpInterval: 200, arpTargets: [192.0.2.1]}
   storage:
     vlan: {id: 100, parent: bond0}
   eth4:
@@ -76,7 +78,11 @@ var wholeConfig = &Config{Unlisted: First, patterns: []string{"nics", "pool"}, I
 		RA:        true,
 		Bond:      &Bond{Members: []string{"uplink", "eth2"}, Mode: "802.3ad", Miimon: 50, LACPRate: "fast", XmitHash: "layer3+4"},
 	},
-	"bond1":   {DHCP4: true, DHCP6: true, RA: true, Bond: &Bond{Members: []string{"eth3"}, Mode: "active-backup", Miimon: 100}},
+	"bond1": {DHCP4: true, DHCP6: true, RA: true, Bond: &Bond{Members: []string{"eth3"}, Mode: "active-backup", Miimon: 100}},
+	"bond2": {DHCP4: true, DHCP6: true, RA: true, Bond: &Bond{
+		Members: []string{"eth5", "eth6"}, MAC: "52:54:00:aa:00:01", Mode: "active-backup", Primary: "eth6",
+		ARPInterval: 200, ARPTargets: []netip.Addr{addr("192.0.2.1")},
+	}},
 	"storage": {DHCP4: true, DHCP6: true, RA: true, VLAN: &VLAN{ID: 100, Parent: "bond0"}},
 	"eth4":    Default(),
 	"nics": {
@@ -168,6 +174,18 @@ var mistakes = []struct{ text, want string }{
 	{"x: {bond: {members: [a], lacpRate: fast}}", "interfaces.x.bond.lacpRate: it belongs to mode 802.3ad only"},
 	{"x: {bond: {members: [a], mode: 802.3ad, lacpRate: quick}}", `interfaces.x.bond.lacpRate: "quick" is none of slow, fast`},
 	{"x: {bond: {members: [a], xmitHash: layer2}}", "interfaces.x.bond.xmitHash: it belongs to the modes"},
+	{"x: {bond: {members: [a], mac: zz}}", `interfaces.x.bond.mac: "zz" is no Ethernet address`},
+	{"x: {bond: {members: [a], primary: b}}", `interfaces.x.bond.primary: "b" is no member`},
+	{"x: {bond: {members: [a], primary: a, mode: 802.3ad}}", "interfaces.x.bond.primary: it belongs to the modes active-backup"},
+	{"x: {bond: {members: [a], minLinks: 1}}", "interfaces.x.bond.minLinks: it belongs to mode 802.3ad"},
+	{"x: {bond: {members: [a], minLinks: 2, mode: 802.3ad}}", "interfaces.x.bond.minLinks: 2 is not between 0 and"},
+	{"x: {bond: {members: [a], upDelay: 150}}", "interfaces.x.bond.upDelay: 150 is no multiple of miimon, which is 100"},
+	{"x: {bond: {members: [a], downDelay: -1}}", "interfaces.x.bond.downDelay: -1 is not between 0 and"},
+	{"x: {bond: {members: [a], arpInterval: 100}}", "interfaces.x.bond.arpTargets: arpInterval needs 1 to 16 addresses"},
+	{"x: {bond: {members: [a], arpTargets: [192.0.2.1]}}", "interfaces.x.bond.arpTargets: nobody asks them"},
+	{"x: {bond: {members: [a], arpInterval: 100, arpTargets: ['::1']}}", `interfaces.x.bond.arpTargets[0]: "::1" is no IPv4 address`},
+	{"x: {bond: {members: [a], arpInterval: 100, arpTargets: [192.0.2.1], miimon: 50}}", "interfaces.x.bond.arpInterval: it takes the place of miimon"},
+	{"x: {bond: {members: [a], arpInterval: 100, arpTargets: [192.0.2.1], mode: 802.3ad}}", "interfaces.x.bond.arpInterval: mode 802.3ad works with miimon only"},
 	{"w: {bond: {members: [a]}}\n  x: {bond: {members: [a]}}", "interfaces.x.bond.members[0]: a is already a member of w"},
 	{"w: {bond: {members: [a]}}\n  x: {bond: {members: [w]}}", "interfaces.x.bond.members[0]: w is no physical interface"},
 	{"w: {bond: {members: [x]}}\n  x: {addresses: [192.0.2.1/24]}", "interfaces.x: it is a member of w and cannot have addresses"},
@@ -238,7 +256,7 @@ func TestFallback(t *testing.T) {
 		{"x: {vlan: {id: 5, parent: a}, adress: 1}", &Interface{VLAN: &VLAN{5, "a"}, DHCP4: true, DHCP6: true, RA: true}},
 		{"x: {vlan: {id: 5, parent: a}, mac: '52:54:00:00:00:02'}", &Interface{VLAN: &VLAN{5, "a"}, DHCP4: true, DHCP6: true, RA: true}},
 		{"x: {vlan: {id: 5}, mtu: 1500}", nil},
-		{"x: {bond: {members: [a], mode: active-backup}, addresses: [no]}", &Interface{Bond: &Bond{[]string{"a"}, "active-backup", 100, "", ""}, DHCP4: true, DHCP6: true, RA: true}},
+		{"x: {bond: {members: [a], mode: active-backup}, addresses: [no]}", &Interface{Bond: &Bond{Members: []string{"a"}, Mode: "active-backup", Miimon: 100}, DHCP4: true, DHCP6: true, RA: true}},
 		{"x: {bond: {members: [a], mode: no}}", nil},
 	} {
 		c, errs := Parse(path, []byte("interfaces:\n  "+tc.text+"\n"))

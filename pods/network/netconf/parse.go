@@ -43,11 +43,18 @@ type vlanEntry struct {
 }
 
 type bondEntry struct {
-	Members  []string `json:"members"`
-	Mode     string   `json:"mode"`
-	Miimon   *int     `json:"miimon"`
-	LACPRate string   `json:"lacpRate"`
-	XmitHash string   `json:"xmitHash"`
+	Members     []string `json:"members"`
+	MAC         string   `json:"mac"`
+	Mode        string   `json:"mode"`
+	Primary     string   `json:"primary"`
+	Miimon      *int     `json:"miimon"`
+	UpDelay     int      `json:"upDelay"`
+	DownDelay   int      `json:"downDelay"`
+	MinLinks    int      `json:"minLinks"`
+	ARPInterval int      `json:"arpInterval"`
+	ARPTargets  []string `json:"arpTargets"`
+	LACPRate    string   `json:"lacpRate"`
+	XmitHash    string   `json:"xmitHash"`
 }
 
 // Parse reads the text of the file; path is for messages. Without a Config the
@@ -162,7 +169,7 @@ func (e *entry) salvage(raw []byte) {
 // the fallback, or nil if the interface that it is about cannot be told.
 func (e *entry) convert(key, where string) (*Interface, []error) {
 	k := &checker{where: where}
-	id := &Interface{MAC: k.mac(e.MAC), Match: e.Match.convert(k), Unmanaged: !choice(e.Manage, true), VLAN: e.VLAN.convert(k), Bond: e.Bond.convert(k)}
+	id := &Interface{MAC: k.mac("mac", e.MAC), Match: e.Match.convert(k), Unmanaged: !choice(e.Manage, true), VLAN: e.VLAN.convert(k), Bond: e.Bond.convert(k)}
 	switch {
 	case e.VLAN != nil && e.Bond != nil:
 		k.bad("", "it is a VLAN and a bond: give each an entry of its own")

@@ -3,17 +3,25 @@ package netconf
 import (
 	"fmt"
 	"maps"
+	"net/netip"
 	"slices"
 	"strings"
+
+	"kios/pods/network/hostaddr"
 )
 
-const defaultMiimon = 100 // milliseconds; 0, the kernel's, would find no failure
+const (
+	defaultMiimon = 100 // milliseconds; 0, the kernel's, would find no failure
+	maxARPTargets = 16  // BOND_MAX_ARP_TARGETS
+)
 
 var (
-	modes      = []string{"balance-rr", "active-backup", "balance-xor", "broadcast", "802.3ad", "balance-tlb", "balance-alb"}
-	hashed     = []string{"balance-xor", "802.3ad", "balance-tlb"} // modes that use a hash
-	lacpRates  = []string{"slow", "fast"}
-	xmitHashes = []string{"layer2", "layer2+3", "layer3+4", "encap2+3", "encap3+4", "vlan+srcmac"}
+	modes       = []string{"balance-rr", "active-backup", "balance-xor", "broadcast", "802.3ad", "balance-tlb", "balance-alb"}
+	hashed      = []string{"balance-xor", "802.3ad", "balance-tlb"}       // modes that use a hash
+	oneActive   = []string{"active-backup", "balance-tlb", "balance-alb"} // modes with a member that is preferred
+	carrierOnly = []string{"802.3ad", "balance-tlb", "balance-alb"}       // modes without ARP monitoring
+	lacpRates   = []string{"slow", "fast"}
+	xmitHashes  = []string{"layer2", "layer2+3", "layer3+4", "encap2+3", "encap3+4", "vlan+srcmac"}
 )
 
 func (e *vlanEntry) convert(k *checker) *VLAN {
@@ -38,13 +46,18 @@ func (e *bondEntry) convert(k *checker) *Bond {
 		return nil
 	}
 	before := len(k.errs)
-	b := &Bond{Members: e.Members, Mode: e.Mode, Miimon: defaultMiimon, LACPRate: e.LACPRate, XmitHash: e.XmitHash}
+	b := &Bond{
+		Members: e.Members, MAC: k.mac("bond.mac", e.MAC), Mode: e.Mode, Primary: e.Primary,
+		UpDelay: e.UpDelay, DownDelay: e.DownDelay, MinLinks: e.MinLinks, ARPInterval: e.ARPInterval,
+		LACPRate: e.LACPRate, XmitHash: e.XmitHash,
+	}
 	if b.Mode == "" {
 		b.Mode = "active-backup" // the one that works with any switch
 	}
-	if e.Miimon != nil {
-		b.Miimon = *e.Miimon
+	for n, s := range e.ARPTargets {
+		b.ARPTargets = append(b.ARPTargets, k.arpTarget(at("bond.arpTargets", n), s))
 	}
+	k.monitor(b, e.Miimon)
 	k.bond(b)
 	if len(k.errs) > before {
 		return nil
@@ -53,10 +66,59 @@ func (e *bondEntry) convert(k *checker) *Bond {
 	return b
 }
 
-func (k *checker) bond(b *Bond) {
-	if b.Miimon < 1 || b.Miimon > 60_000 {
-		k.bad("bond.miimon", "%d is not between 1 and 60000 milliseconds", b.Miimon)
+// monitor checks how the bond finds members that do not work: by their carrier, or by
+// asking others (ARP). The kernel does one of these.
+func (k *checker) monitor(b *Bond, miimon *int) {
+	switch {
+	case miimon != nil:
+		b.Miimon = *miimon
+	case b.ARPInterval == 0:
+		b.Miimon = defaultMiimon
 	}
+	if b.ARPInterval == 0 {
+		k.between("bond.miimon", b.Miimon, 1, 60_000)
+		if len(b.ARPTargets) > 0 {
+			k.bad("bond.arpTargets", "nobody asks them: set arpInterval")
+		}
+		k.delays(b)
+		return
+	}
+	k.between("bond.arpInterval", b.ARPInterval, 1, 60_000)
+	if miimon != nil || b.UpDelay+b.DownDelay != 0 {
+		k.bad("bond.arpInterval", "it takes the place of miimon, upDelay and downDelay: remove these or it")
+	}
+	if len(b.ARPTargets) == 0 || len(b.ARPTargets) > maxARPTargets {
+		k.bad("bond.arpTargets", "arpInterval needs 1 to %d addresses to ask", maxARPTargets)
+	}
+	if slices.Contains(carrierOnly, b.Mode) {
+		k.bad("bond.arpInterval", "mode %s works with miimon only", b.Mode)
+	}
+}
+
+func (k *checker) delays(b *Bond) {
+	for field, n := range map[string]int{"bond.upDelay": b.UpDelay, "bond.downDelay": b.DownDelay} {
+		k.between(field, n, 0, 600_000)
+		if b.Miimon > 0 && n%b.Miimon != 0 {
+			k.bad(field, "%d is no multiple of miimon, which is %d", n, b.Miimon)
+		}
+	}
+}
+
+func (k *checker) arpTarget(field, s string) netip.Addr {
+	a, err := netip.ParseAddr(s)
+	if err != nil || !a.Is4() || !hostaddr.Valid(a) {
+		k.bad(field, "%q is no IPv4 address to ask", s)
+	}
+	return a
+}
+
+func (k *checker) between(field string, n, least, most int) {
+	if n < least || n > most {
+		k.bad(field, "%d is not between %d and %d milliseconds", n, least, most)
+	}
+}
+
+func (k *checker) bond(b *Bond) {
 	k.members(b.Members)
 	k.oneOf("bond.mode", b.Mode, modes)
 	k.oneOf("bond.lacpRate", b.LACPRate, lacpRates)
@@ -66,6 +128,22 @@ func (k *checker) bond(b *Bond) {
 	}
 	if b.XmitHash != "" && !slices.Contains(hashed, b.Mode) {
 		k.bad("bond.xmitHash", "it belongs to the modes 802.3ad, balance-xor and balance-tlb only")
+	}
+	if b.MinLinks < 0 || b.MinLinks > len(b.Members) {
+		k.bad("bond.minLinks", "%d is not between 0 and the number of members", b.MinLinks)
+	}
+	if b.MinLinks > 0 && b.Mode != "802.3ad" {
+		k.bad("bond.minLinks", "it belongs to mode 802.3ad only")
+	}
+	k.primary(b)
+}
+
+func (k *checker) primary(b *Bond) {
+	if b.Primary != "" && !slices.Contains(b.Members, b.Primary) {
+		k.bad("bond.primary", "%q is no member", b.Primary)
+	}
+	if b.Primary != "" && !slices.Contains(oneActive, b.Mode) {
+		k.bad("bond.primary", "it belongs to the modes active-backup, balance-tlb and balance-alb only")
 	}
 }
 
