@@ -34,6 +34,7 @@ func (p *port) startDHCP4(kept *dhcp.Lease) error {
 	if kept != nil {
 		m.Resume(kept)
 		p.offer(byDHCP4, learned4(kept))
+		p.routeBySource(kept)
 	}
 	p.v4 = p.startClient(func(ctx context.Context, carrier <-chan bool) error {
 		return dhcp.Run(ctx, m, carrier, conn)
@@ -56,7 +57,7 @@ func (o outside4) Send(m *dhcpv4.DHCPv4, to netip.Addr) {
 // an MTU or a route that the kernel refuses costs a line.
 func (o outside4) Apply(l, old *dhcp.Lease) error {
 	p := o.port
-	replaced, err := applyLease(p.link.index, l, old, boottime.Now())
+	replaced, err := applyLease(p.link.index, l, old, metricOf(p.link.index, p.conf), boottime.Now())
 	if err != nil {
 		return err
 	}
@@ -66,6 +67,7 @@ func (o outside4) Apply(l, old *dhcp.Lease) error {
 		p.restoreStatic()
 	}
 	p.offer(byDHCP4, learned4(l))
+	p.routeBySource(l)
 	return nil
 }
 
@@ -117,4 +119,21 @@ func (o outside4) Drop(l *dhcp.Lease) {
 	p.remember(func(r *record) { r.Lease = nil })
 	p.restoreStatic()
 	p.offer(byDHCP4, learned{})
+	p.routeBySource(nil)
+}
+
+// routeBySource makes packets from the interface's IPv4 addresses leave through it: the
+// leased one, if there is a lease, and those of the file.
+func (p *port) routeBySource(l *dhcp.Lease) {
+	var list []sourced
+	s := sourced{index: p.link.index, name: p.link.name}
+	if l != nil && p.conf.SourceRouting {
+		for _, r := range routesOf(p.link.index, l, &netconf.Interface{Metric: p.conf.Metric}) {
+			if via, ok := netip.AddrFromSlice(r.Gw); ok && r.Dst.IP.IsUnspecified() {
+				s.address, s.gateway, s.metric = l.Address, via, r.Priority
+				list = append(list, s)
+			}
+		}
+	}
+	p.service.sources.set(p.link.index, append(list, p.static().sources(p.link.name, p.conf.SourceRouting)...))
 }

@@ -29,6 +29,7 @@
 //	static.go     addresses and routes of the file
 //	lease.go      those of DHCP
 //	route.go      routes of either kind
+//	source.go     rules by which packets leave through the card of their address
 //	virtual.go    VLANs and bonds
 //	offer.go      resolv.conf, NTP servers, hostname
 //	store.go      what a restart must not forget

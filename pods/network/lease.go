@@ -3,11 +3,13 @@ package network
 import (
 	"errors"
 	"fmt"
+	"math"
 	"net/netip"
 	"slices"
 	"time"
 
 	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 
 	"kios/pods/network/dhcp"
@@ -23,15 +25,39 @@ const baseMetric = 1024
 
 // applyLease gives the interface the lease's address. old, which may be nil, is
 // what it replaces; replaced says why its address may still be there.
-func applyLease(index int, l, old *dhcp.Lease, now time.Duration) (replaced, err error) {
+func applyLease(index int, l, old *dhcp.Lease, metric int, now time.Duration) (replaced, err error) {
 	if old != nil && old.Address != l.Address {
 		// First, because removing an address can remove others of its subnet.
 		replaced = removeAddress(index, old.Address)
 	}
-	if err := netlink.AddrReplace(nil, leased(index, l.Address, l.Expiry, l.Expiry, now)); err != nil {
+	if err := addLeased(index, l, metric, now); err != nil {
 		return replaced, fmt.Errorf("add address %s: %w", l.Address, err)
 	}
 	return replaced, nil
+}
+
+// addLeased adds the address, or gives one that is there more time. The route to its
+// subnet gets the metric of the lease's routes (IFA_RT_PRIORITY): of two cards in one
+// subnet, the kernel is to prefer the same one for the subnet as for the default route.
+func addLeased(index int, l *dhcp.Lease, metric int, now time.Duration) error {
+	a := leased(index, l.Address, l.Expiry, l.Expiry, now)
+	info := nl.IfaCacheInfo{IfaCacheinfo: unix.IfaCacheinfo{Valid: math.MaxUint32, Prefered: math.MaxUint32}}
+	if a.ValidLft > 0 {
+		info.Valid, info.Prefered = uint32(a.ValidLft), uint32(a.PreferedLft)
+	}
+	req := newAddress(index, l.Address, 0)
+	req.AddData(nl.NewRtAttr(unix.IFA_CACHEINFO, info.Serialize()))
+	req.AddData(nl.NewRtAttr(unix.IFA_RT_PRIORITY, nl.Uint32Attr(uint32(metric))))
+	_, err := req.Execute(unix.NETLINK_ROUTE, 0)
+	return err
+}
+
+// metricOf returns the metric of the routes of a lease.
+func metricOf(index int, conf *netconf.Interface) int {
+	if conf.Metric != 0 {
+		return conf.Metric
+	}
+	return baseMetric + index
 }
 
 // leased returns the address with the time that is left of the lease: the
@@ -53,11 +79,8 @@ func routesOf(index int, l *dhcp.Lease, conf *netconf.Interface) []netlink.Route
 	base := netlink.Route{
 		LinkIndex: index,
 		Src:       l.Address.Addr().AsSlice(),
-		Priority:  baseMetric + index,
+		Priority:  metricOf(index, conf),
 		Protocol:  unix.RTPROT_DHCP,
-	}
-	if conf.Metric != 0 {
-		base.Priority = conf.Metric
 	}
 	var routes []netlink.Route
 	for _, r := range l.Routes {

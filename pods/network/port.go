@@ -57,6 +57,7 @@ func (p *port) begin() error {
 	p.applyStatic()
 	p.logErrors(p.restoreLeases(kept))
 	p.offer(byFile, learned{DNS: p.conf.DNS, Search: p.conf.Search, NTP: p.conf.NTP})
+	p.routeBySource(nil)
 	return p.startClients(kept)
 }
 
@@ -254,7 +255,7 @@ func (p *port) dropLeases() {
 func (p *port) restoreLeases(kept record) error {
 	var errs []error
 	if p.conf.DHCP4 && kept.Lease != nil {
-		_, err := applyLease(p.link.index, kept.Lease, nil, boottime.Now())
+		_, err := applyLease(p.link.index, kept.Lease, nil, metricOf(p.link.index, p.conf), boottime.Now())
 		errs = append(errs, err)
 		p.complain("DHCP", p.applyTerms(kept.Lease))
 	}

@@ -164,6 +164,7 @@ func (s *Service) release(l link, left condition) {
 	s.stop(p)
 	p.logErrors(s.store.forget(p.link.name))
 	s.offers.forget(l.index)
+	s.sources.set(l.index, nil)
 }
 
 // unconfigure takes everything from the interface that it has from us.

@@ -201,7 +201,7 @@ func TestLease(t *testing.T) {
 		"--dhcp-option=58,5", "--dhcp-option=59,90")
 	l.startService("eth0")
 	l.eventually("an address", 5*time.Second, l.hasAddress)
-	l.expect("the address", l.address(), "/24 brd 10.77.0.255 scope global dynamic eth0")
+	l.expect("the address", l.address(), " brd 10.77.0.255 scope global dynamic eth0")
 	l.expect("the interface", l.address(), "mtu 1400")
 	l.eventually("a default route", 5*time.Second, func() bool {
 		return strings.Contains(l.routes(), "default via 10.77.0.1 dev eth0 proto dhcp src 10.77.0.")

@@ -41,6 +41,7 @@ type Service struct {
 	adverts   map[int]ndisc.Event
 	store     *store
 	offers    *offers
+	sources   *sourceRoutes
 	failed    chan error
 }
 
@@ -55,6 +56,7 @@ func (s *Service) Run(ctx context.Context) error {
 		s.Log.Print(err)
 	}
 	s.offers = newOffers(s)
+	s.sources = &sourceRoutes{logf: s.Log.Printf, procSysNet: s.ProcSysNet, from: map[int][]sourced{}}
 	s.failed = make(chan error, 1)
 	// Subscribe before listing what exists, so that nothing is missed in between.
 	changes, err := watch(ctx)
@@ -76,6 +78,7 @@ func (s *Service) Run(ctx context.Context) error {
 	s.read(true)
 	s.reconcileAll(ctx)
 	s.releaseLeftovers()
+	s.sources.open()
 	s.offers.open(ctx)
 	return s.loop(ctx, changes, adverts, edits)
 }

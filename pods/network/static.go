@@ -97,9 +97,22 @@ func removeAddress(index int, p netip.Prefix) error {
 // end. Duplicates are not looked for, as they are not with IPv4: an address that
 // the user wrote down must be usable at once, also without a carrier.
 func addAddress(index int, p netip.Prefix) error {
-	family, flags := unix.AF_INET, 0
+	flags := 0
 	if p.Addr().Is6() {
-		family, flags = unix.AF_INET6, unix.IFA_F_NODAD
+		flags = unix.IFA_F_NODAD
+	}
+	req := newAddress(index, p, flags)
+	req.AddData(nl.NewRtAttr(ifaProto, []byte{protocol}))
+	_, err := req.Execute(unix.NETLINK_ROUTE, 0)
+	return err
+}
+
+// newAddress is the beginning of a request to add an address, or to change one that is
+// there.
+func newAddress(index int, p netip.Prefix, flags int) *nl.NetlinkRequest {
+	family := unix.AF_INET
+	if p.Addr().Is6() {
+		family = unix.AF_INET6
 	}
 	req := nl.NewNetlinkRequest(unix.RTM_NEWADDR, unix.NLM_F_CREATE|unix.NLM_F_REPLACE|unix.NLM_F_ACK)
 	msg := nl.NewIfAddrmsg(family)
@@ -110,9 +123,7 @@ func addAddress(index int, p netip.Prefix) error {
 	if p.Addr().Is4() && p.Bits() < 31 {
 		req.AddData(nl.NewRtAttr(unix.IFA_BROADCAST, broadcast(p).AsSlice()))
 	}
-	req.AddData(nl.NewRtAttr(ifaProto, []byte{protocol}))
-	_, err := req.Execute(unix.NETLINK_ROUTE, 0)
-	return err
+	return req
 }
 
 func broadcast(p netip.Prefix) netip.Addr {
@@ -194,6 +205,22 @@ func (s static) routesOf(family int) []netlink.Route {
 		routes = append(routes, routeTo(base, r.To, r.Via, s.reaches(r.Via)))
 	}
 	return routes
+}
+
+// sources returns the IPv4 addresses, if there is a default route in the file, too.
+func (s static) sources(name string, wanted bool) (list []sourced) {
+	for _, r := range s.routesOf(netlink.FAMILY_V4) {
+		via, ok := netip.AddrFromSlice(r.Gw)
+		if !wanted || !ok || !r.Dst.IP.IsUnspecified() {
+			continue
+		}
+		for _, p := range s.addresses {
+			if p.Addr().Is4() {
+				list = append(list, sourced{s.index, name, p, via, r.Priority})
+			}
+		}
+	}
+	return list
 }
 
 // reaches reports whether the kernel finds the gateway on this interface by

@@ -30,9 +30,11 @@ type Interface struct {
 	DHCP6     bool     // use DHCPv6 if the router says so
 	RA        bool     // take router advertisements
 	Metric    int      // of routes by DHCP and routers; 0: as the order of the interfaces has it
-	Ignore    []Part   // of what DHCP servers and routers say
-	VLAN      *VLAN
-	Bond      *Bond
+	// SourceRouting makes packets from the interface's IPv4 addresses leave through it.
+	SourceRouting bool
+	Ignore        []Part // of what DHCP servers and routers say
+	VLAN          *VLAN
+	Bond          *Bond
 }
 
 // Part is a part of what DHCP servers and routers say.
@@ -83,7 +85,7 @@ type Bond struct {
 }
 
 // Default is an interface that the file does not mention.
-func Default() *Interface { return &Interface{DHCP4: true, DHCP6: true, RA: true} }
+func Default() *Interface { return &Interface{DHCP4: true, DHCP6: true, RA: true, SourceRouting: true} }
 
 // BondOf returns the key of the bond that has an interface with one of these
 // names as a member, or "".

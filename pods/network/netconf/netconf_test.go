@@ -36,6 +36,7 @@ interfaces:
     mac: 52-54-00-12-34-56
     dhcp4: false
     ra: false
+    sourceRouting: false
   bond0:
     bond: {members: [uplink, eth2], mode: 802.3ad, miimon: 50, lacpRate: fast, xmitHash: layer3+4}
     addresses: [198.51.100.1/24]
@@ -65,31 +66,33 @@ var wholeConfig = &Config{Unlisted: First, patterns: []string{"nics", "pool"}, I
 			{To: prefix("10.0.0.0/8"), Via: addr("192.0.2.2")},
 			{To: prefix("198.51.100.7/32")},
 		},
-		MTU:    9000,
-		DNS:    []netip.Addr{addr("192.0.2.53"), addr("fe80::53%eth0")},
-		Search: []string{"lab.example"},
-		NTP:    []string{"192.0.2.123", "ntp.example"},
-		RA:     true,
+		MTU:           9000,
+		DNS:           []netip.Addr{addr("192.0.2.53"), addr("fe80::53%eth0")},
+		Search:        []string{"lab.example"},
+		NTP:           []string{"192.0.2.123", "ntp.example"},
+		RA:            true,
+		SourceRouting: true,
 	},
 	"uplink": {MAC: "52:54:00:12:34:56", DHCP6: true},
 	"bond0": {
-		Addresses: []netip.Prefix{prefix("198.51.100.1/24")},
-		DHCP4:     true,
-		RA:        true,
-		Bond:      &Bond{Members: []string{"uplink", "eth2"}, Mode: "802.3ad", Miimon: 50, LACPRate: "fast", XmitHash: "layer3+4"},
+		Addresses:     []netip.Prefix{prefix("198.51.100.1/24")},
+		DHCP4:         true,
+		RA:            true,
+		SourceRouting: true,
+		Bond:          &Bond{Members: []string{"uplink", "eth2"}, Mode: "802.3ad", Miimon: 50, LACPRate: "fast", XmitHash: "layer3+4"},
 	},
-	"bond1": {DHCP4: true, DHCP6: true, RA: true, Bond: &Bond{Members: []string{"eth3"}, Mode: "active-backup", Miimon: 100}},
-	"bond2": {DHCP4: true, DHCP6: true, RA: true, Bond: &Bond{
+	"bond1": {DHCP4: true, DHCP6: true, RA: true, SourceRouting: true, Bond: &Bond{Members: []string{"eth3"}, Mode: "active-backup", Miimon: 100}},
+	"bond2": {DHCP4: true, DHCP6: true, RA: true, SourceRouting: true, Bond: &Bond{
 		Members: []string{"eth5", "eth6"}, MAC: "52:54:00:aa:00:01", Mode: "active-backup", Primary: "eth6",
 		ARPInterval: 200, ARPTargets: []netip.Addr{addr("192.0.2.1")},
 	}},
-	"storage": {DHCP4: true, DHCP6: true, RA: true, VLAN: &VLAN{ID: 100, Parent: "bond0"}},
+	"storage": {DHCP4: true, DHCP6: true, RA: true, SourceRouting: true, VLAN: &VLAN{ID: 100, Parent: "bond0"}},
 	"eth4":    Default(),
 	"nics": {
 		Match: &Match{Driver: "ena", Device: "0000:0?:*"}, Metric: 2000, Ignore: []Part{DefaultRoute, DNS},
-		DHCP4: true, DHCP6: true, RA: true,
+		DHCP4: true, DHCP6: true, RA: true, SourceRouting: true,
 	},
-	"pool": {Match: &Match{MAC: "52:54:00:*"}, Unmanaged: true, DHCP4: true, DHCP6: true, RA: true},
+	"pool": {Match: &Match{MAC: "52:54:00:*"}, Unmanaged: true, DHCP4: true, DHCP6: true, RA: true, SourceRouting: true},
 }}
 
 func TestParse(t *testing.T) {
@@ -246,17 +249,17 @@ func TestFallback(t *testing.T) {
 	}{
 		{"x: {mtu: 1}", Default()},
 		{"x: {mtv: 1}", Default()},
-		{"x: {mac: '52:54:00:00:00:02', mtu: 1}", &Interface{MAC: "52:54:00:00:00:02", DHCP4: true, DHCP6: true, RA: true}},
-		{"x: {mac: '52:54:00:00:00:02', mtv: 1, dhcp4: false}", &Interface{MAC: "52:54:00:00:00:02", DHCP4: true, DHCP6: true, RA: true}},
+		{"x: {mac: '52:54:00:00:00:02', mtu: 1}", &Interface{MAC: "52:54:00:00:00:02", DHCP4: true, DHCP6: true, RA: true, SourceRouting: true}},
+		{"x: {mac: '52:54:00:00:00:02', mtv: 1, dhcp4: false}", &Interface{MAC: "52:54:00:00:00:02", DHCP4: true, DHCP6: true, RA: true, SourceRouting: true}},
 		{"x: {mac: nonsense, mtu: 1500}", nil},
-		{"x: {match: {driver: a}, mtv: 1}", &Interface{Match: &Match{Driver: "a"}, DHCP4: true, DHCP6: true, RA: true}},
+		{"x: {match: {driver: a}, mtv: 1}", &Interface{Match: &Match{Driver: "a"}, DHCP4: true, DHCP6: true, RA: true, SourceRouting: true}},
 		{"x: {match: {drivr: a}}", nil},
-		{"x: {manage: false, mtv: 1}", &Interface{Unmanaged: true, DHCP4: true, DHCP6: true, RA: true}},
-		{"x: {vlan: {id: 5, parent: a}, mtu: 1}", &Interface{VLAN: &VLAN{5, "a"}, DHCP4: true, DHCP6: true, RA: true}},
-		{"x: {vlan: {id: 5, parent: a}, adress: 1}", &Interface{VLAN: &VLAN{5, "a"}, DHCP4: true, DHCP6: true, RA: true}},
-		{"x: {vlan: {id: 5, parent: a}, mac: '52:54:00:00:00:02'}", &Interface{VLAN: &VLAN{5, "a"}, DHCP4: true, DHCP6: true, RA: true}},
+		{"x: {manage: false, mtv: 1}", &Interface{Unmanaged: true, DHCP4: true, DHCP6: true, RA: true, SourceRouting: true}},
+		{"x: {vlan: {id: 5, parent: a}, mtu: 1}", &Interface{VLAN: &VLAN{5, "a"}, DHCP4: true, DHCP6: true, RA: true, SourceRouting: true}},
+		{"x: {vlan: {id: 5, parent: a}, adress: 1}", &Interface{VLAN: &VLAN{5, "a"}, DHCP4: true, DHCP6: true, RA: true, SourceRouting: true}},
+		{"x: {vlan: {id: 5, parent: a}, mac: '52:54:00:00:00:02'}", &Interface{VLAN: &VLAN{5, "a"}, DHCP4: true, DHCP6: true, RA: true, SourceRouting: true}},
 		{"x: {vlan: {id: 5}, mtu: 1500}", nil},
-		{"x: {bond: {members: [a], mode: active-backup}, addresses: [no]}", &Interface{Bond: &Bond{Members: []string{"a"}, Mode: "active-backup", Miimon: 100}, DHCP4: true, DHCP6: true, RA: true}},
+		{"x: {bond: {members: [a], mode: active-backup}, addresses: [no]}", &Interface{Bond: &Bond{Members: []string{"a"}, Mode: "active-backup", Miimon: 100}, DHCP4: true, DHCP6: true, RA: true, SourceRouting: true}},
 		{"x: {bond: {members: [a], mode: no}}", nil},
 	} {
 		c, errs := Parse(path, []byte("interfaces:\n  "+tc.text+"\n"))

@@ -15,13 +15,14 @@ import (
 
 // entry is an interface as it is written.
 type entry struct {
-	MAC       string      `json:"mac"`
-	Match     *matchEntry `json:"match"`
-	Manage    *bool       `json:"manage"`
-	Metric    int         `json:"metric"`
-	Ignore    []string    `json:"ignore"`
-	Addresses []string    `json:"addresses"`
-	Routes    []struct {
+	MAC           string      `json:"mac"`
+	Match         *matchEntry `json:"match"`
+	Manage        *bool       `json:"manage"`
+	Metric        int         `json:"metric"`
+	Ignore        []string    `json:"ignore"`
+	SourceRouting *bool       `json:"sourceRouting"`
+	Addresses     []string    `json:"addresses"`
+	Routes        []struct {
 		To     string `json:"to"`
 		Via    string `json:"via"`
 		Metric int    `json:"metric"`
@@ -224,6 +225,7 @@ func (e *entry) rest(k *checker) *Interface {
 	i.DHCP4 = choice(e.DHCP4, !static)
 	i.DHCP6 = choice(e.DHCP6, !static)
 	i.RA = choice(e.RA, true)
+	i.SourceRouting = choice(e.SourceRouting, true)
 	if i.DHCP6 && !i.RA && e.DHCP6 != nil {
 		k.bad("dhcp6", "without router advertisements (ra: false) nobody says whether there is DHCPv6")
 	}
