@@ -30,8 +30,8 @@ type link struct {
 	gone    bool
 }
 
-// watch sends the state of each interface as it changes. It ends when ctx ends,
-// and earlier if the kernel's messages were lost.
+// watch sends the state of each interface as it changes. The channel is closed when
+// ctx ends, and earlier if messages of the kernel were lost.
 func watch(ctx context.Context) (<-chan link, error) {
 	updates := make(chan netlink.LinkUpdate)
 	err := netlink.LinkSubscribeWithOptions(updates, ctx.Done(), netlink.LinkSubscribeOptions{

@@ -384,6 +384,30 @@ func TestInterfaceComesAndGoes(t *testing.T) {
 	l.eventually("an address", 10*time.Second, l.hasAddress)
 }
 
+// While the program does not read, the kernel has more to tell than it keeps.
+func TestLostMessages(t *testing.T) {
+	l := newLAN(t)
+	l.startService("eth0", "eth1")
+	l.eventually("eth0", 5*time.Second, func() bool { return l.has("link show eth0", ",UP") })
+	pids := strings.Fields(l.run("ip", "netns", "pids", l.node))
+	signal := func(name string) {
+		for _, pid := range pids {
+			l.run("kill", "-"+name, pid)
+		}
+	}
+	signal("STOP")
+	l.ip("link", "add", "name", "noise", "type", "bridge")
+	l.write("batch", strings.Repeat("link set noise txqueuelen 100\nlink set noise txqueuelen 200\n", 4000))
+	l.ip("-batch", l.path("batch"))
+	l.run("ip", "-n", l.server, "link", "del", "srv")
+	l.cable("srv", "10.77.0.1/24", "eth1")
+	l.startDNSMasq()
+	signal("CONT")
+	l.eventually("a line about it", 10*time.Second, l.logged("messages about interfaces were lost"))
+	l.eventually("the end of eth0", 10*time.Second, l.logged("eth0: no longer configured here"))
+	l.eventually("eth1 by DHCP", 10*time.Second, func() bool { return strings.Contains(l.ip("addr", "show", "eth1"), "inet 10.77.0.") })
+}
+
 func TestTwoInterfaces(t *testing.T) {
 	l := newLAN(t)
 	l.cable("srv2", "10.78.0.1/24", "eth1")

@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"log"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -108,10 +110,11 @@ func (s *Service) loop(ctx context.Context, changes <-chan link, adverts <-chan 
 		case err := <-s.failed:
 			return err
 		case l, ok := <-changes:
-			if !ok {
+			if ok {
+				s.changed(ctx, l)
+			} else if changes = s.catchUp(ctx); changes == nil {
 				return lost(ctx, "the interfaces")
 			}
-			s.changed(ctx, l)
 		case e, ok := <-adverts:
 			if !ok {
 				return lost(ctx, "IPv6 routers")
@@ -124,6 +127,34 @@ func (s *Service) loop(ctx context.Context, changes <-chan link, adverts <-chan 
 			s.reread(ctx)
 		}
 	}
+}
+
+// catchUp begins anew when the kernel's messages about interfaces were lost, because
+// there were more than fit into the buffer: what changed meanwhile is found by listing
+// them. It returns nil if that is not possible.
+func (s *Service) catchUp(ctx context.Context) <-chan link {
+	if ctx.Err() != nil {
+		return nil
+	}
+	s.Log.Print("messages about interfaces were lost: all interfaces are looked at again")
+	changes, err := watch(ctx)
+	if err != nil {
+		return nil
+	}
+	links, err := list()
+	if err != nil {
+		return nil
+	}
+	for _, l := range s.ordered() {
+		if _, there := links[l.index]; !there {
+			l.gone = true
+			s.changed(ctx, l)
+		}
+	}
+	for _, index := range slices.Sorted(maps.Keys(links)) {
+		s.changed(ctx, links[index])
+	}
+	return changes
 }
 
 // lost is the error for something that cannot be watched any more, unless that
