@@ -2,6 +2,7 @@ package resolvconf
 
 import (
 	"net/netip"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -55,6 +56,21 @@ func TestRender(t *testing.T) {
 			"two that a user wrote leave a place",
 			[]Source{{Servers: addrs("10.0.0.1", "10.0.0.2"), Static: true}, {Servers: addrs("10.0.0.2", "10.0.0.3")}, {Servers: addrs("2001:db8::1")}},
 			"nameserver 10.0.0.1\nnameserver 10.0.0.2\nnameserver 2001:db8::1\n",
+		},
+		{
+			"servers of one link come last",
+			[]Source{{Servers: addrs("fe80::1%eth0", "fe80::2%eth0")}, {Servers: addrs("2001:db8::1", "10.0.0.1")}},
+			"nameserver 2001:db8::1\nnameserver 10.0.0.1\nnameserver fe80::1%eth0\n",
+		},
+		{
+			"but not if a user wrote them",
+			[]Source{{Servers: addrs("fe80::1%eth0"), Static: true}, {Servers: addrs("10.0.0.1")}},
+			"nameserver fe80::1%eth0\nnameserver 10.0.0.1\n",
+		},
+		{
+			"a long domain is left out, a short one fits",
+			[]Source{{Search: []string{strings.Repeat("a", 1700), strings.Repeat("b", 200), "c.example"}}},
+			"search " + strings.Repeat("a", 1700) + " c.example\n",
 		},
 		{"a server of one link", []Source{{Servers: addrs("fe80::1%eth0")}}, "nameserver fe80::1%eth0\n"},
 	} {
