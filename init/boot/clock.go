@@ -1,9 +1,9 @@
 package boot
 
 import (
-	"strings"
 	"time"
 
+	"kios/internal/boottime"
 	"kios/internal/ptp"
 
 	"golang.org/x/sys/unix"
@@ -12,11 +12,7 @@ import (
 // setClock sets a clock that is before the build of the kernel to the time of that
 // build: no certificate is valid in 1970. The pod time finds the real time later.
 func (n *Node) setClock() error {
-	var uts unix.Utsname
-	if err := unix.Uname(&uts); err != nil {
-		return err
-	}
-	built, err := buildTime(unix.ByteSliceToString(uts.Version[:]))
+	built, err := boottime.Built()
 	if err != nil || !time.Now().Before(built) {
 		return err
 	}
@@ -24,14 +20,6 @@ func (n *Node) setClock() error {
 		time.Now().UTC().Format(time.DateOnly), built.Format(time.DateTime))
 	ts := unix.NsecToTimespec(built.UnixNano())
 	return unix.ClockSettime(unix.CLOCK_REALTIME, &ts)
-}
-
-// buildTime reads the date out of the kernel's version, such as
-// "#1 SMP Thu Jan  1 00:00:00 UTC 2026".
-func buildTime(version string) (time.Time, error) {
-	words := strings.Fields(version)
-	date := strings.Join(words[max(0, len(words)-6):], " ")
-	return time.Parse("Mon Jan 2 15:04:05 MST 2006", date)
 }
 
 // shareClock lets the pod time read the hypervisor's clock, if there is one. A

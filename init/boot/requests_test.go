@@ -171,16 +171,6 @@ func TestDemandSound(t *testing.T) {
 	}
 }
 
-func TestBuildTime(t *testing.T) {
-	got, err := buildTime("#1 SMP Sun Nov  1 12:00:05 UTC 2026")
-	if want := time.Date(2026, 11, 1, 12, 0, 5, 0, time.UTC); err != nil || !got.Equal(want) {
-		t.Errorf("buildTime = %v, %v, want %v", got, err, want)
-	}
-	if _, err := buildTime("#1 SMP"); err == nil {
-		t.Error("a version without a date has a build time")
-	}
-}
-
 // TestRewindTarget holds that what must not be started twice comes before the step
 // that a move goes back to, and that it goes back to the logs first.
 func TestRewindTarget(t *testing.T) {

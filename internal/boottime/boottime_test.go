@@ -12,3 +12,13 @@ func TestNow(t *testing.T) {
 		t.Errorf("Now() = %v, then %v a millisecond later", first, second)
 	}
 }
+
+func TestBuildTime(t *testing.T) {
+	got, err := builtAt("#1 SMP Sun Nov  1 12:00:05 UTC 2026")
+	if want := time.Date(2026, 11, 1, 12, 0, 5, 0, time.UTC); err != nil || !got.Equal(want) {
+		t.Errorf("builtAt = %v, %v, want %v", got, err, want)
+	}
+	if _, err := builtAt("#1 SMP"); err == nil {
+		t.Error("a version without a date has a build time")
+	}
+}

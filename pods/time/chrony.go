@@ -31,6 +31,7 @@ import (
 	"syscall"
 	"time"
 
+	"kios/internal/boottime"
 	"kios/internal/ptp"
 	"kios/internal/wholefile"
 	"kios/pods/network/resolvconf"
@@ -52,6 +53,8 @@ type Service struct {
 	clockName    string
 	bootID       string
 	synchronised bool // the clock was right at least once in this boot
+	clueless     bool // the clock began at the time that the kernel was built: there is no other
+	confirm      bool // a server of DHCP was far off: two must agree
 
 	daemon     *daemon
 	stopFeed   context.CancelFunc
@@ -112,7 +115,9 @@ func (s *Service) wait(ctx context.Context, changed <-chan struct{}, failed <-ch
 		case <-changed:
 			return nil
 		case line := <-s.daemon.lines:
-			s.hear(ctx, line)
+			if s.hear(ctx, line); s.demandSecond(line) {
+				return nil
+			}
 		case <-s.behind.due:
 			s.catchUp(ctx)
 		case <-s.patience:
@@ -147,8 +152,17 @@ func (s *Service) prepare(ctx context.Context) error {
 	}
 	s.bootID = string(id)
 	s.synchronised = s.wasSynchronised()
+	s.clueless = isClueless()
 	s.findClock(ctx)
 	return nil
+}
+
+// isClueless reports whether the clock says that the machine was started when the
+// kernel was built: PID 1 sets it so if it says less.
+func isClueless() bool {
+	built, err := boottime.Built()
+	started := time.Now().Add(-boottime.Now())
+	return err == nil && started.Sub(built).Abs() < 10*time.Minute
 }
 
 // shareDir makes a directory in which chronyd may write, but not replace what
@@ -180,7 +194,11 @@ func (s *Service) findClock(ctx context.Context) {
 // update reads all files and tells chronyd what has changed.
 func (s *Service) update(ctx context.Context) error {
 	c := s.read()
-	conf, sources := s.config(c.ptp && s.clock != nil), sourceFile(c.sources)
+	sources := sourceFile(c.sources)
+	if sources != s.sources {
+		s.confirm = false
+	}
+	conf := s.config(c)
 	resolvers := s.copyResolvConf()
 	if conf != s.conf || sources != s.sources {
 		s.Log.Print(s.describe(c))

@@ -31,12 +31,46 @@ nosystemcert
 ntstrustedcerts /host/etc/ssl/certs/ca-certificates.crt
 nocerttimecheck 1
 `
-	if d := cmp.Diff(want, s.config(false)); d != "" {
+	if d := cmp.Diff(want, s.config(choice{ptp: true})); d != "" {
 		t.Errorf("config (-want +got):\n%s", d)
 	}
 	clock := "refclock SOCK /run/chrony/clock.sock refid HOST poll 2 filter 1 precision 1e-6 delay 0.1 stratum 2 prefer trust\n"
-	if d := cmp.Diff(want+clock, s.config(true)); d != "" {
+	s.clock = wrongBy0{}
+	if d := cmp.Diff(want+clock, s.config(choice{ptp: true})); d != "" {
 		t.Errorf("config with a clock (-want +got):\n%s", d)
+	}
+}
+
+// wrongBy0 is a hypervisor's clock that nobody reads.
+type wrongBy0 struct{ hostClock }
+
+// A server of DHCP alone may not step the clock by years, unless there is nothing to
+// lose; nor may one that proves nothing, where others must.
+func TestTrust(t *testing.T) {
+	dhcp, nts := source{}, source{trusted: true, entry: entry{NTS: true}}
+	for _, tc := range []struct {
+		what string
+		s    Service
+		c    choice
+		want string
+	}{
+		{"DHCP", Service{}, choice{sources: []source{dhcp}, byDHCP: true}, "maxchange 86400 0 -1"},
+		{"DHCP, far off", Service{confirm: true}, choice{sources: []source{dhcp}, byDHCP: true}, "minsources 2"},
+		{"a clock without an idea", Service{clueless: true}, choice{sources: []source{dhcp}, byDHCP: true}, ""},
+		{"a hypervisor", Service{clock: wrongBy0{}}, choice{sources: []source{dhcp}, byDHCP: true, ptp: true}, ""},
+		{"the user", Service{}, choice{sources: []source{{trusted: true}}}, ""},
+		{"proof", Service{}, choice{sources: []source{nts, nts}}, "authselectmode require"},
+		{"some proof", Service{}, choice{sources: []source{nts, {trusted: true}}}, ""},
+	} {
+		var got []string
+		for line := range strings.Lines(tc.s.config(tc.c)) {
+			if strings.HasPrefix(line, "maxchange") || strings.HasPrefix(line, "minsources") || strings.HasPrefix(line, "authselectmode") {
+				got = append(got, strings.TrimSpace(line))
+			}
+		}
+		if strings.Join(got, " ") != tc.want {
+			t.Errorf("%s: %q, want %q", tc.what, got, tc.want)
+		}
 	}
 }
 

@@ -4,11 +4,13 @@ import (
 	"fmt"
 	"path/filepath"
 	"strings"
+	"time"
 )
 
 // config returns chronyd's configuration (chrony.conf(5)) but for the servers,
 // which are in a file of their own, because they change while it runs.
-func (s *Service) config(ptp bool) string {
+func (s *Service) config(c choice) string {
+	ptp := c.ptp && s.clock != nil
 	var b strings.Builder
 	line := func(format string, args ...any) { fmt.Fprintf(&b, format+"\n", args...) }
 	line("sourcedir %s", s.sourceDir())
@@ -22,6 +24,17 @@ func (s *Service) config(ptp bool) string {
 	// In the first three updates any offset over 0.1 s is stepped, be it 50
 	// years. After that the clock is only ever slewed; see tooFarBehind.
 	line("makestep 0.1 3")
+	switch {
+	case !s.isDoubtful(c):
+	case s.confirm:
+		line("minsources 2")
+	default:
+		line("maxchange %d 0 -1", int(farOff.Seconds()))
+	}
+	if c.isAuthenticated() {
+		// Nothing else may set the clock, whatever becomes a source.
+		line("authselectmode require")
+	}
 	// The kernel copies the clock to the RTC every eleven minutes.
 	line("rtcsync")
 	line("driftfile %s", filepath.Join(s.StateDir, "drift"))
@@ -44,6 +57,17 @@ func (s *Service) config(ptp bool) string {
 		line("refclock SOCK %s refid HOST poll 2 filter 1 precision 1e-6 delay 0.1 stratum 2 prefer trust", s.clockSocket())
 	}
 	return b.String()
+}
+
+// farOff is how far a server of DHCP may step the clock without another one that
+// agrees: in a day, no certificate of the node ends that is not renewed.
+const farOff = 24 * time.Hour
+
+// isDoubtful reports whether the clock must not be set by any amount because of what a
+// single source says: whoever answers DHCP first names servers. It may if the clock has
+// no idea of the time, and the hypervisor's outvotes such servers.
+func (s *Service) isDoubtful(c choice) bool {
+	return c.byDHCP && !s.clueless && (!c.ptp || s.clock == nil)
 }
 
 // sourceFile returns the content of the file with the servers.

@@ -18,6 +18,7 @@ var (
 	lost     = regexp.MustCompile(`^Can't synchronise: no selectable sources`)
 	disagree = regexp.MustCompile(`^Can't synchronise: no majority`)
 	wrongBy  = regexp.MustCompile(`^System clock wrong by (-?[0-9.]+) seconds`)
+	tooMuch  = regexp.MustCompile(`^Adjustment of (-?[0-9.]+) seconds exceeds the allowed maximum`)
 	stepped  = regexp.MustCompile(`^(System clock was stepped by|Could not step system clock)`)
 )
 
@@ -56,18 +57,36 @@ func (s *Service) hear(ctx context.Context, line string) {
 	}
 }
 
+// demandSecond acts on an adjustment that was refused, because a single server of DHCP
+// asks for so much: from now on two must agree. It reports whether that is new.
+func (s *Service) demandSecond(line string) bool {
+	found := tooMuch.FindStringSubmatch(line)
+	if found == nil || s.confirm {
+		return false
+	}
+	by, _ := seconds(found[1])
+	s.Log.Printf("a time server from DHCP says that the clock is %v off: that is believed only if two of them agree (name servers in %s to trust one)",
+		by.Abs(), s.userFile())
+	s.confirm, s.patience = true, time.After(patience)
+	return true
+}
+
 // gotSource tells of the first synchronisation, and remembers it.
 func (s *Service) gotSource(ctx context.Context, name string) {
 	s.patience = nil
 	if s.synchronised {
 		return
 	}
+	tracking := s.tracking(ctx)
+	if len(tracking) > 0 && tracking[0] == "00000000" {
+		return // it was selected, but what it says was refused
+	}
 	s.synchronised = true
 	if err := wholefile.Volatile(s.bootFile(), []byte(s.bootID), 0o644); err != nil {
 		s.Log.Printf("after a restart the clock may be stepped again: %v", err)
 	}
 	text := "synchronised with " + name
-	switch ahead, ok := s.lastOffset(ctx); {
+	switch ahead, ok := lastOffset(tracking); {
 	case ok && ahead > 0:
 		text += fmt.Sprintf(": the clock was %v ahead", ahead)
 	case ok:
@@ -76,18 +95,22 @@ func (s *Service) gotSource(ctx context.Context, name string) {
 	s.Log.Print(text)
 }
 
-// lastOffset asks chronyd how far the clock was ahead at its last update.
-func (s *Service) lastOffset(ctx context.Context) (time.Duration, bool) {
+// tracking asks chronyd about the clock: its fields, or none.
+func (s *Service) tracking(ctx context.Context) []string {
 	answer, err := s.ask(ctx, "tracking")
 	if err != nil {
 		s.Log.Print(err)
+		return nil
+	}
+	return strings.Split(answer, ",")
+}
+
+// lastOffset returns how far the clock was ahead at its last update.
+func lastOffset(tracking []string) (time.Duration, bool) {
+	if len(tracking) < 6 {
 		return 0, false
 	}
-	fields := strings.Split(answer, ",")
-	if len(fields) < 6 {
-		return 0, false
-	}
-	return seconds(fields[5])
+	return seconds(tracking[5])
 }
 
 // catchUp steps a clock that is far behind.

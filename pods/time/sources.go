@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"os"
 	"regexp"
+	"slices"
 	"strings"
 
 	"kios/pods/settings"
@@ -87,6 +88,13 @@ type choice struct {
 	sources []source
 	from    string // in words
 	ptp     bool   // the hypervisor's clock, too, if there is one
+	byDHCP  bool   // the sources are those of DHCP
+}
+
+// isAuthenticated reports whether all sources prove who they are.
+func (c choice) isAuthenticated() bool {
+	without := func(s source) bool { return !s.NTS }
+	return len(c.sources) > 0 && !slices.ContainsFunc(c.sources, without)
 }
 
 // choose reads the user's file and the one that DHCP's client writes. Mistakes
@@ -106,13 +114,22 @@ func choose(path string, text, dhcp []byte) (choice, []error) {
 	servers, errs := fromFile("server", path, f.Servers)
 	pools, more := fromFile("pool", path, f.Pools)
 	errs = append(errs, more...)
-	if c := (choice{append(servers, pools...), path, ptp}); len(c.sources) > 0 || len(errs) == 0 {
+	if c := (choice{sources: append(servers, pools...), from: path, ptp: ptp}); len(c.sources) > 0 || len(errs) == 0 {
 		return c, errs
+	}
+	if demandsNTS(append(f.Servers, f.Pools...)) {
+		// Servers that prove nothing are no substitute.
+		return choice{from: path, ptp: ptp}, errs
 	}
 	// The user wants servers, and not one can be used.
 	c, more := fromDHCP(dhcp, "DHCP, because of the mistakes in "+path)
 	c.ptp = ptp
 	return c, append(errs, more...)
+}
+
+// demandsNTS reports whether the user wants servers that prove who they are only.
+func demandsNTS(entries []entry) bool {
+	return !slices.ContainsFunc(entries, func(e entry) bool { return !e.NTS })
 }
 
 func fromFile(kind, path string, entries []entry) ([]source, []error) {
@@ -133,7 +150,7 @@ const maxDHCP = 16
 
 // fromDHCP reads a file with one server a line.
 func fromDHCP(text []byte, from string) (choice, []error) {
-	c := choice{from: from, ptp: true}
+	c := choice{from: from, ptp: true, byDHCP: true}
 	var errs []error
 	for line := range strings.Lines(string(text)) {
 		line = strings.TrimSpace(line)
