@@ -126,7 +126,11 @@ func isTaken(i *netconf.Interface, kind string) bool {
 // manage makes the interface a port with this configuration, unless it is one.
 func (s *Service) manage(ctx context.Context, l link, conf *netconf.Interface) {
 	p := s.ports[l.index]
-	if p != nil && (p.link.name != l.name || !bytes.Equal(p.link.mac, l.mac) || !reflect.DeepEqual(p.conf, conf)) {
+	if p != nil && (p.link.name != l.name || !bytes.Equal(p.link.mac, l.mac)) {
+		s.replaceCard(p)
+		p = nil
+	}
+	if p != nil && !reflect.DeepEqual(p.conf, conf) {
 		s.stop(p)
 		p = nil
 	}
@@ -135,6 +139,20 @@ func (s *Service) manage(ctx context.Context, l link, conf *netconf.Interface) {
 		s.ports[l.index] = p
 	}
 	p.linkChanged(l)
+}
+
+// replaceCard ends a port whose interface has another address or name now. Its leases
+// were another client's: nobody would renew them.
+func (s *Service) replaceCard(p *port) {
+	s.stop(p)
+	kept := p.kept()
+	if kept.Lease != nil {
+		outside4{port: p}.Drop(kept.Lease)
+	}
+	if kept.Lease6 != nil {
+		outside6{p}.Drop(kept.Lease6)
+	}
+	p.logErrors(s.store.forget(p.link.name))
 }
 
 // stop ends a port. Its interface keeps what it has.

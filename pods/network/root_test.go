@@ -384,6 +384,34 @@ func TestInterfaceComesAndGoes(t *testing.T) {
 	l.eventually("an address", 10*time.Second, l.hasAddress)
 }
 
+// With another address, the interface is another client: it does not keep the lease.
+func TestAnotherMAC(t *testing.T) {
+	l := newLAN(t)
+	l.startDNSMasq()
+	l.startService("eth0")
+	l.eventually("an address", 5*time.Second, l.hasAddress)
+	before := l.leasedAddress("eth0")
+	l.ip("link", "set", "eth0", "address", "52:54:00:00:00:99")
+	l.eventually("another address", 10*time.Second, func() bool { return l.hasAddress() && !l.has("addr show eth0", before+"/") })
+	if n := strings.Count(l.address(), "inet "); n != 1 {
+		t.Errorf("there are %d addresses:\n%s", n, l.address())
+	}
+}
+
+// A route of another interface stays, whatever the file says.
+func TestRouteIsTaken(t *testing.T) {
+	l := newLAN(t)
+	l.cable("srv2", "10.78.0.1/24", "eth1")
+	l.ip("link", "set", "eth1", "up")
+	l.ip("addr", "add", "10.78.0.2/24", "dev", "eth1")
+	l.ip("route", "add", "172.20.0.0/16", "via", "10.78.0.1", "metric", "7")
+	l.configure("  eth0: {addresses: [10.77.0.20/24], routes: [{to: 172.20.0.0/16, via: 10.77.0.1, metric: 7}, {to: 172.21.0.0/16, via: 10.77.0.1}]}\n")
+	l.startService("eth0")
+	l.eventually("a line about it", 5*time.Second, l.logged("add route to 172.20.0.0/16 via 10.77.0.1: there is one with the metric 7 already"))
+	l.eventually("the other route", 5*time.Second, func() bool { return l.has("-4 route", "172.21.0.0/16 via 10.77.0.1 dev eth0") })
+	l.expect("the route of eth1", l.routes(), "172.20.0.0/16 via 10.78.0.1 dev eth1")
+}
+
 // While the program does not read, the kernel has more to tell than it keeps.
 func TestLostMessages(t *testing.T) {
 	l := newLAN(t)

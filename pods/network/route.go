@@ -37,18 +37,18 @@ func onLinkFirst(routes []netlink.Route) []netlink.Route {
 // goes on after an error.
 func setRoutes(index, family, protocol int, want []netlink.Route) []error {
 	var errs []error
-	keep := map[string]bool{}
-	for _, r := range onLinkFirst(want) {
-		if err := netlink.RouteReplace(&r); err != nil {
-			errs = append(errs, fmt.Errorf("add route to %s via %s: %w", r.Dst, r.Gw, err))
-		}
-		keep[routeKey(r)] = true
-	}
 	have, err := netlink.RouteListFiltered(family,
 		&netlink.Route{LinkIndex: index, Protocol: netlink.RouteProtocol(protocol)},
 		netlink.RT_FILTER_OIF|netlink.RT_FILTER_PROTOCOL)
 	if err != nil && !errors.Is(err, netlink.ErrDumpInterrupted) {
-		return append(errs, fmt.Errorf("list routes: %w", err))
+		errs = append(errs, fmt.Errorf("list routes: %w", err))
+	}
+	keep := map[string]bool{}
+	for _, r := range onLinkFirst(want) {
+		if err := setRoute(r, have); err != nil {
+			errs = append(errs, fmt.Errorf("add route to %s via %s: %w", r.Dst, r.Gw, err))
+		}
+		keep[routeKey(r)] = true
 	}
 	for _, r := range have {
 		if keep[routeKey(r)] {
@@ -59,6 +59,20 @@ func setRoutes(index, family, protocol int, want []netlink.Route) []error {
 		}
 	}
 	return errs
+}
+
+// setRoute adds a route, in place of the one in have that goes there with the same
+// metric. It takes none away from another interface, as a replacement would.
+func setRoute(r netlink.Route, have []netlink.Route) error {
+	same := func(h netlink.Route) bool { return h.Dst.String() == r.Dst.String() && h.Priority == r.Priority }
+	if slices.ContainsFunc(have, same) {
+		return netlink.RouteReplace(&r)
+	}
+	err := netlink.RouteAdd(&r)
+	if errors.Is(err, unix.EEXIST) {
+		return fmt.Errorf("there is one with the metric %d already, through another interface; give one of them another metric", r.Priority)
+	}
+	return err
 }
 
 func routeKey(r netlink.Route) string {

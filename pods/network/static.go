@@ -22,9 +22,10 @@ const (
 
 	// staticMetric is for routes of the file that have none of their own, plus
 	// the interface's index. It is below those of DHCP and of router
-	// advertisements (1024), and never above highestStatic.
+	// advertisements (1024). Indices begin again at staticMetrics, which a node
+	// reaches after some hundreds of pods.
 	staticMetric  = 512
-	highestStatic = 1023
+	staticMetrics = 512
 
 	ifaProto = 11 // IFA_PROTO of linux/if_addr.h, since Linux 5.18
 )
@@ -199,7 +200,7 @@ func (s static) routesOf(family int) []netlink.Route {
 		}
 		metric := r.Metric
 		if metric == 0 {
-			metric = min(staticMetric+s.index, highestStatic)
+			metric = staticMetric + s.index%staticMetrics
 		}
 		base := netlink.Route{LinkIndex: s.index, Priority: metric, Protocol: protocol}
 		routes = append(routes, routeTo(base, r.To, r.Via, s.reaches(r.Via)))
