@@ -3,8 +3,10 @@
 package network
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -146,6 +148,35 @@ func TestPolicies(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A machine with hundreds of functions does not cost the pod more memory than it has.
+func TestManyInterfaces(t *testing.T) {
+	l := newMachine(t)
+	for n := range 40 {
+		name := fmt.Sprintf("many%d", n)
+		l.plug(fmt.Sprintf("0000:10:%02x.0", n), name, false)
+		l.connect(name, strconv.Itoa(100+n))
+	}
+	l.startDNSMasq()
+	l.write("etc/kios/network.yaml", "unlisted: all\n")
+	l.startService()
+	l.eventually("eth0 by DHCP", 10*time.Second, l.leased("eth0"))
+	l.eventually("lines about the rest", 10*time.Second, func() bool {
+		return strings.Count(l.service.String(), "left alone: too many other interfaces use DHCP") == 41-maxUnlisted
+	})
+	if up := strings.Count(l.ip("link"), ",UP"); up != maxUnlisted {
+		t.Errorf("%d interfaces are up, want %d", up, maxUnlisted)
+	}
+	pid := strings.Fields(l.run("ip", "netns", "pids", l.node))[0]
+	status, err := os.ReadFile("/proc/" + pid + "/status")
+	lab.Must(t, err)
+	_, peak, _ := strings.Cut(string(status), "VmHWM:")
+	kib, err := strconv.Atoi(strings.Fields(peak)[0])
+	if err != nil || kib > 28<<10 {
+		t.Errorf("the service used %d KiB of memory (%v); the pod has 32 MiB", kib, err)
+	}
+	t.Logf("%d KiB at most", kib)
 }
 
 // An entry finds cards by driver and address.
