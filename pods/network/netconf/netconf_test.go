@@ -1,6 +1,7 @@
 package netconf
 
 import (
+	"fmt"
 	"net/netip"
 	"strings"
 	"testing"
@@ -269,6 +270,41 @@ func TestFallback(t *testing.T) {
 		if diff := cmp.Diff(tc.want, c.Interfaces["x"], comparable); diff != "" {
 			t.Errorf("Parse(%s), want -, got +:\n%s", tc.text, diff)
 		}
+	}
+}
+
+// A server with a fixed address keeps it whatever else is wrong in its entry, and the
+// rest of what is right; and DHCP is a second way in.
+func TestMistakeCostsItself(t *testing.T) {
+	right := func() *Interface {
+		return &Interface{
+			Addresses: []netip.Prefix{prefix("192.0.2.10/24")}, Routes: []Route{{To: prefix("0.0.0.0/0"), Via: addr("192.0.2.1")}},
+			DNS: []netip.Addr{addr("192.0.2.53")}, MTU: 1400, DHCP4: true, DHCP6: true, RA: true, SourceRouting: true,
+		}
+	}
+	const start = "interfaces:\n  x:\n    addresses: [192.0.2.10/24, %s]\n    routes: [{to: default, via: 192.0.2.1}%s]\n    dns: [192.0.2.53]\n    mtu: 1400\n    %s\n"
+	for _, tc := range []struct{ address, route, field string }{
+		{"192.0.2.11", "", ""},
+		{"", ", {to: ten, via: 192.0.2.1}", ""},
+		{"", ", {to: 10.0.0.0/8, via: here}", ""},
+		{"", "", "search: ['a b']"},
+		{"", "", "ntp: 5"},
+		{"", "", "adresses: []"},
+		{"", "", "metric: -1"},
+		{"", "", "ignore: [some]"},
+	} {
+		c, errs := Parse(path, fmt.Appendf(nil, start, tc.address, tc.route, tc.field))
+		if len(errs) != 1 {
+			t.Errorf("%v: %v, want one mistake", tc, errs)
+		}
+		if diff := cmp.Diff(right(), c.Interfaces["x"], comparable); diff != "" {
+			t.Errorf("%v, want -, got +:\n%s", tc, diff)
+		}
+	}
+	// Between entries, too: the second one has the address of the first.
+	c, errs := Parse(path, []byte("interfaces:\n  a: {addresses: [192.0.2.10/24]}\n  x: {addresses: [192.0.2.10/24, 198.51.100.1/24], mtu: 1400}\n"))
+	if x := c.Interfaces["x"]; len(errs) != 1 || len(x.Addresses) != 1 || x.MTU != 1400 || !x.DHCP4 {
+		t.Errorf("%+v, %v", x, errs)
 	}
 }
 

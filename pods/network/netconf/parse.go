@@ -130,45 +130,60 @@ func (c *Config) parseUnlisted(path string, raw json.RawMessage) []error {
 // parseEntry returns an entry, what is usable of it if there are errors, or nil.
 func parseEntry(key, where string, raw []byte) (*Interface, []error) {
 	var e entry
-	strict := settings.Parse(where, raw, &e)
-	if strict != nil {
-		// Read what can be read: with luck it is the VLAN or the bond.
+	var mistakes []error
+	if err := settings.Parse(where, raw, &e); err != nil {
 		e = entry{}
-		e.salvage(raw)
+		mistakes = e.salvage(where, raw, err)
 	}
-	i, errs := e.convert(key, where)
-	if strict != nil {
-		errs = []error{strict}
+	i, errs := e.convert(key, where, len(mistakes) > 0)
+	if len(mistakes) > 0 && i == nil {
+		return nil, mistakes
 	}
-	return i, errs
+	return i, append(mistakes, errs...)
 }
 
-// salvage reads those of the fields that say which interface it is about.
-func (e *entry) salvage(raw []byte) {
+// salvage reads the fields one by one, and leaves out those with a mistake. whole is
+// what is wrong with all of them together.
+func (e *entry) salvage(where string, raw []byte, whole error) (mistakes []error) {
 	var fields map[string]json.RawMessage
 	if json.Unmarshal(raw, &fields) != nil {
-		return
+		return []error{whole}
 	}
-	if json.Unmarshal(fields["mac"], &e.MAC) != nil {
-		e.MAC = ""
+	for _, name := range slices.Sorted(maps.Keys(fields)) {
+		one, err := json.Marshal(map[string]json.RawMessage{name: fields[name]})
+		read := *e
+		if err == nil {
+			err = settings.Parse(where, one, &read)
+		}
+		if err != nil {
+			mistakes = append(mistakes, err)
+			e.spoil(name)
+			continue
+		}
+		*e = read
 	}
-	if settings.Parse("", fields["match"], &e.Match) != nil {
-		e.Match = &matchEntry{} // which fits nothing, and is one more mistake
-	}
-	if json.Unmarshal(fields["manage"], &e.Manage) != nil {
-		e.Manage = nil
-	}
-	if settings.Parse("", fields["vlan"], &e.VLAN) != nil {
+	return mistakes
+}
+
+// spoil marks a field that says which interface the entry is about, so that it fits
+// none: another one must not get what is meant for it.
+func (e *entry) spoil(name string) {
+	switch name {
+	case "mac":
+		e.MAC = "?"
+	case "match":
+		e.Match = &matchEntry{}
+	case "vlan":
 		e.VLAN = &vlanEntry{}
-	}
-	if settings.Parse("", fields["bond"], &e.Bond) != nil {
+	case "bond":
 		e.Bond = &bondEntry{}
 	}
 }
 
-// convert checks the entry. What it returns has no mistakes: with errors, it is
-// the fallback, or nil if the interface that it is about cannot be told.
-func (e *entry) convert(key, where string) (*Interface, []error) {
+// convert checks the entry. What it returns has no mistakes: with errors, or if some are
+// known, it has what is right, and DHCP in addition. It is nil if the interface that it
+// is about cannot be told.
+func (e *entry) convert(key, where string, mistakes bool) (*Interface, []error) {
 	k := &checker{where: where}
 	id := &Interface{MAC: k.mac("mac", e.MAC), Match: e.Match.convert(k), Unmanaged: !choice(e.Manage, true), VLAN: e.VLAN.convert(k), Bond: e.Bond.convert(k)}
 	switch {
@@ -195,12 +210,13 @@ func (e *entry) convert(key, where string) (*Interface, []error) {
 		k.bad("addresses", "several interfaces may fit the patterns, and cannot have one address: use mac")
 	}
 	switch {
-	case len(k.errs) == 0:
+	case len(k.errs) == 0 && !mistakes:
 		return i, nil
 	case e.VLAN != nil && id.VLAN == nil, e.Bond != nil && id.Bond == nil, e.MAC != "" && i.MAC == "" && !id.virtual(), e.Match != nil && i.Match == nil && !id.virtual():
 		return nil, k.errs
 	}
-	return id.fallback(), k.errs
+	i.leaveOut(k.fields)
+	return i, k.errs
 }
 
 // rest converts everything but the fields that say which interface it is.
@@ -235,6 +251,37 @@ func (e *entry) rest(k *checker) *Interface {
 
 func (i *Interface) virtual() bool { return i.VLAN != nil || i.Bond != nil }
 
+// leaveOut removes the parts with mistakes, and has the interface use DHCP, which may be
+// the only way to it now.
+func (i *Interface) leaveOut(fields []string) {
+	i.DHCP4, i.DHCP6, i.RA = true, true, true
+	i.Addresses = without(i.Addresses, "addresses", fields)
+	i.Routes = without(i.Routes, "routes", fields)
+	i.DNS = without(i.DNS, "dns", fields)
+	i.Search = without(i.Search, "search", fields)
+	i.NTP = without(i.NTP, "ntp", fields)
+	i.Ignore = without(i.Ignore, "ignore", fields)
+	if slices.Contains(fields, "mtu") {
+		i.MTU = 0
+	}
+	if slices.Contains(fields, "metric") {
+		i.Metric = 0
+	}
+}
+
+// without returns the list of that field without the parts that have mistakes.
+func without[E any](list []E, field string, fields []string) (rest []E) {
+	for n, e := range list {
+		bad := func(f string) bool {
+			return f == field || f == at(field, n) || strings.HasPrefix(f, at(field, n)+".")
+		}
+		if !slices.ContainsFunc(fields, bad) {
+			rest = append(rest, e)
+		}
+	}
+	return rest
+}
+
 // fallback is the same interface with DHCP.
 func (i *Interface) fallback() *Interface {
 	d := Default()
@@ -253,11 +300,13 @@ func at(field string, n int) string { return fmt.Sprintf("%s[%d]", field, n) }
 
 // checker collects what is wrong with one entry.
 type checker struct {
-	where string
-	errs  []error
+	where  string
+	errs   []error
+	fields []string // that the errors are about, such as addresses[0]
 }
 
 func (k *checker) bad(field, format string, args ...any) {
+	k.fields = append(k.fields, field)
 	where := k.where
 	if field != "" {
 		where += "." + field

@@ -192,9 +192,13 @@ func (c *Config) check(where string) []error {
 			continue
 		}
 		errs = append(errs, k.errs...)
-		c.Interfaces[key] = i.fallback()
-		if !usable {
+		switch {
+		case !usable || slices.Contains(k.fields, "mac") || slices.Contains(k.fields, "vlan"):
 			delete(c.Interfaces, key)
+		case slices.Contains(k.fields, ""): // a member of a bond
+			c.Interfaces[key] = i.fallback()
+		default:
+			i.leaveOut(k.fields)
 		}
 	}
 	return errs
