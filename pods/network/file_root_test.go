@@ -206,6 +206,7 @@ func TestGarbageKeepsWhatIsThere(t *testing.T) {
 	l.eventually("everything", 5*time.Second, func() bool { return l.has("addr", "inet 10.77.0.20/24") && l.has("route", "default") })
 	l.service.Stop()
 	l.write("etc/kios/network.yaml", "interfaces: {eth0: {addresses: [10.77.0.20/24}}\n")
+	lab.Must(t, os.RemoveAll(l.path("last"))) // and nobody knows what it said before
 	l.startDNSMasq()
 	l.startService("eth0")
 	l.eventually("an address by DHCP as well", 5*time.Second, func() bool { return strings.Contains(l.address(), "dynamic") })
@@ -216,6 +217,30 @@ func TestGarbageKeepsWhatIsThere(t *testing.T) {
 	l.eventually("the end of what is not in the file", 5*time.Second, func() bool {
 		return !l.has("addr", "inet 10.77.0.20/24") && !l.has("route", "proto 75") && l.hasAddress()
 	})
+}
+
+// After a reboot with a file that makes no sense, the one before counts.
+func TestLastUsableFile(t *testing.T) {
+	l := newLAN(t)
+	l.configure("  eth0:\n    addresses: [10.77.0.20/24]\n    routes: [{to: default, via: 10.77.0.1}]\n")
+	l.startService("eth0")
+	l.eventually("everything", 5*time.Second, func() bool { return l.has("addr", "inet 10.77.0.20/24") && l.has("route", "default") })
+	l.service.Stop()
+	l.ip("addr", "flush", "dev", "eth0")
+	lab.Must(t, os.RemoveAll(l.path("state")))
+	l.write("etc/kios/network.yaml", "interfaces: {eth0: {addresses: [10.77.0.20/24}}\n")
+	l.startService("eth0")
+	l.eventually("everything again", 5*time.Second, func() bool { return l.has("addr", "inet 10.77.0.20/24") && l.has("route", "default") })
+	l.expect("the log", l.service.String(), "cannot be used: what it said when it last could be counts until then")
+	l.configure("  eth0: {addresses: [10.77.0.21/24]}\n")
+	l.eventually("the file, mended", 5*time.Second, func() bool { return l.has("addr", "inet 10.77.0.21/24") && !l.has("addr", "10.77.0.20") })
+	// Nor does one that cannot be read take anything away.
+	l.service.Stop()
+	lab.Must(t, os.Remove(l.path("etc/kios/network.yaml")))
+	lab.Must(t, os.Mkdir(l.path("etc/kios/network.yaml"), 0o755))
+	l.startService("eth0")
+	l.eventually("a line about it", 5*time.Second, l.logged("cannot be used: what it said when it last could be counts until then"))
+	l.expect("the address", l.ip("addr", "show", "eth0"), "inet 10.77.0.21/24")
 }
 
 // Without the bond, the node must still have a network.

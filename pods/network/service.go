@@ -24,7 +24,7 @@ type Service struct {
 	Interfaces []string // names; none means each physical Ethernet interface
 	File       string   // the user's network.yaml
 	StateDir   string   // where leases, resolv.conf and other offers are kept until the machine goes down
-	LastDir    string   // where a copy of resolv.conf is kept for the next boot
+	LastDir    string   // where copies of resolv.conf and of File are kept for the next boot
 	MachineID  string   // /etc/machine-id
 	Control    string   // the socket of PID 1 for offered names
 	ProcSysNet string   // /proc/sys/net, writable
@@ -187,7 +187,8 @@ func (s *Service) reread(ctx context.Context) {
 // read reads the file and reports whether there is something new to carry out.
 func (s *Service) read(first bool) bool {
 	text, err := os.ReadFile(s.File)
-	if err != nil && !errors.Is(err, os.ErrNotExist) {
+	unreadable := err != nil && !errors.Is(err, os.ErrNotExist)
+	if unreadable {
 		s.Log.Printf("read the configuration: %v", err)
 	}
 	if !first && string(text) == s.text {
@@ -198,6 +199,9 @@ func (s *Service) read(first bool) bool {
 		s.Log.Printf("%s has changed", s.File)
 	}
 	conf, errs := netconf.Parse(s.File, text)
+	if unreadable {
+		conf = nil
+	}
 	for _, err := range errs {
 		s.Log.Print(err)
 	}
@@ -206,6 +210,11 @@ func (s *Service) read(first bool) bool {
 		return false
 	}
 	s.decisions = map[int]decision{}
+	if conf == nil {
+		conf = s.lastUsable()
+	} else if err := renew(s.lastFile(), string(text)); err != nil {
+		s.Log.Printf("keep a copy of %s: %v", s.File, err)
+	}
 	s.blind.Store(conf == nil)
 	if conf == nil {
 		s.Log.Printf("%s cannot be used: every physical interface uses DHCP until it can", s.File)
@@ -213,6 +222,23 @@ func (s *Service) read(first bool) bool {
 	}
 	s.conf = conf
 	return true
+}
+
+// lastFile is a copy of the last file that could be used, in this boot or one before.
+func (s *Service) lastFile() string { return filepath.Join(s.LastDir, "network.yaml") }
+
+// lastUsable returns what the copy says, or nil if there is none: a mistake in the file
+// that is found at the next boot only must not cost the node its fixed address.
+func (s *Service) lastUsable() *netconf.Config {
+	text, err := os.ReadFile(s.lastFile())
+	if err != nil {
+		return nil
+	}
+	conf, _ := netconf.Parse(s.lastFile(), text)
+	if conf != nil {
+		s.Log.Printf("%s cannot be used: what it said when it last could be counts until then", s.File)
+	}
+	return conf
 }
 
 // changed takes in what the kernel says about an interface.
