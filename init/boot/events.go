@@ -34,6 +34,8 @@ func (n *Node) receive(sender string, m notify.Message) {
 	case "": // nothing else
 	case notify.Joining:
 		n.joinCluster(sender, m.Cluster)
+	case notify.Providers:
+		n.useProviders(sender)
 	case notify.ShutdownGrace:
 		n.reports.grace.Store(int64(m.Took))
 		n.Log.Info("the kubelet gives pods %v when the node stops", m.Took)

@@ -50,18 +50,13 @@ func (n *Node) prepareKubelet(t *daemonTrial, again bool) (argv, env []string) {
 	return argv, environment("/bin", etcVariable+"="+etc)
 }
 
-// writeDropIn writes the kubelet's configuration for this machine.
+// writeDropIn writes the kubelet's configuration for this node.
 func (n *Node) writeDropIn() error {
 	if err := os.MkdirAll(kubeletargs.DropInDir, 0o700); err != nil {
 		return err
 	}
 	pair := n.self.get().pair
-	text := kubeletargs.DropIn(kubeletargs.Machine{
-		Memory: n.memory, CPUs: n.cpus,
-		Cert: pair.Cert, Key: pair.Key,
-		PanicStays: n.options.Load().StayUp,
-	})
-	return wholefile.Volatile(filepath.Join(kubeletargs.DropInDir, "10-node.conf"), text, 0o600)
+	return wholefile.Volatile(filepath.Join(kubeletargs.DropInDir, "10-node.conf"), kubeletargs.DropIn(pair.Cert, pair.Key), 0o600)
 }
 
 // restartKubelet ends the kubelet, which is then started again. Its pods go on
@@ -81,6 +76,16 @@ func (n *Node) joinCluster(sender, server string) {
 	n.Log.Notice("the kubelet starts again, to join the cluster at %s", server)
 	// Not in the goroutine that receives the kubelet's messages.
 	n.spawn("join the cluster", n.restartKubelet)
+}
+
+// useProviders restarts the kubelet, which has found its credential providers good: it
+// looks for them only when it starts.
+func (n *Node) useProviders(sender string) {
+	if sender != kubeletName {
+		return
+	}
+	n.Log.Notice("the kubelet starts again, with its credential providers")
+	n.spawn("credential providers", n.restartKubelet)
 }
 
 func (n *Node) stopKubelet() error { return stopDaemon(n.daemons.kubelet()) }

@@ -13,16 +13,17 @@ import (
 type Kind string
 
 // The kinds of messages. Ready is READY=1 of sd_notify(3); the others are the
-// values of X_KIOS_EVENT: Joining and ShutdownGrace are from our kubelet, the others
-// from our containerd.
+// values of X_KIOS_EVENT: Joining, Providers and ShutdownGrace are from our kubelet, the
+// others from our containerd.
 const (
 	Ready            Kind = "ready"
 	ContainerStarted Kind = "container-started"
 	ContainerExited  Kind = "container-exited"
 	ImageImported    Kind = "image-imported"
 	ImageFailed      Kind = "image-failed"
-	Joining          Kind = "joining"        // the kubelet wants to start again, into a cluster
-	ShutdownGrace    Kind = "shutdown-grace" // how long the kubelet gives pods when the node stops
+	Joining          Kind = "joining"              // the kubelet wants to start again, into a cluster
+	Providers        Kind = "credential-providers" // the kubelet wants to start again, with these
+	ShutdownGrace    Kind = "shutdown-grace"       // how long the kubelet gives pods when the node stops
 )
 
 // Message is what one datagram says. Its texts are clean and short enough to
@@ -100,7 +101,7 @@ func (m *Message) set(key, value string) (err error) {
 
 func event(value string) (Kind, error) {
 	switch kind := Kind(value); kind {
-	case ContainerStarted, ContainerExited, ImageImported, ImageFailed, Joining, ShutdownGrace:
+	case ContainerStarted, ContainerExited, ImageImported, ImageFailed, Joining, Providers, ShutdownGrace:
 		return kind, nil
 	}
 	return "", fmt.Errorf("X_KIOS_EVENT=%s is not known", kmsg.Clean(value, maxName))

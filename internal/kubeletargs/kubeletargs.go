@@ -1,6 +1,6 @@
 // Package kubeletargs makes the kubelet's command line and its drop-in
 // configuration from the machine and from the files below /etc/kubernetes, as
-// the published contract of kiOS has them: node-labels, node-ip, kubelet.conf,
+// the published contract of kiOS has them: node-labels, node-ip, cloud-provider, kubelet.conf,
 // bootstrap-kubelet.conf, credential-providers.yaml.
 //
 // A kubelet that is given a bad value does not start. Labels and addresses are
@@ -38,6 +38,7 @@ const (
 const (
 	labelsFile    = "kubernetes/node-labels"
 	addressFile   = "kubernetes/node-ip"
+	cloudFile     = "kubernetes/cloud-provider"
 	providersFile = "kubernetes/credential-providers.yaml"
 )
 
@@ -110,6 +111,7 @@ func (f Files) Args() (args []string, warnings []string) {
 	}
 	add("--node-labels", f.nodeLabels)
 	add("--node-ip", f.NodeIP)
+	add("--cloud-provider", f.cloudProvider)
 	return args, warnings
 }
 
@@ -163,6 +165,28 @@ func CheckNodeIP(text string) error {
 		return fmt.Errorf("%q holds an address that is none: of two, both must be the node's", text)
 	}
 	return nil
+}
+
+// cloudProvider returns "external" if the file says so: a controller in the cluster asks
+// the cloud for the node's addresses. The flag has no field in the configuration, and the
+// kubelet ends on any other value.
+func (f Files) cloudProvider() (string, error) {
+	name := f.user(cloudFile)
+	text, err := f.read(name)
+	if err != nil {
+		return "", err
+	}
+	for line := range strings.Lines(text) {
+		line, _, _ = strings.Cut(line, "#")
+		switch line = strings.TrimSpace(line); line {
+		case "":
+		case "external":
+			return line, nil
+		default:
+			return "", fmt.Errorf("%s is not used: %q is no cloud provider of the kubelet: write external, or remove the file", name, line)
+		}
+	}
+	return "", nil
 }
 
 // nodeLabels returns the labels as --node-labels takes them. The file has

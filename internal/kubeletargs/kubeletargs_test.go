@@ -50,6 +50,10 @@ func TestArgs(t *testing.T) {
 		{"three addresses", map[string]string{"/etc/kubernetes/node-ip": "::1,::2,::3"}, "", []string{"node-ip is not used"}},
 		{"two of one family", map[string]string{"/etc/kubernetes/node-ip": "10.0.0.1,10.0.0.2"}, "", []string{"neither one address nor one of each family"}},
 		{"two of one family, mapped", map[string]string{"/etc/kubernetes/node-ip": "10.0.0.1,::ffff:10.0.0.2"}, "", []string{"neither one address nor one of each family"}},
+		{"cloud provider", map[string]string{"/etc/kubernetes/cloud-provider": "# the controller of the cloud sets addresses\nexternal\n"}, "--cloud-provider external", nil},
+		{"no cloud provider", map[string]string{"/etc/kubernetes/cloud-provider": "# external\n\n"}, "", nil},
+		{"a cloud provider that is none", map[string]string{"/etc/kubernetes/cloud-provider": "aws\n"}, "", []string{
+			`cloud-provider is not used: "aws"`, "write external"}},
 		{"any address of two", map[string]string{"/etc/kubernetes/node-ip": "0.0.0.0,fd00::1"}, "", []string{"holds an address that is none"}},
 	}
 	const fixed = "/bin/kubelet --config /usr/share/kios/kubelet.yaml --config-dir /run/kios/kubelet.d --cert-dir /var/lib/kubelet/pki --runtime-cgroups /runtime" +
@@ -168,35 +172,11 @@ func TestCheckTaint(t *testing.T) {
 	}
 }
 
-// decode returns the drop-in as a map.
-func decode(t *testing.T, m Machine) map[string]any {
-	t.Helper()
+func TestDropIn(t *testing.T) {
 	var doc map[string]any
-	lab.Must(t, json.Unmarshal(DropIn(m), &doc))
-	return doc
-}
-
-func TestDropInScales(t *testing.T) {
-	tests := []struct {
-		memory           uint64
-		cpus             int
-		reserved, evict  string
-		cpu              string
-		panics, protects any
-	}{
-		{256 * mib, 1, "32Mi", "16Mi", "50m", false, nil},
-		{64 << 30, 16, "256Mi", "100Mi", "100m", true, false},
-	}
-	for _, tt := range tests {
-		doc := decode(t, Machine{Memory: tt.memory, CPUs: tt.cpus, PanicStays: tt.panics == true})
-		reserved := doc["kubeReserved"].(map[string]any)
-		evict := doc["evictionHard"].(map[string]any)
-		if reserved["memory"] != tt.reserved || reserved["cpu"] != tt.cpu || evict["memory.available"] != tt.evict {
-			t.Errorf("%d bytes: reserved %v, eviction %v", tt.memory, reserved, evict)
-		}
-		if got := doc["protectKernelDefaults"]; got != tt.protects {
-			t.Errorf("protectKernelDefaults = %v, want %v", got, tt.protects)
-		}
+	lab.Must(t, json.Unmarshal(DropIn("/a.crt", "/a.key"), &doc))
+	if doc["kind"] != "KubeletConfiguration" || doc["tlsCertFile"] != "/a.crt" || doc["tlsPrivateKeyFile"] != "/a.key" {
+		t.Errorf("DropIn = %v", doc)
 	}
 }
 

@@ -8,8 +8,14 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"path/filepath"
+	"time"
 
 	"github.com/coreos/go-systemd/v22/daemon"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	typed "k8s.io/client-go/kubernetes/typed/core/v1"
+	"k8s.io/client-go/tools/clientcmd"
 	"k8s.io/component-base/cli"
 	_ "k8s.io/component-base/logs/json/register"          // logging.format: json
 	_ "k8s.io/component-base/metrics/prometheus/clientgo" // rest_client_* metrics
@@ -18,8 +24,10 @@ import (
 	"k8s.io/kubernetes/cmd/kubelet/app"
 
 	"kios/upstream/kubelet/args"
+	"kios/upstream/kubelet/defaults"
 	"kios/upstream/kubelet/grace"
 	"kios/upstream/kubelet/joining"
+	"kios/upstream/kubelet/rejected"
 	"kios/upstream/kubelet/userconfig"
 )
 
@@ -27,12 +35,64 @@ func main() {
 	if code, mine := userconfig.CheckProviders(os.Args); mine {
 		os.Exit(code)
 	}
+	if code, mine := userconfig.CheckOnHost(os.Args, os.Stdout, os.Stderr); mine {
+		os.Exit(code)
+	}
+	etc := userDir()
 	list := join(os.Args[1:])
-	list = userconfig.Providers(list, os.Stderr)
-	userconfig.Check("/etc/kubernetes", list, os.Stderr)
+	list = providers(list)
+	configure(etc, list)
 	os.Args = append(os.Args[:1], list...)
 	go grace.Tell(say)
 	os.Exit(cli.Run(app.NewKubeletCommand(context.Background())))
+}
+
+// userDir is where the user's files are. PID 1 names another directory than /etc when
+// the kubelet does not stay up with those there.
+func userDir() string {
+	const variable = "KIOS_ETC"
+	dir := os.Getenv(variable)
+	os.Unsetenv(variable) // nothing for those whom the kubelet starts
+	if dir == "" {
+		return "/etc"
+	}
+	return dir
+}
+
+// kubeletDir is where the kubelet keeps pods and its state.
+const kubeletDir = "/var/lib/kubelet"
+
+// configure fills the kubelet's drop-in directory, and puts aside what would not fit
+// the configuration.
+func configure(etc string, list []string) {
+	dir := args.Value(list, "config-dir")
+	if dir == "" {
+		return // not as init starts it
+	}
+	m, err := defaults.This(kubeletDir)
+	if err == nil {
+		err = defaults.Write(dir, m)
+	}
+	if err != nil {
+		say("the kubelet's own defaults for a machine are used: %v", err)
+	}
+	kc := userconfig.Check(filepath.Join(etc, "kubernetes"), list, userconfig.Node(), os.Stderr)
+	userconfig.PutAside(kubeletDir, kc, userconfig.Node(), say)
+}
+
+// providers leaves out credential providers that are not there yet, and watches for
+// them.
+func providers(list []string) []string {
+	left := userconfig.Providers(list, os.Stderr)
+	if len(left) == len(list) {
+		return list
+	}
+	go func() {
+		if userconfig.AwaitProviders(context.Background(), list, say) {
+			notify("credential-providers")
+		}
+	}()
+	return left
 }
 
 // join finds out which cluster the node belongs to, and watches for one if there
@@ -55,17 +115,39 @@ func join(list []string) []string {
 	}
 	go func() {
 		if better, ok := files.Watch(context.Background(), member, node, say); ok {
-			restart(better)
+			notify("joining\nX_KIOS_CLUSTER=" + better.Server)
 		}
 	}()
+	if member.Server != "" {
+		go tellOfRejected(node, files.Kubeconfig)
+	}
 	return member.Args(list)
 }
 
-// restart asks init for a new start of the kubelet, into a cluster.
-func restart(m joining.Membership) {
-	if _, err := daemon.SdNotify(false, "X_KIOS_EVENT=joining\nX_KIOS_CLUSTER="+m.Server); err != nil {
-		say("cannot tell init to restart the kubelet, which is needed to join %s: %v", m.Server, err)
+// notify asks init for a new start of the kubelet, for a reason that init knows.
+func notify(reason string) {
+	if _, err := daemon.SdNotify(false, "X_KIOS_EVENT="+reason); err != nil {
+		say("cannot tell init to restart the kubelet: %v", err)
 	}
+}
+
+// tellOfRejected makes events in the cluster of what PID 1 says of the user's files.
+func tellOfRejected(node, kubeconfig string) {
+	t := rejected.Teller{File: rejected.File, Node: node, Say: say, Create: func(ctx context.Context, e *corev1.Event) error {
+		// Read each time: the kubelet may have got its certificate since.
+		c, err := clientcmd.BuildConfigFromFlags("", kubeconfig)
+		if err != nil {
+			return err
+		}
+		c.Timeout = 10 * time.Second
+		client, err := typed.NewForConfig(c)
+		if err != nil {
+			return err
+		}
+		_, err = client.Events(e.Namespace).Create(ctx, e, metav1.CreateOptions{})
+		return err
+	}}
+	t.Run(context.Background())
 }
 
 // say prints a line that init repeats in the kernel's log.

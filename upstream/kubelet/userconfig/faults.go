@@ -1,24 +1,149 @@
 package userconfig
 
 import (
-	"crypto/tls"
+	"errors"
 	"fmt"
+	"reflect"
 	"strings"
 
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/client-go/util/cert"
+	"k8s.io/apimachinery/pkg/runtime"
+	utilerrors "k8s.io/apimachinery/pkg/util/errors"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+	utilfeature "k8s.io/apiserver/pkg/util/feature"
+	cliflag "k8s.io/component-base/cli/flag"
+	logsapi "k8s.io/component-base/logs/api/v1"
 	"k8s.io/kubernetes/pkg/apis/core"
 	corevalidation "k8s.io/kubernetes/pkg/apis/core/validation"
 	"k8s.io/kubernetes/pkg/kubelet/apis/config"
+	"k8s.io/kubernetes/pkg/kubelet/apis/config/validation"
+	"k8s.io/kubernetes/pkg/kubelet/cm"
 	"k8s.io/kubernetes/pkg/kubelet/eviction"
+	"k8s.io/kubernetes/pkg/kubelet/sysctl"
+	netutils "k8s.io/utils/net"
 )
+
+// faults returns all that the kubelet would refuse on any machine. The feature gates
+// are a copy: the kubelet sets the real ones itself.
+func faults(kc *config.KubeletConfiguration) []error {
+	gates := utilfeature.DefaultMutableFeatureGate.DeepCopy()
+	if err := gates.SetFromMap(kc.FeatureGates); err != nil {
+		return []error{fmt.Errorf("featureGates: %w", err)}
+	}
+	var errs []error
+	for _, err := range logsapi.Validate(&kc.Logging, gates, field.NewPath("logging")) {
+		errs = append(errs, err)
+	}
+	errs = append(errs, laterFaults(kc)...)
+	err := validation.ValidateKubeletConfiguration(kc, gates)
+	var many utilerrors.Aggregate
+	if errors.As(err, &many) {
+		return append(errs, many.Errors()...)
+	}
+	if err != nil {
+		errs = append(errs, err)
+	}
+	return errs
+}
 
 // laterFaults returns what the kubelet's validation lets pass, and what it, or
 // the API server when it registers the node, stumbles over later: the kubelet
 // would end, or the node never appear.
 func laterFaults(kc *config.KubeletConfiguration) []error {
-	errs := append(fileFaults(kc), taintFaults(kc)...)
+	errs := append(taintFaults(kc), reserveFaults(kc)...)
+	errs = append(errs, durationFaults(kc)...)
+	errs = append(errs, wordFaults(kc)...)
+	for _, check := range []struct {
+		name string
+		of   func(*config.KubeletConfiguration) error
+	}{
+		{"eviction", evictionFault}, {"qosReserved", qosFault}, {"allowedUnsafeSysctls", sysctlFault},
+		{"containerLogMaxSize", logFault}, {"tlsCipherSuites", cipherFault}, {"tlsMinVersion", tlsFault},
+		{"address", addressFault},
+	} {
+		if err := check.of(kc); err != nil {
+			errs = append(errs, fmt.Errorf("%s: %w", check.name, err))
+		}
+	}
+	return errs
+}
+
+func evictionFault(kc *config.KubeletConfiguration) error {
+	_, err := eviction.ParseThresholdConfig(kc.EnforceNodeAllocatable, kc.EvictionHard, kc.EvictionSoft, kc.EvictionSoftGracePeriod, kc.EvictionMinimumReclaim)
+	return err
+}
+
+func qosFault(kc *config.KubeletConfiguration) error {
+	_, err := cm.ParseQOSReserved(kc.QOSReserved)
+	return err
+}
+
+func sysctlFault(kc *config.KubeletConfiguration) error {
+	_, err := sysctl.NewAllowlist(kc.AllowedUnsafeSysctls)
+	return err
+}
+
+// logFault repeats what the kubelet does in its NewContainerLogManager, which starts
+// goroutines, too.
+func logFault(kc *config.KubeletConfiguration) error {
+	size, err := resource.ParseQuantity(kc.ContainerLogMaxSize)
+	if err != nil {
+		return fmt.Errorf("%q: %w", kc.ContainerLogMaxSize, err)
+	}
+	if _, ok := size.AsInt64(); !ok {
+		return fmt.Errorf("%q is no whole number of bytes", kc.ContainerLogMaxSize)
+	}
+	return nil
+}
+
+func cipherFault(kc *config.KubeletConfiguration) error {
+	_, err := cliflag.TLSCipherSuites(kc.TLSCipherSuites)
+	return err
+}
+
+func tlsFault(kc *config.KubeletConfiguration) error {
+	_, err := cliflag.TLSVersion(kc.TLSMinVersion)
+	return err
+}
+
+func addressFault(kc *config.KubeletConfiguration) error {
+	if netutils.ParseIPSloppy(kc.Address) == nil {
+		return fmt.Errorf("%q is no IP address", kc.Address)
+	}
+	return nil
+}
+
+// wordFaults looks at fields that have one of a few words, of which the kubelet ends on
+// any other.
+func wordFaults(kc *config.KubeletConfiguration) (errs []error) {
+	for _, w := range []struct{ name, got, want string }{
+		{"authorization.mode", string(kc.Authorization.Mode), "AlwaysAllow Webhook"},
+		{"configMapAndSecretChangeDetectionStrategy", string(kc.ConfigMapAndSecretChangeDetectionStrategy), "Get Cache Watch"},
+		{"cpuManagerPolicy", kc.CPUManagerPolicy, "none static"},
+		{"memoryManagerPolicy", kc.MemoryManagerPolicy, "None Static"},
+	} {
+		if w.got == "" || !strings.Contains(" "+w.want+" ", " "+w.got+" ") {
+			errs = append(errs, fmt.Errorf("%s %q: want one of %s", w.name, w.got, w.want))
+		}
+	}
+	return errs
+}
+
+// durationFaults looks for negative durations, with which a ticker of the kubelet
+// panics. But a negative volumeStatsAggPeriod has a meaning.
+func durationFaults(kc *config.KubeletConfiguration) (errs []error) {
+	value := reflect.ValueOf(*kc)
+	for i := range value.NumField() {
+		name := value.Type().Field(i).Name
+		if d, ok := value.Field(i).Interface().(metav1.Duration); ok && d.Duration < 0 && name != "VolumeStatsAggPeriod" {
+			errs = append(errs, fmt.Errorf("%s%s %s is negative", strings.ToLower(name[:1]), name[1:], d.Duration))
+		}
+	}
+	return errs
+}
+
+func reserveFaults(kc *config.KubeletConfiguration) (errs []error) {
 	for _, reserved := range []struct {
 		field  string
 		values map[string]string
@@ -28,10 +153,6 @@ func laterFaults(kc *config.KubeletConfiguration) []error {
 				errs = append(errs, fmt.Errorf("%s: %w", reserved.field, err))
 			}
 		}
-	}
-	_, err := eviction.ParseThresholdConfig(kc.EnforceNodeAllocatable, kc.EvictionHard, kc.EvictionSoft, kc.EvictionSoftGracePeriod, kc.EvictionMinimumReclaim)
-	if err != nil {
-		errs = append(errs, fmt.Errorf("eviction: %w", err))
 	}
 	return errs
 }
@@ -52,22 +173,6 @@ func checkQuantity(name, value string) error {
 	return nil
 }
 
-// fileFaults loads the files that the configuration names.
-func fileFaults(kc *config.KubeletConfiguration) []error {
-	var errs []error
-	if file := kc.Authentication.X509.ClientCAFile; file != "" {
-		if _, err := cert.NewPool(file); err != nil {
-			errs = append(errs, fmt.Errorf("authentication.x509.clientCAFile: %w", err))
-		}
-	}
-	if kc.TLSCertFile != "" || kc.TLSPrivateKeyFile != "" {
-		if _, err := tls.LoadX509KeyPair(kc.TLSCertFile, kc.TLSPrivateKeyFile); err != nil {
-			errs = append(errs, fmt.Errorf("tlsCertFile and tlsPrivateKeyFile: %w", err))
-		}
-	}
-	return errs
-}
-
 // taintFaults asks the API server's own rules about the taints.
 func taintFaults(kc *config.KubeletConfiguration) []error {
 	node := &core.Node{ObjectMeta: metav1.ObjectMeta{Name: "node"}}
@@ -80,4 +185,12 @@ func taintFaults(kc *config.KubeletConfiguration) []error {
 		errs = append(errs, err)
 	}
 	return errs
+}
+
+// plainError removes the part of an error that quotes Go types of the kubelet.
+func plainError(err error) error {
+	if strict, ok := runtime.AsStrictDecodingError(err); ok {
+		return errors.Join(strict.Errors()...)
+	}
+	return err
 }

@@ -1,17 +1,20 @@
 package userconfig
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 
 	"k8s.io/kubernetes/pkg/credentialprovider/plugin"
 
 	"kios/upstream/kubelet/args"
+	"kios/upstream/kubelet/watch"
 )
 
 // checkCommand is the first argument of a process that is to check the
@@ -23,14 +26,11 @@ const checkCommand = "kios-check-credential-providers"
 // file that configures them is missing or bad. A bad one is named on log: a
 // kubelet that is given it does not start.
 func Providers(list []string, log io.Writer) []string {
-	file := args.Value(list, "image-credential-provider-config")
+	file, dir := providersOf(list)
 	if file == "" {
 		return list
 	}
-	_, err := os.Stat(file)
-	if err == nil {
-		err = checkInChild(file, args.Value(list, "image-credential-provider-bin-dir"))
-	}
+	err := checkFile(file, dir)
 	if err == nil {
 		return list
 	}
@@ -38,6 +38,33 @@ func Providers(list []string, log io.Writer) []string {
 		fmt.Fprintf(log, "kios: ignoring %s: %s: images are pulled without credentials\n", file, oneLine(err))
 	}
 	return args.Without(args.Without(list, "image-credential-provider-config"), "image-credential-provider-bin-dir")
+}
+
+func providersOf(list []string) (file, dir string) {
+	return args.Value(list, "image-credential-provider-config"), args.Value(list, "image-credential-provider-bin-dir")
+}
+
+func checkFile(file, dir string) error {
+	if _, err := readFile(file); err != nil {
+		return err
+	}
+	return checkInChild(file, dir)
+}
+
+// AwaitProviders returns true when the providers of a command line, with which the
+// kubelet could not be started, have become good: their programs come by a pod, after
+// the kubelet has started, and the kubelet looks for them only then. It is for a
+// goroutine.
+func AwaitProviders(ctx context.Context, list []string, say func(format string, args ...any)) bool {
+	file, dir := providersOf(list)
+	files := func() []string { return []string{file, filepath.Join(dir, "program")} }
+	return file != "" && watch.Until(ctx, files, func() bool { return hasPrograms(dir) && checkFile(file, dir) == nil }, say)
+}
+
+// hasPrograms saves the check, which is a process, while there is nothing to find.
+func hasPrograms(dir string) bool {
+	entries, err := os.ReadDir(dir)
+	return err == nil && len(entries) > 0
 }
 
 func checkInChild(file, dir string) error {

@@ -2,16 +2,21 @@ package userconfig
 
 import (
 	"bytes"
+	"context"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 )
 
 // The test binary is also the process that checks.
 func TestMain(m *testing.M) {
+	if code, mine := CheckOnHost(os.Args, os.Stdout, os.Stderr); mine {
+		os.Exit(code)
+	}
 	if code, mine := CheckProviders(os.Args); mine {
 		os.Exit(code)
 	}
@@ -67,5 +72,26 @@ func TestProviders(t *testing.T) {
 				t.Errorf("log = %q does not name the file", log.String())
 			}
 		})
+	}
+}
+
+// The program of a provider comes by a pod, after the kubelet has started.
+func TestAwaitProviders(t *testing.T) {
+	file, dir := filepath.Join(t.TempDir(), "providers.yaml"), filepath.Join(t.TempDir(), "exec")
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	list := []string{"--image-credential-provider-config=" + file, "--image-credential-provider-bin-dir", dir}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	good := make(chan bool)
+	go func() { good <- AwaitProviders(ctx, list, t.Logf) }()
+	write(t, file, "apiVersion: kubelet.config.k8s.io/v1\nkind: CredentialProviderConfig\n"+provider)
+	write(t, filepath.Join(dir, "plugin"), "#!")
+	if err := os.Chmod(filepath.Join(dir, "plugin"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if !<-good {
+		t.Error("the providers are good, and nobody noticed")
 	}
 }

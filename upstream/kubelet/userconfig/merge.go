@@ -1,0 +1,208 @@
+package userconfig
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"path/filepath"
+	"slices"
+
+	jsonpatch "gopkg.in/evanphx/json-patch.v4"
+	"k8s.io/apimachinery/pkg/runtime/serializer"
+	kubeletv1beta1 "k8s.io/kubelet/config/v1beta1"
+	"k8s.io/kubernetes/pkg/kubelet/apis/config"
+	kubeletscheme "k8s.io/kubernetes/pkg/kubelet/apis/config/scheme"
+	"sigs.k8s.io/yaml"
+)
+
+// checker knows the configuration so far, as the kubelet will merge it.
+type checker struct {
+	codecs *serializer.CodecFactory
+	sys    System
+	merged []byte                       // JSON
+	own    *config.KubeletConfiguration // what the node has without the user's files
+	known  map[string]bool              // faults that it has without them
+	said   map[string]string            // the user's fields, and the file with the last word on each
+	last   map[string]any               // what is read after the user's files
+}
+
+// newChecker starts from the kubelet's configuration file and the drop-ins
+// that are there already.
+func newChecker(configFile, dropins string, sys System) (*checker, error) {
+	_, codecs, err := kubeletscheme.NewSchemeAndCodecs()
+	if err != nil {
+		return nil, err
+	}
+	c := &checker{codecs: codecs, sys: sys, merged: []byte(`{}`), known: map[string]bool{}, said: map[string]string{}, last: map[string]any{}}
+	if err := c.mergeAll(configFile, dropins); err != nil {
+		return nil, err
+	}
+	if c.own, err = c.parse(c.merged); err != nil {
+		return nil, err
+	}
+	for _, err := range faults(c.own) {
+		c.known[err.Error()] = true
+	}
+	return c, nil
+}
+
+// mergeAll merges the configuration file and the drop-ins.
+func (c *checker) mergeAll(configFile, dropins string) error {
+	files, err := filepath.Glob(filepath.Join(dropins, "*.conf"))
+	if err != nil {
+		return err
+	}
+	slices.Sort(files)
+	if configFile != "" {
+		files = slices.Insert(files, 0, configFile)
+	}
+	for _, f := range files {
+		if err := c.mergeOwn(f); err != nil {
+			return fmt.Errorf("read %s: %w", f, err)
+		}
+	}
+	return nil
+}
+
+func (c *checker) mergeOwn(file string) error {
+	raw, err := readFile(file)
+	if err != nil {
+		return err
+	}
+	data, err := yaml.YAMLToJSON(raw)
+	if err != nil {
+		return err
+	}
+	if err := checkKind(data, kubeletv1beta1.SchemeGroupVersion.WithKind("KubeletConfiguration")); err != nil {
+		return err
+	}
+	c.merged, err = jsonpatch.MergePatch(c.merged, data)
+	return err
+}
+
+// choose reads the files and returns the good ones. What the kubelet checks is all of
+// them together, so two that are good only together are good.
+func (c *checker) choose(files []string, log io.Writer) []*document {
+	var docs []*document
+	for _, file := range files {
+		if d, err := c.read(file); err != nil {
+			fmt.Fprintf(log, "kios: ignoring %s: %s: using defaults\n", file, oneLine(plainError(err)))
+		} else {
+			docs = append(docs, d)
+			for _, note := range d.notes {
+				fmt.Fprintf(log, "kios: %s: %s\n", file, note)
+			}
+		}
+	}
+	if c.take(docs...) == nil {
+		return docs
+	}
+	return slices.DeleteFunc(docs, func(d *document) bool {
+		err := c.take(d)
+		if err != nil {
+			fmt.Fprintf(log, "kios: ignoring %s: %s: using defaults\n", d.file, oneLine(err))
+		}
+		return err != nil
+	})
+}
+
+// take adds documents to the configuration, if it is good with them.
+func (c *checker) take(docs ...*document) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("the kubelet cannot take it: %v", p)
+		}
+	}()
+	merged, said := c.merged, maps.Clone(c.said)
+	for _, d := range docs {
+		data, err := d.data()
+		if err != nil {
+			return err
+		}
+		if merged, err = jsonpatch.MergePatch(merged, data); err != nil {
+			return err
+		}
+		for name := range d.fields {
+			said[name] = d.file
+		}
+	}
+	yields, err := c.validate(merged, said)
+	if err == nil {
+		c.merged, c.said, c.last = merged, said, yields
+	}
+	return err
+}
+
+// yielding are groups of the node's own defaults that the kubelet may refuse beside a
+// user's field, or beside a feature gate. Then they are the kubelet's defaults again:
+// a file that is good for a kubelet elsewhere is good here.
+var yielding = [][]string{
+	{"shutdownGracePeriodCriticalPods"},
+	{"shutdownGracePeriod"},
+	{"shutdownGracePeriod", "shutdownGracePeriodCriticalPods"},
+	{"enableSystemLogQuery"},
+	{"crashLoopBackOff"},
+	{"maxParallelImagePulls"},
+	{"imageGCHighThresholdPercent"},
+	{"imageGCLowThresholdPercent"},
+	{"imageGCHighThresholdPercent", "imageGCLowThresholdPercent"},
+}
+
+// validate applies the kubelet's own rules to a merged configuration. What is
+// wrong without the user's files as well is not their fault. It returns the defaults
+// of the node that have to go, each with the value nil.
+func (c *checker) validate(merged []byte, said map[string]string) (yields map[string]any, err error) {
+	yields = map[string]any{}
+	errs := c.newFaults(merged, yields)
+	for _, group := range yielding {
+		if len(errs) == 0 || slices.ContainsFunc(group, func(name string) bool { return said[name] != "" }) {
+			continue
+		}
+		more := maps.Clone(yields)
+		for _, name := range group {
+			more[name] = nil
+		}
+		if left := c.newFaults(merged, more); len(left) < len(errs) {
+			yields, errs = more, left
+		}
+	}
+	return yields, errors.Join(errs...)
+}
+
+// newFaults returns the faults that the user's files make.
+func (c *checker) newFaults(merged []byte, patch map[string]any) []error {
+	kc, err := c.patched(merged, patch)
+	if err != nil {
+		return []error{err}
+	}
+	return slices.DeleteFunc(faults(kc), func(err error) bool { return c.known[err.Error()] })
+}
+
+// final returns the configuration that the kubelet will have.
+func (c *checker) final() (*config.KubeletConfiguration, error) { return c.patched(c.merged, c.last) }
+
+func (c *checker) patched(merged []byte, patch map[string]any) (*config.KubeletConfiguration, error) {
+	data, err := json.Marshal(patch)
+	if err != nil {
+		return nil, err
+	}
+	if merged, err = jsonpatch.MergePatch(merged, data); err != nil {
+		return nil, err
+	}
+	return c.parse(merged)
+}
+
+// parse returns the internal, defaulted form of a configuration in JSON.
+func (c *checker) parse(data []byte) (*config.KubeletConfiguration, error) {
+	obj, _, err := c.codecs.UniversalDecoder().Decode(data, nil, nil)
+	if err != nil {
+		return nil, plainError(err)
+	}
+	kc, ok := obj.(*config.KubeletConfiguration)
+	if !ok {
+		return nil, fmt.Errorf("unexpected type %T", obj)
+	}
+	return kc, nil
+}
