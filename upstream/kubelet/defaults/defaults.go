@@ -86,6 +86,7 @@ func (m Machine) settings() map[string]any {
 		// What images take is taken from pods, and no eviction would give it back.
 		all["imageGCHighThresholdPercent"] = 30
 		all["imageGCLowThresholdPercent"] = imageShare
+		all["containerLogMaxFiles"] = 3 // and not five, of 10 MiB each
 	}
 	return all
 }

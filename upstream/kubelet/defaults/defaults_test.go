@@ -46,6 +46,9 @@ func TestSettingsScale(t *testing.T) {
 			kc.EvictionHard["memory.available"] != tt.evictMem || kc.EvictionHard["pid.available"] != tt.evictID || *kc.PodPidsLimit != tt.podPids {
 			t.Errorf("%s: reserved %v, eviction %v, podPidsLimit %d", tt.name, kc.KubeReserved, kc.EvictionHard, *kc.PodPidsLimit)
 		}
+		if few := kc.ContainerLogMaxFiles != nil; few != (tt.machine.InMemory != 0) {
+			t.Errorf("%s: fewer files of logs: %v", tt.name, few)
+		}
 		if collects := kc.ImageGCHighThresholdPercent != nil; collects != (tt.machine.InMemory != 0) {
 			t.Errorf("%s: images are collected early: %v", tt.name, collects)
 		}

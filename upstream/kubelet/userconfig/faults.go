@@ -120,6 +120,7 @@ func wordFaults(kc *config.KubeletConfiguration) (errs []error) {
 	for _, w := range []struct{ name, got, want string }{
 		{"authorization.mode", string(kc.Authorization.Mode), "AlwaysAllow Webhook"},
 		{"configMapAndSecretChangeDetectionStrategy", string(kc.ConfigMapAndSecretChangeDetectionStrategy), "Get Cache Watch"},
+		{"contentType", kc.ContentType, "application/vnd.kubernetes.protobuf application/json application/cbor"},
 		{"cpuManagerPolicy", kc.CPUManagerPolicy, "none static"},
 		{"memoryManagerPolicy", kc.MemoryManagerPolicy, "None Static"},
 	} {

@@ -77,6 +77,8 @@ func TestManagers(t *testing.T) {
 		{"cpuManagerPolicy: static\nreservedSystemCPUs: 0-7", func(kc *config.KubeletConfiguration) bool {
 			return kc.CPUManagerPolicy == "static" && kc.ReservedSystemCPUs == ""
 		}, "ignoring reservedSystemCPUs: the processors of this machine are 0-1"},
+		{"reservedSystemCPUs: 0-1", func(kc *config.KubeletConfiguration) bool { return kc.ReservedSystemCPUs == "" },
+			"ignoring reservedSystemCPUs: they are all that this machine has"},
 		{"cpuManagerPolicy: static\ncpuManagerPolicyOptions: {no-such-option: 'true'}", func(kc *config.KubeletConfiguration) bool {
 			return kc.CPUManagerPolicy == "none" && len(kc.CPUManagerPolicyOptions) == 0
 		}, "ignoring cpuManagerPolicy: "},

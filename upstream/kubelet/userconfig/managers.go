@@ -2,6 +2,7 @@ package userconfig
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -79,8 +80,12 @@ func tryReserved(kc *config.KubeletConfiguration, m Machine) error {
 	if err != nil {
 		return err
 	}
-	if all := topo.CPUDetails.CPUs(); !reserved.IsSubsetOf(all) {
+	all := topo.CPUDetails.CPUs()
+	if !reserved.IsSubsetOf(all) {
 		return fmt.Errorf("the processors of this machine are %s, which %s are not among", all, reserved)
+	}
+	if reserved.Equals(all) {
+		return errors.New("they are all that this machine has, and none is left for pods")
 	}
 	return nil
 }
@@ -207,7 +212,7 @@ func PutAside(dir string, kc *config.KubeletConfiguration, sys System, say func(
 		if _, err := os.Stat(path); err != nil {
 			continue
 		}
-		err := f.read(dir, f.name, kc, m)
+		err := f.try(dir, kc, m)
 		if err == nil {
 			continue
 		}
@@ -217,6 +222,16 @@ func PutAside(dir string, kc *config.KubeletConfiguration, sys System, say func(
 		}
 		say("%s is put aside as %s.old: %s", path, f.name, oneLine(err))
 	}
+}
+
+// try reads the file. The kubelet's own code panics on some input that it does not expect.
+func (f stateFile) try(dir string, kc *config.KubeletConfiguration, m Machine) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("the kubelet cannot take it: %v", p)
+		}
+	}()
+	return f.read(dir, f.name, kc, m)
 }
 
 func readAllocation(dir, name string, _ *config.KubeletConfiguration, _ Machine) error {

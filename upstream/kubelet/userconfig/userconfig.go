@@ -67,7 +67,12 @@ func Check(etc string, list []string, sys System, log io.Writer) *config.Kubelet
 }
 
 // fill writes the drop-ins.
-func fill(files []string, dropins string, list []string, sys System, log io.Writer) (*config.KubeletConfiguration, error) {
+func fill(files []string, dropins string, list []string, sys System, log io.Writer) (kc *config.KubeletConfiguration, err error) {
+	defer func() { // as in read
+		if p := recover(); p != nil {
+			err = fmt.Errorf("the kubelet cannot take them: %v", p)
+		}
+	}()
 	c, err := newChecker(args.Value(list, "config"), dropins, sys)
 	if err != nil {
 		return nil, err
