@@ -64,6 +64,7 @@ func TestKubeletIsReplaced(t *testing.T) {
 	var users sync.WaitGroup
 	for range 10 {
 		for _, use := range []func(){
+			func() { n.receive(kubeletName, notify.Message{Kind: notify.Providers}) },
 			func() { n.receive(kubeletName, notify.Message{Kind: notify.Joining, Cluster: "https://10.0.0.1:6443"}) },
 			func() { n.receive(kubeletName, notify.Message{Kind: notify.Ready}) },
 			func() { n.restartKubelet() },

@@ -38,6 +38,7 @@ func TestParse(t *testing.T) {
 		{"X_KIOS_EVENT=container-exited\nX_KIOS_EXIT=137", Message{Kind: ContainerExited, Exit: 137}, true, ""},
 		{"X_KIOS_EVENT=image-imported\nX_KIOS_ARCHIVE=a.tar\nX_KIOS_MS=120", Message{Kind: ImageImported, Archive: "a.tar", Took: 120 * time.Millisecond}, true, ""},
 		{"X_KIOS_EVENT=image-failed\nX_KIOS_ERROR=bad\x1b[2Jtar", Message{Kind: ImageFailed, Error: "bad[2Jtar"}, true, ""},
+		{"X_KIOS_EVENT=credential-providers", Message{Kind: Providers}, true, ""},
 		{"X_KIOS_EVENT=joining\nX_KIOS_CLUSTER=https://10.0.0.1:6443", Message{Kind: Joining, Cluster: "https://10.0.0.1:6443"}, true, ""},
 		{"X_KIOS_EVENT=shutdown-grace\nX_KIOS_MS=30000", Message{Kind: ShutdownGrace, Took: 30 * time.Second}, true, ""},
 		{"X_KIOS_EVENT=shutdown-grace\nX_KIOS_MS=2000000000", Message{Kind: ShutdownGrace, Took: 24 * time.Hour}, true, ""},

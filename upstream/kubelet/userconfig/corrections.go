@@ -1,12 +1,17 @@
 package userconfig
 
 import (
+	"encoding/json"
 	"errors"
+	"fmt"
+	"io"
 	"net"
+	"path/filepath"
 	"strconv"
 	"syscall"
 
 	"k8s.io/component-helpers/node/util/sysctl"
+	"k8s.io/kubernetes/pkg/cluster/ports"
 	"k8s.io/kubernetes/pkg/kubelet/apis/config"
 	netutils "k8s.io/utils/net"
 )
@@ -170,11 +175,34 @@ func (o *corrector) ports() error {
 			return err
 		}
 	}
+	if p := o.kc.HealthzPort; p == o.kc.Port || p != 0 && p == o.kc.ReadOnlyPort {
+		o.say("%shealthzPort is 0 and not %d, which is in use", o.from("healthzPort"), p)
+		if err := o.set(map[string]any{"healthzPort": 0}); err != nil {
+			return err
+		}
+	}
 	if p := o.kc.ReadOnlyPort; p != 0 && (p == o.kc.Port || o.taken(p)) {
 		o.say("%sreadOnlyPort is 0 and not %d, which is in use", o.from("readOnlyPort"), p)
 		return o.set(map[string]any{"readOnlyPort": 0})
 	}
 	return nil
+}
+
+// closeTakenPort is for a node without files of the user's: there a pod may have taken
+// the kubelet's port, and the kubelet would end as long as it has it.
+func closeTakenPort(dropins string, log io.Writer) {
+	err := listen(net.JoinHostPort("0.0.0.0", strconv.Itoa(ports.KubeletPort)))
+	if !errors.Is(err, syscall.EADDRINUSE) {
+		return
+	}
+	fmt.Fprintf(log, "kios: port %d is in use by another program: the kubelet's port is closed until it starts again\n", ports.KubeletPort)
+	data, err := json.Marshal(withHead(map[string]any{"enableServer": false}))
+	if err == nil {
+		err = writeFile(filepath.Join(dropins, last), data)
+	}
+	if err != nil {
+		fmt.Fprintf(log, "kios: the kubelet's port cannot be closed: %v\n", err)
+	}
 }
 
 // listenOnAll is for an address that this node does not have. The kubelet would end, and

@@ -3,6 +3,7 @@ package userconfig
 import (
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -151,6 +152,34 @@ func TestPorts(t *testing.T) {
 		if kc.EnableServer != tt.server || kc.ReadOnlyPort != tt.want || !strings.Contains(log, tt.says) || (log == "") != (tt.says == "") {
 			t.Errorf("%q taken: server %v, readOnlyPort %d, log %q", tt.taken, kc.EnableServer, kc.ReadOnlyPort, log)
 		}
+	}
+}
+
+// A pod that has the kubelet's port costs the port, and not the kubelet.
+func TestPortIsTakenWithoutFiles(t *testing.T) {
+	if err := listen("0.0.0.0:10250"); err != nil {
+		t.Skipf("this computer has a kubelet: %v", err)
+	}
+	d := newNode(t, nil)
+	if log, dropins := d.check(t); log != "" || len(dropins) != 1 {
+		t.Fatalf("the port is free: log %q, drop-ins %v", log, dropins)
+	}
+	l, err := net.Listen("tcp", "0.0.0.0:10250")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	log, dropins := d.check(t)
+	text, _ := os.ReadFile(filepath.Join(d.dropins, last))
+	if !strings.Contains(log, "port 10250 is in use by another program") || len(dropins) != 2 || !strings.Contains(string(text), `"enableServer":false`) {
+		t.Errorf("log %q, drop-ins %v: %s", log, dropins, text)
+	}
+}
+
+func TestHealthzPortOfTheKubelet(t *testing.T) {
+	kc, log := effective(t, listening, true, map[string]string{"config.yaml": head + "healthzPort: 20250\nport: 20250\n"})
+	if kc.HealthzPort != 0 || !kc.EnableServer || !strings.Contains(log, "healthzPort is 0 and not 20250") {
+		t.Errorf("healthzPort %d, log %q", kc.HealthzPort, log)
 	}
 }
 

@@ -43,7 +43,7 @@ const last = "90-node.conf"
 
 // Check looks for the user's files below etc (config.yaml and config.d) and
 // fills the directory that the command line gives as --config-dir. It costs two
-// failed look-ups when there are none, and nothing without --config-dir. It returns
+// failed look-ups and a look at the kubelet's port when there are none, and nothing without --config-dir. It returns
 // the configuration that the kubelet will have, nil if that is the node's own.
 func Check(etc string, list []string, sys System, log io.Writer) *config.KubeletConfiguration {
 	dropins := args.Value(list, "config-dir")
@@ -53,6 +53,9 @@ func Check(etc string, list []string, sys System, log io.Writer) *config.Kubelet
 	removeOld(dropins)
 	files := userFiles(etc)
 	if len(files) == 0 {
+		if sys.Place == nil {
+			closeTakenPort(dropins, log)
+		}
 		return nil
 	}
 	kc, err := fill(files, dropins, list, sys, log)
