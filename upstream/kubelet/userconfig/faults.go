@@ -20,6 +20,7 @@ import (
 	"k8s.io/kubernetes/pkg/kubelet/apis/config/validation"
 	"k8s.io/kubernetes/pkg/kubelet/cm"
 	"k8s.io/kubernetes/pkg/kubelet/eviction"
+	"k8s.io/kubernetes/pkg/kubelet/kubeletconfig"
 	"k8s.io/kubernetes/pkg/kubelet/sysctl"
 	netutils "k8s.io/utils/net"
 )
@@ -60,7 +61,7 @@ func laterFaults(kc *config.KubeletConfiguration) []error {
 	}{
 		{"eviction", evictionFault}, {"qosReserved", qosFault}, {"allowedUnsafeSysctls", sysctlFault},
 		{"containerLogMaxSize", logFault}, {"tlsCipherSuites", cipherFault}, {"tlsMinVersion", tlsFault},
-		{"address", addressFault},
+		{"address", addressFault}, {"maxPods", idsFault},
 	} {
 		if err := check.of(kc); err != nil {
 			errs = append(errs, fmt.Errorf("%s: %w", check.name, err))
@@ -110,6 +111,19 @@ func tlsFault(kc *config.KubeletConfiguration) error {
 func addressFault(kc *config.KubeletConfiguration) error {
 	if netutils.ParseIPSloppy(kc.Address) == nil {
 		return fmt.Errorf("%q is no IP address", kc.Address)
+	}
+	return nil
+}
+
+// idsFault counts the users of pods with a user namespace, as the kubelet does in its
+// MakeUserNsManager.
+func idsFault(kc *config.KubeletConfiguration) error {
+	ids := int64(kubeletconfig.DefaultKubeletUserNamespacesIDsPerPod)
+	if u := kc.UserNamespaces; u != nil && u.IDsPerPod != nil && *u.IDsPerPod > 0 {
+		ids = *u.IDsPerPod
+	}
+	if room := (1<<32 - ids) / ids; int64(kc.MaxPods) > room {
+		return fmt.Errorf("there are user IDs for %d pods (userNamespaces.idsPerPod is %d), and not for %d", room, ids, kc.MaxPods)
 	}
 	return nil
 }

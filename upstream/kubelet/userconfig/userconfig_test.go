@@ -96,6 +96,8 @@ func TestBadFileIsNamedAndLeftOut(t *testing.T) {
 		{"cipher suite that is none", head + "tlsCipherSuites: [TLS_NONE]\n", "tlsCipherSuites: "},
 		{"address that is none", head + "address: here\n", `address: "here"`},
 		{"policy that is none", head + "cpuManagerPolicy: dynamic\n", `cpuManagerPolicy "dynamic"`},
+		{"more pods than user IDs", head + "maxPods: 70000\n", "there are user IDs for 65535 pods"},
+		{"more IDs than there are", head + "userNamespaces: {idsPerPod: 2147483648}\n", "there are user IDs for 1 pods"},
 		{"other kind", "apiVersion: v1\nkind: Pod\n", `apiVersion "v1", kind "Pod"`},
 	}
 	for _, tt := range tests {
