@@ -38,25 +38,13 @@ func main() {
 	if code, mine := userconfig.CheckOnHost(os.Args, os.Stdout, os.Stderr); mine {
 		os.Exit(code)
 	}
-	etc := userDir()
+	etc := userconfig.Etc()
 	list := join(os.Args[1:])
 	list = providers(list)
 	configure(etc, list)
 	os.Args = append(os.Args[:1], list...)
 	go grace.Tell(say)
 	os.Exit(cli.Run(app.NewKubeletCommand(context.Background())))
-}
-
-// userDir is where the user's files are. PID 1 names another directory than /etc when
-// the kubelet does not stay up with those there.
-func userDir() string {
-	const variable = "KIOS_ETC"
-	dir := os.Getenv(variable)
-	os.Unsetenv(variable) // nothing for those whom the kubelet starts
-	if dir == "" {
-		return "/etc"
-	}
-	return dir
 }
 
 // kubeletDir is where the kubelet keeps pods and its state.

@@ -41,6 +41,18 @@ const prefix = "50-"
 // last is read after the user's files: it takes out what this node cannot or must not do.
 const last = "90-node.conf"
 
+// Etc returns the directory in whose place the user's files are in /etc. PID 1 names
+// another one when the kubelet does not stay up with those there.
+func Etc() string {
+	const variable = "KIOS_ETC"
+	dir := os.Getenv(variable)
+	os.Unsetenv(variable) // nothing for those whom the kubelet starts
+	if dir == "" {
+		return "/etc"
+	}
+	return dir
+}
+
 // Check looks for the user's files below etc (config.yaml and config.d) and
 // fills the directory that the command line gives as --config-dir. It costs two
 // failed look-ups and a look at the kubelet's port when there are none, and nothing without --config-dir. It returns

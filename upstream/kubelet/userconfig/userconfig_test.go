@@ -10,6 +10,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"k8s.io/apimachinery/pkg/runtime/serializer"
+	kubeletscheme "k8s.io/kubernetes/pkg/kubelet/apis/config/scheme"
 
 	"kios/upstream/kubelet/defaults"
 )
@@ -269,4 +271,57 @@ func TestWithoutConfigDirNothingHappens(t *testing.T) {
 	if out.Len() != 0 {
 		t.Errorf("log = %q, want none", out.String())
 	}
+}
+
+// PID 1 names the directory, and nobody whom the kubelet starts hears of it.
+func TestEtc(t *testing.T) {
+	t.Setenv("KIOS_ETC", "/run/kios/config/kubelet")
+	for _, want := range []string{"/run/kios/config/kubelet", "/etc"} {
+		if got := Etc(); got != want {
+			t.Errorf("Etc() = %s, want %s", got, want)
+		}
+	}
+}
+
+// What is left of any file has nothing that the kubelet's strict decoder does not know.
+func FuzzRead(f *testing.F) {
+	files, err := filepath.Glob("testdata/*.*")
+	if err != nil {
+		f.Fatal(err)
+	}
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(string(text))
+	}
+	f.Add(head + "registerWithTaints: [{key: a, key: b, x: {y: [null]}}]\nMaxPods: 3\n")
+	_, strict, err := kubeletscheme.NewSchemeAndCodecs(serializer.EnableStrict)
+	if err != nil {
+		f.Fatal(err)
+	}
+	d := filepath.Join(f.TempDir(), "kubelet.yaml")
+	if err := os.WriteFile(d, nodeDefaults, 0o600); err != nil {
+		f.Fatal(err)
+	}
+	c, err := newChecker(d, f.TempDir(), testSystem)
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		file := filepath.Join(t.TempDir(), "config.yaml")
+		write(t, file, text)
+		doc, err := c.read(file)
+		if err != nil {
+			return
+		}
+		data, err := doc.data()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, _, err := strict.UniversalDecoder().Decode(data, nil, nil); err != nil {
+			t.Errorf("%s: %v", data, err)
+		}
+	})
 }
