@@ -238,7 +238,7 @@ func TestReadOnlyDirectory(t *testing.T) {
 	}
 	defer unix.Unmount(dir, 0)
 	kc, log := effective(t, testSystem, false, map[string]string{"config.yaml": head + "maxPods: 30\nvolumePluginDir: " + dir + "/a/b\n"})
-	if kc.MaxPods != 30 || kc.VolumePluginDir != "/var/lib/kubelet/volumeplugins" || !strings.Contains(log, "it is on the read-only root") {
+	if kc.MaxPods != 30 || kc.VolumePluginDir != "/usr/libexec/kubernetes/kubelet-plugins/volume/exec/" || !strings.Contains(log, "it is on the read-only root") {
 		t.Errorf("volumePluginDir %s, log %q", kc.VolumePluginDir, log)
 	}
 }
