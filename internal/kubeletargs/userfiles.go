@@ -7,5 +7,5 @@ package kubeletargs
 // which the main checks.
 var UserFiles = []string{
 	"kubernetes/config.yaml", "kubernetes/config.d/*.yaml", "kubernetes/config.d/*.conf",
-	"kubernetes/cloud-provider", labelsFile, addressFile, providersFile,
+	cloudFile, labelsFile, addressFile, providersFile,
 }
