@@ -20,7 +20,6 @@ import (
 	"k8s.io/kubernetes/pkg/kubelet/apis/config/validation"
 	"k8s.io/kubernetes/pkg/kubelet/cm"
 	"k8s.io/kubernetes/pkg/kubelet/eviction"
-	"k8s.io/kubernetes/pkg/kubelet/kubeletconfig"
 	"k8s.io/kubernetes/pkg/kubelet/sysctl"
 	netutils "k8s.io/utils/net"
 )
@@ -118,10 +117,7 @@ func addressFault(kc *config.KubeletConfiguration) error {
 // idsFault counts the users of pods with a user namespace, as the kubelet does in its
 // MakeUserNsManager.
 func idsFault(kc *config.KubeletConfiguration) error {
-	ids := int64(kubeletconfig.DefaultKubeletUserNamespacesIDsPerPod)
-	if u := kc.UserNamespaces; u != nil && u.IDsPerPod != nil && *u.IDsPerPod > 0 {
-		ids = *u.IDsPerPod
-	}
+	ids := idsOf(kc)
 	if room := (1<<32 - ids) / ids; int64(kc.MaxPods) > room {
 		return fmt.Errorf("there are user IDs for %d pods (userNamespaces.idsPerPod is %d), and not for %d", room, ids, kc.MaxPods)
 	}

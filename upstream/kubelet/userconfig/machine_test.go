@@ -256,3 +256,34 @@ func TestSpoiltStateIsPutAside(t *testing.T) {
 		}
 	}
 }
+
+// The files of user namespaces are state, too.
+func TestUsersArePutAside(t *testing.T) {
+	const good = `{"uidMappings":[{"hostId":%[1]d,"containerId":0,"length":%[2]d}],"gidMappings":[{"hostId":%[1]d,"containerId":0,"length":%[2]d}]}`
+	twice := int64(2 * 65536)
+	other := &config.KubeletConfiguration{CPUManagerPolicy: "none", MemoryManagerPolicy: "None", MaxPods: 110, UserNamespaces: &config.UserNamespaces{IDsPerPod: &twice}}
+	for _, tt := range []struct {
+		name, content string
+		kc            *config.KubeletConfiguration
+		aside         bool
+	}{
+		{"good", fmt.Sprintf(good, 3*65536, 65536), nil, false},
+		{"none", "", nil, false},
+		{"cut off", `{"uidMappings":[{"host`, nil, true},
+		{"of another length", fmt.Sprintf(good, 4*65536, 65536), other, true},
+		{"of another pod", fmt.Sprintf(good, 2*65536, 65536), nil, true},
+	} {
+		dir := t.TempDir()
+		write(t, filepath.Join(dir, "pods/1/userns"), fmt.Sprintf(good, 2*65536, 65536))
+		if tt.kc != nil {
+			write(t, filepath.Join(dir, "pods/1/userns"), fmt.Sprintf(good, 4*65536, 2*65536))
+		}
+		write(t, filepath.Join(dir, "pods/2/userns"), tt.content)
+		var said string
+		PutAside(dir, tt.kc, testSystem, func(format string, args ...any) { said += fmt.Sprintf(format, args...) })
+		_, err := os.Stat(filepath.Join(dir, "pods/2/userns.old"))
+		if _, first := os.Stat(filepath.Join(dir, "pods/1/userns")); (err == nil) != tt.aside || first != nil || (said != "") != tt.aside {
+			t.Errorf("%s: put aside: %v, the other: %v, said %q", tt.name, err == nil, first, said)
+		}
+	}
+}

@@ -22,6 +22,8 @@ import (
 	memorystate "k8s.io/kubernetes/pkg/kubelet/cm/memorymanager/state"
 	"k8s.io/kubernetes/pkg/kubelet/cm/topologymanager"
 	"k8s.io/utils/cpuset"
+
+	"kios/upstream/kubelet/defaults"
 )
 
 // noMemoryManager is a constant of the memory manager's own.
@@ -201,7 +203,7 @@ var stateFiles = []stateFile{
 // nil for what it has by itself.
 func PutAside(dir string, kc *config.KubeletConfiguration, sys System, say func(format string, args ...any)) {
 	if kc == nil {
-		kc = &config.KubeletConfiguration{CPUManagerPolicy: string(cpumanager.PolicyNone), MemoryManagerPolicy: noMemoryManager}
+		kc = &config.KubeletConfiguration{CPUManagerPolicy: string(cpumanager.PolicyNone), MemoryManagerPolicy: noMemoryManager, MaxPods: defaults.Pods}
 	}
 	var m Machine
 	if kc.CPUManagerPolicy != string(cpumanager.PolicyNone) || kc.MemoryManagerPolicy != noMemoryManager {
@@ -212,16 +214,11 @@ func PutAside(dir string, kc *config.KubeletConfiguration, sys System, say func(
 		if _, err := os.Stat(path); err != nil {
 			continue
 		}
-		err := f.try(dir, kc, m)
-		if err == nil {
-			continue
+		if err := f.try(dir, kc, m); err != nil {
+			putAside(path, err, say)
 		}
-		if fail := os.Rename(path, path+".old"); fail != nil {
-			say("%s is no state for this configuration and machine, and cannot be put aside: %v", path, fail)
-			continue
-		}
-		say("%s is put aside as %s.old: %s", path, f.name, oneLine(err))
 	}
+	putAsideUsers(filepath.Join(dir, "pods"), kc, say)
 }
 
 // try reads the file. The kubelet's own code panics on some input that it does not expect.
