@@ -9,13 +9,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"time"
 
 	"github.com/coreos/go-systemd/v22/daemon"
-	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	typed "k8s.io/client-go/kubernetes/typed/core/v1"
-	"k8s.io/client-go/tools/clientcmd"
 	"k8s.io/component-base/cli"
 	_ "k8s.io/component-base/logs/json/register"          // logging.format: json
 	_ "k8s.io/component-base/metrics/prometheus/clientgo" // rest_client_* metrics
@@ -107,7 +102,8 @@ func join(list []string) []string {
 		}
 	}()
 	if member.Server != "" {
-		go tellOfRejected(node, files.Kubeconfig)
+		t := rejected.Teller{File: rejected.File, Node: node, Create: rejected.InCluster(files.Kubeconfig), Say: say}
+		go t.Run(context.Background())
 	}
 	return member.Args(list)
 }
@@ -117,25 +113,6 @@ func notify(reason string) {
 	if _, err := daemon.SdNotify(false, "X_KIOS_EVENT="+reason); err != nil {
 		say("cannot tell init to restart the kubelet: %v", err)
 	}
-}
-
-// tellOfRejected makes events in the cluster of what PID 1 says of the user's files.
-func tellOfRejected(node, kubeconfig string) {
-	t := rejected.Teller{File: rejected.File, Node: node, Say: say, Create: func(ctx context.Context, e *corev1.Event) error {
-		// Read each time: the kubelet may have got its certificate since.
-		c, err := clientcmd.BuildConfigFromFlags("", kubeconfig)
-		if err != nil {
-			return err
-		}
-		c.Timeout = 10 * time.Second
-		client, err := typed.NewForConfig(c)
-		if err != nil {
-			return err
-		}
-		_, err = client.Events(e.Namespace).Create(ctx, e, metav1.CreateOptions{})
-		return err
-	}}
-	t.Run(context.Background())
 }
 
 // say prints a line that init repeats in the kernel's log.

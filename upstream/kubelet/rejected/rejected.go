@@ -18,6 +18,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	typed "k8s.io/client-go/kubernetes/typed/core/v1"
+	"k8s.io/client-go/tools/clientcmd"
 
 	"kios/upstream/kubelet/watch"
 )
@@ -42,6 +44,24 @@ type Teller struct {
 	Say    func(format string, args ...any)
 
 	told map[string]time.Time // by daemon, the last entry that has an event
+}
+
+// InCluster returns a Create for the cluster of a kubeconfig, which is read each time: the
+// kubelet may have got its certificate since.
+func InCluster(kubeconfig string) func(context.Context, *corev1.Event) error {
+	return func(ctx context.Context, e *corev1.Event) error {
+		c, err := clientcmd.BuildConfigFromFlags("", kubeconfig)
+		if err != nil {
+			return err
+		}
+		c.Timeout, c.ContentType = 10*time.Second, "application/json"
+		client, err := typed.NewForConfig(c)
+		if err != nil {
+			return err
+		}
+		_, err = client.Events(e.Namespace).Create(ctx, e, metav1.CreateOptions{})
+		return err
+	}
 }
 
 // retry is how often to try again when the API server does not answer.

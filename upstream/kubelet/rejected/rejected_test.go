@@ -2,7 +2,11 @@ package rejected
 
 import (
 	"context"
+	"encoding/json"
+	"encoding/pem"
 	"errors"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -10,6 +14,8 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/client-go/tools/clientcmd"
+	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 )
 
 const (
@@ -84,5 +90,44 @@ func TestLongMessageIsCut(t *testing.T) {
 	e := (&Teller{Node: "n"}).event("kubelet", entry{Error: strings.Repeat("x", 5000)})
 	if len(e.Message) != maxMessage {
 		t.Errorf("message of %d bytes", len(e.Message))
+	}
+}
+
+// The API server gets the event, with the node's credentials.
+func TestInCluster(t *testing.T) {
+	got := make(chan corev1.Event, 1)
+	server := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		var e corev1.Event
+		err := json.NewDecoder(r.Body).Decode(&e)
+		if err != nil || r.Method != http.MethodPost || r.URL.Path != "/api/v1/namespaces/default/events" || r.Header.Get("Authorization") != "Bearer secret" {
+			t.Errorf("%s %s by %s: %v", r.Method, r.URL, r.Header.Get("Authorization"), err)
+		}
+		got <- e
+		w.Header().Set("Content-Type", "application/json")
+		w.WriteHeader(http.StatusCreated)
+		json.NewEncoder(w).Encode(e)
+	}))
+	defer server.Close()
+	ca := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw})
+	config := clientcmdapi.Config{
+		Clusters:       map[string]*clientcmdapi.Cluster{"c": {Server: server.URL, CertificateAuthorityData: ca}},
+		AuthInfos:      map[string]*clientcmdapi.AuthInfo{"u": {Token: "secret"}},
+		Contexts:       map[string]*clientcmdapi.Context{"x": {Cluster: "c", AuthInfo: "u"}},
+		CurrentContext: "x",
+	}
+	file := filepath.Join(t.TempDir(), "kubelet.conf")
+	create := InCluster(file)
+	e := (&Teller{Node: "n"}).event("kubelet", entry{Error: "boo", Since: time.Now()})
+	if err := create(t.Context(), e); err == nil {
+		t.Error("an event without a kubeconfig")
+	}
+	if err := clientcmd.WriteToFile(config, file); err != nil {
+		t.Fatal(err)
+	}
+	if err := create(t.Context(), e); err != nil {
+		t.Fatal(err)
+	}
+	if e := <-got; e.Reason != "ConfigurationRejected" || e.InvolvedObject.Name != "n" {
+		t.Errorf("event = %+v", e)
 	}
 }

@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"syscall"
 
@@ -150,7 +152,8 @@ func (o *corrector) kernel() error {
 	if !o.kc.ProtectKernelDefaults {
 		return nil
 	}
-	for name, want := range tunables {
+	for _, name := range slices.Sorted(maps.Keys(tunables)) {
+		want := tunables[name]
 		if got, known := o.machine.Sysctl(name); known && got != want {
 			o.say("%sprotectKernelDefaults is false and not true: %s is %d, and the kubelet wants %d", o.from("protectKernelDefaults"), name, got, want)
 			return o.set(map[string]any{"protectKernelDefaults": false})
