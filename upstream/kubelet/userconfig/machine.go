@@ -3,6 +3,7 @@ package userconfig
 import (
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"io/fs"
 	"net"
 	"os"
@@ -30,7 +31,8 @@ type System struct {
 
 // Machine is the hardware and the kernel.
 type Machine struct {
-	// Info has the memory and the processors, as the kubelet sees them.
+	// Info has the memory and the processors, as the kubelet sees them. Where they are on
+	// NUMA nodes takes many files to find out: it is there after withTopology.
 	Info *cadvisorapi.MachineInfo
 	// Disk is the size of the kubelet's file system in bytes, 0 if that is not known.
 	Disk uint64
@@ -121,21 +123,30 @@ func thisMachine() (Machine, bool) {
 	if err != nil {
 		return Machine{}, false
 	}
-	topology, cpus, err := machine.GetTopology(sysfs.NewRealSysFs())
-	if err != nil {
-		return Machine{}, false
-	}
 	size, err := defaults.This(kubeletDir)
 	if err != nil {
 		return Machine{}, false
 	}
 	return Machine{
-		Info:   &cadvisorapi.MachineInfo{NumCores: cpus, MemoryCapacity: memory, Topology: topology},
+		Info:   &cadvisorapi.MachineInfo{NumCores: size.CPUs, MemoryCapacity: memory},
 		Disk:   sizeOf(kubeletDir),
 		Size:   size,
 		Sysctl: readSysctl,
 		Listen: listen,
 	}, true
+}
+
+// withTopology returns the machine with its NUMA nodes and processors.
+func (m Machine) withTopology() (Machine, error) {
+	if len(m.Info.Topology) > 0 {
+		return m, nil
+	}
+	nodes, cpus, err := machine.GetTopology(sysfs.NewRealSysFs())
+	if err != nil {
+		return m, fmt.Errorf("find the processors: %w", err)
+	}
+	m.Info.Topology, m.Info.NumCores = nodes, cpus
+	return m, nil
 }
 
 func sizeOf(dir string) uint64 {

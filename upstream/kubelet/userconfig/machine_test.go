@@ -287,3 +287,19 @@ func TestUsersArePutAside(t *testing.T) {
 		}
 	}
 }
+
+// This computer is seen as the kubelet sees it.
+func TestThisMachine(t *testing.T) {
+	m, known := Node().Machine()
+	if !known || m.Info.MemoryCapacity == 0 || m.Info.NumCores == 0 || len(m.Info.Topology) != 0 {
+		t.Fatalf("machine %+v, %v", m, known)
+	}
+	m, err := m.withTopology()
+	if err != nil || len(m.Info.Topology) == 0 || m.Info.NumCores == 0 {
+		t.Fatalf("with its topology: %+v, %v", m.Info, err)
+	}
+	kc, log := effective(t, Node(), false, map[string]string{"config.yaml": head + "cpuManagerPolicy: static\n"})
+	if kc.CPUManagerPolicy != "static" {
+		t.Errorf("policy %s, log %q", kc.CPUManagerPolicy, log)
+	}
+}

@@ -32,6 +32,24 @@ const noMemoryManager = "None"
 // managers tries the managers of processors, memory and NUMA nodes with this machine,
 // and has none of those that would not start.
 func (o *corrector) managers() error {
+	if !managed(o.kc) {
+		return nil
+	}
+	var err error
+	if o.machine, err = o.machine.withTopology(); err != nil {
+		return err
+	}
+	return o.tryManagers()
+}
+
+// managed reports whether the configuration asks for one of the managers.
+func managed(kc *config.KubeletConfiguration) bool {
+	return kc.ReservedSystemCPUs != "" || kc.CPUManagerPolicy != string(cpumanager.PolicyNone) || len(kc.CPUManagerPolicyOptions) > 0 ||
+		kc.MemoryManagerPolicy != noMemoryManager ||
+		kc.TopologyManagerPolicy != config.NoneTopologyManagerPolicy || len(kc.TopologyManagerPolicyOptions) > 0
+}
+
+func (o *corrector) tryManagers() error {
 	for _, m := range []struct {
 		try    func(*config.KubeletConfiguration, Machine) error
 		adapt  func() error
@@ -207,7 +225,7 @@ func PutAside(dir string, kc *config.KubeletConfiguration, sys System, say func(
 	}
 	var m Machine
 	if kc.CPUManagerPolicy != string(cpumanager.PolicyNone) || kc.MemoryManagerPolicy != noMemoryManager {
-		m, _ = sys.Machine()
+		m = knownMachine(sys)
 	}
 	for _, f := range stateFiles {
 		path := filepath.Join(dir, f.name)
@@ -219,6 +237,19 @@ func PutAside(dir string, kc *config.KubeletConfiguration, sys System, say func(
 		}
 	}
 	putAsideUsers(filepath.Join(dir, "pods"), kc, say)
+}
+
+// knownMachine returns the machine with all that is to be known, or with nothing.
+func knownMachine(sys System) Machine {
+	m, known := sys.Machine()
+	if !known {
+		return Machine{}
+	}
+	m, err := m.withTopology()
+	if err != nil {
+		return Machine{}
+	}
+	return m
 }
 
 // try reads the file. The kubelet's own code panics on some input that it does not expect.
