@@ -22,6 +22,7 @@ var linked = []string{
 	"kios/init/cgroup",
 	"kios/init/dbuswire",
 	"kios/init/diskcmd",
+	"kios/init/ending",
 	"kios/init/kmsg",
 	"kios/init/machine",
 	"kios/init/mount",
@@ -34,7 +35,6 @@ var linked = []string{
 	"kios/init/rlimit",
 	"kios/init/signals",
 	"kios/init/supervise",
-	"kios/init/switchroot",
 	"kios/init/sysctl",
 	"kios/init/systembus",
 	"kios/init/systemsock",
@@ -62,17 +62,36 @@ var linked = []string{
 	"kios/internal/wholefile",
 }
 
+// stage1 is the same of what the initramfs runs, which is small because it lies
+// uncompressed in kios.efi.
+var stage1 = []string{
+	"golang.org/x/sys/unix",
+	"kios/init/ending",
+	"kios/init/kmsg",
+	"kios/init/machine",
+	"kios/init/mount",
+	"kios/init/rlimit",
+	"kios/init/signals",
+	"kios/init/stage1",
+	"kios/init/switchroot",
+	"kios/internal/cmdline",
+	"kios/internal/consoleline",
+	"kios/internal/gpt",
+}
+
 // heavy are parts of the standard library that would double the size, or add what a few
 // lines do as well.
 var heavy = []string{"crypto/tls", "net/http", "html/template", "text/template", "os/exec", "regexp"}
 
 func TestLinkedPackages(t *testing.T) {
-	out, err := exec.Command("go", "list", "-deps", "-f", "{{if not .Standard}}{{.ImportPath}}{{end}}", ".").Output()
-	lab.Must(t, err)
-	got := strings.Fields(string(out))
-	slices.Sort(got)
-	if diff := cmp.Diff(linked, got); diff != "" {
-		t.Errorf("packages that init links (-want +got):\n%s", diff)
+	for dir, want := range map[string][]string{".": linked, "./stage1": stage1} {
+		out, err := exec.Command("go", "list", "-deps", "-f", "{{if not .Standard}}{{.ImportPath}}{{end}}", dir).Output()
+		lab.Must(t, err)
+		got := strings.Fields(string(out))
+		slices.Sort(got)
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("packages that %s links (-want +got):\n%s", dir, diff)
+		}
 	}
 }
 

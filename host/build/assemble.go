@@ -51,7 +51,7 @@ func (b *Builder) buildKernel(ctx context.Context, debs debianPackages) (string,
 // assemble puts the kernel, the initrd and the command line, which belong together, in
 // their places, and then kios.efi, which holds them all.
 func (b *Builder) assemble(debs debianPackages, bins programs, vmlinuz string) error {
-	if err := b.writeInitrd(bins["init"]); err != nil {
+	if err := b.writeInitrd(bins["stage1"]); err != nil {
 		return fmt.Errorf("write the initrd: %w", err)
 	}
 	if err := b.publish("vmlinuz", vmlinuz); err != nil {
@@ -72,18 +72,18 @@ func (b *Builder) assemble(debs debianPackages, bins programs, vmlinuz string) e
 
 // writeInitrd writes the archive that the kernel unpacks: stage 1, the root, the
 // modules and the images of the OS. It is not compressed, because these are.
-func (b *Builder) writeInitrd(init string) error {
+func (b *Builder) writeInitrd(stage1 string) error {
 	r, w := io.Pipe()
 	go func() {
 		buf := bufio.NewWriterSize(w, 1<<20)
-		err := b.fillInitrd(cpio.NewWriter(buf), init)
+		err := b.fillInitrd(cpio.NewWriter(buf), stage1)
 		w.CloseWithError(errors.Join(err, buf.Flush()))
 	}()
 	defer r.Close() // ends the writer if the disk is full
 	return wholefile.Copy(b.Out("initrd"), r, 0o644)
 }
 
-func (b *Builder) fillInitrd(w *cpio.Writer, init string) error {
+func (b *Builder) fillInitrd(w *cpio.Writer, stage1 string) error {
 	// The directories that stage 1 mounts on, and a console for its panics.
 	for _, dir := range []string{"dev", "extra", "proc", "root", "sys"} {
 		if err := w.Dir(dir, 0o755); err != nil {
@@ -93,7 +93,7 @@ func (b *Builder) fillInitrd(w *cpio.Writer, init string) error {
 	if err := w.CharDevice("dev/console", 0o600, 5, 1); err != nil {
 		return err
 	}
-	if err := w.FileFrom("init", 0o555, init); err != nil {
+	if err := w.FileFrom("init", 0o555, stage1); err != nil {
 		return err
 	}
 	for _, name := range []string{"rootfs.erofs", "modules.erofs"} {

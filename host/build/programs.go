@@ -21,6 +21,7 @@ func (p programs) node() programs {
 // own are our programs, and where their sources are.
 var own = map[string]string{
 	"init":   "./init",
+	"stage1": "./init/stage1",
 	"system": "./pods/system",
 	"hello":  "./pods/hello",
 }

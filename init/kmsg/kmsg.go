@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"strconv"
 	"strings"
 	"sync"
@@ -39,6 +40,15 @@ type Log struct {
 // New returns a Log that writes each record to w in one call of Write, which
 // is what /dev/kmsg asks for.
 func New(w io.Writer) *Log { return &Log{w: w} }
+
+// Kernel returns the kernel's log, or standard error where there is no /dev.
+func Kernel() *Log {
+	f, err := os.OpenFile("/dev/kmsg", os.O_WRONLY, 0)
+	if err != nil {
+		return New(os.Stderr)
+	}
+	return New(f)
+}
 
 // SetWriter makes the Log write to w from now on.
 func (l *Log) SetWriter(w io.Writer) {

@@ -30,13 +30,6 @@ const (
 	extra = "/extra"
 )
 
-// InInitramfs reports whether this program runs from the initramfs, which has no
-// /bin/init.
-func InInitramfs() bool {
-	_, err := os.Stat(program)
-	return errors.Is(err, os.ErrNotExist)
-}
-
 // Run moves into the root file system and runs its PID 1 with the given
 // arguments. It returns only if that was not possible.
 func Run(args []string) error {
