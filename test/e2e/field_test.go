@@ -102,10 +102,8 @@ func (n *node) ended(name string) string {
 	return text
 }
 
-// TestFleet boots a node with files of other distributions and with pods that do what
-// pods do elsewhere: the files are taken, less what cannot be true here, and the pods run.
-func TestFleet(t *testing.T) {
-	t.Parallel()
+// fieldPods are pods that do what pods do elsewhere.
+func fieldPods() map[string]string {
 	pods := map[string]string{
 		"limits":     work("limits", "cat, /proc/self/limits", "", ""),
 		"confined":   work("confined", "cat, /proc/self/attr/current", ", securityContext: {appArmorProfile: {type: RuntimeDefault}}", ""),
@@ -125,11 +123,17 @@ func TestFleet(t *testing.T) {
 	}
 	container, spec := onPath("/opt/local-path-provisioner/pvc-1", "DirectoryOrCreate")
 	pods["local"] = work("local", "write, /data/file, kept", container, spec)
+	return pods
+}
 
+// TestFleet boots a node with files of other distributions and with pods that do what
+// pods do elsewhere: the files are taken, less what cannot be true here, and the pods run.
+func TestFleet(t *testing.T) {
+	t.Parallel()
 	n := boot(t, setup{
 		memory: 1024,
 		images: []string{machine.Image(t, "workload", "workload")},
-		pods:   pods,
+		pods:   fieldPods(),
 		etc: map[string]string{
 			"hostname":               "# what a tool has written\n\nnode\n",
 			"kubernetes/config.yaml": fleetKubelet,
@@ -139,52 +143,60 @@ func TestFleet(t *testing.T) {
 	})
 	n.running("network")
 	n.running("probe")
-	t.Run("kubelet", func(t *testing.T) { checkFleetKubelet(t, n) })
-	t.Run("named", func(t *testing.T) { checkNamed(t, n) })
-	t.Run("limits", func(t *testing.T) {
-		if got := n.ended("limits"); !regexp.MustCompile(`Max open files +1024 +1048576`).MatchString(got) {
-			t.Errorf("a container has the limits\n%s", got)
-		}
+	for name, check := range map[string]func(*testing.T, *node){
+		"kubelet": checkFleetKubelet, "named": checkNamed, "limits": checkLimits, "paths": checkPaths,
+		"apparmor": checkAppArmor, "signals": checkSignals, "threads": checkThreads,
+	} {
+		t.Run(name, func(t *testing.T) { check(t, n) })
+	}
+	n.eventually("the file", func(ctx context.Context) error {
+		_, err := n.tryProbe(ctx, "cat", "/opt/local-path-provisioner/pvc-1/file")
+		return err
 	})
-	t.Run("paths", func(t *testing.T) {
-		for _, name := range []string{"zone", "release", "certs", "localcert", "flex"} {
-			n.ended(name)
-		}
-	})
-	t.Run("apparmor", func(t *testing.T) {
-		for name, want := range map[string]string{"confined": "cri-containerd.apparmor.d (enforce)", "unconfined": "unconfined"} {
-			if got := strings.TrimSpace(n.ended(name)); got != want {
-				t.Errorf("the profile of %s is %q, want %q", name, got, want)
-			}
-		}
-	})
-	t.Run("signals", func(t *testing.T) {
-		if got := n.ended("strangler"); !strings.Contains(got, "signal 1 to 1: <nil>") {
-			t.Errorf("the pod could not send signals: %s", got)
-		}
-		n.expect(`warning: some process sent SIG`)
-	})
-	t.Run("threads", func(t *testing.T) {
-		got := n.ended("threads")
-		m := regexp.MustCompile(`started (\d+) of 100000 threads: resource temporarily unavailable`).FindStringSubmatch(got)
-		if m == nil {
-			t.Fatalf("threads without end: %s", got)
-		}
-		if count, _ := strconv.Atoi(m[1]); count > 20000 {
-			t.Errorf("one pod has started %d threads", count)
-		}
-	})
-	t.Run("local", func(t *testing.T) {
-		n.eventually("the file", func(ctx context.Context) error {
-			_, err := n.tryProbe(ctx, "cat", "/opt/local-path-provisioner/pvc-1/file")
-			return err
-		})
-	})
-	n.probe("cat", "/proc/1/comm") // it is still there
 	n.powerOff()
 	n.demandCleanDisk()
 	if got := n.fileOnDisk("/data/var/opt/local-path-provisioner/pvc-1/file"); !strings.Contains(got, "kept") {
 		t.Errorf("the file of a host path is %q on the disk", got)
+	}
+}
+
+func checkLimits(t *testing.T, n *node) {
+	if got := n.ended("limits"); !regexp.MustCompile(`Max open files +1024 +1048576`).MatchString(got) {
+		t.Errorf("a container has the limits\n%s", got)
+	}
+}
+
+func checkPaths(_ *testing.T, n *node) {
+	for _, name := range []string{"zone", "release", "certs", "localcert", "flex"} {
+		n.ended(name)
+	}
+}
+
+func checkAppArmor(t *testing.T, n *node) {
+	for name, want := range map[string]string{"confined": "cri-containerd.apparmor.d (enforce)", "unconfined": "unconfined"} {
+		if got := strings.TrimSpace(n.ended(name)); got != want {
+			t.Errorf("the profile of %s is %q, want %q", name, got, want)
+		}
+	}
+}
+
+// checkSignals has a pod send all signals to PID 1 that do not stop a node.
+func checkSignals(t *testing.T, n *node) {
+	if got := n.ended("strangler"); !strings.Contains(got, "signal 1 to 1: <nil>") {
+		t.Errorf("the pod could not send signals: %s", got)
+	}
+	n.expect(`warning: some process sent SIG`)
+	n.probe("cat", "/proc/1/comm") // it is still there
+}
+
+func checkThreads(t *testing.T, n *node) {
+	got := n.ended("threads")
+	m := regexp.MustCompile(`started (\d+) of 100000 threads: resource temporarily unavailable`).FindStringSubmatch(got)
+	if m == nil {
+		t.Fatalf("threads without end: %s", got)
+	}
+	if count, _ := strconv.Atoi(m[1]); count > 20000 {
+		t.Errorf("one pod has started %d threads", count)
 	}
 }
 
