@@ -11,6 +11,7 @@ import (
 
 	"k8s.io/client-go/util/cert"
 	"k8s.io/kubernetes/pkg/kubelet/apis/config"
+	"k8s.io/kubernetes/pkg/kubelet/sysctl"
 	kubetypes "k8s.io/kubernetes/pkg/kubelet/types"
 )
 
@@ -57,6 +58,7 @@ func (c *checker) dropForeign(d *document) {
 		f.drop(d, c.own)
 	}
 	dropEnforcement(d)
+	dropSysctls(d)
 	c.dropPaths(d)
 }
 
@@ -110,6 +112,21 @@ func dropEnforcement(d *document) {
 		}
 	}
 	d.fields["enforceNodeAllocatable"] = kept
+}
+
+// dropSysctls removes patterns of kernel parameters that pods cannot have for themselves.
+func dropSysctls(d *document) {
+	list, ok := d.fields["allowedUnsafeSysctls"].([]any)
+	if !ok {
+		return
+	}
+	d.fields["allowedUnsafeSysctls"] = slices.DeleteFunc(list, func(value any) bool {
+		_, err := sysctl.NewAllowlist([]string{fmt.Sprint(value)})
+		if err != nil {
+			d.note("ignoring allowedUnsafeSysctls %v: %s", value, oneLine(err))
+		}
+		return err != nil
+	})
 }
 
 // dropPaths removes files and directories that are not there: the node has its own.

@@ -100,39 +100,95 @@ func (c *checker) choose(files []string, log io.Writer) []*document {
 		return docs
 	}
 	return slices.DeleteFunc(docs, func(d *document) bool {
-		err := c.take(d)
+		before := len(d.notes)
+		err := c.mend(d)
 		if err != nil {
 			fmt.Fprintf(log, "kios: ignoring %s: %s: using defaults\n", d.file, oneLine(err))
+			return true
 		}
-		return err != nil
+		for _, note := range d.notes[before:] {
+			fmt.Fprintf(log, "kios: %s: %s\n", d.file, note)
+		}
+		return false
 	})
 }
 
-// take adds documents to the configuration, if it is good with them.
-func (c *checker) take(docs ...*document) (err error) {
-	defer func() {
+// mend takes a document without the fields that the kubelet would refuse, each with a
+// note. It fails if the document is bad without any one of them.
+func (c *checker) mend(d *document) error {
+	for {
+		errs := c.try(d).errs
+		if len(errs) == 0 {
+			return c.take(d)
+		}
+		name, left := c.worst(d, errs)
+		if name == "" {
+			return errors.Join(errs...)
+		}
+		gone := slices.DeleteFunc(errs, func(err error) bool {
+			return slices.ContainsFunc(left, func(l error) bool { return l.Error() == err.Error() })
+		})
+		delete(d.fields, name)
+		d.note("ignoring %s: %s", name, oneLine(errors.Join(gone...)))
+	}
+}
+
+// worst returns the field without which there are the fewest faults, and these.
+func (c *checker) worst(d *document, errs []error) (name string, left []error) {
+	left = errs
+	for _, field := range slices.Sorted(maps.Keys(d.fields)) {
+		if field == "apiVersion" || field == "kind" {
+			continue
+		}
+		without := &document{file: d.file, fields: maps.Clone(d.fields)}
+		delete(without.fields, field)
+		if e := c.try(without).errs; len(e) < len(left) {
+			name, left = field, e
+		}
+	}
+	return name, left
+}
+
+// attempt is the configuration with further documents.
+type attempt struct {
+	merged []byte
+	said   map[string]string
+	yields map[string]any
+	errs   []error
+}
+
+// try merges documents into the configuration so far.
+func (c *checker) try(docs ...*document) (a attempt) {
+	defer func() { // as in read
 		if p := recover(); p != nil {
-			err = fmt.Errorf("the kubelet cannot take it: %v", p)
+			a.errs = append(a.errs, fmt.Errorf("the kubelet cannot take it: %v", p))
 		}
 	}()
-	merged, said := c.merged, maps.Clone(c.said)
+	a.merged, a.said = c.merged, maps.Clone(c.said)
 	for _, d := range docs {
 		data, err := d.data()
-		if err != nil {
-			return err
+		if err == nil {
+			a.merged, err = jsonpatch.MergePatch(a.merged, data)
 		}
-		if merged, err = jsonpatch.MergePatch(merged, data); err != nil {
-			return err
+		if err != nil {
+			a.errs = []error{err}
+			return a
 		}
 		for name := range d.fields {
-			said[name] = d.file
+			a.said[name] = d.file
 		}
 	}
-	yields, err := c.validate(merged, said)
-	if err == nil {
-		c.merged, c.said, c.last = merged, said, yields
+	a.yields, a.errs = c.validate(a.merged, a.said)
+	return a
+}
+
+// take adds documents to the configuration, if it is good with them.
+func (c *checker) take(docs ...*document) error {
+	a := c.try(docs...)
+	if len(a.errs) == 0 {
+		c.merged, c.said, c.last = a.merged, a.said, a.yields
 	}
-	return err
+	return errors.Join(a.errs...)
 }
 
 // yielding are groups of the node's own defaults that the kubelet may refuse beside a
@@ -153,9 +209,9 @@ var yielding = [][]string{
 // validate applies the kubelet's own rules to a merged configuration. What is
 // wrong without the user's files as well is not their fault. It returns the defaults
 // of the node that have to go, each with the value nil.
-func (c *checker) validate(merged []byte, said map[string]string) (yields map[string]any, err error) {
+func (c *checker) validate(merged []byte, said map[string]string) (yields map[string]any, errs []error) {
 	yields = map[string]any{}
-	errs := c.newFaults(merged, yields)
+	errs = c.newFaults(merged, yields)
 	for _, group := range yielding {
 		if len(errs) == 0 || slices.ContainsFunc(group, func(name string) bool { return said[name] != "" }) {
 			continue
@@ -168,7 +224,7 @@ func (c *checker) validate(merged []byte, said map[string]string) (yields map[st
 			yields, errs = more, left
 		}
 	}
-	return yields, errors.Join(errs...)
+	return yields, errs
 }
 
 // newFaults returns the faults that the user's files make.

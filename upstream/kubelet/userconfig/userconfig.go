@@ -1,13 +1,13 @@
 // Package userconfig checks the KubeletConfiguration files that a user put on
 // the node, config.yaml and config.d/*.{yaml,conf}, and copies the good ones
 // into the kubelet's drop-in directory. A file is good when the kubelet's own
-// decoder accepts it and the kubelet's own code accepts what it makes of the
-// node's configuration. A bad one is named on standard error, with the field, and
+// decoder accepts it. A bad one is named on standard error, with the reason, and
 // left out: the node comes up with its defaults.
 //
 // A good file counts, less what cannot be true on this node:
 //
 //   - fields and feature gates that the kubelet does not know (document.go)
+//   - values that the kubelet's own code refuses (faults.go, merge.go)
 //   - what belongs to another system: its cgroups, its sockets, its files (foreign.go)
 //   - what this machine does not have: memory, processors, ports (machine.go, corrections.go)
 //

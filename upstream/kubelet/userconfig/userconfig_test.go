@@ -78,28 +78,12 @@ func TestBadFileIsNamedAndLeftOut(t *testing.T) {
 		want          string // in the log
 	}{
 		{"wrong type", head + "maxPods: many\n", "KubeletConfiguration.maxPods of type int32"},
-		{"port out of range", head + "port: 99999\n", "port (--port) 99999 must be between 1 and 65535"},
 		{"bad duration", head + "syncFrequency: soon\n", `"soon"`},
-		{"bad log format", head + "logging: {format: xml}\n", "logging.format"},
 		{"bad syntax", head + "maxPods: [\n", "line"},
 		{"garbage", "\x00\x01\x02", "control characters are not allowed"},
 		{"list", "- a\n- b\n", "not a YAML mapping"},
 		{"empty", "\n \n", "the file is empty"},
 		{"no kind", "maxPods: 3\n", `apiVersion "", kind "": want apiVersion: kubelet.config.k8s.io/v1beta1`},
-		{"taint without a known effect", head + "registerWithTaints: [{key: a, effect: NoWay}]\n", `registerWithTaints[0].effect: Unsupported value: "NoWay"`},
-		{"taint with a bad key", head + "registerWithTaints: [{key: a b, effect: NoSchedule}]\n", "registerWithTaints[0]"},
-		{"bad quantity", head + "kubeReserved: {cpu: lots}\n", `kubeReserved: cpu "lots"`},
-		{"nothing to reserve", head + "systemReserved: {gpu: '1'}\n", `"gpu" cannot be reserved`},
-		{"bad threshold", head + "evictionHard: {memory.available: some}\n", "eviction: "},
-		{"size of logs that is none", head + "containerLogMaxSize: 10MB\n", `containerLogMaxSize: "10MB"`},
-		{"sysctl of the whole node", head + "allowedUnsafeSysctls: [vm.max_map_count]\n", "allowedUnsafeSysctls: "},
-		{"negative duration", head + "syncFrequency: -1s\n", "syncFrequency -1s is negative"},
-		{"unknown word", head + "authorization: {mode: RBAC}\n", `authorization.mode "RBAC"`},
-		{"cipher suite that is none", head + "tlsCipherSuites: [TLS_NONE]\n", "tlsCipherSuites: "},
-		{"address that is none", head + "address: here\n", `address: "here"`},
-		{"policy that is none", head + "cpuManagerPolicy: dynamic\n", `cpuManagerPolicy "dynamic"`},
-		{"more pods than user IDs", head + "maxPods: 70000\n", "there are user IDs for 65535 pods"},
-		{"more IDs than there are", head + "userNamespaces: {idsPerPod: 2147483648}\n", "there are user IDs for 1 pods"},
 		{"other kind", "apiVersion: v1\nkind: Pod\n", `apiVersion "v1", kind "Pod"`},
 	}
 	for _, tt := range tests {
@@ -117,11 +101,60 @@ func TestBadFileIsNamedAndLeftOut(t *testing.T) {
 	}
 }
 
+// A value that the kubelet would refuse costs its own field.
+func TestBadFieldIsNamedAndLeftOut(t *testing.T) {
+	tests := []struct {
+		name, content string
+		want          string // in the log
+	}{
+		{"port out of range", head + "port: 99999\n", "port (--port) 99999 must be between 1 and 65535"},
+		{"bad log format", head + "logging: {format: xml}\n", "logging.format"},
+		{"taint without a known effect", head + "registerWithTaints: [{key: a, effect: NoWay}]\n", `registerWithTaints[0].effect: Unsupported value: "NoWay"`},
+		{"taint with a bad key", head + "registerWithTaints: [{key: a b, effect: NoSchedule}]\n", "registerWithTaints[0]"},
+		{"bad quantity", head + "kubeReserved: {cpu: lots}\n", `kubeReserved: cpu "lots"`},
+		{"nothing to reserve", head + "systemReserved: {gpu: '1'}\n", `"gpu" cannot be reserved`},
+		{"bad threshold", head + "evictionHard: {memory.available: some}\n", "eviction: "},
+		{"size of logs that is none", head + "containerLogMaxSize: 10MB\n", `containerLogMaxSize: "10MB"`},
+		{"negative duration", head + "syncFrequency: -1s\n", "syncFrequency -1s is negative"},
+		{"unknown word", head + "authorization: {mode: RBAC}\n", `authorization.mode "RBAC"`},
+		{"cipher suite that is none", head + "tlsCipherSuites: [TLS_NONE]\n", "tlsCipherSuites: "},
+		{"address that is none", head + "address: here\n", `address: "here"`},
+		{"policy that is none", head + "cpuManagerPolicy: dynamic\n", `cpuManagerPolicy "dynamic"`},
+		{"more pods than user IDs", head + "maxPods: 70000\n", "there are user IDs for 65535 pods"},
+		{"more IDs than there are", head + "userNamespaces: {idsPerPod: 2147483648}\n", "there are user IDs for 1 pods"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			kc, log := effective(t, testSystem, false, map[string]string{"config.yaml": tt.content + "eventBurst: 77\n"})
+			if kc.EventBurst != 77 {
+				t.Errorf("the rest of the file does not count: %s", log)
+			}
+			if strings.Count(log, "\n") != 1 || !strings.Contains(log, "/config.yaml: ignoring ") || !strings.Contains(log, tt.want) {
+				t.Errorf("log = %q, want one line with %q", log, tt.want)
+			}
+		})
+	}
+}
+
+// Two bad fields, and what is in a list of good and bad.
+func TestBadFieldsCostThemselves(t *testing.T) {
+	kc, log := effective(t, testSystem, false, map[string]string{"config.yaml": head +
+		"containerLogMaxSize: 10MB\nport: 99999\nallowedUnsafeSysctls: [net.*, vm.max_map_count]\nmaxPods: 30\n"})
+	if kc.MaxPods != 30 || kc.ContainerLogMaxSize != "10Mi" || kc.Port != 10250 || len(kc.AllowedUnsafeSysctls) != 1 {
+		t.Errorf("maxPods %d, containerLogMaxSize %s, port %d, sysctls %v", kc.MaxPods, kc.ContainerLogMaxSize, kc.Port, kc.AllowedUnsafeSysctls)
+	}
+	for _, want := range []string{"ignoring containerLogMaxSize: ", "ignoring port: ", "ignoring allowedUnsafeSysctls vm.max_map_count: "} {
+		if strings.Count(log, want) != 1 || strings.Count(log, "\n") != 3 {
+			t.Errorf("log = %q, want %q", log, want)
+		}
+	}
+}
+
 func TestGoodFilesBecomeDropins(t *testing.T) {
 	d := newNode(t, map[string]string{
 		"config.yaml":          head + "maxPods: 20\n",
 		"config.d/20-b.conf":   `{"apiVersion":"kubelet.config.k8s.io/v1beta1","kind":"KubeletConfiguration","port":10255}`,
-		"config.d/10-bad.yaml": head + "maxPods: -1\n",
+		"config.d/10-bad.yaml": head + "maxPods: many\n",
 		"config.d/README.md":   "not a configuration",
 	})
 	log, dropins := d.check(t)
@@ -141,10 +174,10 @@ func TestValidatesTheMergedConfiguration(t *testing.T) {
 		"config.d/2.yaml": head + "imageGCHighThresholdPercent: 60\n",
 	})
 	log, dropins := d.check(t)
-	if diff := cmp.Diff([]string{"10-node.conf", "50-000-1.yaml.conf"}, dropins); diff != "" {
+	if diff := cmp.Diff([]string{"10-node.conf", "50-000-1.yaml.conf", "50-001-2.yaml.conf"}, dropins); diff != "" {
 		t.Errorf("drop-ins (-want +got):\n%s", diff)
 	}
-	if !strings.Contains(log, "2.yaml: invalid configuration: imageGCLowThresholdPercent") {
+	if !strings.Contains(log, "2.yaml: ignoring imageGCHighThresholdPercent: invalid configuration: imageGCLowThresholdPercent") {
 		t.Errorf("log = %q, want imageGCLowThresholdPercent", log)
 	}
 }
@@ -236,7 +269,7 @@ func (f writerFunc) Write(p []byte) (int, error) { return f(p) }
 func TestLastWordCannotBeWritten(t *testing.T) {
 	d := newNode(t, map[string]string{
 		"config.yaml":          head + "serverTLSBootstrap: true\n",
-		"config.d/10-bad.yaml": head + "maxPodz: 3\n",
+		"config.d/10-bad.yaml": head + "maxPods: many\n",
 	})
 	var log bytes.Buffer
 	obstruct := writerFunc(func(p []byte) (int, error) { // when the bad file is logged, the drop-ins have been read
