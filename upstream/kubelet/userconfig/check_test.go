@@ -42,7 +42,7 @@ func TestCheckOnHost(t *testing.T) {
 	}{
 		{"nothing", "", "kubernetes/other", nil, nil},
 		{"good", head + "maxPods: 30\n", kc, nil, nil},
-		{"bad", head + "maxPods: many\n", kc, nil, []string{"ignoring /etc/kubernetes/config.yaml: "}},
+		{"bad", "maxPods: 3\n", kc, nil, []string{"ignoring /etc/kubernetes/config.yaml: "}},
 		{"foreign", head + "cgroupDriver: systemd\nstaticPodPath: /x\n", kc, nil,
 			[]string{"/etc/kubernetes/config.yaml: ignoring staticPodPath /x: ", "/etc/kubernetes/config.yaml: ignoring cgroupDriver systemd: "}},
 		{"a file of systemd", head + "resolvConf: /run/systemd/resolve/resolv.conf\n", kc, nil, []string{"ignoring resolvConf"}},

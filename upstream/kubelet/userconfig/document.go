@@ -52,16 +52,31 @@ func (c *checker) read(file string) (doc *document, err error) {
 	}
 	doc.dropNulls()
 	doc.dropUnknown()
-	if err := doc.dropGates(); err != nil {
-		return nil, err
-	}
+	doc.dropGates()
 	c.dropForeign(doc)
-	// What remains must fit the types.
-	data, err := doc.data()
+	return doc, c.dropMisfits(doc)
+}
+
+// dropMisfits removes fields whose values are of another type than the kubelet's.
+func (c *checker) dropMisfits(d *document) error {
+	if c.fits(d.fields) == nil {
+		return nil
+	}
+	for _, name := range slices.Sorted(maps.Keys(d.fields)) {
+		if err := c.fits(withHead(map[string]any{name: d.fields[name]})); err != nil {
+			delete(d.fields, name)
+			d.note("ignoring %s: %s", name, oneLine(err))
+		}
+	}
+	return c.fits(d.fields)
+}
+
+func (c *checker) fits(fields map[string]any) error {
+	data, err := json.Marshal(fields)
 	if err == nil {
 		_, err = c.parse(data)
 	}
-	return doc, err
+	return err
 }
 
 // maxFile is more than any configuration has.
@@ -198,22 +213,22 @@ func jsonFields(t reflect.Type) map[string]reflect.Type {
 
 // dropGates removes feature gates that the kubelet does not have, or no longer, and
 // those that can no longer be switched.
-func (d *document) dropGates() error {
+func (d *document) dropGates() {
 	gates, ok := d.fields["featureGates"].(map[string]any)
 	if !ok {
-		return nil // a value of another kind is a matter of types
+		return // a value of another kind is a matter of types
 	}
 	for _, name := range slices.Sorted(maps.Keys(gates)) {
 		on, ok := gates[name].(bool)
-		if !ok {
-			return fmt.Errorf("featureGates: %s is %v: want true or false", name, gates[name])
+		err := fmt.Errorf("it is %v: want true or false", gates[name])
+		if ok {
+			err = gateFault(name, on)
 		}
-		if err := gateFault(name, on); err != nil {
+		if err != nil {
 			delete(gates, name)
 			d.note("ignoring featureGates.%s: %s", name, oneLine(err))
 		}
 	}
-	return nil
 }
 
 // gateFault looks at one gate by itself. Gates that depend on one another are a matter

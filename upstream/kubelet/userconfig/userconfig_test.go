@@ -77,8 +77,6 @@ func TestBadFileIsNamedAndLeftOut(t *testing.T) {
 		name, content string
 		want          string // in the log
 	}{
-		{"wrong type", head + "maxPods: many\n", "KubeletConfiguration.maxPods of type int32"},
-		{"bad duration", head + "syncFrequency: soon\n", `"soon"`},
 		{"bad syntax", head + "maxPods: [\n", "line"},
 		{"garbage", "\x00\x01\x02", "control characters are not allowed"},
 		{"list", "- a\n- b\n", "not a YAML mapping"},
@@ -107,6 +105,11 @@ func TestBadFieldIsNamedAndLeftOut(t *testing.T) {
 		name, content string
 		want          string // in the log
 	}{
+		{"wrong type", head + "maxPods: many\n", "KubeletConfiguration.maxPods of type int32"},
+		{"bad duration", head + "syncFrequency: soon\n", `"soon"`},
+		{"gate that is no gate", head + "featureGates: {NodeLogQuery: 'yes'}\n", "featureGates.NodeLogQuery: it is yes"},
+		{"gates that are none", head + "featureGates: [NodeLogQuery]\n", "ignoring featureGates: "},
+		{"wrong type inside", head + "logging: {verbosity: loud}\n", "ignoring logging: "},
 		{"port out of range", head + "port: 99999\n", "port (--port) 99999 must be between 1 and 65535"},
 		{"bad log format", head + "logging: {format: xml}\n", "logging.format"},
 		{"taint without a known effect", head + "registerWithTaints: [{key: a, effect: NoWay}]\n", `registerWithTaints[0].effect: Unsupported value: "NoWay"`},
@@ -154,7 +157,7 @@ func TestGoodFilesBecomeDropins(t *testing.T) {
 	d := newNode(t, map[string]string{
 		"config.yaml":          head + "maxPods: 20\n",
 		"config.d/20-b.conf":   `{"apiVersion":"kubelet.config.k8s.io/v1beta1","kind":"KubeletConfiguration","port":10255}`,
-		"config.d/10-bad.yaml": head + "maxPods: many\n",
+		"config.d/10-bad.yaml": "maxPods: 3\n",
 		"config.d/README.md":   "not a configuration",
 	})
 	log, dropins := d.check(t)
@@ -269,7 +272,7 @@ func (f writerFunc) Write(p []byte) (int, error) { return f(p) }
 func TestLastWordCannotBeWritten(t *testing.T) {
 	d := newNode(t, map[string]string{
 		"config.yaml":          head + "serverTLSBootstrap: true\n",
-		"config.d/10-bad.yaml": head + "maxPods: many\n",
+		"config.d/10-bad.yaml": "maxPods: 3\n",
 	})
 	var log bytes.Buffer
 	obstruct := writerFunc(func(p []byte) (int, error) { // when the bad file is logged, the drop-ins have been read
