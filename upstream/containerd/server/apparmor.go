@@ -29,7 +29,7 @@ func (c *confinement) unary(ctx context.Context, req any, _ *grpc.UnaryServerInf
 
 func (c *confinement) unconfine(ctx context.Context, linux *runtime.LinuxContainerConfig) {
 	sc := linux.GetSecurityContext()
-	if sc.GetApparmor() != nil || sc.GetApparmorProfile() != "" || sc.GetPrivileged() || !apparmor.Missing(c.profiles) { //nolint:staticcheck // older kubelets use it
+	if namesProfile(sc) || sc.GetPrivileged() || !apparmor.Missing(c.profiles) {
 		return
 	}
 	c.warn.Do(func() {
@@ -40,4 +40,12 @@ func (c *confinement) unconfine(ctx context.Context, linux *runtime.LinuxContain
 		linux.SecurityContext = sc
 	}
 	sc.Apparmor = &runtime.SecurityProfile{ProfileType: runtime.SecurityProfile_Unconfined}
+}
+
+// namesProfile reports whether a container names a profile, in the field for that or in
+// the one of older clients, which containerd still reads.
+func namesProfile(sc *runtime.LinuxContainerSecurityContext) bool {
+	m := sc.ProtoReflect()
+	fields := m.Descriptor().Fields()
+	return m.Has(fields.ByName("apparmor")) || m.Has(fields.ByName("apparmor_profile"))
 }

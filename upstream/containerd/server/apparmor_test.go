@@ -2,12 +2,23 @@ package server
 
 import (
 	"context"
+	"encoding/json"
 	"os"
 	"path/filepath"
 	"testing"
 
 	runtime "k8s.io/cri-api/pkg/apis/runtime/v1"
 )
+
+// older is what a client says that does not know the newer field.
+func older(t *testing.T, profile string) *runtime.LinuxContainerSecurityContext {
+	t.Helper()
+	var sc runtime.LinuxContainerSecurityContext
+	if err := json.Unmarshal([]byte(`{"apparmor_profile": "`+profile+`"}`), &sc); err != nil {
+		t.Fatal(err)
+	}
+	return &sc
+}
 
 func TestContainersStartWithoutTheDefaultProfile(t *testing.T) {
 	unconfined, byName := runtime.SecurityProfile_Unconfined, runtime.SecurityProfile_RuntimeDefault
@@ -20,7 +31,7 @@ func TestContainersStartWithoutTheDefaultProfile(t *testing.T) {
 		{"names none", &runtime.LinuxContainerSecurityContext{}, "", &runtime.SecurityProfile{ProfileType: unconfined}},
 		{"has no context", nil, "", &runtime.SecurityProfile{ProfileType: unconfined}},
 		{"names the default", &runtime.LinuxContainerSecurityContext{Apparmor: &runtime.SecurityProfile{ProfileType: byName}}, "", &runtime.SecurityProfile{ProfileType: byName}},
-		{"names it in the old way", &runtime.LinuxContainerSecurityContext{ApparmorProfile: "runtime/default"}, "", nil},
+		{"names it in the old way", older(t, "runtime/default"), "", nil},
 		{"privileged", &runtime.LinuxContainerSecurityContext{Privileged: true}, "", nil},
 		{"profile loaded", &runtime.LinuxContainerSecurityContext{}, "cri-containerd.apparmor.d (enforce)\n", nil},
 	}
