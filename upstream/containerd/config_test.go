@@ -381,6 +381,15 @@ func TestBaseSpecOfTheUser(t *testing.T) {
 	if got := at(c, criRuntime, "containerd", "runtimes", "runc", "base_runtime_spec"); len(lines) > 0 || got != "/etc/containerd/spec.json" {
 		t.Errorf("base_runtime_spec = %s, lines %q", got, lines)
 	}
+	// In a trial, containerd reads the copy that is tried.
+	etc := etcWith(t, userconfig.Main, runc(`base_runtime_spec = "/etc/containerd/spec.json"`), "containerd/spec.json", "{}")
+	r, err := userconfig.Source{Node: nodeConfig, Etc: etc}.Load(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := at(decodes(t, r.Config), criRuntime, "containerd", "runtimes", "runc", "base_runtime_spec"); got != etc+"/containerd/spec.json" {
+		t.Errorf("base_runtime_spec in a trial = %s", got)
+	}
 }
 
 func TestSnapshotterOfAProxy(t *testing.T) {

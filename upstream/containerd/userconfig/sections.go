@@ -87,6 +87,17 @@ func (c *checker) withSpecs(section tree) tree {
 	return section
 }
 
+// placeSpecs has containerd itself read base specs where the user's files are: in a trial
+// that is not /etc.
+func (c *checker) placeSpecs() {
+	for _, path := range expand(c.merged, runtimes("base_runtime_spec")) {
+		v, _ := lookup(c.merged, path...)
+		if file, ok := v.(string); ok && !c.Elsewhere && c.exists(c.place(file)) {
+			put(c.merged, c.place(file), path...)
+		}
+	}
+}
+
 // exists reports whether a file is there: on a node that was just installed, where the
 // files are looked at elsewhere.
 func (c *checker) exists(path string) bool {

@@ -117,6 +117,7 @@ func (c *checker) load() (*Result, error) {
 	}
 	c.applyRules()
 	c.checkSections()
+	c.placeSpecs()
 	text, err := toml.Marshal(c.merged)
 	if err != nil {
 		return nil, err
