@@ -20,7 +20,7 @@
 //	workload eat MIB            use memory, and keep it
 //	workload burn               use a processor, for ever
 //	workload fork N             see whether N processes can run at once
-//	workload threads N          see whether N threads can run at once, and keep them
+//	workload threads N          see whether N threads can run at once
 //	workload signal PID SIGNAL... send signals, by number, a range of them as 1-64
 //
 // Called tar or test, it is as much of these as kubectl cp needs. Called provide, it is
@@ -43,8 +43,10 @@ import (
 	"os/signal"
 	"path/filepath"
 	"runtime"
+	"runtime/debug"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 )
@@ -301,37 +303,27 @@ func fork(args []string) error {
 	return nil
 }
 
-// threads prints how many of the threads that it was asked for could be started, and
-// keeps these. They never get to run any Go code.
+// threads starts threads that wait. When there are no more to be had, Go ends the
+// program and says how many there were.
 func threads(args []string) error {
 	want, err := strconv.Atoi(args[0])
 	if err != nil {
 		return err
 	}
-	started, errno := 0, syscall.Errno(0)
-	for ; started < want && errno == 0; started++ {
-		// The stack is never used: a thread that waits in the kernel needs none.
-		errno = spawnThread()
+	debug.SetMaxThreads(want + 100)
+	var started sync.WaitGroup
+	for range want {
+		started.Add(1)
+		go func() {
+			runtime.LockOSThread()
+			started.Done()
+			syscall.Pause()
+		}()
 	}
-	if errno != 0 {
-		started--
-	}
-	fmt.Printf("started %d of %d threads: %v\n", started, want, errno)
+	started.Wait()
+	fmt.Printf("started all %d threads\n", want)
 	linger(0)
 	return nil
-}
-
-// spawnThread starts a thread that waits to be killed.
-//
-//go:norace
-//go:nosplit
-func spawnThread() syscall.Errno {
-	const thread = syscall.CLONE_VM | syscall.CLONE_FS | syscall.CLONE_FILES | syscall.CLONE_SIGHAND | syscall.CLONE_THREAD | syscall.CLONE_SYSVSEM
-	tid, _, errno := syscall.RawSyscall6(syscall.SYS_CLONE, thread, 0, 0, 0, 0, 0)
-	for tid == 0 && errno == 0 {
-		syscall.RawSyscall(syscall.SYS_PAUSE, 0, 0, 0)
-	}
-	return errno
 }
 
 // signals sends signals to a process of the namespace.
