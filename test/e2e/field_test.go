@@ -160,10 +160,21 @@ func TestFleet(t *testing.T) {
 	}
 }
 
+// checkLimits looks at a program that raises its soft limit, as Go's do, and at one that
+// does not.
 func checkLimits(t *testing.T, n *node) {
-	if got := n.ended("limits"); !regexp.MustCompile(`Max open files +1024 +1048576`).MatchString(got) {
+	if got := n.ended("limits"); !regexp.MustCompile(`Max open files +\d+ +1048576`).MatchString(got) {
 		t.Errorf("a container has the limits\n%s", got)
 	}
+	var f facts
+	n.probeJSON(&f, "processes")
+	for _, p := range f.sandboxes() {
+		if got := n.probe("cat", fmt.Sprintf("/proc/%d/limits", p.PID)); !regexp.MustCompile(`Max open files +1024 +1048576`).MatchString(got) {
+			t.Errorf("a sandbox has the limits\n%s", got)
+		}
+		return
+	}
+	t.Error("there is no sandbox")
 }
 
 func checkPaths(_ *testing.T, n *node) {

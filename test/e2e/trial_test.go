@@ -48,6 +48,7 @@ func TestTrialEnds(t *testing.T) {
 		t.Errorf("maxPods is %d, want the file's", got)
 	}
 	for range 3 {
+		n.running("probe") // or the request would not reach it
 		n.Mark()
 		// The kubelet that carries the request is the one that ends.
 		_, _ = n.tryProbe(context.WithoutCancel(t.Context()), "abort", "kubelet")
@@ -62,6 +63,7 @@ func TestTrialEnds(t *testing.T) {
 		t.Errorf("rejected.json is %s", got)
 	}
 	n.probe("write", file, strings.Replace(text, "31", "32", 1))
+	n.running("probe")
 	n.Mark()
 	_, _ = n.tryProbe(context.WithoutCancel(t.Context()), "kill", "kubelet")
 	n.expect(`kubelet ready`)
