@@ -79,11 +79,13 @@ const (
 	nodeHeader = 4      // bytes, which every node begins with
 	nodePCI    = 0x0101 // type and subtype
 	nodeSCSI   = 0x0302
+	nodeMAC    = 0x030b // of a network card, behind its PCI node
 	nodeNVMe   = 0x0317
 	nodeEnd    = 0x7f // type alone
 )
 
-// parsePath takes from a device path what BootPath has. Other nodes are left out.
+// parsePath takes from a device path what BootPath has. Other nodes are left out. What came
+// over a network is on no disk, so its path is unknown.
 func parsePath(b []byte) (path BootPath, err error) {
 	for len(b) >= nodeHeader {
 		length := int(binary.LittleEndian.Uint16(b[2:]))
@@ -93,6 +95,9 @@ func parsePath(b []byte) (path BootPath, err error) {
 		kind := int(b[0])<<8 | int(b[1])
 		if b[0] == nodeEnd {
 			break
+		}
+		if kind == nodeMAC {
+			return BootPath{}, nil
 		}
 		path.add(kind, b[nodeHeader:length])
 		b = b[length:]
@@ -137,11 +142,43 @@ func unitOf(component string) (unit string, found bool) {
 	return "scsi " + fields[2] + ":" + fields[3], true
 }
 
-// leadsTo reports whether a disk hangs where the path ends.
-func (s System) leadsTo(p BootPath, disk string) bool {
-	var slots []string
-	unit := ""
-	for _, component := range s.devicePath(disk) {
+// known reports whether the path tells disks apart.
+func (p BootPath) known() bool { return len(p.slots) > 0 }
+
+// fit is how well a disk fits to where the firmware booted from.
+type fit int
+
+const (
+	contradicts fit = iota
+	possible        // nobody knows
+	confirmed
+)
+
+// fits compares where a disk hangs with the path. A disk behind a device that the path
+// names is possible: firmware may not see what is behind that, such as the bus of a VMD.
+func (s System) fits(p BootPath, disk string) fit {
+	slots, unit, sure := s.location(disk)
+	switch {
+	case !p.known() || len(slots) == 0:
+		return possible
+	case !slices.Equal(slots, p.slots):
+		if len(slots) > len(p.slots) && slices.Equal(slots[:len(p.slots)], p.slots) {
+			return possible
+		}
+		return contradicts
+	case p.unit == "" || p.unit == unit:
+		return confirmed
+	case sure:
+		return contradicts
+	}
+	return possible
+}
+
+// location returns where a disk hangs, in the words of a BootPath, and whether firmware
+// numbers the units of its controller as the kernel does. Those of a RAID may differ.
+func (s System) location(disk string) (slots []string, unit string, sure bool) {
+	path := s.devicePath(disk)
+	for _, component := range path {
 		if slot, found := slotOf(component); found {
 			slots = append(slots, slot)
 		}
@@ -150,22 +187,24 @@ func (s System) leadsTo(p BootPath, disk string) bool {
 		}
 	}
 	if nsid := s.text("block", disk, "nsid"); nsid != "" {
-		unit = "nsid " + nsid
+		return slots, "nsid " + nsid, true
 	}
-	return len(slots) > 0 && slices.Equal(slots, p.slots) && (p.unit == "" || p.unit == unit)
+	return slots, unit, has(path, "virtio")
 }
 
-// onBootPath picks the disk among copies that hangs where the firmware booted from. It
-// returns all of them if that is not one.
-func (s System) onBootPath(p BootPath, disks []string) []string {
-	var on []string
-	for _, disk := range disks {
-		if s.leadsTo(p, disk) {
-			on = append(on, disk)
-		}
+// fitting returns the disks that fit a path in one way.
+func (s System) fitting(p BootPath, want fit, disks []string) []string {
+	return slices.DeleteFunc(slices.Clone(disks), func(disk string) bool { return s.fits(p, disk) != want })
+}
+
+// bootDeviceRead reports whether what firmware booted from is there, and could be read if
+// it is a disk. It may also be a CD-ROM.
+func (s System) bootDeviceRead(p BootPath, all survey) bool {
+	var there []string
+	for _, dir := range s.glob("block/*") {
+		there = append(there, filepath.Base(dir))
 	}
-	if len(on) != 1 {
-		return disks
-	}
-	return on
+	return slices.ContainsFunc(s.fitting(p, confirmed, there), func(disk string) bool {
+		return !slices.ContainsFunc(all.problems, func(problem Problem) bool { return problem.Disk == disk })
+	})
 }

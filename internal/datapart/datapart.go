@@ -23,6 +23,10 @@ const (
 	probeBound  = 2 * time.Second  // while drivers are still looking for disks
 	bootBound   = 10 * time.Second // for the disk that the machine booted from, while they are
 	deviceBound = 30 * time.Second // for a device that was named
+
+	// stateBound is how long a change may go unnoticed that no event tells of, such as an
+	// NVMe controller that turns out to be dead.
+	stateBound = 200 * time.Millisecond
 )
 
 // System is where the kernel shows its devices.
@@ -62,15 +66,15 @@ func (s System) Find(r Rule, events Events) (Found, error) {
 	for start := time.Now(); ; {
 		found, missing, err := s.Look(r)
 		left := missing - time.Since(start)
-		if left <= 0 || !r.named() && !s.Probing() {
+		if left <= 0 {
 			return found, err
 		}
-		events.Wait(left)
+		events.Wait(min(left, stateBound))
 	}
 }
 
-// Look is Find without waiting. The time is how long a disk that is missing is worth
-// waiting for; it is 0 if none is.
+// Look is Find without waiting. The time is how long it is worth waiting for a disk that
+// is missing, since the first look; it is 0 if none is.
 func (s System) Look(r Rule) (found Found, missing time.Duration, err error) {
 	if r.DataPart == None {
 		return Found{}, 0, nil
@@ -81,15 +85,35 @@ func (s System) Look(r Rule) (found Found, missing time.Duration, err error) {
 		err = fmt.Errorf("no disk has the partition %s (block devices of this machine: %s)", r.DataPart, s.names())
 		return found, deviceBound, err
 	}
-	switch {
-	case err != nil || found.Device != "":
-		return found, 0, err
-	case r.knowsBoot() && len(s.bootDisks(r, all)) == 0:
-		return found, bootBound, nil
-	case r.Disk != "":
-		return found, probeBound, nil
+	return found, s.missing(r, all, found, err), err
+}
+
+// missing returns how long to wait for a disk that would change the choice.
+func (s System) missing(r Rule, all survey, found Found, err error) time.Duration {
+	var bound time.Duration
+	if err == nil && found.Device == "" && r.Disk != "" && s.Probing() {
+		bound = probeBound
 	}
-	return found, 0, nil // no other disk counts
+	if s.bootMissing(r, all, err) {
+		bound = bootBound
+	}
+	return bound
+}
+
+// bootMissing reports whether the disk that the machine booted from may still come. It
+// goes before all others, and a copy of it must not be taken because it is quicker.
+func (s System) bootMissing(r Rule, all survey, err error) bool {
+	boot, _ := s.bootDisks(r, all)
+	switch {
+	case !r.knowsBoot() && !r.named():
+		return false
+	case r.Path.known():
+		return !s.bootDeviceRead(r.Path, all) && s.Probing()
+	case r.knowsBoot() && len(boot) == 0:
+		return s.Probing()
+	}
+	// One that fits is there, and may be a copy. Two are refused, whatever comes.
+	return err == nil && s.resetting()
 }
 
 // Device waits until the named block device is there, for at most 30 seconds.
@@ -123,14 +147,29 @@ func (s System) Probing() bool {
 	if s.Loaded {
 		return true
 	}
-	for _, file := range s.glob("class/nvme/*/state") {
-		state, _ := os.ReadFile(file)
-		if !slices.Contains([]string{"live", "dead"}, strings.TrimSpace(string(state))) {
-			return true
-		}
+	if s.resetting() || s.scanning() {
+		return true
 	}
 	usbDisks := len(s.glob("bus/usb/drivers/usb-storage")) > 0 && len(s.glob("bus/usb/devices/usb*")) > 0
 	return usbDisks || len(s.glob("class/mmc_host/*")) > 0
+}
+
+// resetting reports whether an NVMe controller is on its way.
+func (s System) resetting() bool {
+	return slices.ContainsFunc(s.glob("class/nvme/*/state"), func(file string) bool {
+		state, _ := os.ReadFile(file)
+		return !slices.Contains([]string{"live", "dead"}, strings.TrimSpace(string(state)))
+	})
+}
+
+// scanning reports whether a controller has no disk yet: it is live before its disks are
+// looked for.
+func (s System) scanning() bool {
+	return slices.ContainsFunc(s.glob("class/nvme/*/state"), func(file string) bool {
+		state, _ := os.ReadFile(file)
+		disks, _ := filepath.Glob(filepath.Join(filepath.Dir(file), "nvme*n[0-9]*"))
+		return strings.TrimSpace(string(state)) == "live" && len(disks) == 0
+	})
 }
 
 func (s System) glob(pattern string) []string {

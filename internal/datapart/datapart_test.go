@@ -278,6 +278,7 @@ func TestFindWaitsForLateDisk(t *testing.T) {
 		count := 0
 		found, err := s.Find(r, waits(func() {
 			if count++; count == 3 {
+				s.write(t, "class/nvme/nvme0/state", "live\n")
 				s.addDisk(t, pci, "nvme0n1", 512, part{esp, 1}, part{data, 2})
 			}
 		}))
@@ -287,10 +288,163 @@ func TestFindWaitsForLateDisk(t *testing.T) {
 	}
 }
 
+// broken is a disk that cannot be read.
+type broken struct{ disk }
+
+func (broken) ReadAt([]byte, int64) (int, error) { return 0, unix.EIO }
+
+// opens has reads of one disk go through another.
+func (s *System) opens(name string, as func(disk) disk) {
+	s.open = func(path string) (disk, error) {
+		f, err := os.Open(path)
+		if filepath.Base(path) == name {
+			return as(f), err
+		}
+		return f, err
+	}
+}
+
+// bootAt is the path of a test's boot disk, and other is another slot.
+var bootAt = BootPath{slots: []string{"04.0"}}
+
+const (
+	bootSlot = "pci0000:00/0000:00:04.0"
+	other    = "pci0000:00/0000:00:09.0"
+)
+
+// rulesOfBoot are those of which the disk that was booted is meant, if it comes.
+var rulesOfBoot = map[string]Rule{
+	"auto":                 {DataPart: Auto, Boot: gpt.GUID{1}, Path: bootAt},
+	"by GUID":              {DataPart: uuid(2), Boot: gpt.GUID{1}, Path: bootAt},
+	"by GUID, no boot":     {DataPart: uuid(2), Path: bootAt},
+	"without a path":       {DataPart: Auto, Boot: gpt.GUID{1}},
+	"the owner's disk":     {DataPart: Auto, Boot: gpt.GUID{1}, Path: bootAt, Disk: "/dev/vdb"},
+	"any disk":             {DataPart: Auto, Boot: gpt.GUID{1}, Path: bootAt, Disk: Auto},
+	"any, without a path":  {DataPart: Auto, Boot: gpt.GUID{1}, Disk: Auto},
+	"by GUID, no path too": {DataPart: uuid(2)},
+}
+
+// A copy of the disk that was booted does not become the data partition because the
+// original is late. Without a path the two are refused when both are there.
+func TestCopyIsQuicker(t *testing.T) {
+	for name, r := range rulesOfBoot {
+		s := machine(t)
+		s.addDisk(t, other, "vdb", 512, part{esp, 1}, part{data, 2})
+		s.write(t, "class/nvme/nvme0/state", "connecting\n")
+		count := 0
+		found, err := s.Find(r, waits(func() {
+			if count++; count == 3 {
+				s.write(t, "class/nvme/nvme0/state", "live\n")
+				s.write(t, "class/nvme/nvme0/nvme0n1/size", "0\n")
+				s.addDisk(t, bootSlot, "nvme0n1", 512, part{esp, 1}, part{data, 2})
+			}
+		}))
+		if r.Path.known() && (err != nil || filepath.Base(found.Device) != "nvme0n1p2") || !r.Path.known() && err == nil || count != 3 {
+			t.Errorf("%s: found %q, %v after %d waits", name, found.Device, err, count)
+		}
+	}
+}
+
+// Another disk with a data partition is the owner's second choice.
+func TestOwnersDiskIsQuicker(t *testing.T) {
+	for _, r := range rulesOfBoot {
+		if r.Disk == "" {
+			continue
+		}
+		s := machine(t)
+		s.addDisk(t, other, "vdb", 512, part{esp, 7}, part{data, 8})
+		s.write(t, "class/nvme/nvme0/state", "connecting\n")
+		found, err := s.Find(r, waits(func() {
+			s.write(t, "class/nvme/nvme0/state", "dead\n")
+		}))
+		if err != nil || filepath.Base(found.Device) != "vdb2" {
+			t.Errorf("%+v, and no disk comes: %+v, %v", r, found, err)
+		}
+		s.write(t, "class/nvme/nvme0/state", "connecting\n")
+		found, err = s.Find(r, waits(func() {
+			s.write(t, "class/nvme/nvme0/state", "live\n")
+			s.write(t, "class/nvme/nvme0/nvme0n1/size", "0\n")
+			s.addDisk(t, bootSlot, "nvme0n1", 512, part{esp, 1}, part{data, 2})
+		}))
+		if err != nil || filepath.Base(found.Device) != "nvme0n1p2" {
+			t.Errorf("%+v: %+v, %v", r, found, err)
+		}
+	}
+}
+
+// A copy is refused while the disk that was booted is missing, or cannot be read. What
+// asks for a move does not get it either.
+func TestCopyOfAMissingDisk(t *testing.T) {
+	for name, r := range rulesOfBoot {
+		if !r.Path.known() {
+			continue // the GUID is all that there is
+		}
+		s := machine(t)
+		s.addDisk(t, other, "vdb", 512, part{esp, 1}, part{data, 2})
+		demand := func(when string) {
+			t.Helper()
+			found, err := s.Find(r, waits(func() { t.Errorf("%s, %s: waits", name, when) }))
+			if err == nil || found.Device != "" && !strings.Contains(err.Error(), "could be the data partition") {
+				t.Errorf("%s, %s: found %q, %v, want an error", name, when, found.Device, err)
+			}
+			if err := s.Demand(r, s.Dev+"/vdb2"); r.knowsBoot() && err == nil {
+				t.Errorf("%s, %s: the node may move onto the copy", name, when)
+			}
+		}
+		demand("missing")
+		s.addDisk(t, bootSlot, "vda", 512, part{esp, 1}, part{data, 2})
+		s.opens("vda", func(d disk) disk { return broken{d} })
+		demand("unreadable")
+	}
+}
+
+// A partition that is named may be on another disk than the one that was booted.
+func TestNamedOnAnotherDisk(t *testing.T) {
+	for _, boot := range []string{"vda", "sr0"} {
+		s := machine(t)
+		s.addDisk(t, bootSlot, boot, 512, part{esp, 1})
+		s.addDisk(t, other, "vdb", 512, part{data, 2})
+		s.write(t, "class/nvme/nvme0/state", "connecting\n")
+		r := Rule{DataPart: uuid(2), Boot: gpt.GUID{1}, Path: bootAt}
+		found, err := s.Find(r, waits(func() { t.Errorf("%s: waits", boot) }))
+		if err != nil || filepath.Base(found.Device) != "vdb1" {
+			t.Errorf("%s: found %q, %v", boot, found.Device, err)
+		}
+	}
+}
+
+// fittings are disks by where they hang, and how that fits to a path.
+var fittings = []struct {
+	path BootPath
+	bus  string
+	want fit
+}{
+	{bootAt, bootSlot, confirmed},
+	{bootAt, bootSlot + "/virtio1", confirmed},
+	{bootAt, other, contradicts},
+	{bootAt, "pci0000:00", possible},
+	{bootAt, bootSlot + "/pci10000:e0/10000:e0:06.0", possible}, // behind a VMD
+	{BootPath{}, other, possible},
+	{BootPath{bootAt.slots, "scsi 0:1"}, bootSlot + "/virtio1/host0/target0:0:0/0:0:0:1", confirmed},
+	{BootPath{bootAt.slots, "scsi 0:1"}, bootSlot + "/virtio1/host0/target0:0:0/0:0:0:2", contradicts},
+	{BootPath{bootAt.slots, "scsi 0:1"}, bootSlot + "/host0/target0:2:0/0:2:0:0", possible}, // a RAID
+}
+
+func TestFits(t *testing.T) {
+	for _, tt := range fittings {
+		s := machine(t)
+		s.addDisk(t, tt.bus, "sda", 512)
+		if got := s.fits(tt.path, "sda"); got != tt.want {
+			t.Errorf("%v, a disk at %s: %v, want %v", tt.path, tt.bus, got, tt.want)
+		}
+	}
+}
+
 func TestFindDoesNotWait(t *testing.T) {
 	s := machine(t)
 	s.addDisk(t, pci, "vda", 512, part{esp, 1})
 	s.write(t, "class/nvme/nvme0/state", "live\n")
+	s.write(t, "class/nvme/nvme0/nvme0n1/size", "0\n")
 	busy := machine(t)
 	busy.addDisk(t, pci, "vda", 512, part{esp, 1})
 	busy.write(t, "class/mmc_host/mmc0/uevent", "")
@@ -445,6 +599,7 @@ func TestBootPath(t *testing.T) {
 		{"SCSI", option(3, 2, 8, 0, 1, 0, 5, 0), "sdb2"},
 		{"controller of several", option(), ""},
 		{"partition only", option(4, 1, 4, 0)[:14], ""},
+		{"network card", option(3, 0x0b, 37, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1), ""},
 		{"nothing", nil, ""},
 	} {
 		efivars := t.TempDir()

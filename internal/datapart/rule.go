@@ -48,15 +48,13 @@ func (r Rule) named() bool { return strings.HasPrefix(r.DataPart, partUUID) }
 func (s System) choose(r Rule, all survey) (Found, error) {
 	found := Found{Problems: all.problems}
 	if r.named() {
-		candidates, err := all.withGUID(r.DataPart)
-		if err == nil {
-			found.Device, err = one(s.original(r, candidates))
-		}
+		device, err := s.chooseNamed(r, all)
+		found.Device = device
 		return found, err
 	}
-	boot := s.bootDisks(r, all)
-	if len(boot) > 1 {
-		return found, fmt.Errorf("the disks %s all have the partition %v, from which the machine booted: remove the copies, or name the data partition with datapart=/dev/NAME on the kernel command line", strings.Join(boot, " and "), r.Boot)
+	boot, err := s.bootDisk(r, all)
+	if err != nil {
+		return found, err
 	}
 	for _, counts := range []func(disk string) bool{
 		func(disk string) bool { return slices.Contains(boot, disk) },
@@ -72,6 +70,20 @@ func (s System) choose(r Rule, all survey) (Found, error) {
 		return found, errors.Join(err, s.unread(r, boot, candidates, all))
 	}
 	return found, nil
+}
+
+// chooseNamed picks the partition that is named by its GUID.
+func (s System) chooseNamed(r Rule, all survey) (string, error) {
+	copies, err := all.withGUID(r.DataPart)
+	if err != nil || len(copies) == 0 {
+		return "", err
+	}
+	candidates := s.original(r, copies, all)
+	if len(candidates) == 0 {
+		return "", fmt.Errorf("%s is not where firmware booted from, and the disk there is missing or cannot be read: it may be a copy; check the disks, or name the partition with datapart=/dev/NAME on the kernel command line", copies[0])
+	}
+	device, err := one(candidates)
+	return device, errors.Join(err, s.unreadNamed(r, candidates, all))
 }
 
 // one returns the only candidate. The error for several says what to do.
@@ -92,37 +104,78 @@ func one(candidates []Partition) (string, error) {
 // unread refuses a partition that counts only because it is the single one, as long
 // as a disk that counts as well could not be read: that one may have the real one.
 func (s System) unread(r Rule, boot []string, candidates []Partition, all survey) error {
-	if r.Disk != Auto || slices.Contains(boot, candidates[0].Disk) {
-		return nil
+	p := candidates[0]
+	if slices.Contains(boot, p.Disk) {
+		return s.unreadNamed(r, candidates, all)
 	}
-	for _, p := range all.problems {
-		if s.Fixed(p.Disk) == nil {
-			return fmt.Errorf("%s could be the data partition, but so could one on a disk that cannot be read (%w): repair or remove that disk, or name the partition with datapart=PARTUUID=GUID on the kernel command line", candidates[0], p)
+	for _, problem := range all.problems {
+		if r.Disk == Auto && s.Fixed(problem.Disk) == nil || r.knowsBoot() && len(boot) == 0 {
+			return mistakable(p, problem)
 		}
 	}
 	return nil
 }
 
-// bootDisks returns the disk that the machine booted from. If there are copies of it,
-// and firmware does not say which one it was, it returns all of them.
-func (s System) bootDisks(r Rule, all survey) (disks []string) {
+// unreadNamed is unread for what is identified by a GUID. That can be copied, but if
+// firmware does not say where it booted from, it is all there is: then a dead disk must
+// not keep a node from its data.
+func (s System) unreadNamed(r Rule, candidates []Partition, all survey) error {
+	p := candidates[0]
+	if !r.Path.known() || s.fits(r.Path, p.Disk) == confirmed {
+		return nil
+	}
+	for _, problem := range all.problems {
+		if problem.Disk != p.Disk {
+			return mistakable(p, problem)
+		}
+	}
+	return nil
+}
+
+func mistakable(p Partition, other Problem) error {
+	return fmt.Errorf("%s could be the data partition, but so could one on a disk that cannot be read (%w): repair or remove that disk, or name the partition with datapart=/dev/NAME on the kernel command line", p, other)
+}
+
+// bootDisk is bootDisks, with an error if nobody knows which one it was.
+func (s System) bootDisk(r Rule, all survey) (boot []string, err error) {
+	boot, copies := s.bootDisks(r, all)
+	switch {
+	case len(boot) > 1:
+		return nil, fmt.Errorf("the disks %s all have the partition %v, from which the machine booted: remove the copies, or name the data partition with datapart=/dev/NAME on the kernel command line", strings.Join(boot, " and "), r.Boot)
+	case len(boot) == 0 && len(copies) > 0:
+		return nil, fmt.Errorf("%s has the partition %v, from which the machine booted, but firmware booted from another place (%s): it is a copy; check the disk there, or name the data partition with datapart= on the kernel command line", strings.Join(copies, " and "), r.Boot, strings.Join(r.Path.slots, "/"))
+	}
+	return boot, nil
+}
+
+// bootDisks returns the disk that the machine booted from, or those of which it could be
+// any, and the copies that hang elsewhere.
+func (s System) bootDisks(r Rule, all survey) (disks, copies []string) {
 	for _, p := range all.partitions {
 		if r.knowsBoot() && p.GUID == r.Boot && !slices.Contains(disks, p.Disk) {
 			disks = append(disks, p.Disk)
 		}
 	}
-	return s.onBootPath(r.Path, disks)
+	if on := s.fitting(r.Path, confirmed, disks); len(on) > 0 {
+		return on, nil
+	}
+	return s.fitting(r.Path, possible, disks), s.fitting(r.Path, contradicts, disks)
 }
 
-// original returns the partition that is on the disk which firmware booted from, if it
-// is one of several copies.
-func (s System) original(r Rule, copies []Partition) []Partition {
-	var disks []string
-	for _, p := range copies {
-		disks = append(disks, p.Disk)
+// original returns the partitions that could be meant, of those that have the GUID: the
+// one on the disk which firmware booted from, if there is one. Another disk may be meant as
+// well, but only if that disk could be read.
+func (s System) original(r Rule, copies []Partition, all survey) []Partition {
+	keep := func(ok func(fit) bool) []Partition {
+		return slices.DeleteFunc(slices.Clone(copies), func(p Partition) bool { return !ok(s.fits(r.Path, p.Disk)) })
 	}
-	disks = s.onBootPath(r.Path, disks)
-	return slices.DeleteFunc(copies, func(p Partition) bool { return !slices.Contains(disks, p.Disk) })
+	if on := keep(func(f fit) bool { return f == confirmed }); len(on) > 0 {
+		return on
+	}
+	if s.bootDeviceRead(r.Path, all) {
+		return copies
+	}
+	return keep(func(f fit) bool { return f == possible })
 }
 
 // wanted reports whether the owner wants a data partition on a disk.
@@ -159,8 +212,19 @@ func (s System) Demand(r Rule, device string) error {
 		return err
 	case p.Type != gpt.TypeKiosData:
 		return fmt.Errorf("%s has the GPT type %v, and a data partition has %v", p, p.Type, gpt.TypeKiosData)
-	case slices.Contains(s.bootDisks(r, all), p.Disk):
-		return nil
+	}
+	return s.demandOriginal(r, p, all)
+}
+
+// demandOriginal refuses a partition on a copy of the disk that the machine booted from:
+// whoever asks cannot tell the two apart.
+func (s System) demandOriginal(r Rule, p Partition, all survey) error {
+	boot, _ := s.bootDisks(r, all)
+	switch {
+	case len(boot) == 1 && boot[0] == p.Disk:
+		return s.unreadNamed(r, []Partition{p}, all)
+	case r.knowsBoot() && all.has(p.Disk, r.Boot):
+		return fmt.Errorf("/dev/%s has the partition %v, from which the machine booted, and may be a copy of that disk: remove the copy", p.Disk, r.Boot)
 	}
 	return s.Allow(r, p.Disk)
 }

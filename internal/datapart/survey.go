@@ -73,6 +73,11 @@ func (all survey) withGUID(name string) (found []Partition, err error) {
 	return found, err
 }
 
+// has reports whether a disk has the partition with that GUID.
+func (all survey) has(disk string, guid gpt.GUID) bool {
+	return slices.ContainsFunc(all.partitions, func(p Partition) bool { return p.Disk == disk && p.GUID == guid })
+}
+
 // survey reads the tables of all disks, at the same time.
 func (s System) survey() survey {
 	type result struct {
