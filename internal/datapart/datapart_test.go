@@ -293,6 +293,11 @@ type broken struct{ disk }
 
 func (broken) ReadAt([]byte, int64) (int, error) { return 0, unix.EIO }
 
+// panics is a disk whose contents show a bug of whoever reads it.
+type panics struct{ disk }
+
+func (panics) ReadAt([]byte, int64) (int, error) { panic("index out of range") }
+
 // opens has reads of one disk go through another.
 func (s *System) opens(name string, as func(disk) disk) {
 	s.open = func(path string) (disk, error) {
@@ -301,6 +306,18 @@ func (s *System) opens(name string, as func(disk) disk) {
 			return as(f), err
 		}
 		return f, err
+	}
+}
+
+// A disk whose table makes the reader panic costs itself.
+func TestPanicOfAReader(t *testing.T) {
+	s := machine(t)
+	s.addDisk(t, pci, "vda", 512, part{esp, 1}, part{data, 2})
+	s.addDisk(t, pci, "vdb", 512)
+	s.opens("vdb", func(d disk) disk { return panics{d} })
+	found, _, err := s.Look(Rule{DataPart: Auto, Boot: gpt.GUID{1}})
+	if err != nil || filepath.Base(found.Device) != "vda2" || len(found.Problems) != 1 || !strings.Contains(found.Problems[0].Error(), "disk vdb: read its table: panic: index out of range") {
+		t.Errorf("found %+v, %v", found, err)
 	}
 }
 

@@ -89,7 +89,7 @@ func (s System) survey() survey {
 	results := make(chan result, len(names))
 	for _, name := range names {
 		go func() {
-			partitions, err := s.readDisk(name)
+			partitions, err := s.readSafely(name)
 			results <- result{name, partitions, err}
 		}()
 	}
@@ -154,6 +154,17 @@ func openBlock(path string) (*os.File, error) {
 		return nil, err
 	}
 	return f, nil
+}
+
+// readSafely is readDisk for a goroutine of its own: whatever a disk holds, a panic would
+// end PID 1 and the machine with it.
+func (s System) readSafely(name string) (partitions []Partition, err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			err = fmt.Errorf("read its table: panic: %v", v)
+		}
+	}()
+	return s.readDisk(name)
 }
 
 // readDisk returns the partitions of a disk. The error may concern some of them only.
