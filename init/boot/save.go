@@ -35,7 +35,7 @@ func (n *Node) saveDisks(infos []mount.Info) {
 		n.Log.Error("what is on disks is not complete: %v", err)
 	}
 	err := inParallel(disksOf(infos), otherBound, hung, func(m mount.Info) error {
-		return unix.Mount("", m.Target, "", unix.MS_REMOUNT|unix.MS_RDONLY, "")
+		return withDisk(infos, m, makeReadOnly)
 	})
 	if err != nil {
 		n.Log.Error("make disks read-only: %v", err)

@@ -213,7 +213,7 @@ func TestDisksOf(t *testing.T) {
 // TestPatience holds which steps of the shutdown may take longer than others.
 func TestPatience(t *testing.T) {
 	n, _ := node(t)
-	want := map[string]time.Duration{"announce": 40 * time.Second, "containers": 30 * time.Second, "mounts": 130 * time.Second}
+	want := map[string]time.Duration{"announce": 40 * time.Second, "containers": 30 * time.Second, "mounts": 135 * time.Second}
 	for _, s := range append(bootPlan().steps, announceStep(systembus.PowerOff)) {
 		if got := s.patience(n); got != want[s.Name] {
 			t.Errorf("patience of %s = %v, want %v", s.Name, got, want[s.Name])

@@ -59,7 +59,7 @@ func (n *Node) unmountAll() error {
 
 // disksPatience is for the disks of a node: to write out what they have, and to unmount
 // them. What is in use by then is made read-only.
-func (n *Node) disksPatience() time.Duration { return 2*diskBound + 2*otherBound }
+func (n *Node) disksPatience() time.Duration { return 2*diskBound + 3*otherBound }
 
 // Bounds of what the kernel does for a file system. A disk gets the time to write all
 // that is left to write. A server that is gone must not keep the machine.
@@ -112,22 +112,61 @@ func disksOf(infos []mount.Info) (disks []mount.Info) {
 // syncDisks writes out each file system that is on a disk. Unlike sync(2), it waits for
 // no other.
 func syncDisks(infos []mount.Info, hung map[string]bool) error {
-	return inParallel(disksOf(infos), diskBound, hung, syncFS)
+	return inParallel(disksOf(infos), diskBound, hung, func(m mount.Info) error {
+		return withDisk(infos, m, syncFS)
+	})
 }
 
-func syncFS(m mount.Info) error {
-	f, err := os.OpenFile(m.Target, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_DIRECTORY, 0)
+// withDisk opens the root of a mount of the same file system, and calls use with it. Another
+// mount may cover some of them, which a path would lead to instead.
+func withDisk(infos []mount.Info, disk mount.Info, use func(root *os.File) error) (err error) {
+	for _, m := range infos {
+		if m.Device != disk.Device {
+			continue
+		}
+		var root *os.File
+		if root, err = openRoot(m); err == nil {
+			defer root.Close()
+			return use(root)
+		}
+	}
+	return err
+}
+
+var errCovered = errors.New("another file system is mounted over it")
+
+// openRoot opens the root of a mount. It fails if the path leads to another.
+func openRoot(m mount.Info) (*os.File, error) {
+	const flags = os.O_RDONLY | unix.O_NOFOLLOW | unix.O_NONBLOCK
+	f, err := os.OpenFile(m.Target, flags|unix.O_DIRECTORY, 0)
 	if errors.Is(err, unix.ENOTDIR) { // a file can be a mount point, too
-		f, err = os.OpenFile(m.Target, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
+		f, err = os.OpenFile(m.Target, flags, 0)
 	}
 	if err != nil {
-		return fmt.Errorf("sync: %w", err)
+		return nil, err
 	}
-	defer f.Close()
-	if err := unix.Syncfs(int(f.Fd())); err != nil {
+	var st unix.Statx_t
+	err = unix.Statx(int(f.Fd()), "", unix.AT_EMPTY_PATH|unix.AT_STATX_DONT_SYNC, unix.STATX_MNT_ID, &st)
+	if err == nil && st.Mnt_id != m.ID {
+		err = errCovered
+	}
+	if err != nil {
+		f.Close()
+		return nil, fmt.Errorf("%s: %w", m.Target, err)
+	}
+	return f, nil
+}
+
+func syncFS(root *os.File) error {
+	if err := unix.Syncfs(int(root.Fd())); err != nil {
 		return fmt.Errorf("sync: %w", err)
 	}
 	return nil
+}
+
+// makeReadOnly changes the file system, and not only one mount of it.
+func makeReadOnly(root *os.File) error {
+	return unix.Mount("", fmt.Sprintf("/proc/self/fd/%d", root.Fd()), "", unix.MS_REMOUNT|unix.MS_RDONLY, "")
 }
 
 // harmless are the types of file systems without a disk that are all in the kernel:
@@ -135,21 +174,52 @@ func syncFS(m mount.Info) error {
 var harmless = []string{"tmpfs", "overlay", "erofs", "proc", "sysfs", "devtmpfs", "devpts", "mqueue", "hugetlbfs", "bpf", "cgroup2", "nsfs", "ramfs", "securityfs", "tracefs", "debugfs", "pstore", "efivarfs"}
 
 // detachServers lets go of file systems that need an answer from somebody, such as a
-// server of NFS or a program behind FUSE. Requests that wait are given up, and a mount
-// that is in use goes when its last user does. All have the same few seconds.
+// server of NFS or a program behind FUSE. All have the same few seconds to write what is
+// not yet written. Of those that do not answer, the requests that wait are given up.
 func detachServers(infos []mount.Info, hung map[string]bool) error {
 	servers := slices.DeleteFunc(slices.Clone(infos), func(m mount.Info) bool {
 		return stays(m) || onDisk(m) || slices.Contains(harmless, m.Type)
 	})
 	slices.Reverse(servers) // what lies on top first
-	return inParallel(servers, otherBound, hung, func(m mount.Info) error {
-		_ = unix.Unmount(m.Target, unix.MNT_FORCE|unix.UMOUNT_NOFOLLOW)
-		err := unix.Unmount(m.Target, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW)
-		if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOENT) { // the first call did it, or a mount below it went
-			return nil
-		}
-		return err
-	})
+	err := inParallel(servers, otherBound, hung, letGo)
+	gone := slices.DeleteFunc(servers, func(m mount.Info) bool { return !hung[m.Device] })
+	return errors.Join(err, inParallel(gone, otherBound, hung, func(m mount.Info) error {
+		return unmountIfThere(m, unix.MNT_FORCE|unix.MNT_DETACH)
+	}))
+}
+
+// letGo has a server take what is not yet written, and unmounts it. A mount that is in use
+// goes when its last user does.
+func letGo(m mount.Info) error {
+	err := syncServer(m)
+	unmountErr := unmountIfThere(m, 0)
+	if errors.Is(unmountErr, unix.EBUSY) {
+		unmountErr = unmountIfThere(m, unix.MNT_DETACH)
+	}
+	return errors.Join(err, unmountErr)
+}
+
+// syncServer writes out what a server is to have. One whose connection has ended takes
+// nothing any more, and a mount below another one is synced with that.
+func syncServer(m mount.Info) error {
+	root, err := openRoot(m)
+	if err == nil {
+		defer root.Close()
+		err = syncFS(root)
+	}
+	if errors.Is(err, unix.ENOTCONN) || errors.Is(err, unix.ENOENT) || errors.Is(err, errCovered) {
+		return nil
+	}
+	return err
+}
+
+// unmountIfThere unmounts what has not gone already, with a mount above it.
+func unmountIfThere(m mount.Info, flags int) error {
+	err := unix.Unmount(m.Target, flags|unix.UMOUNT_NOFOLLOW)
+	if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOENT) {
+		return nil
+	}
+	return err
 }
 
 // unmountOnce tries each mount once and returns those that stayed. The devices of those
@@ -181,7 +251,7 @@ func (n *Node) secure(left []mount.Info) error {
 		}
 	}
 	return inParallel(disksOf(left), 2*otherBound, map[string]bool{}, func(m mount.Info) error {
-		if err := unix.Mount("", m.Target, "", unix.MS_REMOUNT|unix.MS_RDONLY, ""); err != nil {
+		if err := withDisk(left, m, makeReadOnly); err != nil {
 			return fmt.Errorf("it is in use and stays mounted: %w", err)
 		}
 		n.Log.Warn("%s on %s is in use; it was made read-only instead of unmounted", m.Source, m.Target)

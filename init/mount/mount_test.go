@@ -19,7 +19,7 @@ var sample = strings.NewReplacer(`\u00a0`, "\u00a0", `\u0085`, "\u0085", `\f`, "
 func TestParseInfo(t *testing.T) {
 	infos, err := ParseInfo(strings.NewReader(sample))
 	lab.Must(t, err)
-	want := Info{Device: "254:2", Root: "/meta/with blank", Target: "/run/a b", Options: "rw,nosuid", Type: "ext4", Source: "/dev/vda2", Super: "rw"}
+	want := Info{ID: 24, Device: "254:2", Root: "/meta/with blank", Target: "/run/a b", Options: "rw,nosuid", Type: "ext4", Source: "/dev/vda2", Super: "rw"}
 	if diff := cmp.Diff(want, infos[2]); diff != "" {
 		t.Errorf("third mount (-want +got):\n%s", diff)
 	}

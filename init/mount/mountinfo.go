@@ -11,6 +11,7 @@ import (
 
 // Info is a line of /proc/self/mountinfo.
 type Info struct {
+	ID      uint64 // see statx(2), STATX_MNT_ID
 	Device  string // MAJOR:MINOR
 	Root    string // of the mount within its file system
 	Target  string
@@ -57,7 +58,12 @@ func parseLine(line string) (Info, error) {
 	if !found || len(first) < 6 || len(last) < 3 {
 		return Info{}, fmt.Errorf("read mountinfo: %q is not a line of it", line)
 	}
+	id, err := strconv.ParseUint(first[0], 10, 64)
+	if err != nil {
+		return Info{}, fmt.Errorf("read mountinfo: the ID of a mount: %w", err)
+	}
 	return Info{
+		ID:      id,
 		Device:  first[2],
 		Root:    unescape(first[3]),
 		Target:  unescape(first[4]),
