@@ -20,6 +20,7 @@ func (n *Node) saveWith(mounts func() ([]mount.Info, error)) {
 	// Not with SIGTERM: there is nobody left who could wait for them in order.
 	_ = unix.Kill(-1, unix.SIGKILL)
 	n.reaper.WaitAll(restBound)
+	n.closeLogs()
 	infos, err := mounts()
 	if err != nil {
 		n.Log.Error("what is on disks may not be complete: %v", err)
@@ -42,4 +43,12 @@ func (n *Node) saveDisks(infos []mount.Info) {
 		return
 	}
 	n.Log.Notice("all processes were ended, and what they had written is on the disks")
+}
+
+// closeLogs lets go of the logs: a file system with a file that is open for writing does
+// not become read-only.
+func (n *Node) closeLogs() {
+	if err := within(otherBound, n.stopLogs); err != nil {
+		n.Log.Error("close the logs: %v", err)
+	}
 }

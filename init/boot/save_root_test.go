@@ -4,6 +4,7 @@ package boot
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -14,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"kios/init/mount"
+	"kios/internal/logfile"
 	"kios/test/lab"
 )
 
@@ -36,6 +38,14 @@ func inNamespace(t *testing.T) bool {
 	return false
 }
 
+// keepOpen has the node write to a log, which stays open.
+func (n *Node) keepOpen(path string) {
+	file := logfile.New(path, 1<<20, 2)
+	go file.Run()
+	n.logs.add(file)
+	fmt.Fprintln(file, "own")
+}
+
 // A node that cannot go on ends what writes, and loses nothing that was written by then.
 func TestSave(t *testing.T) {
 	if !inNamespace(t) {
@@ -50,6 +60,12 @@ func TestSave(t *testing.T) {
 	lab.Must(t, err)
 
 	n, log := node(t)
+	own := filepath.Join(disk.Dir, "own.log")
+	n.keepOpen(own)
+	lab.Until(t, long, "the node's own log", func() bool {
+		text, err := os.ReadFile(own)
+		return err == nil && string(text) == "own\n"
+	})
 	infos, err := mount.List()
 	info, found := mount.Find(infos, disk.Dir)
 	lab.Must(t, err)
