@@ -15,6 +15,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"syscall"
@@ -214,8 +215,10 @@ func (f *File) appendPart(p []byte) error {
 func (f *File) open() error {
 	file, err := openOwn(f.path)
 	if errors.Is(err, errForeign) {
+		if asideErr := f.putAside(); asideErr != nil {
+			return fmt.Errorf("%w; put it aside: %w", err, asideErr)
+		}
 		f.Report("%v; it was put aside", err)
-		f.putAside()
 		file, err = openOwn(f.path)
 	}
 	if err != nil {
@@ -270,12 +273,32 @@ func demandOwn(file *os.File) error {
 
 // putAside keeps the text of somebody's file as that of an older log. What is no file
 // has none.
-func (f *File) putAside() {
-	if info, err := os.Lstat(f.path); err == nil && info.Mode().IsRegular() {
+func (f *File) putAside() error {
+	info, err := os.Lstat(f.path)
+	switch {
+	case err == nil && info.Mode().IsRegular():
 		f.shift()
-		return
+		return nil
+	case err == nil && info.IsDir() && os.Remove(f.path) != nil:
+		return f.rename()
 	}
-	os.Remove(f.path)
+	if err := os.Remove(f.path); !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	return nil
+}
+
+// rename gives a directory with something in it a free name beside the log.
+func (f *File) rename() error {
+	free, err := os.MkdirTemp(filepath.Dir(f.path), filepath.Base(f.path)+".aside-")
+	if err != nil {
+		return err
+	}
+	if err := syscall.Rename(f.path, free); err != nil { // os.Rename refuses a directory, even an empty one
+		os.Remove(free)
+		return err
+	}
+	return nil
 }
 
 // endLine completes a last line that a power cut has left without its end, and

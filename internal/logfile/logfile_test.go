@@ -125,6 +125,9 @@ var foreign = map[string]func(path, victim string) error{
 		return errors.Join(err, syscall.Bind(fd, &syscall.SockaddrUnix{Name: path}), syscall.Close(fd))
 	},
 	"directory": func(path, _ string) error { return os.Mkdir(path, 0o755) },
+	"full directory": func(path, _ string) error {
+		return errors.Join(os.MkdirAll(filepath.Join(path, "x"), 0o755), os.MkdirAll(filepath.Join(path+".aside-1", "x"), 0o755))
+	},
 	"file of another user": func(path, _ string) error {
 		if os.Geteuid() != 0 {
 			return nil
@@ -144,6 +147,11 @@ func TestForeignFiles(t *testing.T) {
 			lab.Must(t, os.Mkdir(filepath.Dir(path), 0o755))
 			lab.Must(t, place(path, victim))
 			f := New(path, 1000, 3)
+			f.Report = func(format string, args ...any) {
+				if text := fmt.Sprintf(format, args...); !strings.HasSuffix(text, "; it was put aside") {
+					t.Error(text)
+				}
+			}
 			f.store([]byte("line\n"), 0)
 			f.closeFile()
 			if info, err := os.Lstat(path); err != nil || !info.Mode().IsRegular() || lab.ReadFile(t, path) != "line\n" {
