@@ -318,11 +318,15 @@ func TestMoveRecords(t *testing.T) {
 	dir, to := t.TempDir(), filepath.Join(t.TempDir(), "pstore.log")
 	const text = "Panic#1 Part1\n<0>[ 1.5] Kernel panic - not syncing: a test\n"
 	lab.WriteFile(t, filepath.Join(dir, "dmesg-efi_pstore-1"), text)
-	n.moveRecords(dir, logfile.New(filepath.Join(to, "missing", "x"), 1000, 2))
+	n.moveRecords(dir, logfile.New(filepath.Join(to, "missing", "x"), 1000, 2), true)
 	if _, err := os.Stat(filepath.Join(dir, "dmesg-efi_pstore-1")); err != nil {
 		t.Errorf("a record that could not be kept is gone: %v", err)
 	}
-	n.moveRecords(dir, logfile.New(to, 1000, 2))
+	n.moveRecords(dir, logfile.New(to+".memory", 1000, 2), false)
+	if _, err := os.Stat(filepath.Join(dir, "dmesg-efi_pstore-1")); err != nil {
+		t.Errorf("what is only in memory is gone from the firmware: %v", err)
+	}
+	n.moveRecords(dir, logfile.New(to, 1000, 2), true)
 	if got, want := lab.ReadFile(t, to), "(kios: dmesg-efi_pstore-1)\n"+text; got != want {
 		t.Errorf("the log holds %q, want %q", got, want)
 	}

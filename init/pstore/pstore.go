@@ -9,7 +9,9 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
+	"time"
 )
 
 // Dir is where the kernel shows the records.
@@ -42,6 +44,34 @@ func Move(dir string, keep func(Record) error) (moved int, err error) {
 		}
 	}
 	return moved, err
+}
+
+// Trim removes all records but the newest. It returns how many it has removed, and the
+// first error.
+func Trim(dir string, keep int) (removed int, err error) {
+	entries, err := os.ReadDir(dir)
+	if err != nil || len(entries) <= keep {
+		return 0, err
+	}
+	slices.SortStableFunc(entries, func(a, b os.DirEntry) int { return written(b).Compare(written(a)) })
+	for _, e := range entries[keep:] {
+		removeErr := os.Remove(filepath.Join(dir, e.Name()))
+		if removeErr == nil {
+			removed++
+		} else if err == nil {
+			err = removeErr
+		}
+	}
+	return removed, err
+}
+
+// written returns when the kernel wrote a record. One that has just gone is the oldest.
+func written(e os.DirEntry) time.Time {
+	info, err := e.Info()
+	if err != nil {
+		return time.Time{}
+	}
+	return info.ModTime()
 }
 
 func move(path string, keep func(Record) error) error {

@@ -3,9 +3,11 @@ package pstore
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"kios/test/lab"
 )
@@ -50,5 +52,24 @@ func TestMove(t *testing.T) {
 func TestWordsOfNothing(t *testing.T) {
 	if got := (Record{}).Words(); got != "" {
 		t.Errorf("Words = %q", got)
+	}
+}
+
+// Of records that stay, the newest do.
+func TestTrim(t *testing.T) {
+	dir := t.TempDir()
+	for i := range 5 {
+		path := filepath.Join(dir, fmt.Sprintf("dmesg-efi_pstore-%d", 9-i))
+		lab.WriteFile(t, path, "x")
+		lab.Must(t, os.Chtimes(path, time.Time{}, time.Unix(int64(1000+i), 0)))
+	}
+	for _, tt := range [][2]int{{5, 0}, {2, 3}} {
+		if removed, err := Trim(dir, tt[0]); err != nil || removed != tt[1] {
+			t.Errorf("Trim to %d removed %d, %v, want %d", tt[0], removed, err, tt[1])
+		}
+	}
+	left, err := os.ReadDir(dir)
+	if err != nil || len(left) != 2 || left[0].Name() != "dmesg-efi_pstore-5" || left[1].Name() != "dmesg-efi_pstore-6" {
+		t.Errorf("left: %v, %v", left, err)
 	}
 }
