@@ -64,7 +64,7 @@ func (n *Node) attachData() error {
 		return err
 	}
 	found := data{device: device}
-	if err := within(mountBound, found.mount); errors.Is(err, errHangs) {
+	if err := n.mounting.within(mountBound, found.mount, unmountData); errors.Is(err, errHangs) {
 		return fmt.Errorf("mount the data partition %s: %w: check the disk and the kernel's messages", device, err)
 	} else if err != nil {
 		return err
@@ -177,12 +177,18 @@ func mountExt4(device, target string) (readOnly bool, err error) {
 
 // isFull reports whether so little is free that the daemons could not start, since
 // they write their state then.
-func isFull(dir string) bool {
+func isFull(dir string) bool { return !hasRoom(dir, 0, 0) }
+
+// hasRoom reports whether a file system takes so much more without being full.
+func hasRoom(dir string, bytes, files uint64) bool {
 	var st unix.Statfs_t
 	if err := unix.Statfs(dir, &st); err != nil {
-		return false
+		return true
 	}
-	return tooFull(uint64(st.Bsize), st.Blocks, st.Bfree, st.Files, st.Ffree)
+	size := uint64(st.Bsize)
+	blocks := (bytes + size - 1) / size
+	return blocks <= st.Bfree && (st.Files == 0 || files <= st.Ffree) &&
+		!tooFull(size, st.Blocks, st.Bfree-blocks, st.Files, st.Ffree-files)
 }
 
 // tooFull judges the numbers of statfs(2). The start of a node with a few pods writes

@@ -3,6 +3,7 @@ package boot
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"syscall"
@@ -32,10 +33,11 @@ func (n *Node) moveToData(device string) (refusal, failure error) {
 	n.Log.Notice("moving onto the data partition %s: pods and daemons start again", device)
 	n.work.attempted[device] = true // once, or a node could stop everything over and over
 	// After this, nobody writes to /etc while it is copied.
-	if _, err := n.rewind(n.plan.logs); err != nil {
+	logs, err := n.rewind(n.plan.logs)
+	if err != nil {
 		return err, nil
 	}
-	return n.finishMove(device, func() error { return n.startOn(device) })
+	return n.finishMove(device, func() error { return n.startOn(device, logs) })
 }
 
 // finishMove has the node started again, within a bound: nothing runs meanwhile that
@@ -43,7 +45,7 @@ func (n *Node) moveToData(device string) (refusal, failure error) {
 func (n *Node) finishMove(device string, start func() error) (refusal, failure error) {
 	err := within(n.moveBound, start)
 	switch {
-	case errors.Is(err, errStopping):
+	case errors.Is(err, errStopping), errors.Is(err, errNotSeeded):
 		return err, nil
 	case err != nil:
 		err = fmt.Errorf("move onto the data partition %s: %w", device, err)
@@ -52,10 +54,18 @@ func (n *Node) finishMove(device string, start func() error) (refusal, failure e
 	return nil, nil
 }
 
-// startOn does what is left of a move when nothing runs any more.
-func (n *Node) startOn(device string) error {
+// errNotSeeded is for a partition that did not take what the node needs there.
+var errNotSeeded = errors.New("the partition does not take what was written to /etc since the boot, so the node stays in memory")
+
+// startOn does what is left of a move when nothing runs any more. The step with the index
+// logs is where the node starts again if it cannot move.
+func (n *Node) startOn(device string, logs int) error {
 	if err := n.seedData(device); err != nil {
-		n.Log.Error("not everything that was written since the boot is on %s: %v", device, err)
+		if err := n.forward(logs); err != nil {
+			return err
+		}
+		n.Log.Error("%s: %v: %v", device, errNotSeeded, err)
+		return fmt.Errorf("%w: %w", errNotSeeded, err)
 	}
 	first, err := n.rewind(n.plan.mounts)
 	if err != nil {
@@ -78,20 +88,54 @@ func (n *Node) checkMove(device string) error {
 	if err := disks.Demand(n.rule(), device); err != nil {
 		return err
 	}
-	return within(checkBound, func() error { return tryMount(device) })
+	return n.mounting.within(checkBound, func() error { return tryMount(device) }, func() {})
 }
 
-// tryMount mounts a partition and unmounts it again.
+// tryMount mounts a partition, finds out whether it takes what is to move onto it, and
+// unmounts it again.
 func tryMount(device string) error {
 	d := data{device: device}
 	if err := d.mount(); err != nil {
 		return err
 	}
-	unmountData()
+	defer unmountData()
 	if d.readOnly {
 		return fmt.Errorf("%s is read-only", device)
 	}
+	bytes, files, err := treeSize(etcDir, pki, programsDir)
+	if err != nil {
+		return fmt.Errorf("find out how much moves along: %w", err)
+	}
+	if !hasRoom(dataDir, bytes, files) {
+		return fmt.Errorf("%s has too little space: %d MB would move onto it, and some must stay free", device, bytes>>20)
+	}
 	return nil
+}
+
+// treeSize returns how much copies of files and directories take at most.
+func treeSize(roots ...string) (bytes, files uint64, err error) {
+	const block = 4096 // what the least file or directory takes
+	for _, root := range roots {
+		err = errors.Join(err, filepath.WalkDir(root, func(_ string, e fs.DirEntry, err error) error {
+			if err != nil {
+				return ignoreMissing(err)
+			}
+			info, err := e.Info()
+			if err == nil {
+				files++
+				bytes += (uint64(info.Size())/block + 1) * block
+			}
+			return ignoreMissing(err)
+		}))
+	}
+	return bytes, files, err
+}
+
+func ignoreMissing(err error) error {
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
 }
 
 // forgetContainers removes the state that daemons kept of containers that are gone,
@@ -123,15 +167,68 @@ func (n *Node) seedData(device string) error {
 		return err
 	}
 	defer unmountData()
-	// Programs of CNI move with the configuration in /etc that names them.
-	copies := map[string]string{etcDir: "meta/etc", pki: "data/lib/kubelet/pki", programsDir: "data/var/exec"}
-	if !(kubeletargs.Files{Root: filepath.Join(dataDir, "meta")}).Exists("/etc/kubernetes/kubelet.conf") {
+	meta := filepath.Join(dataDir, "meta")
+	if err := errors.Join(seed(filepath.Join(meta, "etc"), etcDir), seed(filepath.Join(dataDir, "data/lib/kubelet/pki"), pki)); err != nil {
+		return err
+	}
+	if !(kubeletargs.Files{Root: meta}).Exists("/etc/kubernetes/kubelet.conf") {
 		// A node that its cluster may know keeps the name that it has there.
-		copies[offeredHostname] = "meta/hostname"
+		if err := copyMissing(filepath.Join(meta, "hostname"), offeredHostname); err != nil {
+			return err
+		}
+	}
+	// Programs of CNI move with the configuration in /etc that names them. They are the
+	// largest and can be installed again, so they are last and may fail.
+	if err := seed(filepath.Join(dataDir, "data/var/exec"), programsDir); err != nil {
+		n.Log.Error("not all programs of pods are on %s: %v", device, err)
+	}
+	return nil
+}
+
+// seed is copyMissing, but what cannot be copied whole, or not in time, is not seen by the
+// next boot: the copy is made under another name, written out, and then moved to its place.
+func seed(to, from string) error {
+	staged := filepath.Join(filepath.Dir(to), "."+filepath.Base(to)+".moving")
+	if err := os.RemoveAll(staged); err != nil { // of an attempt before
+		return err
+	}
+	defer os.RemoveAll(staged)
+	if err := copyMissing(staged, from); err != nil {
+		return err
+	}
+	if err := syncTree(filepath.Dir(to)); err != nil {
+		return err
+	}
+	return merge(to, staged)
+}
+
+// syncTree writes out the file system of a directory, if that is there.
+func syncTree(dir string) error {
+	f, err := os.Open(dir)
+	if err != nil {
+		return ignoreMissing(err)
+	}
+	defer f.Close()
+	return syncFS(f)
+}
+
+// merge moves a tree to a place that may have some of it already, which stays. What is
+// missing is moved as a whole.
+func merge(to, from string) error {
+	there, err := os.Lstat(to)
+	if errors.Is(err, fs.ErrNotExist) {
+		return ignoreMissing(os.Rename(from, to))
+	}
+	if err != nil {
+		return err
+	}
+	entries, err := os.ReadDir(from)
+	if err != nil || !there.IsDir() { // what is there is a file, or has none to take
+		return nil
 	}
 	var errs []error
-	for from, to := range copies {
-		errs = append(errs, copyMissing(filepath.Join(dataDir, to), from))
+	for _, e := range entries {
+		errs = append(errs, merge(filepath.Join(to, e.Name()), filepath.Join(from, e.Name())))
 	}
 	return errors.Join(errs...)
 }

@@ -64,6 +64,7 @@ type Node struct {
 	history    history
 	daemons    daemons
 	trials     trials
+	mounting   exclusive
 	logs       logs
 	self       self
 	reports    reports

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -83,6 +84,9 @@ func TestMoveHangs(t *testing.T) {
 	if refusal, failure := n.finishMove("/dev/vda2", func() error { panic("ouch") }); failure == nil || refusal == nil {
 		t.Errorf("panic: %v, %v, want a failure", refusal, failure)
 	}
+	if refusal, failure := n.finishMove("/dev/vda2", func() error { return errNotSeeded }); failure != nil || refusal == nil {
+		t.Errorf("the node is in memory again: %v, %v, want a refusal", refusal, failure)
+	}
 	if refusal, failure := n.finishMove("/dev/vda2", func() error { return errStopping }); failure != nil || refusal == nil {
 		t.Errorf("the node stops: %v, %v, want a refusal", refusal, failure)
 	}
@@ -143,6 +147,50 @@ func TestCopyMissing(t *testing.T) {
 	}
 	if err := copyMissing(filepath.Join(to, "x"), filepath.Join(from, "no-such")); err != nil {
 		t.Errorf("copy of nothing: %v", err)
+	}
+}
+
+// A copy that fails halfway leaves nothing that the next boot would use.
+func TestSeed(t *testing.T) {
+	from, to := t.TempDir(), filepath.Join(t.TempDir(), "meta", "etc")
+	lab.WriteFile(t, filepath.Join(from, "hosts"), "new")
+	lab.WriteFile(t, filepath.Join(from, "kubernetes/node-ip"), "new")
+	for _, hosts := range []string{"", "old"} {
+		if hosts != "" {
+			lab.WriteFile(t, filepath.Join(to, "hosts"), hosts)
+		}
+		// No name of a copy may be so long, wherever it is made.
+		long := filepath.Join(from, "z")
+		lab.WriteFile(t, filepath.Join(long, strings.Repeat("x", 250)), "")
+		if err := seed(to, from); err == nil {
+			t.Fatal("a file was copied to a name that is too long")
+		}
+		if _, err := os.Lstat(filepath.Join(to, "kubernetes")); !errors.Is(err, os.ErrNotExist) {
+			t.Errorf("half of it is there: %v", err)
+		}
+		lab.Must(t, os.RemoveAll(long))
+	}
+	lab.Must(t, seed(to, from))
+	for name, want := range map[string]string{"hosts": "old", "kubernetes/node-ip": "new"} {
+		if got := lab.ReadFile(t, filepath.Join(to, name)); got != want {
+			t.Errorf("%s = %q, want %q", name, got, want)
+		}
+	}
+	if left, err := os.ReadDir(filepath.Dir(to)); err != nil || len(left) != 1 {
+		t.Errorf("left: %v, %v", left, err)
+	}
+	lab.Must(t, seed(filepath.Join(to, "x"), filepath.Join(from, "no-such")))
+}
+
+func TestTreeSize(t *testing.T) {
+	dir := t.TempDir()
+	lab.WriteFile(t, filepath.Join(dir, "a/b"), strings.Repeat("x", 5000))
+	bytes, files, err := treeSize(dir, filepath.Join(dir, "no-such"))
+	if err != nil || files != 3 || bytes < 5000 || bytes > 1<<20 {
+		t.Errorf("treeSize = %d, %d, %v", bytes, files, err)
+	}
+	if !hasRoom(dir, 0, 0) || hasRoom(dir, 1<<60, 0) {
+		t.Error("a place for what does not fit")
 	}
 }
 

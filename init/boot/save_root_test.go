@@ -88,3 +88,40 @@ func TestSave(t *testing.T) {
 		t.Errorf("after a power cut the file holds %q", got)
 	}
 }
+
+// A partition that does not take the node's files keeps it in memory, as it was before.
+func TestNotSeeded(t *testing.T) {
+	if !inNamespace(t) {
+		return
+	}
+	lab.Must(t, unix.Mount("tmpfs", "/run", "tmpfs", 0, ""))
+	n, _ := node(t)
+	ran := 0
+	n.plan.steps = []*Step{{Name: "a", Run: func(*Node) error { ran += 100; return nil }}, {Name: "logs", Run: func(*Node) error { ran++; return nil }}}
+	before := n.work.dataPart
+	if err := n.startOn("/dev/null", 1); !errors.Is(err, errNotSeeded) || ran != 1 || n.work.dataPart != before {
+		t.Errorf("startOn = %v, ran %d, datapart=%s", err, ran, n.work.dataPart)
+	}
+}
+
+// Before anything is stopped, a move is refused onto what is full or too small.
+func TestTryMount(t *testing.T) {
+	if !inNamespace(t) {
+		return
+	}
+	lab.Must(t, unix.Mount("tmpfs", "/run", "tmpfs", 0, ""))
+	lab.Must(t, unix.Mount("tmpfs", "/var", "tmpfs", 0, ""))
+	disk := lab.NewExt4(t)
+	lab.Must(t, tryMount(disk.Loop))
+	lab.Must(t, os.MkdirAll(etcDir, 0o755))
+	lab.Must(t, os.WriteFile(filepath.Join(etcDir, "large"), nil, 0o600))
+	lab.Must(t, os.Truncate(filepath.Join(etcDir, "large"), 30<<20))
+	if err := tryMount(disk.Loop); err == nil || !strings.Contains(err.Error(), "has too little space: 30 MB would move") {
+		t.Errorf("too small: %v", err)
+	}
+	lab.Must(t, os.RemoveAll(etcDir))
+	_ = os.WriteFile(filepath.Join(disk.Dir, "full"), make([]byte, 40<<20), 0o600) // as far as it goes
+	if err := tryMount(disk.Loop); err == nil || !strings.Contains(err.Error(), "has too little space") {
+		t.Errorf("full: %v", err)
+	}
+}
