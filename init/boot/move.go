@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"kios/init/mount"
+	"kios/internal/datapart"
 	"kios/internal/kubeletargs"
 	"kios/internal/wholefile"
 )
@@ -31,6 +32,9 @@ func (n *Node) moveToData(device string) (refusal, failure error) {
 		return err, nil
 	}
 	n.Log.Notice("moving onto the data partition %s: pods and daemons start again", device)
+	if found, _, err := disks.Look(n.rule()); err == nil {
+		n.warnOfNextBoot(found, device)
+	}
 	n.work.attempted[device] = true // once, or a node could stop everything over and over
 	// After this, nobody writes to /etc while it is copied.
 	logs, err := n.rewind(n.plan.logs)
@@ -38,6 +42,15 @@ func (n *Node) moveToData(device string) (refusal, failure error) {
 		return err, nil
 	}
 	return n.finishMove(device, func() error { return n.startOn(device, logs) })
+}
+
+// warnOfNextBoot says how the node finds a partition again that does not count by itself.
+func (n *Node) warnOfNextBoot(found datapart.Found, device string) {
+	for _, p := range found.Ignored {
+		if p.Device == device {
+			n.Log.Warn("the next boot does not use %s by itself, as the machine did not boot from its disk: to use it, give datapart=PARTUUID=%v on the kernel command line", p, p.GUID)
+		}
+	}
 }
 
 // finishMove has the node started again, within a bound: nothing runs meanwhile that

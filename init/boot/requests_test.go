@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"kios/init/supervise"
+	"kios/internal/datapart"
 	"kios/test/lab"
 
 	"github.com/google/go-cmp/cmp"
@@ -69,6 +70,20 @@ func TestMoveOntoAnything(t *testing.T) {
 	}
 	if len(n.work.attempted) > 0 {
 		t.Errorf("the node tried to move onto %v", n.work.attempted)
+	}
+}
+
+// Whoever moves a node onto a disk that does not count learns that it does not last.
+func TestWarnOfNextBoot(t *testing.T) {
+	n, log := node(t)
+	found := datapart.Found{Device: "/dev/vda2", Ignored: []datapart.Partition{{Disk: "vdb", Device: "/dev/vdb1"}}}
+	n.warnOfNextBoot(found, "/dev/vda2")
+	if log.String() != "" {
+		t.Errorf("log: %s", log)
+	}
+	n.warnOfNextBoot(found, "/dev/vdb1")
+	if want := "the next boot does not use /dev/vdb1 (PARTUUID="; !strings.Contains(log.String(), want) || !strings.Contains(log.String(), "give datapart=PARTUUID=") {
+		t.Errorf("log = %q, want %q", log, want)
 	}
 }
 
