@@ -257,6 +257,9 @@ func TestLoopOfDevice(t *testing.T) {
 	t.Cleanup(func() { unix.Unmount(pod, unix.MNT_DETACH) })
 	lock := strings.TrimSpace(must(t, "losetup", "--show", "-f", pod))
 	backing := lab.ReadFile(t, filepath.Join("/sys/block", filepath.Base(lock), "loop/backing_file"))
+	if ro := lab.ReadFile(t, filepath.Join("/sys/block", filepath.Base(lock), "ro")); ro != "1\n" {
+		t.Errorf("%s can be written to (ro: %q): its pod could not mount the device", lock, ro)
+	}
 	if strings.TrimSpace(backing) != pod {
 		t.Errorf("the backing file of %s is %q, want %s", lock, backing, pod)
 	}

@@ -58,14 +58,22 @@ func attach(path string) (device string, err error) {
 }
 
 // openBacking opens what a loop device is to show, for reading only if it cannot be
-// written to.
+// written to. A block device is also not written to: the kubelet only holds it, and gives
+// its pods the device itself. One that is open for writing cannot be mounted by them, since
+// the kernel does not let mounted devices be written to (CONFIG_BLK_DEV_WRITE_MOUNTED).
 func openBacking(path string) (file *os.File, readOnly bool, err error) {
-	file, err = os.OpenFile(path, os.O_RDWR|unix.O_NONBLOCK, 0)
-	if errors.Is(err, unix.EROFS) || errors.Is(err, unix.EACCES) {
-		file, err = os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0)
-		readOnly = true
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, false, err
 	}
-	return file, readOnly, err
+	if info.Mode()&os.ModeDevice == 0 {
+		file, err = os.OpenFile(path, os.O_RDWR|unix.O_NONBLOCK, 0)
+		if !errors.Is(err, unix.EROFS) && !errors.Is(err, unix.EACCES) {
+			return file, false, err
+		}
+	}
+	file, err = os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0)
+	return file, true, err
 }
 
 func configure(device, path string, file *os.File, readOnly bool) error {
