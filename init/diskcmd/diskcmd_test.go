@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"kios/test/lab"
+
+	"golang.org/x/sys/unix"
 )
 
 // What the kubelet puts into an event must say what is missing and what to do.
@@ -52,5 +54,19 @@ func TestFindLayer(t *testing.T) {
 	lab.WriteFile(t, filepath.Join(dir, "index.json"), strings.Repeat(" ", maxJSON+1))
 	if _, err := findLayer(dir, toolsLayer); err == nil || !strings.Contains(err.Error(), "too large") {
 		t.Errorf("findLayer with a large index = %v, want an error", err)
+	}
+}
+
+// Devices do not share a user, nor have that of anybody else.
+func TestUserOf(t *testing.T) {
+	users := map[uintptr]bool{}
+	for _, major := range []uint32{7, 8, 65, 253, 254, 259, 511} {
+		for _, minor := range []uint32{0, 1, 16, 255, 65535, 1<<18 - 1} {
+			user := userOf(unix.Mkdev(major, minor))
+			if users[user] || user < 1<<30 || user >= 1<<31 {
+				t.Errorf("user of %d:%d = %d", major, minor, user)
+			}
+			users[user] = true
+		}
 	}
 }

@@ -10,6 +10,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// userOf returns the user of a device's sandbox. Each device has its own: programs of one
+// user can trace each other, and so one that was taken over would get at other devices.
+// Nobody keeps a pod from asking for such a user, but no image names one. All numbers of
+// block devices that the kernel gives out have a user: majors are below 512.
+func userOf(number uint64) uintptr {
+	const firstUser = 0x70000000
+	return firstUser + uintptr(unix.Major(number)%512)<<18 + uintptr(unix.Minor(number)%(1<<18))
+}
+
 // sandbox is a program of the tools' image and the one device that it works on. The
 // contents of the device are a stranger's, and a program that they take over can do
 // nothing but write to that device: it has a user of its own, no capability and no way
@@ -24,10 +33,6 @@ type sandbox struct {
 }
 
 const (
-	// toolUser owns the sandbox's device and nothing else, and no container runs as
-	// it, so there is nobody whom it could send signals.
-	toolUser = 1979711487
-
 	// memoryLimit is that of the pod disk: e2fsck takes 220 MB for 10 TiB.
 	memoryLimit = 1 << 30
 
@@ -62,12 +67,16 @@ func (s sandbox) runFrom(layer string) error {
 
 // enter takes the calling goroutine into the sandbox, where the device has a name.
 func (s sandbox) enter(layer, name string) error {
+	number, err := deviceNumber(s.device)
+	if err != nil {
+		return err
+	}
 	runtime.LockOSThread() // namespaces and privileges are those of a thread
 	for _, step := range []func() error{
 		limit,
-		func() error { return s.makeRoot(layer, name) },
+		func() error { return s.makeRoot(layer, name, number) },
 		enterRoot,
-		dropPrivilege,
+		func() error { return dropPrivilege(userOf(number)) },
 	} {
 		if err := step(); err != nil {
 			return err
@@ -89,7 +98,7 @@ func limit() error {
 }
 
 // makeRoot lays out a root with the image's files and the device.
-func (s sandbox) makeRoot(layer, name string) error {
+func (s sandbox) makeRoot(layer, name string, number uint64) error {
 	image, err := os.Open(layer) // what is mounted here may hide its path
 	if err != nil {
 		return err
@@ -99,10 +108,6 @@ func (s sandbox) makeRoot(layer, name string) error {
 		return err
 	}
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
-		return err
-	}
-	number, err := deviceNumber(s.device)
-	if err != nil {
 		return err
 	}
 	if err := unix.Mount("tmpfs", place, "tmpfs", unix.MS_NOSUID|unix.MS_NOEXEC, "mode=0755,size=64k"); err != nil {
@@ -121,13 +126,13 @@ func makeDevices(root, name string, number uint64, readOnly bool) error {
 	if readOnly {
 		mode = 0o400
 	}
-	null := filepath.Join(root, "dev/null")
+	null, user := filepath.Join(root, "dev/null"), int(userOf(number))
 	return errors.Join(
 		os.Mkdir(filepath.Join(root, "dev"), 0o755),
 		unix.Mknod(filepath.Join(root, name), unix.S_IFBLK|mode, int(number)),
-		os.Chown(filepath.Join(root, name), toolUser, toolUser),
+		os.Chown(filepath.Join(root, name), user, user),
 		unix.Mknod(null, unix.S_IFCHR|0o600, int(unix.Mkdev(1, 3))),
-		os.Chown(null, toolUser, toolUser),
+		os.Chown(null, user, user),
 	)
 }
 
@@ -164,7 +169,7 @@ func enterRoot() error {
 
 // dropPrivilege becomes the sandbox's user. That alone takes the capabilities away; no
 // program gives them back, as the bounding set is empty.
-func dropPrivilege() error {
+func dropPrivilege(user uintptr) error {
 	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
 		return err
 	}
@@ -179,8 +184,8 @@ func dropPrivilege() error {
 	}
 	for _, call := range [][4]uintptr{
 		{unix.SYS_SETGROUPS, 0, 0, 0},
-		{unix.SYS_SETRESGID, toolUser, toolUser, toolUser},
-		{unix.SYS_SETRESUID, toolUser, toolUser, toolUser},
+		{unix.SYS_SETRESGID, user, user, user},
+		{unix.SYS_SETRESUID, user, user, user},
 	} {
 		// Of this thread only: it is the one that becomes the program.
 		if _, _, errno := unix.RawSyscall(call[0], call[1], call[2], call[3]); errno != 0 {
