@@ -98,25 +98,45 @@ func statd() bool {
 }
 
 // negotiate tries versions, the newest first, and the addresses for each, until one is
-// mounted. What the user has named is not changed.
+// mounted. What the user has named is not changed. As mount.nfs(8) does, it tries version 3
+// also if version 4 is there but does not show the path.
 func negotiate(data string, addresses []string, locks bool, mount nfsMount) error {
 	var last error
 	for _, version := range nfsVersions(data) {
-		if is3(join(data, version)) && !locks && !localLocks(data) {
+		three := is3(join(data, version))
+		if isHidden(last) && !three {
+			continue // it is the same with other minor versions
+		}
+		if three && !locks && !localLocks(data) {
 			return errors.Join(last, errors.New("NFS version 3 needs rpc.statd for locks, which this node does not have: add the mount option nolock if no other node locks files there, or use a server with version 4"))
 		}
-		for _, address := range addresses {
-			last = mount(join(data, version, address))
-			if last == nil {
-				return nil
-			}
-		}
-		if !errors.Is(last, unix.EPROTONOSUPPORT) {
+		err := mountAt(join(data, version), addresses, mount)
+		switch {
+		case err == nil:
+			return nil
+		case isHidden(last): // version 3 is a guess, and the first error tells more
 			return last
+		case !isHidden(err) && !errors.Is(err, unix.EPROTONOSUPPORT):
+			return err
 		}
+		last = err
 	}
 	return last
 }
+
+// mountAt tries the addresses in turn.
+func mountAt(data string, addresses []string, mount nfsMount) (err error) {
+	for _, address := range addresses {
+		if err = mount(join(data, address)); err == nil {
+			return nil
+		}
+	}
+	return err
+}
+
+// isHidden reports whether a server may have a path in version 3 only: some have no root
+// of version 4 above it, and very old ones do not permit that version.
+func isHidden(err error) bool { return errors.Is(err, unix.ENOENT) || errors.Is(err, unix.EPERM) }
 
 // nfsVersions returns the options to try in turn.
 func nfsVersions(data string) []string {
