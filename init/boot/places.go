@@ -36,6 +36,11 @@ const podsDir = "/var/lib/kubelet/pods"
 
 // mapData mounts every place where it belongs.
 func (n *Node) mapData() {
+	// On a node that moves onto a partition, mounts are shared already. What is mounted
+	// in a place would appear below dataDir, too, and go with it.
+	if err := unix.Mount("", dataDir, "", unix.MS_PRIVATE, ""); err != nil && n.work.data.device != "" {
+		n.Log.Error("keep %s to ourselves: %v", dataDir, err)
+	}
 	for _, p := range places {
 		if err := n.mapPlace(p); err != nil {
 			n.Log.Error("%s is kept in memory: %v", p.to, err)
