@@ -13,6 +13,7 @@ import (
 type Rules struct {
 	fixed    map[string]string // parameters that stay as they are, and why
 	floors   map[string]uint64 // what a number must be at least
+	off      map[string]bool   // where 0 is allowed all the same: it turns something off
 	ceilings map[string]uint64 // and at most
 }
 
@@ -54,6 +55,7 @@ func NewRules(memory uint64) Rules {
 			"user.max_pid_namespaces":       1024,
 			"user.max_uts_namespaces":       1024,
 		},
+		off: map[string]bool{"kernel.watchdog_thresh": true, "kernel.hung_task_timeout_secs": true},
 		ceilings: map[string]uint64{
 			"vm.min_free_kbytes": memory / 8 >> 10,
 			"vm.mmap_min_addr":   1 << 20, // programs begin at 4 MiB
@@ -91,7 +93,7 @@ func (r Rules) check(key, value string) error {
 		return errors.New("there is no program on the node that could take a core dump; name a file")
 	}
 	number, err := strconv.ParseUint(value, 0, 64)
-	if floor, bound := r.floors[key]; bound && (err != nil || number < floor) {
+	if floor, bound := r.floors[key]; bound && (err != nil || number < floor && !(number == 0 && r.off[key])) {
 		return fmt.Errorf("the node needs at least %d", floor)
 	}
 	if ceiling, bound := r.ceilings[key]; bound && (err != nil || number > ceiling) {

@@ -140,6 +140,11 @@ func TestRules(t *testing.T) {
 		{"vm.max_map_count", "1", "at least 65530"},
 		{"user.max_user_namespaces", "0", ""},
 		{"user.max_mnt_namespaces", "0", "at least 1024"},
+		{"kernel.watchdog_thresh", "5", "at least 10"},
+		{"kernel.watchdog_thresh", "0", ""}, // off
+		{"kernel.hung_task_timeout_secs", "1", "at least 30"},
+		{"kernel.hung_task_timeout_secs", "0", ""}, // off
+		{"kernel.threads-max", "0", "at least"},
 		{"kernel.threads-max", "-1", "at least"},
 		{"kernel.threads-max", "0x10000", ""},
 		{"vm.min_free_kbytes", "65536", ""},
