@@ -56,7 +56,9 @@ var Node = []Setting{
 	{"kernel.dmesg_restrict", "1", "kernel addresses and hardware are no business of pods"},
 	{"kernel.kptr_restrict", "2", "as above"},
 	{"kernel.unprivileged_bpf_disabled", "1", "BPF programs are for pods with CAP_BPF; cannot be undone"},
-	{"net.core.bpf_jit_harden", "2", "BPF programs cannot choose the machine code that they become"},
+	// Not 2, which also blinds the programs of those with CAP_BPF: network plugins built
+	// on BPF lose speed, and some of their programs are refused (projectcalico/calico#11015).
+	{"net.core.bpf_jit_harden", "1", "BPF programs of processes without CAP_BPF cannot choose the machine code that they become"},
 	// Not 2, which keeps programs from tracing their children, unless they have
 	// CAP_SYS_PTRACE: debuggers, strace, crash handlers and leak checkers in pods
 	// work as they do elsewhere. A pod sees its own processes only.

@@ -52,6 +52,13 @@ func TestNodeTable(t *testing.T) {
 	}
 }
 
+// A network plugin loads its BPF programs with CAP_BPF: 2 would harden these, too.
+func TestNetworkPluginsKeepTheirBPF(t *testing.T) {
+	if got := nodeValue("net.core.bpf_jit_harden"); got != "1" {
+		t.Errorf("net.core.bpf_jit_harden = %q, want 1", got)
+	}
+}
+
 func TestMinFree(t *testing.T) {
 	for _, c := range []struct {
 		memory uint64
