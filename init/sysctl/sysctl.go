@@ -46,9 +46,7 @@ var Node = []Setting{
 
 	{"fs.file-max", "9223372036854775807", "open files are memory, which cgroups limit; the kernel's limit is one for all pods together"},
 
-	{"kernel.watchdog_thresh", "30", "a processor that does nothing else for twice as many seconds is locked up; hypervisors stop one for less"},
-	{"kernel.softlockup_panic", "1", "a kernel that is locked up restarts: nobody is there to do it"},
-	{"kernel.hardlockup_panic", "1", "as above"},
+	{"kernel.watchdog_thresh", "60", "a processor that does nothing else for twice as many seconds is locked up; the most that the kernel takes. See Lockups"},
 	{"kernel.hung_task_panic", "0", "a server or a disk of one pod that is gone hangs its programs, and must not end all other pods; PID 1 restarts the machine if one of its daemons hangs so"},
 
 	{"kernel.modprobe", "/bin/modprobe", "the kernel's default, /sbin/modprobe, goes through a link"},
@@ -73,6 +71,21 @@ var Node = []Setting{
 	// user.max_user_namespaces stays as it is: pods with hostUsers: false and builders of
 	// images need user namespaces. The default seccomp profile keeps others from
 	// making any.
+}
+
+// Lockups returns the settings that restart a machine whose kernel is locked up. In a
+// virtual machine there are none: its clock may go on while it does not run, and the
+// kernel takes that for a lockup when it does again. Hosts that suspend it, move it or
+// have too much to do are many, and not all of them tell the guest. There it is a line in
+// the kernel's log.
+func Lockups(virtual bool) []Setting {
+	if virtual {
+		return nil
+	}
+	return []Setting{
+		{"kernel.softlockup_panic", "1", "a kernel that is locked up restarts: nobody is there to do it"},
+		{"kernel.hardlockup_panic", "1", "as above"},
+	}
 }
 
 // MinFree returns the setting of vm.min_free_kbytes for a machine with the given

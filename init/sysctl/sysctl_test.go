@@ -3,6 +3,7 @@ package sysctl
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -56,6 +57,18 @@ func TestNodeTable(t *testing.T) {
 func TestNetworkPluginsKeepTheirBPF(t *testing.T) {
 	if got := nodeValue("net.core.bpf_jit_harden"); got != "1" {
 		t.Errorf("net.core.bpf_jit_harden = %q, want 1", got)
+	}
+}
+
+// A virtual machine that stood still does not end with a panic when it goes on.
+func TestLockups(t *testing.T) {
+	for _, s := range slices.Concat(Node, Lockups(true)) {
+		if strings.HasSuffix(s.Key, "lockup_panic") && s.Value != "0" {
+			t.Errorf("%s = %s in a virtual machine", s.Key, s.Value)
+		}
+	}
+	if got := len(Lockups(false)); got != 2 {
+		t.Errorf("a machine without a hypervisor has %d settings, want 2", got)
 	}
 }
 
