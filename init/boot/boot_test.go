@@ -426,4 +426,13 @@ func TestRatherKill(t *testing.T) {
 	if err := ratherKill(sys); err != nil || lab.ReadFile(t, file) != "1000" {
 		t.Errorf("ratherKill = %v, min_ttl_ms = %q", err, lab.ReadFile(t, file))
 	}
+	list := filepath.Join(sys, "devices/system/node/has_memory")
+	lab.Must(t, os.MkdirAll(filepath.Dir(list), 0o755))
+	for has, want := range map[string]string{"0\n": "1000", "1\n": "1000", "0-1\n": "0\n", "0,2\n": "0\n"} {
+		lab.WriteFile(t, file, "0\n")
+		lab.WriteFile(t, list, has)
+		if err := ratherKill(sys); err != nil || lab.ReadFile(t, file) != want {
+			t.Errorf("with memory on %q: ratherKill = %v, min_ttl_ms = %q, want %q", has, err, lab.ReadFile(t, file), want)
+		}
+	}
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"kios/init/cgroup"
@@ -82,8 +83,22 @@ func (n *Node) makeCgroups() error {
 // that it does so only when nothing is left to take away: before, every program reads
 // its own pages again and again, and a node hangs for minutes. The process is one of a
 // pod: see oom_score_adj of the daemons, and the kubelet's for pods.
+//
+// The kernel looks at one NUMA node at a time, and does not ask whether another one has
+// memory: a program that is bound to one, or a cache that fills it, would have pods ended
+// for nothing. A machine with several keeps the kernel's 0.
 func ratherKill(sys string) error {
+	if isNUMA(sys) {
+		return nil
+	}
 	return os.WriteFile(filepath.Join(sys, "kernel/mm/lru_gen/min_ttl_ms"), []byte("1000"), 0)
+}
+
+// isNUMA reports whether several NUMA nodes have memory: whether the kernel's list of
+// them is more than one number ("0-1,3").
+func isNUMA(sys string) bool {
+	list, _ := os.ReadFile(filepath.Join(sys, "devices/system/node/has_memory"))
+	return strings.ContainsAny(string(list), "-,")
 }
 
 // loopbackUp sets IFF_UP on lo, see netdevice(7).

@@ -9,7 +9,7 @@ import (
 
 func TestVirtual(t *testing.T) {
 	for text, want := range map[string]bool{
-		"processor\t: 0\nflags\t\t: fpu vme hypervisor lahf_lm\nbugs\t\t:\n":                          true,
+		"processor\t: 0\nflags\t\t: fpu vme hypervisor lahf_lm\nbugs\t\t:\n":                            true,
 		"processor\t: 0\nmodel name\t: a hypervisor\nflags\t\t: fpu hypervisors\n\nflags: hypervisor\n": false,
 		"": false,
 	} {
