@@ -33,21 +33,30 @@ func parseVictim(text string) (v oomVictim, ok bool) {
 	return v, true
 }
 
-// oomQuiet is how long nothing is logged after a line about memory.
+// oomQuiet is how long nothing is logged after a line of the same kind.
 const oomQuiet = time.Second
 
 // oomWatch names the pod whose process the kernel has ended. One goroutine uses it.
 type oomWatch struct {
 	node    *Node
 	bundles string // where they are
-	lines   pace
+	// Each kind has its own: a pod that reaches its limit again and again must not hide
+	// that the machine's memory runs out.
+	machine, cgroup pace
+}
+
+func (w *oomWatch) lines(whole bool) *pace {
+	if whole {
+		return &w.machine
+	}
+	return &w.cgroup
 }
 
 // said takes in a line of the kernel. A pod that reaches its own limit is everyday
 // business; one that takes the memory of the whole machine is not.
 func (w *oomWatch) said(text string) {
 	v, ok := parseVictim(text)
-	if !ok || !w.lines.allows(oomQuiet) {
+	if !ok || !w.lines(v.whole).allows(oomQuiet) {
 		return
 	}
 	whose := v.cgroup

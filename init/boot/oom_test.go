@@ -41,6 +41,17 @@ func TestOOMNamesPod(t *testing.T) {
 	}
 }
 
+// A pod at its own limit does not hide that the machine's memory runs out.
+func TestOOMKinds(t *testing.T) {
+	n, log := node(t)
+	watch := &oomWatch{node: n, bundles: t.TempDir()}
+	watch.said(groupOOM)
+	watch.said(fmt.Sprintf(globalOOM, "hog"))
+	if got := log.String(); !strings.Contains(got, "memory ran out") || !strings.Contains(got, "reached its limit") {
+		t.Errorf("the log has %q, want both", got)
+	}
+}
+
 func FuzzVictim(f *testing.F) {
 	f.Add(groupOOM)
 	f.Fuzz(func(t *testing.T, text string) {
