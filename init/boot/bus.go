@@ -66,7 +66,7 @@ func (n *Node) receiveByte(b systemsock.Byte) {
 	case systemsock.RestartRuntime:
 		restart(systembus.Containerd)
 	default:
-		n.Log.Info("%s sent the unknown byte %#02x", cause, byte(b))
+		n.strangers.to(n.Log.Info, "%s sent the unknown byte %#02x", cause, byte(b))
 	}
 }
 
@@ -79,7 +79,7 @@ func (n *Node) restartOnce(unit, cause string) {
 	n.spawn("restart "+unit, func() {
 		defer n.restarting.Delete(unit)
 		if err := n.restartUnit(unit, cause); err != nil {
-			n.Log.Warn("restart %s: %v", unit, err)
+			n.strangers.to(n.Log.Warn, "restart "+unit+": %v", err)
 		}
 	})
 }

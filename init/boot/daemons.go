@@ -118,14 +118,16 @@ func (d *daemons) readyPID(name string) (pid int, changed <-chan struct{}) {
 	return d.ready[name], d.changed
 }
 
-func (n *Node) listenNotify() error {
-	server, err := notify.Listen(notifySocket)
+func (n *Node) listenNotify() error { return n.listenNotifyAt(notifySocket) }
+
+func (n *Node) listenNotifyAt(path string) error {
+	server, err := notify.Listen(path)
 	if err != nil {
 		return err
 	}
 	server.Sender = n.daemons.sender
 	server.Receive = n.receive
-	server.Refuse = n.Log.Info
+	server.Refuse = func(format string, args ...any) { n.strangers.to(n.Log.Info, format, args...) }
 	n.messages.Store(server)
 	n.spawn("notify", func() { server.Run(n.Log.Error) })
 	return nil

@@ -39,6 +39,7 @@ type Node struct {
 
 	once      *onceLog
 	said      *saidLines
+	strangers pacedLog // for lines that a pod can cause
 	plan      plan
 	memory    uint64 // bytes
 	cpus      int

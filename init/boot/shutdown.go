@@ -125,24 +125,22 @@ func (n *Node) stopBound(steps []*Step) time.Duration {
 // watchdog is not fed any more.
 func (n *Node) receiveWhileStopping(late <-chan time.Time) {
 	pings := n.inbox.pings
-	var again pace
-	var last string
-	already := func(cause string) {
-		if timely := again.allows(time.Second); timely || cause != last {
+	already := func(again *pace, cause string) {
+		if again.allows(strangersQuiet) {
 			n.Log.Notice("stopping already (%s)", cause)
 		}
-		last = cause
 	}
+	var keys, clients pace // a person at the machine is answered, whatever pods send
 	for {
 		select {
 		case <-pings:
 		case <-late:
 			pings = nil
 		case sig := <-n.inbox.signals:
-			already(requestOf(sig).cause)
+			already(&keys, requestOf(sig).cause)
 		case r := <-n.inbox.shutdowns:
-			if !r.immediate {
-				already(r.cause)
+			if !r.immediate || n.immediate.isSet() {
+				already(&clients, r.cause)
 				continue
 			}
 			n.Log.Notice("waiting for nobody any more, as %s asks", r.cause)

@@ -88,10 +88,39 @@ func TestStoppingAlready(t *testing.T) {
 	for range 100 {
 		n.inbox.signals <- signals.PowerButton
 	}
+	for range 100 {
+		n.inbox.shutdowns <- shutdownRequest{immediate: true, cause: "a pod"}
+	}
 	if !n.ping(long) {
 		t.Fatal("nobody receives")
 	}
 	if count := strings.Count(log.String(), "stopping already (the power button)"); count != 1 {
 		t.Errorf("it is logged %d times:\n%s", count, log)
+	}
+	if count := strings.Count(log.String(), "\n"); count > 10 {
+		t.Errorf("200 requests make %d lines:\n%s", count, log)
+	}
+}
+
+// A pod that sends nonsense fills no log either.
+func TestStrangersFillNoLog(t *testing.T) {
+	n, _ := node(t)
+	log := &lab.Buffer{}
+	n.Log.SetWriter(log)
+	for range 1000 {
+		n.receiveByte(0x77)
+	}
+	path := filepath.Join(t.TempDir(), "notify")
+	lab.Must(t, n.listenNotifyAt(path))
+	server := n.messages.Load()
+	defer server.Close()
+	for range 1000 {
+		server.Refuse("a message was dropped")
+	}
+	if count := strings.Count(log.String(), "\n"); count < 1 || count > 20 {
+		t.Errorf("2000 lines of a pod made %d:\n%s", count, log)
+	}
+	if !strings.Contains(log.String(), "the unknown byte 0x77") {
+		t.Errorf("the first is not logged: %s", log)
 	}
 }
