@@ -405,8 +405,11 @@ func TestReportsOfLife(t *testing.T) {
 	if log.String() != "" || len(n.Timeline.Table()) > 1 {
 		t.Errorf("a report that all is well is logged: %s%v", log, n.Timeline.Table())
 	}
-	if env := environment("/bin"); !slices.Contains(env, "WATCHDOG_USEC=120000000") {
+	if env := environment("/bin"); !slices.Contains(env, "WATCHDOG_USEC=60000000") {
 		t.Errorf("daemons are not asked to report: %v", env)
+	}
+	if missed := watchdogBound/(watchdogTold/2) - 1; missed < 3 {
+		t.Errorf("a daemon is ended after %d missed reports, want 3", missed)
 	}
 	n.restartFor(kubeletName)
 	want := shutdownRequest{action: systembus.Reboot, cause: "kubelet, which hangs in the kernel,"}

@@ -26,6 +26,10 @@ const (
 // busy machine, a minute may be what a few seconds are elsewhere.
 const watchdogBound = 2 * time.Minute
 
+// watchdogTold is what daemons are told that it is. They report at half that time, so one
+// has missed three reports before it is ended: a single one may be late, or be lost.
+const watchdogTold = time.Minute
+
 // daemons are those that have been started, and what they have reported. The work
 // starts them; the goroutines of the sockets, of the clock and of the shutdown look
 // for them.
@@ -174,7 +178,7 @@ func stopDaemon(d *supervise.Daemon) error {
 func environment(path string, more ...string) []string {
 	return append([]string{
 		"PATH=" + path, "HOME=/root", "NOTIFY_SOCKET=" + notifySocket,
-		fmt.Sprint("WATCHDOG_USEC=", watchdogBound.Microseconds()),
+		fmt.Sprint("WATCHDOG_USEC=", watchdogTold.Microseconds()),
 	}, more...)
 }
 
