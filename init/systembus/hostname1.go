@@ -33,7 +33,7 @@ func (s *Server) hostnameObjects() []object {
 		},
 		properties: []property{
 			{"Hostname", "s", func() any { name, _ := os.Hostname(); return name }},
-			{"StaticHostname", "s", func() any { return s.host.StaticHostname() }},
+			{"StaticHostname", "s", func() any { return s.staticHostname() }},
 			constant("PrettyHostname", "s", ""),
 			constant("DefaultHostname", "s", "kios"),
 			{"HostnameSource", "s", func() any { return s.hostnameSource() }},
@@ -44,21 +44,23 @@ func (s *Server) hostnameObjects() []object {
 			{"KernelName", "s", func() any { return uname().sysname }},
 			{"KernelRelease", "s", func() any { return uname().release }},
 			{"KernelVersion", "s", func() any { return uname().version }},
-			{"OperatingSystemPrettyName", "s", func() any { return osRelease("PRETTY_NAME") }},
-			{"OperatingSystemCPEName", "s", func() any { return osRelease("CPE_NAME") }},
-			{"HomeURL", "s", func() any { return osRelease("HOME_URL") }},
+			{"OperatingSystemPrettyName", "s", func() any { return s.files.osRelease("PRETTY_NAME") }},
+			{"OperatingSystemCPEName", "s", func() any { return s.files.osRelease("CPE_NAME") }},
+			{"HomeURL", "s", func() any { return s.files.osRelease("HOME_URL") }},
 			{"HardwareVendor", "s", func() any { return firstLine("/sys/class/dmi/id/sys_vendor") }},
 			{"HardwareModel", "s", func() any { return firstLine("/sys/class/dmi/id/product_name") }},
 			{"FirmwareVersion", "s", func() any { return firstLine("/sys/class/dmi/id/bios_version") }},
-			{"MachineID", "ay", func() any { return octets(machineID()) }},
+			{"MachineID", "ay", func() any { return octets(s.files.machineID()) }},
 			{"BootID", "ay", func() any { return octets(firstLine("/proc/sys/kernel/random/boot_id")) }},
 		},
 	}
 	return []object{{dbuswire.ObjectPath("/org/freedesktop/hostname1"), []iface{host}}}
 }
 
+func (s *Server) staticHostname() string { return s.files.read(s.host.StaticHostname) }
+
 func (s *Server) hostnameSource() string {
-	if s.host.StaticHostname() != "" {
+	if s.staticHostname() != "" {
 		return "static"
 	}
 	return "transient"
@@ -75,9 +77,12 @@ func uname() names {
 }
 
 // osRelease returns a field of os-release(5), "" if it is not there.
-func osRelease(field string) string {
-	text, _ := userfile.Read("/etc/os-release", userfile.Max)
-	for line := range strings.Lines(string(text)) {
+func (f files) osRelease(field string) string {
+	text := f.read(func() string {
+		text, _ := userfile.Read("/etc/os-release", userfile.Max)
+		return string(text)
+	})
+	for line := range strings.Lines(text) {
 		if value, found := strings.CutPrefix(strings.TrimSpace(line), field+"="); found {
 			return strings.Trim(value, `"'`)
 		}
@@ -85,6 +90,7 @@ func osRelease(field string) string {
 	return ""
 }
 
+// firstLine is for files of the kernel, which no disk keeps.
 func firstLine(file string) string {
 	text, _ := os.ReadFile(file)
 	line, _, _ := strings.Cut(string(text), "\n")

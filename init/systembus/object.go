@@ -13,6 +13,7 @@ import (
 type service struct {
 	name, unique string
 	objects      []object
+	files        files
 }
 
 // object is what has methods and properties. Its interfaces are tables, by which
@@ -148,7 +149,7 @@ func (v *service) standard(o object) []iface {
 	return []iface{
 		{name: "org.freedesktop.DBus.Peer", methods: []method{
 			{"Ping", "", "", false, func(*client, []any) ([]any, error) { return nil, nil }},
-			{"GetMachineId", "", "s", false, func(*client, []any) ([]any, error) { return []any{machineID()}, nil }},
+			{"GetMachineId", "", "s", false, func(*client, []any) ([]any, error) { return []any{v.files.machineID()}, nil }},
 		}},
 		{name: "org.freedesktop.DBus.Introspectable", methods: []method{
 			{"Introspect", "", "s", false, func(*client, []any) ([]any, error) { return []any{v.describe(o.path)}, nil }},
@@ -166,9 +167,11 @@ func (v *service) standard(o object) []iface {
 	}
 }
 
-func machineID() string {
-	text, _ := userfile.Read("/etc/machine-id", userfile.Max)
-	return strings.TrimSpace(string(text))
+func (f files) machineID() string {
+	return f.read(func() string {
+		text, _ := userfile.Read("/etc/machine-id", userfile.Max)
+		return strings.TrimSpace(string(text))
+	})
 }
 
 func (o object) get(iface, name string) ([]any, error) {

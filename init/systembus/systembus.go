@@ -104,6 +104,7 @@ type Server struct {
 	id       string // of this bus, 32 hex digits
 	root     uint32 // the user who may change things: 0 but in tests
 	services []*service
+	files    files
 	login    *login
 	jobs     jobs // under mu
 	serial   atomic.Uint32
@@ -131,13 +132,13 @@ func Listen(path string, host Host) (*Server, error) {
 func newServer(host Host) *Server {
 	id := make([]byte, 16)
 	rand.Read(id)
-	s := &Server{host: host, id: hex.EncodeToString(id), clients: map[string]*client{}, count: map[uint32]int{}}
+	s := &Server{host: host, id: hex.EncodeToString(id), clients: map[string]*client{}, count: map[uint32]int{}, files: newFiles()}
 	s.login = &login{server: s}
 	s.services = []*service{
-		{name: driverName, unique: driverName, objects: s.driverObjects()},
-		{name: loginName, unique: ":1.0", objects: s.login.objects()},
-		{name: systemdName, unique: ":1.1", objects: s.systemdObjects()},
-		{name: hostnameName, unique: ":1.2", objects: s.hostnameObjects()},
+		{name: driverName, unique: driverName, objects: s.driverObjects(), files: s.files},
+		{name: loginName, unique: ":1.0", objects: s.login.objects(), files: s.files},
+		{name: systemdName, unique: ":1.1", objects: s.systemdObjects(), files: s.files},
+		{name: hostnameName, unique: ":1.2", objects: s.hostnameObjects(), files: s.files},
 	}
 	s.next = len(s.services) - 1
 	return s

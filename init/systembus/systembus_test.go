@@ -682,3 +682,34 @@ func TestClientIsNamedAtOnce(t *testing.T) {
 		t.Errorf("programOf = %q", got)
 	}
 }
+
+// Clients who have a file of a disk read that hangs wait without a thread of PID 1.
+func TestReadersAreBounded(t *testing.T) {
+	b := newBus(t)
+	reading, release := make(chan struct{}, 2*maxReaders), make(chan struct{})
+	b.host.StaticHostname = func() string {
+		reading <- struct{}{}
+		<-release
+		return "node1"
+	}
+	var answers sync.WaitGroup
+	for range 2 * maxReaders {
+		o := b.connect().Object(hostnameName, "/org/freedesktop/hostname1")
+		answers.Go(func() {
+			if v, err := o.GetProperty(hostnameName + ".StaticHostname"); err != nil || v.Value() != "node1" {
+				t.Errorf("StaticHostname = %v, %v", v, err)
+			}
+		})
+	}
+	for range maxReaders {
+		wait(t, "a read", reading)
+	}
+	b.connect() // others are served, and all calls have come by now
+	select {
+	case <-reading:
+		t.Errorf("more than %d clients read at the same time", maxReaders)
+	case <-time.After(100 * time.Millisecond):
+	}
+	close(release)
+	answers.Wait()
+}
