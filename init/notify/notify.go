@@ -3,14 +3,17 @@
 // who the sender is (SCM_CREDENTIALS, see unix(7)). Only messages of root's processes
 // that the caller knows are accepted.
 //
+// A pod that can write to /run may remove the socket's file. Then the server binds another
+// one, and daemons that are connected to the one before are heard as well.
+//
 // It leaves out the rest of sd_notify: states, file descriptors.
 package notify
 
 import (
 	"errors"
 	"fmt"
-	"net"
 	"os"
+	"sync"
 	"time"
 
 	"kios/internal/unixsocket"
@@ -26,51 +29,125 @@ type Server struct {
 	// Refuse is called with a sentence for each datagram that was dropped.
 	Refuse func(format string, args ...any)
 
-	conn *net.UnixConn
-	path string
-	pong chan struct{} // has room for one
+	path   string
+	look   time.Duration // how often it looks whether its file is still there
+	pong   chan struct{} // has room for one
+	closed chan struct{}
+
+	handling sync.Mutex // one message at a time, from whichever socket
+
+	mu          sync.Mutex
+	now, before *socket // before is nil unless the file was bound again
 }
+
+// lookBound is short beside the time within which daemons have to report.
+const lookBound = 10 * time.Second
 
 // Listen binds a datagram socket at path, for root only. A socket that is
 // there is replaced.
 func Listen(path string) (*Server, error) {
-	conn, err := unixsocket.ListenDatagrams(path, unixsocket.ForRoot)
+	now, err := bind(path)
 	if err != nil {
 		return nil, err
 	}
-	return &Server{conn: conn, path: path, pong: make(chan struct{}, 1)}, nil
+	return &Server{path: path, look: lookBound, pong: make(chan struct{}, 1), closed: make(chan struct{}), now: now}, nil
 }
 
 // Run handles datagrams until Close is called, and reports errors of the socket
 // to log.
 func (s *Server) Run(log unixsocket.Log) {
-	unixsocket.Receive(s.conn, maxDatagram, log, func(d unixsocket.Datagram) {
+	var all sync.WaitGroup
+	defer all.Wait()
+	all.Go(func() { s.receive(s.current(), log) })
+	tick := time.NewTicker(s.look)
+	defer tick.Stop()
+	for failing := false; ; {
+		select {
+		case <-s.closed:
+			return
+		case <-tick.C:
+		}
+		again, err := s.bindAgain()
+		if err != nil && !failing {
+			log("notify: daemons that start now are not heard: %v", err)
+		}
+		failing = err != nil
+		if again != nil {
+			log("notify: somebody has removed %s; it is bound again", s.path)
+			all.Go(func() { s.receive(again, log) })
+		}
+	}
+}
+
+func (s *Server) receive(from *socket, log unixsocket.Log) {
+	defer unixsocket.Recover(log)
+	unixsocket.Receive(from.conn, maxDatagram, log, func(d unixsocket.Datagram) {
+		s.handling.Lock()
+		defer s.handling.Unlock()
 		if err := s.handle(d); err != nil {
 			s.Refuse("notify: a message was dropped: %v", err)
 		}
 	})
 }
 
+// bindAgain binds the path if the socket's file is not there any more, and returns the
+// new socket, or nil. The one before is kept until the next time, for what is in its
+// queue and for those who are connected to it.
+func (s *Server) bindAgain() (*socket, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.isClosed() || s.now.isAt(s.path) {
+		return nil, nil
+	}
+	again, err := bind(s.path)
+	if err != nil {
+		return nil, err
+	}
+	s.before.close()
+	s.now, s.before = again, s.now
+	return again, nil
+}
+
+func (s *Server) isClosed() bool {
+	select {
+	case <-s.closed:
+		return true
+	default:
+		return false
+	}
+}
+
+func (s *Server) current() *socket {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.now
+}
+
 // Close ends Run.
-func (s *Server) Close() error { return s.conn.Close() }
+func (s *Server) Close() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.isClosed() {
+		close(s.closed)
+	}
+	s.before.close()
+	return s.now.close()
+}
 
 // ping is the datagram that PID 1 sends to itself.
 const ping = "X_KIOS_PING=1"
 
-// Ping reports whether a message gets through to Run within the bound.
+// Ping reports whether a message gets through to Run within the bound. Only one
+// goroutine may call it.
 func (s *Server) Ping(bound time.Duration) bool {
 	late := time.Now().Add(bound)
 	select {
 	case <-s.pong: // of a Ping that gave up
 	default:
 	}
-	conn, err := net.DialUnix("unixgram", nil, &net.UnixAddr{Name: s.path, Net: "unixgram"})
-	if err != nil {
-		return false
-	}
-	defer conn.Close()
-	conn.SetDeadline(late)
-	if _, err := conn.Write([]byte(ping)); err != nil {
+	self := s.current().self
+	self.SetDeadline(late)
+	if _, err := self.Write([]byte(ping)); err != nil {
 		return false
 	}
 	select {

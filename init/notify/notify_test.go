@@ -2,6 +2,7 @@ package notify
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -111,6 +112,61 @@ func TestPing(t *testing.T) {
 	}
 	if len(events) > 0 {
 		t.Errorf("a ping is a message, too: %s", <-events)
+	}
+}
+
+// A pod that removes the socket's file does not have the machine reset, nor daemons ended.
+func TestFileIsBoundAgain(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("only root's messages are taken")
+	}
+	s, events := listen(t, true)
+	s.look = time.Millisecond
+	log := &lab.Buffer{}
+	go s.Run(func(format string, args ...any) { fmt.Fprintf(log, format+"\n", args...) })
+	var daemons []net.Conn
+	for i, spoil := range []func() error{
+		func() error { return nil },
+		func() error { return os.Remove(s.path) },
+		func() error { return errors.Join(os.Remove(s.path), os.WriteFile(s.path, nil, 0o600)) },
+		func() error { return os.RemoveAll(filepath.Dir(s.path)) },
+	} {
+		lab.Must(t, spoil())
+		if !s.Ping(20 * time.Second) {
+			t.Fatalf("%d: Ping = false of a server that runs", i)
+		}
+		lab.Until(t, 20*time.Second, "the file", func() bool { return s.current().isAt(s.path) })
+		conn, err := net.Dial("unixgram", s.path)
+		lab.Must(t, err)
+		defer conn.Close()
+		daemons = append(daemons, conn)
+		for _, daemon := range daemons[max(0, i-1):] { // those that were connected before, too
+			_, err := daemon.Write([]byte("READY=1"))
+			lab.Must(t, err)
+			if got := <-events; got != "me ready" {
+				t.Errorf("%d: event = %q", i, got)
+			}
+		}
+	}
+	lab.Until(t, 20*time.Second, "three lines", func() bool { return strings.Count(log.String(), "it is bound again") == 3 })
+}
+
+// Where the file cannot be bound, that is said once.
+func TestFileCannotBeBound(t *testing.T) {
+	s, _ := listen(t, false)
+	s.look = time.Millisecond
+	log := &lab.Buffer{}
+	lab.Must(t, os.Remove(s.path))
+	lab.Must(t, os.MkdirAll(filepath.Join(s.path, "x"), 0o700))
+	go s.Run(func(format string, args ...any) { fmt.Fprintf(log, format+"\n", args...) })
+	lab.Until(t, 20*time.Second, "a line", func() bool { return strings.Contains(log.String(), "are not heard") })
+	if !s.Ping(20 * time.Second) {
+		t.Error("Ping = false of a server that runs")
+	}
+	lab.Must(t, os.Remove(filepath.Join(s.path, "x")))
+	lab.Until(t, 20*time.Second, "the file", func() bool { return s.current().isAt(s.path) })
+	if got := strings.Count(log.String(), "are not heard"); got != 1 {
+		t.Errorf("it is said %d times", got)
 	}
 }
 

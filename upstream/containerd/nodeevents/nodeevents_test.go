@@ -3,9 +3,11 @@ package nodeevents
 import (
 	"context"
 	"net"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	apievents "github.com/containerd/containerd/api/events"
 	"github.com/containerd/containerd/v2/core/containers"
@@ -88,6 +90,33 @@ func TestSend(t *testing.T) {
 	// Nobody reads: more than fits must be dropped, not waited for.
 	for range 10_000 {
 		n.Send("container-started")
+	}
+}
+
+// Init binds another socket when somebody has removed the file of the one before.
+func TestSendToAnotherSocket(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "notify")
+	listen := func() *net.UnixConn {
+		l, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { l.Close() })
+		return l
+	}
+	l := listen()
+	n := Open(path)
+	for range 2 {
+		l.Close()
+		n.Alive() // to nobody
+		os.Remove(path)
+		l = listen()
+		n.Alive()
+		l.SetReadDeadline(time.Now().Add(20 * time.Second))
+		buf := make([]byte, 100)
+		if size, err := l.Read(buf); err != nil || string(buf[:size]) != "WATCHDOG=1" {
+			t.Fatalf("the socket got %q, %v", buf[:size], err)
+		}
 	}
 }
 

@@ -5,14 +5,21 @@
 package nodeevents
 
 import (
+	"errors"
 	"net"
 	"strings"
+	"sync"
 
 	"golang.org/x/sys/unix"
 )
 
 // Notifier sends datagrams. A nil Notifier sends nothing.
-type Notifier struct{ conn *net.UnixConn }
+type Notifier struct {
+	address string
+
+	mu   sync.Mutex
+	conn *net.UnixConn
+}
 
 // Open connects to the socket of NOTIFY_SOCKET. It returns nil when address is
 // empty or nobody listens there: containerd also runs without init.
@@ -23,11 +30,15 @@ func Open(address string) *Notifier {
 	if strings.HasPrefix(address, "@") {
 		address = "\x00" + address[1:]
 	}
-	conn, err := net.DialUnix("unixgram", nil, &net.UnixAddr{Name: address, Net: "unixgram"})
+	conn, err := dial(address)
 	if err != nil {
 		return nil
 	}
-	return &Notifier{conn}
+	return &Notifier{address: address, conn: conn}
+}
+
+func dial(address string) (*net.UnixConn, error) {
+	return net.DialUnix("unixgram", nil, &net.UnixAddr{Name: address, Net: "unixgram"})
 }
 
 // Send sends one event: alternating keys, without the prefix X_KIOS_, and
@@ -51,14 +62,32 @@ func (n *Notifier) Alive() {
 	}
 }
 
+// write connects again if init has bound another socket, because somebody removed the
+// file of the one before.
 func (n *Notifier) write(datagram string) {
-	raw, err := n.conn.SyscallConn()
-	if err != nil {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	err := send(n.conn, datagram)
+	if !errors.Is(err, unix.ECONNREFUSED) && !errors.Is(err, unix.ENOTCONN) {
 		return
 	}
+	if conn, err := dial(n.address); err == nil {
+		n.conn.Close()
+		n.conn = conn
+		send(conn, datagram)
+	}
+}
+
+func send(conn *net.UnixConn, datagram string) error {
+	raw, err := conn.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var sendErr error
 	// Not conn.Write, which waits until there is room.
-	raw.Write(func(fd uintptr) bool {
-		unix.Sendto(int(fd), []byte(datagram), unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL, nil)
+	err = raw.Write(func(fd uintptr) bool {
+		sendErr = unix.Sendto(int(fd), []byte(datagram), unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL, nil)
 		return true
 	})
+	return errors.Join(err, sendErr)
 }
