@@ -76,7 +76,7 @@ func bootPlan() plan {
 		logs,
 		{Name: "pstore", Run: (*Node).readPstore},
 		{Name: "processes", Stop: (*Node).killRest},
-		{Name: "sysctls", Run: (*Node).setSysctls},
+		{Name: "sysctls", Run: (*Node).setSysctls, Stop: (*Node).endSysctlTrial},
 		{Name: "containerd", Required: true, Run: (*Node).startContainerd, Stop: (*Node).stopContainerd, Remedy: rootRemedy},
 		{Name: "loopback", Run: (*Node).loopbackUp},
 		{Name: "nftables-hint", Run: func(*Node) error { return nfthint.Make() }},

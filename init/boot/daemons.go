@@ -185,6 +185,7 @@ func environment(path string, more ...string) []string {
 // restartFor restarts the machine, because one of its daemons hangs in the kernel: it
 // cannot be started again, and without it this is no node any more.
 func (n *Node) restartFor(daemon string) {
+	n.faulty.set()
 	n.requestShutdown(shutdownRequest{action: systembus.Reboot, cause: daemon + ", which hangs in the kernel,"})
 }
 

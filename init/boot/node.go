@@ -50,6 +50,7 @@ type Node struct {
 	stopping  *latch // the shutdown has begun
 	immediate *latch // the shutdown waits for nobody any more
 	ended     *latch // the shutdown is over
+	faulty    *latch // the node stops in order, because it does not work
 
 	inbox inbox  // the main goroutine receives
 	work  worker // the work owns it
@@ -60,6 +61,8 @@ type Node struct {
 	// What the watchdog is fed by, and the watchdog, if there is one.
 	messages atomic.Pointer[notify.Server]
 	watchdog atomic.Pointer[watchdog.Device]
+
+	sysctlTrial atomic.Pointer[sysctlTrial] // until it is decided
 
 	restarting sync.Map // units that clients of sock want to be started again
 	history    history
@@ -111,6 +114,7 @@ func New(caught signals.Caught) *Node {
 		stopping:  newLatch(),
 		immediate: newLatch(),
 		ended:     newLatch(),
+		faulty:    newLatch(),
 		inbox: inbox{
 			signals:   caught.Stop,
 			crashes:   make(chan error, 1),

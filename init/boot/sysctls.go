@@ -36,7 +36,7 @@ func (n *Node) setSysctls() error {
 func (n *Node) setUserSysctls() {
 	lines, errs := sysctl.Read(sysctl.UserDir)
 	n.logAll(errs)
-	trial := sysctlTrial{path: sysctlTrialFile}
+	trial := &sysctlTrial{path: sysctlTrialFile}
 	switch may, err := trial.begin(lines); {
 	case len(lines) == 0:
 	case !may:
@@ -46,12 +46,31 @@ func (n *Node) setUserSysctls() {
 			n.Log.Warn("a boot that fails because of %s will not be noticed: %v", sysctl.UserDir, err)
 		}
 		n.logAll(sysctl.ApplyUser("/proc/sys", lines, sysctl.NewRules(n.memory)))
-		n.spawn("trial of "+sysctl.UserDir, func() {
-			if n.cameUp(provenAfter) {
-				trial.passed()
-			}
-		})
+		n.sysctlTrial.Store(trial)
+		n.spawn("trial of "+sysctl.UserDir, func() { n.watchSysctls(trial) })
 	}
+}
+
+// watchSysctls ends the trial when the node has come up.
+func (n *Node) watchSysctls(trial *sysctlTrial) {
+	if n.cameUp(provenAfter) && n.sysctlTrial.CompareAndSwap(trial, nil) {
+		trial.passed()
+	}
+}
+
+// endSysctlTrial is for a node that stops in order before it is known whether it comes
+// up: that says nothing about the settings, unless it stops because it does not work. A
+// node that fails does not get here.
+func (n *Node) endSysctlTrial() error {
+	trial := n.sysctlTrial.Swap(nil)
+	if trial == nil || n.faulty.isSet() {
+		return nil
+	}
+	ready, _ := n.daemons.readyPID(kubeletName)
+	if ready == 0 && time.Since(trial.began) >= comeUpBound {
+		return nil // somebody has given up
+	}
+	return trial.takeBack()
 }
 
 // logAll logs errors of files that may have any number of them.
@@ -66,23 +85,22 @@ func (n *Node) logAll(errs []error) {
 	}
 }
 
-// cameUp waits until the kubelet has been ready for a while, or until a node whose
-// kubelet is ready is told to stop. A node that stops before did not come up.
+// cameUp waits until the kubelet has been ready for a while. A node that stops before,
+// for whatever reason, has not shown that it comes up.
 func (n *Node) cameUp(proven time.Duration) bool {
 	for {
 		pid, changed := n.daemons.readyPID(kubeletName)
 		kubelet := n.daemons.kubelet()
-		ready := kubelet != nil && pid != 0 && pid == kubelet.Pid()
 		var enough <-chan time.Time
-		if ready {
+		if kubelet != nil && pid != 0 && pid == kubelet.Pid() {
 			enough = time.After(proven)
 		}
 		select {
 		case <-changed:
 		case <-n.stopping.done():
-			return ready
+			return false
 		case <-enough:
-			if pid == kubelet.Pid() {
+			if pid == kubelet.Pid() && !n.stopping.isSet() {
 				return true
 			}
 		}
@@ -92,32 +110,41 @@ func (n *Node) cameUp(proven time.Duration) bool {
 const (
 	// sysctlTrialFile is on the data partition, so that the next boot has it.
 	sysctlTrialFile = "/var/meta/sysctl-trial"
-	sysctlTrials    = 3           // how many boots may fail, of which some are power cuts
-	provenAfter     = time.Minute // how long the kubelet has to be ready
+	sysctlTrials    = 3               // how many boots may fail, of which some are power cuts
+	provenAfter     = time.Minute     // how long the kubelet has to be ready
+	comeUpBound     = 5 * time.Minute // when a kubelet that has never been ready is a failure
 )
 
 // sysctlTrial counts the boots that have begun with the user's settings and have not
 // come up, in a file: "HASH COUNT".
-type sysctlTrial struct{ path string }
+type sysctlTrial struct {
+	path   string
+	began  time.Time
+	before string // what the file had
+}
 
 // begin reports whether the settings may be tried, and counts that.
-func (t sysctlTrial) begin(lines []sysctl.Line) (may bool, err error) {
+func (t *sysctlTrial) begin(lines []sysctl.Line) (may bool, err error) {
 	if len(lines) == 0 {
 		return true, nil
 	}
+	t.began = time.Now()
 	hash := fmt.Sprintf("%x", sha256.Sum256(fmt.Append(nil, lines)))
-	text, err := readIfThere(t.path)
+	t.before, err = readIfThere(t.path)
 	var was string
 	var count int
-	if fmt.Sscan(text, &was, &count); was != hash {
+	if fmt.Sscan(t.before, &was, &count); was != hash {
 		count = 0
 	}
 	if count >= sysctlTrials {
 		return false, nil
 	}
-	text = fmt.Sprintf("%s %d\n", hash, count+1)
+	text := fmt.Sprintf("%s %d\n", hash, count+1)
 	return true, errors.Join(err, wholefile.Durable(t.path, []byte(text), 0o600))
 }
 
-// passed forgets the boots.
-func (t sysctlTrial) passed() { os.Remove(t.path) }
+// takeBack forgets this boot.
+func (t *sysctlTrial) takeBack() error { return wholefile.Durable(t.path, []byte(t.before), 0o600) }
+
+// passed forgets all boots.
+func (t *sysctlTrial) passed() { os.Remove(t.path) }

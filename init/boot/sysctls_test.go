@@ -11,13 +11,14 @@ import (
 	"kios/init/reap"
 	"kios/init/supervise"
 	"kios/init/sysctl"
+	"kios/init/systembus"
 	"kios/test/lab"
 )
 
 // Settings with which the node does not come up are left out in the end, until they
 // change.
 func TestSysctlTrial(t *testing.T) {
-	trial := sysctlTrial{path: filepath.Join(t.TempDir(), "trial")}
+	trial := &sysctlTrial{path: filepath.Join(t.TempDir(), "trial")}
 	first, second := []sysctl.Line{{Key: "a", Value: "1"}}, []sysctl.Line{{Key: "a", Value: "2"}}
 	begin := func(lines []sysctl.Line, want bool) {
 		t.Helper()
@@ -40,7 +41,7 @@ func TestSysctlTrial(t *testing.T) {
 	begin(nil, true)
 	lab.WriteFile(t, trial.path, "damaged\x00")
 	begin(second, true)
-	if may, err := (sysctlTrial{path: filepath.Join(trial.path, "x")}).begin(first); !may || err == nil {
+	if may, err := (&sysctlTrial{path: filepath.Join(trial.path, "x")}).begin(first); !may || err == nil {
 		t.Errorf("begin = %v, %v where nothing can be kept", may, err)
 	}
 }
@@ -88,8 +89,8 @@ func TestCameUp(t *testing.T) {
 	}
 	go func() { up <- n.cameUp(time.Hour) }()
 	n.stopping.set()
-	if !<-up {
-		t.Error("cameUp = false of a node that was up when it was told to stop")
+	if <-up {
+		t.Error("cameUp = true of a node that stopped before that was known")
 	}
 }
 
@@ -98,6 +99,60 @@ func TestDidNotComeUp(t *testing.T) {
 	n.stopping.set()
 	if n.cameUp(0) {
 		t.Error("cameUp = true of a node without a kubelet")
+	}
+}
+
+// stoppedNode has nodes begin with the same settings and stop, and returns how many did.
+func stoppedNode(t *testing.T, stop func(*Node)) (tried int) {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "trial")
+	lines := []sysctl.Line{{Key: "a", Value: "1"}}
+	for range 10 {
+		trial := &sysctlTrial{path: path}
+		may, err := trial.begin(lines)
+		lab.Must(t, err)
+		if !may {
+			break
+		}
+		tried++
+		n, _ := node(t)
+		n.sysctlTrial.Store(trial)
+		n.plan.steps = nil
+		n.history.add(&Step{Name: "sysctls", Stop: (*Node).endSysctlTrial})
+		stop(n)
+		n.watchSysctls(trial)
+	}
+	return tried
+}
+
+// setReadyOnce has the node know that a kubelet was ready.
+func setReadyOnce(n *Node) {
+	n.daemons.mu.Lock()
+	defer n.daemons.mu.Unlock()
+	n.daemons.ready[kubeletName] = os.Getpid()
+}
+
+// A node that is told to stop before it is proven has neither come up nor failed. One
+// that fails, or stops because it does not work, has failed.
+func TestSysctlTrialStops(t *testing.T) {
+	order := shutdownRequest{action: systembus.Reboot, cause: "somebody"}
+	for _, tt := range []struct {
+		name  string
+		stop  func(*Node)
+		tried int
+	}{
+		{"in order, at once", func(n *Node) { n.shutdown(order) }, 10},
+		{"in order, while it is ready", func(n *Node) { setReadyOnce(n); n.shutdown(order) }, 10},
+		{"in order, when it did not come up", func(n *Node) {
+			n.sysctlTrial.Load().began = time.Now().Add(-comeUpBound)
+			n.shutdown(order)
+		}, sysctlTrials},
+		{"a daemon hangs", func(n *Node) { n.restartFor(kubeletName); n.shutdown(<-n.inbox.shutdowns) }, sysctlTrials},
+		{"it fails while it is ready", func(n *Node) { setReadyOnce(n); n.stopping.set() }, sysctlTrials},
+	} {
+		if got := stoppedNode(t, tt.stop); got != tt.tried {
+			t.Errorf("%s: the settings are tried %d times, want %d", tt.name, got, tt.tried)
+		}
 	}
 }
 
