@@ -5,6 +5,7 @@ package watchdog
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -24,6 +25,7 @@ type Device struct {
 
 	mu   sync.Mutex // nothing is written between the last word and the end
 	file *os.File
+	sys  string // its directory in /sys
 }
 
 // software is the identity of softdog, which depends on the kernel that it watches.
@@ -71,7 +73,7 @@ func rank(c candidate) int {
 func Open(dev, sys string, timeout time.Duration) (*Device, error) {
 	var last error
 	for _, c := range candidates(dev, sys) {
-		d, err := open(c.path, timeout)
+		d, err := open(c.path, filepath.Join(sys, "class/watchdog", filepath.Base(c.path)), timeout)
 		if err == nil {
 			return d, nil
 		}
@@ -80,25 +82,73 @@ func Open(dev, sys string, timeout time.Duration) (*Device, error) {
 	return nil, last
 }
 
-// open starts a watchdog: opening it does that.
-func open(path string, timeout time.Duration) (*Device, error) {
+// open starts a watchdog: opening it does that. sys is its directory in /sys.
+func open(path, sys string, timeout time.Duration) (*Device, error) {
 	f, err := os.OpenFile(path, os.O_WRONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return nil, err
 	}
-	d := &Device{Path: path, file: f}
-	// Not all can be set, nor to any value: what counts is what it has then.
-	unix.IoctlSetPointerInt(int(f.Fd()), unix.WDIOC_SETTIMEOUT, int(timeout.Seconds()))
-	seconds, err := unix.IoctlGetInt(int(f.Fd()), unix.WDIOC_GETTIMEOUT)
-	if err == nil && seconds <= 0 {
-		err = fmt.Errorf("its timeout is %d", seconds)
-	}
-	if err != nil {
+	d := &Device{Path: path, file: f, sys: sys}
+	if d.Timeout, err = d.set(timeout); err != nil {
 		d.Disarm()
 		return nil, fmt.Errorf("read the timeout of %s: %w", path, err)
 	}
-	d.Timeout = time.Duration(seconds) * time.Second
 	return d, nil
+}
+
+// set sets the timeout, as near as it can, and returns what it is then: not all can be
+// set, nor to any value.
+func (d *Device) set(timeout time.Duration) (time.Duration, error) {
+	fd, floor := int(d.file.Fd()), max(leastTimeout, int(d.Timeout.Seconds()))
+	for _, seconds := range values(int(timeout.Seconds()), d.limit("min_timeout"), d.limit("max_timeout"), floor) {
+		if err := unix.IoctlSetPointerInt(fd, unix.WDIOC_SETTIMEOUT, seconds); !errors.Is(err, unix.EINVAL) {
+			break
+		}
+	}
+	seconds, err := unix.IoctlGetInt(fd, unix.WDIOC_GETTIMEOUT)
+	if err == nil && seconds <= 0 {
+		err = fmt.Errorf("its timeout is %d", seconds)
+	}
+	return time.Duration(seconds) * time.Second, err
+}
+
+// limit returns what the kernel tells of a watchdog, in seconds, or 0.
+func (d *Device) limit(name string) int {
+	text, _ := os.ReadFile(filepath.Join(d.sys, name))
+	seconds, _ := strconv.Atoi(strings.TrimSpace(string(text)))
+	return max(seconds, 0)
+}
+
+// leastTimeout is the shortest timeout that is asked for, unless a driver wants that.
+const leastTimeout = 10
+
+// values returns the timeouts to try, one after another: the one that is wanted; what is
+// nearest to it by the limits that are known (0 for none); and ever shorter ones, because
+// a driver need not tell its limits. None of these is shorter than floor.
+func values(want, least, most, floor int) []int {
+	all := []int{want}
+	near := max(want, least)
+	if most > 0 {
+		near = min(near, most)
+	}
+	if near != want {
+		all = append(all, near)
+	}
+	for next := min(want, near) * 3 / 4; next >= floor; next = next * 3 / 4 {
+		all = append(all, next)
+	}
+	return all
+}
+
+// Prolong starts the timer anew, with a longer timeout if the watchdog has one. It returns
+// what it is then.
+func (d *Device) Prolong(timeout time.Duration) (time.Duration, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if timeout <= d.Timeout {
+		return d.Timeout, nil
+	}
+	return d.set(timeout)
 }
 
 // Feed starts the timer anew.
