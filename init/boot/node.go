@@ -50,6 +50,7 @@ type Node struct {
 	stopping  *latch // the shutdown has begun
 	immediate *latch // the shutdown waits for nobody any more
 	ended     *latch // the shutdown is over
+	failing   *latch // it cannot go on, and does not stop in order
 	faulty    *latch // the node stops in order, because it does not work
 
 	inbox inbox  // the main goroutine receives
@@ -114,6 +115,7 @@ func New(caught signals.Caught) *Node {
 		stopping:  newLatch(),
 		immediate: newLatch(),
 		ended:     newLatch(),
+		failing:   newLatch(),
 		faulty:    newLatch(),
 		inbox: inbox{
 			signals:   caught.Stop,
@@ -191,6 +193,9 @@ func (n *Node) failure(err error, remedy string) Outcome {
 	if remedy == "" {
 		remedy = "this is a bug of kiOS: please report it with the console's text"
 	}
+	n.failing.set()
+	late := time.After(failBound)
+	n.spawn("watchdog of a node that fails", func() { n.receiveWhileFailing(late) })
 	return Outcome{Failure: err, Remedy: remedy, StayUp: n.options.Load().StayUp, Save: n.save}
 }
 

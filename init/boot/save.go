@@ -1,6 +1,9 @@
 package boot
 
 import (
+	"fmt"
+	"time"
+
 	"kios/init/mount"
 
 	"golang.org/x/sys/unix"
@@ -21,12 +24,26 @@ func (n *Node) saveWith(mounts func() ([]mount.Info, error)) {
 	_ = unix.Kill(-1, unix.SIGKILL)
 	n.reaper.WaitAll(restBound)
 	n.closeLogs()
-	infos, err := mounts()
+	infos, err := mountsWithin(otherBound, mounts)
 	if err != nil {
 		n.Log.Error("what is on disks may not be complete: %v", err)
 		return
 	}
 	n.saveDisks(infos)
+}
+
+// mountsWithin lists the mounts. The kernel makes the list wait for whoever changes them.
+func mountsWithin(bound time.Duration, list func() ([]mount.Info, error)) (infos []mount.Info, err error) {
+	found := make(chan []mount.Info, 1)
+	err = within(bound, func() error {
+		infos, err := list()
+		found <- infos
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("list the mounts: %w", err)
+	}
+	return <-found, nil
 }
 
 // saveDisks writes out what file systems on disks have, and makes them read-only.

@@ -51,17 +51,29 @@ func (n *Node) feed(device *watchdog.Device) {
 	}
 }
 
-// hung returns an error if one of those without which a node cannot be told anything
-// does not answer within the bound.
-func (n *Node) hung(bound time.Duration) error {
-	for _, part := range []struct {
-		name string
-		ping func(time.Duration) bool
-	}{
+// part is one of those of PID 1 that the watchdog is fed by.
+type part struct {
+	name string
+	ping func(time.Duration) bool
+}
+
+// parts are those without which a node cannot be told anything. One that fails has only
+// to save what it has.
+func (n *Node) parts() []part {
+	all := []part{
 		{"the main goroutine", n.ping},
 		{"the reaper", n.reaper.Ping},
 		{"the receiver of the daemons' messages", n.pingMessages},
-	} {
+	}
+	if n.failing.isSet() {
+		return all[:1]
+	}
+	return all
+}
+
+// hung returns an error if a part of PID 1 does not answer within the bound.
+func (n *Node) hung(bound time.Duration) error {
+	for _, part := range n.parts() {
 		if !part.ping(bound) {
 			return fmt.Errorf("%s of PID 1 hangs", part.name)
 		}
@@ -70,13 +82,28 @@ func (n *Node) hung(bound time.Duration) error {
 }
 
 // ping reports whether the main goroutine receives, or the one that does so while the
-// node stops.
+// node stops or fails.
 func (n *Node) ping(bound time.Duration) bool {
 	select {
 	case n.inbox.pings <- struct{}{}:
 		return true
 	case <-time.After(bound):
 		return false
+	}
+}
+
+// failBound is more than it takes a node that fails to end; see save, and ending.Fail.
+const failBound = 2 * time.Minute
+
+// receiveWhileFailing has the watchdog fed while the node saves what it has, but not for
+// longer than that may take.
+func (n *Node) receiveWhileFailing(late <-chan time.Time) {
+	for {
+		select {
+		case <-n.inbox.pings:
+		case <-late:
+			return
+		}
 	}
 }
 

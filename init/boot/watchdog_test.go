@@ -1,11 +1,13 @@
 package boot
 
 import (
+	"errors"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
+	"kios/init/mount"
 	"kios/init/notify"
 	"kios/init/signals"
 	"kios/init/systembus"
@@ -66,6 +68,42 @@ func TestHungShutdown(t *testing.T) {
 	late <- time.Time{}
 	if n.ping(short) {
 		t.Error("a shutdown that does not end is no hang")
+	}
+}
+
+// While a node that failed saves what it has, the watchdog is fed, but not for ever.
+func TestHungFailure(t *testing.T) {
+	n, _ := node(t)
+	n.plan.steps = []*Step{{Name: "a", Required: true, Run: func(*Node) error { return errors.New("broken") }}}
+	if o := n.Run(); o.Failure == nil {
+		t.Fatal("the node did not fail")
+	}
+	if err := n.hung(long); err != nil { // neither has it a reaper any more
+		t.Errorf("a node that saves is taken for one that hangs: %v", err)
+	}
+
+	n, _ = node(t)
+	late := make(chan time.Time)
+	go n.receiveWhileFailing(late)
+	late <- time.Time{}
+	if n.ping(short) {
+		t.Error("a node that does not end is no hang")
+	}
+	if most := 2*10*time.Second + restBound + otherBound + diskBound + otherBound; failBound <= most {
+		t.Errorf("failBound is %v, and to fail may take %v", failBound, most)
+	}
+}
+
+// The list of mounts may hang, too, while a node saves what it has.
+func TestMountsWithin(t *testing.T) {
+	release := make(chan struct{})
+	defer close(release)
+	hangs := func() ([]mount.Info, error) { <-release; return nil, nil }
+	if _, err := mountsWithin(short, hangs); !errors.Is(err, errHangs) {
+		t.Errorf("mountsWithin = %v, want %v", err, errHangs)
+	}
+	if infos, err := mountsWithin(long, mount.List); err != nil || len(infos) == 0 {
+		t.Errorf("mountsWithin = %v, %v", infos, err)
 	}
 }
 
