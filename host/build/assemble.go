@@ -22,10 +22,11 @@ import (
 //   - loglevel=6: the console shows notices and worse; a serial line is slow.
 //   - panic=10: a machine without hands comes back by itself.
 //   - page_alloc.shuffle=1: free memory is handed out in no order that an attacker knows.
-//   - watchdog.stop_on_reboot=0: a machine that hangs while it restarts comes back, too.
+//   - not watchdog.stop_on_reboot=0: a driver knows best whether its watchdog may run on
+//     while the firmware starts. Where it should not, the machine would be reset then.
 //   - the last console is the one that user space gets; where there is no
 //     serial port, the kernel leaves that one out.
-const cmdline = "rootfstype=ramfs printk.devkmsg=on loglevel=6 panic=10 page_alloc.shuffle=1 watchdog.stop_on_reboot=0 console=tty0 console=ttyS0,115200"
+const cmdline = "rootfstype=ramfs printk.devkmsg=on loglevel=6 panic=10 page_alloc.shuffle=1 console=tty0 console=ttyS0,115200"
 
 // sbat names our generation, for revocation under Secure Boot.
 const sbat = "kios,1,kiOS,kios,%s,https://kios.local\n"

@@ -31,6 +31,14 @@ func TestFindRoot(t *testing.T) {
 	}
 }
 
+// A watchdog that runs on while the firmware starts would reset servers whose firmware
+// takes long: that is up to the driver.
+func TestWatchdogsAreUpToTheirDrivers(t *testing.T) {
+	if strings.Contains(cmdline, "watchdog.") {
+		t.Errorf("the kernel's command line is %q", cmdline)
+	}
+}
+
 func TestNewRefuses(t *testing.T) {
 	root := t.TempDir()
 	if _, err := New(root, "amd64", nil); err == nil {

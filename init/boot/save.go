@@ -13,7 +13,10 @@ import (
 // reason stands on the console, and all that would be lost when the machine restarts; so
 // they are ended, what they have written is brought to the disks, and these are made
 // read-only.
-func (n *Node) save() { n.saveWith(mount.List) }
+func (n *Node) save() {
+	n.saveWith(mount.List)
+	n.prolong() // the machine restarts
+}
 
 func (n *Node) saveWith(mounts func() ([]mount.Info, error)) {
 	n.stopping.set() // nothing is started any more

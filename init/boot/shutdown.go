@@ -102,9 +102,7 @@ func (n *Node) shutdown(r shutdownRequest) Outcome {
 		}
 	}
 	n.ended.set()
-	if r.action == systembus.Halt {
-		n.disarm()
-	}
+	n.letGo(r.action)
 	n.Log.Notice("stopped in %d ms, %s", time.Since(start).Milliseconds(), actionWords[r.action])
 	return Outcome{Action: r.action}
 }

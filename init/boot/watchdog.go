@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"time"
 
+	"kios/init/systembus"
 	"kios/init/watchdog"
 )
 
@@ -110,6 +111,37 @@ func (n *Node) receiveWhileFailing(late <-chan time.Time) {
 func (n *Node) pingMessages(bound time.Duration) bool {
 	server := n.messages.Load()
 	return server == nil || server.Ping(bound) // it may not have been started yet
+}
+
+// letGo readies the watchdog for the end of the machine, and what comes after it. For a
+// power-off nothing comes after it.
+func (n *Node) letGo(action systembus.Action) {
+	switch action {
+	case systembus.Halt:
+		n.disarm()
+	case systembus.Reboot:
+		n.prolong()
+	}
+}
+
+// restartTimeout is more than most servers need until the next kernel is there. Those
+// with much memory test it for minutes.
+const restartTimeout = 10 * time.Minute
+
+// prolong gives a restart more time. Most drivers stop their watchdog when the kernel
+// begins to restart; for what happens until then, and for the other drivers, it goes on
+// until the next kernel's driver takes it over.
+func (n *Node) prolong() {
+	device := n.watchdog.Load()
+	if device == nil {
+		return
+	}
+	timeout, err := device.Prolong(restartTimeout)
+	if err != nil {
+		n.Log.Warn("give the restart more time than %v before %s resets the machine: %v", device.Timeout, device.Path, err)
+		return
+	}
+	n.Log.Info("%s gives the restart %v", device.Path, timeout)
 }
 
 // disarm stops the watchdog. It is for machines that are to stay halted.
