@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -118,11 +119,22 @@ func stoppedNode(t *testing.T, stop func(*Node)) (tried int) {
 		n, _ := node(t)
 		n.sysctlTrial.Store(trial)
 		n.plan.steps = nil
-		n.history.add(&Step{Name: "sysctls", Stop: (*Node).endSysctlTrial})
+		n.history.add(stepOf(t, "sysctls"))
 		stop(n)
 		n.watchSysctls(trial)
 	}
 	return tried
+}
+
+// stepOf returns a step of the real boot.
+func stepOf(t *testing.T, name string) *Step {
+	t.Helper()
+	steps := bootPlan().steps
+	i := slices.IndexFunc(steps, func(s *Step) bool { return s.Name == name })
+	if i < 0 {
+		t.Fatalf("there is no step %s", name)
+	}
+	return steps[i]
 }
 
 // setReadyOnce has the node know that a kubelet was ready.
