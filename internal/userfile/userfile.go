@@ -1,7 +1,9 @@
 // Package userfile reads small files that a user or a pod has put on a node. What is
 // there may be anything: a FIFO that nobody writes to, a link to a device that does
 // something when it is opened, a file without end. Only regular files are opened, and
-// only so much of them is read as was asked for. Links are followed.
+// only so much of them is read as was asked for. Those of the kernel's own file systems
+// are refused, too: they call themselves regular, but some of them (/proc/kmsg, a
+// trace_pipe) wait for ever, or lose what is read. Links are followed.
 package userfile
 
 import (
@@ -11,6 +13,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"slices"
 
 	"golang.org/x/sys/unix"
 )
@@ -24,6 +27,18 @@ var (
 	// ErrNoFile says that what is there is no regular file.
 	ErrNoFile = errors.New("it is not a regular file")
 )
+
+// kernels are the magic numbers of file systems whose files the kernel makes up as they
+// are read; see statfs(2).
+var kernels = []int64{
+	unix.PROC_SUPER_MAGIC, unix.SYSFS_MAGIC, unix.DEBUGFS_MAGIC, unix.TRACEFS_MAGIC, unix.SECURITYFS_MAGIC,
+	unix.CGROUP_SUPER_MAGIC, unix.CGROUP2_SUPER_MAGIC, unix.RDTGROUP_SUPER_MAGIC, unix.BPF_FS_MAGIC,
+	unix.PSTOREFS_MAGIC, unix.EFIVARFS_MAGIC, unix.BINFMTFS_MAGIC, unix.SELINUX_MAGIC, unix.SMACK_MAGIC,
+	unix.AAFS_MAGIC, unix.NSFS_MAGIC, unix.XENFS_SUPER_MAGIC, unix.USBDEVICE_SUPER_MAGIC,
+	0x62656570, // configfs
+	0x19800202, // mqueue
+	0x65735543, // the control of FUSE
+}
 
 // Read returns the content of a file of at most limit bytes. The error is
 // fs.ErrNotExist, ErrTooLarge or ErrNoFile where that is the reason.
@@ -59,9 +74,24 @@ func open(path string) (*os.File, error) {
 	if st.Mode&unix.S_IFMT != unix.S_IFREG {
 		return nil, &fs.PathError{Op: "open", Path: path, Err: ErrNoFile}
 	}
+	if err := refuseKernels(fd); err != nil {
+		return nil, &fs.PathError{Op: "open", Path: path, Err: err}
+	}
 	file, err := unix.Open(fmt.Sprintf("/proc/self/fd/%d", fd), unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return nil, &fs.PathError{Op: "open", Path: path, Err: err}
 	}
 	return os.NewFile(uintptr(file), path), nil
+}
+
+// refuseKernels returns an error for a file that only looks like a regular one.
+func refuseKernels(fd int) error {
+	var st unix.Statfs_t
+	if err := unix.Fstatfs(fd, &st); err != nil {
+		return err
+	}
+	if slices.Contains(kernels, int64(st.Type)) {
+		return fmt.Errorf("%w: it is the kernel's, as those in /proc and /sys", ErrNoFile)
+	}
+	return nil
 }

@@ -17,7 +17,7 @@ func TestRead(t *testing.T) {
 	path := func(name string) string { return filepath.Join(dir, name) }
 	lab.WriteFile(t, path("file"), "12345678")
 	lab.WriteFile(t, path("empty"), "")
-	for name, target := range map[string]string{"link": "file", "dangling": "gone", "loop": "loop", "device": "/dev/zero", "endless": "fifo"} {
+	for name, target := range map[string]string{"link": "file", "dangling": "gone", "loop": "loop", "device": "/dev/zero", "endless": "fifo", "kmsg": "/proc/kmsg", "sysfs": "/sys/kernel/notes"} {
 		lab.Must(t, os.Symlink(target, path(name)))
 	}
 	lab.Must(t, unix.Mkfifo(path("fifo"), 0o600))
@@ -39,6 +39,8 @@ func TestRead(t *testing.T) {
 		{"endless", 8, "", ErrNoFile},
 		{"device", 8, "", ErrNoFile},
 		{".", 8, "", ErrNoFile},
+		{"kmsg", 8, "", ErrNoFile}, // says that it is a regular file, and waits for the kernel's next message
+		{"sysfs", 8, "", ErrNoFile},
 	} {
 		got, err := Read(path(tt.name), tt.limit)
 		if string(got) != tt.want || !errors.Is(err, tt.err) {
