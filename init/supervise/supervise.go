@@ -10,6 +10,7 @@
 package supervise
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"sync"
@@ -187,7 +188,7 @@ func (d *Daemon) start() error {
 	}
 	d.forgetReports()
 	p, err := d.Reaper.Start(argv, attr)
-	if err != nil && attr.Sys.UseCgroupFD {
+	if attr.Sys.UseCgroupFD && isOfCgroup(err) {
 		p, err = d.startOutside(argv, attr, err)
 	}
 	if err != nil {
@@ -211,6 +212,19 @@ func (d *Daemon) startOutside(argv []string, attr *syscall.ProcAttr, cause error
 		d.Log.Error("start %s outside of its cgroup: %v", d.Name, cause)
 	}
 	return p, err
+}
+
+// isOfCgroup reports whether a start may have failed for the cgroup (clone(2) and the
+// kernel's cgroup_can_fork): it is none, it has children with controllers, it is being
+// removed, it has the wrong type, or its pids.max is reached. Other errors are those of
+// the program and its arguments.
+func isOfCgroup(err error) bool {
+	for _, e := range []error{unix.EBADF, unix.EBUSY, unix.ENODEV, unix.EOPNOTSUPP, unix.EAGAIN} {
+		if errors.Is(err, e) {
+			return true
+		}
+	}
+	return false
 }
 
 // openCgroup returns the cgroup to start in, or nil for that of PID 1. A process that

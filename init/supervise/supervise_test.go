@@ -240,6 +240,24 @@ func TestMissingProgram(t *testing.T) {
 	}
 }
 
+// A daemon whose cgroup does not take it runs outside. One that cannot be executed is
+// not tried again there: the cgroup is not to blame.
+func TestStartOutside(t *testing.T) {
+	dir := t.TempDir() // is no cgroup
+	d, log, _ := start(t, "idle", func(d *Daemon) { d.Cgroup = dir })
+	if d.Pid() == 0 || !strings.Contains(log.String(), "outside of its cgroup: start /proc/self/exe: bad file descriptor") {
+		t.Errorf("pid %d, log %q", d.Pid(), log)
+	}
+	for err, want := range map[error]bool{
+		nil: false, unix.E2BIG: false, unix.ENOENT: false, unix.ENOEXEC: false, unix.ENOMEM: false,
+		unix.EBUSY: true, unix.EOPNOTSUPP: true, fmt.Errorf("start x: %w", unix.EBADF): true,
+	} {
+		if got := isOfCgroup(err); got != want {
+			t.Errorf("isOfCgroup(%v) = %v", err, got)
+		}
+	}
+}
+
 // Restart is no failure: the daemon starts again with what Prepare says then,
 // and nothing is reported.
 func TestRestart(t *testing.T) {
