@@ -21,6 +21,7 @@ const (
 	maxSet   = 4 << 20 // bytes
 	maxFiles = 256     // and as many names in one directory
 	maxDepth = 4       // of directories below Sources.Tree
+	maxNames = 4096    // that are looked at, in whatever directories: links may lead to the same ones again and again
 )
 
 // Sources say which files make the set of a daemon. All names are below a directory
@@ -68,9 +69,19 @@ func (s Sources) Read(etc string) Set {
 
 // reader fills a set within its bounds.
 type reader struct {
-	etc  string
-	size int
-	set  Set
+	etc   string
+	size  int
+	names int // looked at
+	set   Set
+}
+
+// full reports whether nothing more is read, and notes it.
+func (r *reader) full() bool {
+	if len(r.set) < maxFiles && r.size < maxSet && r.names < maxNames {
+		return false
+	}
+	r.set["."] = oddFile(fmt.Sprintf("the files are more than %d, in too many directories, or larger than %d MiB together", maxFiles, maxSet>>20))
+	return true
 }
 
 // match adds the files that fit a pattern. Only its last element may be one.
@@ -80,21 +91,25 @@ func (r *reader) match(pattern string) {
 		r.add(pattern)
 		return
 	}
-	for _, name := range r.names(path.Clean(dir)) {
+	for _, name := range r.list(path.Clean(dir)) {
 		if fits, err := path.Match(base, name); err == nil && fits {
 			r.add(dir + name)
 		}
 	}
 }
 
-// names returns the names in a directory, sorted.
-func (r *reader) names(dir string) []string {
+// list returns the names in a directory, sorted.
+func (r *reader) list(dir string) []string {
+	if r.full() {
+		return nil
+	}
 	f, err := os.Open(filepath.Join(r.etc, dir))
 	if err != nil {
 		return nil
 	}
 	defer f.Close()
 	names, _ := f.Readdirnames(maxFiles + 1)
+	r.names += len(names)
 	slices.Sort(names)
 	if len(names) > maxFiles {
 		r.set[dir] = oddFile(fmt.Sprintf("it holds more than %d files", maxFiles))
@@ -108,7 +123,10 @@ func (r *reader) walk(dir, except string, depth int) {
 		r.set[dir] = oddFile("it is too deep")
 		return
 	}
-	for _, base := range r.names(dir) {
+	for _, base := range r.list(dir) {
+		if r.full() {
+			return
+		}
 		name := path.Join(dir, base)
 		if base[0] == '.' || name == except {
 			continue
@@ -127,8 +145,7 @@ func (r *reader) add(name string) {
 	if _, known := r.set[name]; known {
 		return
 	}
-	if len(r.set) >= maxFiles || r.size >= maxSet {
-		r.set["."] = oddFile(fmt.Sprintf("the files are more than %d, or larger than %d MiB together", maxFiles, maxSet>>20))
+	if r.full() {
 		return
 	}
 	full := filepath.Join(r.etc, name)

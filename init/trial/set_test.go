@@ -116,6 +116,29 @@ func TestReadIsBounded(t *testing.T) {
 	}
 }
 
+// Links that lead back make many names of few directories.
+func TestReadOfLinksThatLeadBack(t *testing.T) {
+	etc := etcWith(t, map[string]string{"containerd/config.toml": ""})
+	for i := range 8 {
+		lab.Must(t, os.Symlink(".", filepath.Join(etc, fmt.Sprintf("containerd/%d", i))))
+	}
+	set := containerd.Read(etc)
+	if len(set) > maxFiles+2 || !strings.Contains(strings.Join(set.Odd(), "\n"), "too many directories") {
+		t.Errorf("%d entries, %d odd, want at most %d and a word", len(set), len(set.Odd()), maxFiles+2)
+	}
+	if !set.Equal(containerd.Read(etc)) {
+		t.Error("two looks at the same files differ")
+	}
+	lab.Must(t, os.MkdirAll(filepath.Join(etc, "empty/a"), 0o700))
+	for i := range 200 {
+		lab.Must(t, os.Symlink("..", filepath.Join(etc, fmt.Sprintf("empty/a/%d", i))))
+	}
+	r := reader{etc: etc, set: Set{}}
+	if r.walk("empty", "", 0); r.names > maxNames+maxFiles+1 {
+		t.Errorf("%d names are looked at, want some %d", r.names, maxNames)
+	}
+}
+
 func TestContainerdImports(t *testing.T) {
 	for text, want := range map[string][]string{
 		"": nil,
