@@ -45,8 +45,9 @@ type Trial struct {
 	none    string // an empty directory
 
 	mu       sync.Mutex
-	good     Set // that was kept last; without contents
-	now      Set // as it was at the last start; with contents until the verdict
+	good     Set  // that was kept last; without contents
+	unsaved  bool // the data partition has not got it
+	now      Set  // as it was at the last start; with contents until the verdict
 	using    Using
 	failures int // with what is used, since it was judged last
 	row      int // of whatever, since the last verdict in favour
@@ -169,7 +170,14 @@ func (t *Trial) Prove(number int) (userFiles bool, err error) {
 	if set == nil {
 		return userFiles, nil
 	}
-	return userFiles, t.store.Save(set) // without the lock: a disk may hang
+	err = t.store.Save(set) // without the lock: a disk may hang
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.good, t.unsaved = set.withoutContents(), err != nil
+	if err != nil {
+		t.good = t.store.fromDir().withoutContents() // what a start can have, whatever that is
+	}
+	return userFiles, err
 }
 
 // prove returns what is to be kept, or nil.
@@ -185,10 +193,9 @@ func (t *Trial) prove(number int) (keep Set, userFiles bool) {
 	if t.using != UserFiles {
 		return nil, false
 	}
-	if t.blurred || len(set.Odd()) > 0 || set.Equal(t.good) {
+	if t.blurred || len(set.Odd()) > 0 || set.Equal(t.good) && !t.unsaved {
 		return nil, true
 	}
-	t.good = t.now
 	return set, true
 }
 

@@ -240,6 +240,32 @@ func TestOddFilesAreNotKept(t *testing.T) {
 	b.start(GoodFiles)
 }
 
+// Files that could not be kept are not the last good ones. They are kept at the next
+// proof.
+func TestFilesThatCannotBeKept(t *testing.T) {
+	b := newBench(t, oneFile)
+	b.succeed(UserFiles)
+	for _, obstacle := range []string{filepath.Dir(b.store.Dir), b.store.File} {
+		b.write("not for " + obstacle)
+		lab.Must(t, os.RemoveAll(obstacle))
+		if obstacle == b.store.File {
+			lab.Must(t, os.MkdirAll(filepath.Join(obstacle, "x"), 0o700))
+		} else {
+			lab.WriteFile(t, obstacle, "no directory")
+		}
+		if _, err := b.Prove(b.start(UserFiles).Number); err == nil {
+			t.Fatalf("%s is no obstacle", obstacle)
+		}
+		if got := b.store.fromDir(); !got.Equal(b.good) {
+			t.Errorf("%q count as good, %q are there", names(b.good), names(got))
+		}
+		lab.Must(t, os.RemoveAll(obstacle))
+		b.succeed(UserFiles)
+		wantKept(t, b.store, b.good)
+		b.wantGood("not for " + obstacle)
+	}
+}
+
 func TestReject(t *testing.T) {
 	b := newBench(t, oneFile)
 	s := b.start(UserFiles)
