@@ -66,8 +66,10 @@ func (f Files) Exists(name string) bool {
 }
 
 // read returns the text of a file, "" if there is none.
-func (f Files) read(name string) (string, error) {
-	text, err := userfile.Read(f.path(name), userfile.Max)
+func (f Files) read(name string) (string, error) { return f.readAtMost(name, userfile.Max) }
+
+func (f Files) readAtMost(name string, limit int64) (string, error) {
+	text, err := userfile.Read(f.path(name), limit)
 	if errors.Is(err, os.ErrNotExist) {
 		return "", nil
 	}
@@ -152,7 +154,7 @@ func CheckNodeIP(text string) error {
 	for part := range strings.SplitSeq(text, ",") {
 		ip, err := netip.ParseAddr(part)
 		if err != nil || ip.Zone() != "" {
-			return fmt.Errorf("%q is no IP address, nor two with a comma", text)
+			return fmt.Errorf("%.100q is no IP address, nor two with a comma", text)
 		}
 		ips = append(ips, ip.Unmap())
 	}
@@ -160,7 +162,7 @@ func CheckNodeIP(text string) error {
 	case len(ips) == 1:
 		return nil
 	case len(ips) > 2 || ips[0].Is4() == ips[1].Is4():
-		return fmt.Errorf("%q is neither one address nor one of each family", text)
+		return fmt.Errorf("%.100q is neither one address nor one of each family", text)
 	case ips[0].IsUnspecified() || ips[1].IsUnspecified():
 		return fmt.Errorf("%q holds an address that is none: of two, both must be the node's", text)
 	}
@@ -183,33 +185,58 @@ func (f Files) cloudProvider() (string, error) {
 		case "external":
 			return line, nil
 		default:
-			return "", fmt.Errorf("%s is not used: %q is no cloud provider of the kubelet: write external, or remove the file", name, line)
+			return "", fmt.Errorf("%s is not used: %.100q is no cloud provider of the kubelet: write external, or remove the file", name, line)
 		}
 	}
 	return "", nil
 }
 
+// Bounds of node-labels.
+const (
+	maxLabels = 64 << 10 // bytes of the file: the kernel takes no argument of 128 KiB (execve(2), E2BIG)
+	maxBad    = 16       // lines that are named
+)
+
 // nodeLabels returns the labels as --node-labels takes them. The file has
 // lines "key: value"; # begins a comment.
 func (f Files) nodeLabels() (string, error) {
 	name := f.user(labelsFile)
-	text, err := f.read(name)
+	text, err := f.readAtMost(name, maxLabels)
 	if err != nil {
 		return "", err
 	}
 	var labels []string
-	var bad []error
+	var bad badLines
 	n := 0
 	for line := range strings.Lines(text) {
 		n++
 		label, err := parseLabel(line)
 		if err != nil {
-			bad = append(bad, fmt.Errorf("%s, line %d is left out: %w", name, n, err))
+			bad.add(name, n, err)
 		} else if label != "" {
 			labels = append(labels, label)
 		}
 	}
-	return strings.Join(labels, ","), errors.Join(bad...)
+	return strings.Join(labels, ","), bad.err(name)
+}
+
+// badLines are the lines of a file that are left out.
+type badLines struct {
+	count int
+	named []error
+}
+
+func (b *badLines) add(name string, line int, err error) {
+	if b.count++; b.count <= maxBad {
+		b.named = append(b.named, fmt.Errorf("%s, line %d is left out: %w", name, line, err))
+	}
+}
+
+func (b *badLines) err(name string) error {
+	if more := b.count - len(b.named); more > 0 {
+		b.named = append(b.named, fmt.Errorf("%s: %d more lines are left out", name, more))
+	}
+	return errors.Join(b.named...)
 }
 
 // parseLabel turns "key: value" into "key=value", and a line without a label
@@ -229,7 +256,7 @@ func parseLabel(text string) (string, error) {
 	}
 	key, value, found := strings.Cut(line, ":")
 	if !found {
-		return "", fmt.Errorf("%q has no colon (lines are KEY: VALUE)", strings.TrimSpace(text))
+		return "", fmt.Errorf("%.100q has no colon (lines are KEY: VALUE)", strings.TrimSpace(text))
 	}
 	if err := CheckLabel(key, value); err != nil {
 		return "", err
@@ -259,7 +286,7 @@ func CheckTaint(key, value string) error {
 
 func checkValue(value string) error {
 	if value != "" && !isName(value) {
-		return fmt.Errorf("%q is no value of a label or taint", value)
+		return fmt.Errorf("%.100q is no value of a label or taint", value)
 	}
 	return nil
 }
@@ -277,7 +304,7 @@ func checkKey(key string) error {
 		prefix, name = "", key
 	}
 	if !isName(name) || found && !rfc1123.IsSubdomain(prefix) {
-		return fmt.Errorf("%q is no key of a label or taint", key)
+		return fmt.Errorf("%.100q is no key of a label or taint", key)
 	}
 	return nil
 }

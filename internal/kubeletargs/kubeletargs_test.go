@@ -2,7 +2,9 @@ package kubeletargs
 
 import (
 	"encoding/json"
+	"errors"
 	"os"
+	"os/exec"
 	"strings"
 	"testing"
 
@@ -177,6 +179,37 @@ func TestDropIn(t *testing.T) {
 	lab.Must(t, json.Unmarshal(DropIn("/a.crt", "/a.key"), &doc))
 	if doc["kind"] != "KubeletConfiguration" || doc["tlsCertFile"] != "/a.crt" || doc["tlsPrivateKeyFile"] != "/a.key" {
 		t.Errorf("DropIn = %v", doc)
+	}
+}
+
+// The kernel refuses to execute a program with a larger argument, and people to read more
+// warnings.
+func TestArgsAreBounded(t *testing.T) {
+	const labels = "/etc/kubernetes/node-labels"
+	for name, tt := range map[string]struct {
+		files map[string]string
+		want  int    // warnings
+		last  string // of them
+	}{
+		"large":     {map[string]string{labels: strings.Repeat("a: b\n", 20_000)}, 1, "at most 65536 bytes are read"},
+		"at most":   {map[string]string{labels: strings.Repeat("a:\n", maxLabels/3)}, 0, ""},
+		"bad lines": {map[string]string{labels: strings.Repeat("x\n", 1000)}, maxBad + 1, "984 more lines are left out"},
+		"long":      {map[string]string{labels: strings.Repeat("x", 60_000)}, 1, "no colon"},
+		"long key":  {map[string]string{labels: strings.Repeat("x", 60_000) + ": y"}, 1, "no key"},
+		"address":   {map[string]string{"/etc/kubernetes/node-ip": strings.Repeat("x", 60_000)}, 1, "no IP address"},
+		"cloud":     {map[string]string{"/etc/kubernetes/cloud-provider": strings.Repeat("x", 60_000)}, 1, "no cloud provider"},
+	} {
+		args, warnings := node(t, tt.files).Args()
+		if err := exec.Command("/proc/self/exe", append([]string{"-test.run=^$"}, args...)...).Run(); errors.Is(err, unix.E2BIG) {
+			t.Errorf("%s: %v", name, err)
+		}
+		lines := strings.Split(strings.Join(warnings, "\n"), "\n")
+		if warnings == nil {
+			lines = nil
+		}
+		if len(lines) != tt.want || tt.want > 0 && !strings.Contains(lines[tt.want-1], tt.last) || len(strings.Join(lines, "")) > 500*(maxBad+1) {
+			t.Errorf("%s: %d warnings, want %d with %q last: %.1000q", name, len(lines), tt.want, tt.last, lines)
+		}
 	}
 }
 
