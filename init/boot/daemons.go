@@ -156,10 +156,22 @@ func (n *Node) newDaemon(name, group string) (*supervise.Daemon, error) {
 	}, nil
 }
 
-// startDaemon starts a daemon, which is complete, and keeps it running.
+// maxStarts is enough to fail with each set of files that a trial has.
+const maxStarts = 10
+
+// startDaemon starts a daemon, which is complete, and keeps it running. A program that
+// cannot be executed may be so for what its files make of its arguments.
 func (n *Node) startDaemon(d *supervise.Daemon) error {
 	n.daemons.add(d)
-	if err := d.Start(); err != nil {
+	err := d.Start()
+	for range maxStarts - 1 {
+		if err == nil {
+			break
+		}
+		n.Log.Warn("%v", err)
+		err = d.Start()
+	}
+	if err != nil {
 		return err
 	}
 	n.spawn(d.Name, d.Run)

@@ -8,6 +8,8 @@ import (
 
 // End is how a process ended that should not have.
 type End struct {
+	// Failed says why there was no process at all; the rest is not set then.
+	Failed error
 	Status syscall.WaitStatus
 	Hung   bool // it was ended because it hung
 	// Lines are the last ones of its output that are worth showing.

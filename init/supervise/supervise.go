@@ -55,8 +55,8 @@ type Daemon struct {
 	// Prepare is called before each start and returns the arguments, the
 	// first of which is the program's path, and the environment.
 	Prepare func() (argv, env []string)
-	// Ended, if set, is called after an end that nobody asked for, before the next
-	// start.
+	// Ended, if set, is called after an end that nobody asked for, and after a start
+	// that failed, before the next start.
 	Ended func(End)
 	// Files become file descriptors 3 and up.
 	Files []*os.File
@@ -85,8 +85,8 @@ type Daemon struct {
 	stopped  chan struct{} // closed when Run returns
 }
 
-// Start starts the daemon for the first time. After it has succeeded a
-// goroutine must call Run.
+// Start starts the daemon for the first time. It may be called again if it fails.
+// After it has succeeded a goroutine must call Run.
 func (d *Daemon) Start() error {
 	d.mu.Lock()
 	d.stopped, d.alive = make(chan struct{}), make(chan struct{}, 1)
@@ -94,7 +94,7 @@ func (d *Daemon) Start() error {
 		d.stopping = make(chan struct{})
 	}
 	d.mu.Unlock()
-	return d.start()
+	return d.tryStart()
 }
 
 // Run starts the daemon again whenever it ends, until Stop is called.
@@ -108,7 +108,7 @@ func (d *Daemon) Run() {
 		d.mu.Lock()
 		d.restarts++
 		d.mu.Unlock()
-		if err := d.start(); err != nil {
+		if err := d.tryStart(); err != nil {
 			d.Log.Error("%v", err)
 		}
 	}
@@ -168,6 +168,14 @@ func (d *Daemon) isStopping() bool {
 	default:
 		return false
 	}
+}
+
+func (d *Daemon) tryStart() error {
+	err := d.start()
+	if err != nil && d.Ended != nil {
+		d.Ended(End{Failed: err})
+	}
+	return err
 }
 
 func (d *Daemon) start() error {

@@ -233,10 +233,18 @@ func TestMissingProgram(t *testing.T) {
 	out, err := NewOutput(&record{})
 	lab.Must(t, err)
 	defer out.Close()
+	var ends []End
 	d := &Daemon{Name: "x", Output: out, Reaper: reap.New(), Log: log,
-		Prepare: func() ([]string, []string) { return []string{"/nonexistent"}, nil }}
-	if err := d.Start(); err == nil || !strings.Contains(err.Error(), "start /nonexistent") {
-		t.Errorf("Start = %v, want an error that names the program", err)
+		Prepare: func() ([]string, []string) { return []string{"/nonexistent"}, nil },
+		Ended:   func(e End) { ends = append(ends, e) }}
+	for i := range 2 {
+		err := d.Start()
+		if err == nil || !strings.Contains(err.Error(), "start /nonexistent") {
+			t.Errorf("Start = %v, want an error that names the program", err)
+		}
+		if len(ends) != i+1 || ends[i].Failed != err {
+			t.Errorf("Ended with %+v, want the error for each start", ends)
+		}
 	}
 }
 

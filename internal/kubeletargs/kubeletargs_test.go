@@ -2,9 +2,7 @@ package kubeletargs
 
 import (
 	"encoding/json"
-	"errors"
 	"os"
-	"os/exec"
 	"strings"
 	"testing"
 
@@ -200,8 +198,10 @@ func TestArgsAreBounded(t *testing.T) {
 		"cloud":     {map[string]string{"/etc/kubernetes/cloud-provider": strings.Repeat("x", 60_000)}, 1, "no cloud provider"},
 	} {
 		args, warnings := node(t, tt.files).Args()
-		if err := exec.Command("/proc/self/exe", append([]string{"-test.run=^$"}, args...)...).Run(); errors.Is(err, unix.E2BIG) {
-			t.Errorf("%s: %v", name, err)
+		for _, arg := range args {
+			if len(arg) >= 128<<10 { // MAX_ARG_STRLEN of execve(2)
+				t.Errorf("%s: an argument has %d bytes", name, len(arg))
+			}
 		}
 		lines := strings.Split(strings.Join(warnings, "\n"), "\n")
 		if warnings == nil {
