@@ -8,6 +8,7 @@ import (
 	"syscall"
 	"time"
 
+	"kios/init/bundle"
 	"kios/init/cgroup"
 	"kios/init/reap"
 	"kios/init/supervise"
@@ -42,9 +43,19 @@ type trials struct {
 	rejections *trial.Rejections
 	bounds     trialBounds
 	manifests  string // the directory of static pods
+	bundles    string // that of containers
 
-	mu sync.Mutex
-	of map[string]*daemonTrial // by name
+	mu    sync.Mutex
+	of    map[string]*daemonTrial // by name
+	doubt doubt
+}
+
+// doubt is whether files of daemons that stay up are given up, because the node does not
+// do what it should. Where that has not helped, the reason is another (a disk that is
+// full, for one), and a while passes before it is tried again.
+type doubt struct {
+	from   time.Time
+	pauses int // since containers have started with files in /etc
 }
 
 func newTrials() trials {
@@ -52,6 +63,7 @@ func newTrials() trials {
 		rejections: trial.NewRejections(rejectedFile),
 		bounds:     usualTrialBounds,
 		manifests:  "/etc/kubernetes/manifests",
+		bundles:    bundle.Dir,
 		of:         map[string]*daemonTrial{},
 	}
 }
@@ -72,6 +84,30 @@ func (t *trials) put(d *daemonTrial) {
 	if before != nil {
 		before.finish("")
 	}
+}
+
+func (t *trials) mayDoubt() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return !time.Now().Before(t.doubt.from)
+}
+
+func (t *trials) pauseDoubt() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.doubt.from = time.Now().Add(growing(t.bounds.again, t.doubt.pauses))
+	t.doubt.pauses++
+}
+
+func (t *trials) endDoubt() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.doubt = doubt{}
+}
+
+// growing returns how long to wait for the next of some attempts.
+func growing(first time.Duration, attempts int) time.Duration {
+	return first << min(attempts, maxDoublings)
 }
 
 // daemonTrial is the trial of one daemon, and the start that runs.
@@ -132,6 +168,9 @@ func (n *Node) nextStart(t *daemonTrial) (etc string) {
 	t.now, t.ended, t.blame = a, "", ""
 	t.mu.Unlock()
 	n.spawn("trial of "+t.daemon.Name, func() { n.watchTrial(t, a) })
+	if s.Using == trial.NoFiles {
+		n.spawn("files of "+t.daemon.Name, func() { n.tryAgain(t, a) })
+	}
 	return s.Etc
 }
 
@@ -152,6 +191,11 @@ func (n *Node) judge(t *daemonTrial) {
 
 // end keeps why the process ended.
 func (t *daemonTrial) end(e supervise.End) {
+	if e.Failed != nil { // whatever other daemons do
+		t.finish("")
+		t.FailStart(e.Failed.Error())
+		return
+	}
 	t.mu.Lock()
 	cause, kills := t.blame, t.now.oomKills
 	t.mu.Unlock()
@@ -208,7 +252,7 @@ func (n *Node) sayStart(t *daemonTrial, s trial.Start) {
 	if s.Exhausted {
 		n.once.Error("%s does not stay up, whatever files it starts with (%s): look at %s/%s.log for why", called[name], s.Cause, logDir, name)
 		n.clearRejection(name)
-		n.blamePeer(name)
+		n.blamePeer(name, s.Failing)
 	}
 	if r := s.Rejection; r != nil {
 		n.Log.Error("%s", r.Sentence(called[name]))
@@ -226,21 +270,52 @@ func (n *Node) clearRejection(name string) (was bool) {
 	return was
 }
 
-// blamePeer gives up the files of the other daemon, unless they are known to be good.
-func (n *Node) blamePeer(name string) {
+// blamePeer gives up the files of the other daemon, for one that does not stay up
+// whatever it starts with. If they are given up already, that has not helped.
+func (n *Node) blamePeer(name string, failing time.Duration) {
 	peer := n.trials.get(peers[name])
-	if peer == nil || peer.Suspicion() != trial.Suspect {
+	if peer == nil || !n.trials.mayDoubt() {
 		return
 	}
-	peer.mu.Lock()
-	number := peer.now.number
-	peer.mu.Unlock()
-	n.giveUpFiles(peer, number, called[name]+" does not stay up, whatever files it starts with")
+	switch suspicion := peer.Suspicion(); {
+	case suspicion == trial.Innocent:
+		n.acquit(called[name] + " does not stay up")
+	case suspicion == trial.Suspect || failing >= peer.Span:
+		peer.mu.Lock()
+		number := peer.now.number
+		peer.mu.Unlock()
+		n.giveUpFiles(peer, number, called[name]+" does not stay up, whatever files it starts with")
+	}
+}
+
+// acquit has the daemons use the files in /etc again that were given up in vain. It
+// reports whether there are any.
+func (n *Node) acquit(trouble string) (some bool) {
+	for _, name := range []string{containerdName, kubeletName} {
+		t := n.trials.get(name)
+		if t == nil || !t.Acquit() {
+			continue
+		}
+		some = true
+		n.Log.Error("%s without the files of %s either: it starts with them again; look at %s/%s.log for why", trouble, called[name], logDir, name)
+		n.clearRejection(name)
+		n.restartForTrial(t)
+	}
+	if some {
+		n.trials.pauseDoubt()
+	}
+	return some
 }
 
 // giveUpFiles starts a daemon that runs again, with other files.
 func (n *Node) giveUpFiles(t *daemonTrial, number int, cause string) {
-	if t.Reject(number, cause) && !n.stopping.isSet() {
+	if t.Reject(number, cause) {
+		n.restartForTrial(t)
+	}
+}
+
+func (n *Node) restartForTrial(t *daemonTrial) {
+	if !n.stopping.isSet() {
 		n.spawn("restart "+t.daemon.Name, func() { t.daemon.Restart(daemonBound) })
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -30,6 +31,11 @@ func TestMain(m *testing.M) {
 // playDaemon is a daemon that does what its file says.
 func playDaemon(file string) {
 	text, _ := os.ReadFile(filepath.Join(os.Getenv(etcVariable), file))
+	if needed, needs := strings.CutPrefix(string(text), "needs "); needs {
+		if _, err := os.Stat(needed); err != nil {
+			text = []byte("bad")
+		}
+	}
 	switch string(text) {
 	case "bad":
 		fmt.Println("E1130 05:14:01.123456     123 run.go:72] it is bad")
@@ -66,8 +72,8 @@ func newTrialBench(t *testing.T) *trialBench {
 	b := &trialBench{Node: n, t: t, dir: t.TempDir(), log: &lab.Buffer{}}
 	n.Log.SetWriter(b.log)
 	n.trials.rejections = trial.NewRejections(b.path("rejected.json"))
-	n.trials.bounds = trialBounds{ready: time.Minute, stay: 10 * time.Millisecond, pods: time.Hour, poll: time.Millisecond}
-	n.trials.manifests = b.path("etc/kubernetes/manifests")
+	n.trials.bounds = trialBounds{ready: time.Minute, stay: 10 * time.Millisecond, pods: time.Hour, poll: time.Millisecond, again: time.Hour}
+	n.trials.manifests, n.trials.bundles = b.path("etc/kubernetes/manifests"), b.path("bundles")
 	server, err := notify.Listen(b.path("notify"))
 	lab.Must(t, err)
 	server.Sender, server.Receive, server.Refuse = n.daemons.sender, n.receive, t.Logf
@@ -75,6 +81,36 @@ func newTrialBench(t *testing.T) *trialBench {
 	go n.reaper.Run()
 	t.Cleanup(func() { n.stopping.set(); server.Close(); n.reaper.Close() })
 	return b
+}
+
+// expectPods has the node expect pods that run in no time.
+func (b *trialBench) expectPods() {
+	lab.WriteFile(b.t, b.path("etc/kubernetes/manifests/network.yaml"), "spec:\n  containers:\n    - image: kios.local/system:1\n")
+	b.trials.bounds.pods = 200 * time.Millisecond
+}
+
+// proveBefore writes a file of a daemon that was good at an earlier boot.
+func (b *trialBench) proveBefore(name, text string) {
+	b.t.Helper()
+	b.write(name, text)
+	tr, err := trial.New(sources[name], b.store(name), b.path("etc"), b.path("none"))
+	lab.Must(b.t, err)
+	_, err = tr.Prove(tr.Next().Number, true)
+	lab.Must(b.t, err)
+}
+
+func (b *trialBench) store(name string) trial.Store {
+	return trial.Store{Dir: b.path("kept/" + name), File: b.path(name + "-files.json")}
+}
+
+func (b *trialBench) awaitLog(want string) {
+	b.t.Helper()
+	lab.Eventually(b.t, time.Minute, fmt.Sprintf("the log says %q", want), func() error {
+		if text := b.log.String(); !strings.Contains(text, want) {
+			return fmt.Errorf("it says:\n%s", text)
+		}
+		return nil
+	})
 }
 
 func (b *trialBench) path(name string) string { return filepath.Join(b.dir, name) }
@@ -92,18 +128,25 @@ func (b *trialBench) run(name string) *supervise.Daemon {
 
 func (b *trialBench) runWith(name string, sources trial.Sources) *supervise.Daemon {
 	b.t.Helper()
+	d := b.daemon(name, sources)
+	lab.Must(b.t, b.startDaemon(d))
+	return d
+}
+
+func (b *trialBench) daemon(name string, sources trial.Sources) *supervise.Daemon {
+	b.t.Helper()
 	output, err := supervise.NewOutput(&lab.Buffer{})
 	lab.Must(b.t, err)
 	go output.Drain()
 	d := &supervise.Daemon{Name: name, Output: output, Reaper: b.reaper, Log: b.Log}
-	tr, err := trial.New(sources, trial.Store{Dir: b.path("kept/" + name), File: b.path(name + "-files.json")}, b.path("etc"), b.path("none"))
+	tr, err := trial.New(sources, b.store(name), b.path("etc"), b.path("none"))
 	lab.Must(b.t, err)
+	tr.Span = 0
 	dt := b.addTrial(d, tr)
 	d.Prepare = func() (argv, env []string) {
 		return []string{"/proc/self/exe", "daemon", daemonFiles[name]},
 			append(os.Environ(), "NOTIFY_SOCKET="+b.path("notify"), etcVariable+"="+b.nextStart(dt))
 	}
-	lab.Must(b.t, b.startDaemon(d))
 	b.t.Cleanup(func() { d.Stop(time.Second); output.Close() })
 	return d
 }
@@ -208,8 +251,7 @@ func TestMuteDaemonWithoutFiles(t *testing.T) {
 // up, containerd's first.
 func TestNoPodStarts(t *testing.T) {
 	b := newTrialBench(t)
-	lab.WriteFile(t, b.path("etc/kubernetes/manifests/network.yaml"), "spec:\n  containers:\n    - image: kios.local/system:1\n")
-	b.trials.bounds.pods = 200 * time.Millisecond
+	b.expectPods()
 	b.write(containerdName, "odd")
 	b.write(kubeletName, "odd")
 	b.run(containerdName)
@@ -218,7 +260,7 @@ func TestNoPodStarts(t *testing.T) {
 	if r := b.rejected()[containerdName]; !strings.Contains(r.Error, "no container was started within") || !strings.Contains(r.Error, "no sandbox for you") {
 		t.Errorf("rejection = %+v", r)
 	}
-	b.await(kubeletName, trial.NoFiles)
+	b.awaitLog("the kubelet does not work")
 	if first, second := "containerd does not work", "the kubelet does not work"; strings.Index(b.log.String(), first) > strings.Index(b.log.String(), second) {
 		t.Errorf("the kubelet's files are given up first:\n%s", b.log)
 	}
@@ -295,6 +337,163 @@ func TestPeerIsToBlame(t *testing.T) {
 	}
 }
 
+// Nor do files help that were good once, if what they need has changed. But they are not
+// given up in a moment.
+func TestTrustedPeerIsToBlame(t *testing.T) {
+	b := newTrialBench(t)
+	b.expectPods()
+	b.trials.bounds.pods = time.Hour
+	b.proveBefore(containerdName, "odd")
+	b.run(containerdName)
+	peer := b.trials.get(containerdName)
+	peer.Span = time.Hour
+	b.await(containerdName, "")
+	b.blamePeer(kubeletName, time.Minute)
+	if s := peer.Suspicion(); s != trial.Trusted {
+		t.Errorf("suspicion %d after a minute, want %d", s, trial.Trusted)
+	}
+	b.blamePeer(kubeletName, 2*time.Hour)
+	b.await(containerdName, trial.NoFiles)
+	b.blamePeer(kubeletName, 2*time.Hour) // it has not helped
+	b.awaitLog("the kubelet does not stay up without the files of containerd either")
+	b.await(containerdName, "")
+	b.blamePeer(kubeletName, 3*time.Hour) // for now, that is known
+	if s := peer.Suspicion(); s != trial.Trusted {
+		t.Errorf("suspicion %d, want %d", s, trial.Trusted)
+	}
+}
+
+// Both daemons are ready, but no pod starts, with or without files: these are not the
+// reason, and come back.
+func TestNoPodStartsWhateverTheFiles(t *testing.T) {
+	b := newTrialBench(t)
+	b.expectPods()
+	for _, name := range []string{containerdName, kubeletName} {
+		b.proveBefore(name, "good")
+	}
+	d := b.run(containerdName)
+	k := b.run(kubeletName)
+	b.awaitLog(" without the files of the kubelet either: it starts with them again")
+	lab.Until(t, time.Minute, "both use their files", func() bool {
+		p := b.readyPair()
+		return len(b.rejected()) == 0 && p[0] != 0 && p[1] != 0 &&
+			b.trials.get(kubeletName).Suspicion() == trial.Trusted && b.trials.get(containerdName).Suspicion() == trial.Trusted
+	})
+	before := d.Restarts() + k.Restarts()
+	time.Sleep(5 * b.trials.bounds.pods) // nothing tells that nothing happens
+	if got := d.Restarts() + k.Restarts(); got != before {
+		t.Errorf("%d more restarts, though it is known that they do not help", got-before)
+	}
+	b.receive(containerdName, notify.Message{Kind: notify.ContainerStarted, Namespace: "a", Pod: "b", Container: "c"})
+	lab.Until(t, time.Minute, "the files are proven", func() bool {
+		return b.trials.get(kubeletName).Suspicion() == trial.Innocent && b.trials.get(containerdName).Suspicion() == trial.Innocent
+	})
+}
+
+// Files that worked before, and do not while something else is wrong, come back.
+func TestFilesThatWorkedAreTriedAgain(t *testing.T) {
+	b := newTrialBench(t)
+	b.trials.bounds.again = 10 * time.Millisecond
+	b.run(containerdName)
+	b.await(containerdName, "")
+	b.proveBefore(kubeletName, "needs "+b.path("disk"))
+	b.run(kubeletName)
+	b.awaitLog("the kubelet starts again, to try the files with which it worked before")
+	b.await(kubeletName, trial.NoFiles)
+	lab.WriteFile(t, b.path("disk"), "")
+	b.await(kubeletName, "")
+	if said := strings.Count(b.log.String(), "the kubelet does not work with"); said != 1 {
+		t.Errorf("it is said %d times that the files do not work:\n%s", said, b.log)
+	}
+}
+
+// Containers that run since before say little about new files: these are kept when
+// another one is started.
+func TestOldContainersProveLittle(t *testing.T) {
+	b := newTrialBench(t)
+	b.expectPods()
+	lab.WriteFile(t, b.path("bundles/c1/init.pid"), "300")
+	lab.WriteFile(t, b.path("bundles/c1/config.json"), "{}")
+	b.proveBefore(containerdName, "good")
+	b.write(containerdName, "bad")
+	b.write(kubeletName, "fine")
+	d := b.run(containerdName)
+	b.run(kubeletName)
+	b.await(containerdName, trial.GoodFiles)
+	b.write(containerdName, "odd")
+	d.Restart(time.Minute)
+	b.awaitLog("containerd works with the files in /etc again")
+	before := d.Restarts()
+	time.Sleep(2 * b.trials.bounds.pods)
+	if got := b.trials.get(containerdName).Suspicion(); got != trial.Suspect || d.Restarts() != before {
+		t.Errorf("suspicion %d, %d restarts, want %d, %d", got, d.Restarts(), trial.Suspect, before)
+	}
+	b.awaitKept(containerdName, "good")
+	b.receive(containerdName, notify.Message{Kind: notify.ContainerStarted, Namespace: "a", Pod: "b", Container: "c"})
+	b.awaitKept(containerdName, "odd")
+	b.awaitKept(kubeletName, "fine")
+}
+
+// A kubelet that cannot be executed with what its files make of its arguments starts
+// without them, also the first time.
+func TestProgramThatCannotBeExecuted(t *testing.T) {
+	b := newTrialBench(t)
+	b.proveBefore(kubeletName, "long") // however good it was
+	d := b.daemon(kubeletName, sources[kubeletName])
+	b.trials.get(kubeletName).Span = time.Hour
+	prepare := d.Prepare
+	d.Prepare = func() (argv, env []string) {
+		argv, env = prepare()
+		if slices.Contains(env, etcVariable+"="+b.path("etc")) {
+			argv = append(argv, strings.Repeat("x", 128<<10))
+		}
+		return argv, env
+	}
+	lab.Must(t, b.startDaemon(d))
+	b.await(kubeletName, trial.NoFiles)
+	if r := b.rejected()[kubeletName]; !strings.Contains(r.Error, "argument list too long") {
+		t.Errorf("rejection = %+v", r)
+	}
+	lab.Must(t, b.restartUnit(systembus.Kubelet, "a test"))
+	b.await(kubeletName, trial.NoFiles)
+
+	none := b.daemon(kubeletName, trial.Sources{})
+	none.Prepare = func() (argv, env []string) { return []string{"/nonexistent"}, nil }
+	if err := b.startDaemon(none); err == nil {
+		t.Error("there is no error of a program that is not there")
+	}
+}
+
+// A kubelet cannot be ready before containerd is, and is not ended for that.
+func TestMuteKubeletWithoutContainerd(t *testing.T) {
+	b := newTrialBench(t)
+	b.trials.bounds.ready = 20 * time.Millisecond
+	b.write(containerdName, "mute")
+	b.runWith(containerdName, trial.Sources{})
+	b.write(kubeletName, "mute")
+	k := b.run(kubeletName)
+	pid := k.Pid()
+	time.Sleep(20 * b.trials.bounds.ready)
+	if k.Pid() != pid || k.Restarts() != 0 {
+		t.Errorf("process %d became %d", pid, k.Pid())
+	}
+}
+
+// Files that were good once may take longer: the machine may be slow today.
+func TestReadyBound(t *testing.T) {
+	b := newTrialBench(t)
+	b.proveBefore(containerdName, "good")
+	b.run(containerdName)
+	b.write(kubeletName, "new")
+	b.run(kubeletName)
+	for name, want := range map[string]time.Duration{containerdName: trustedFactor * b.trials.bounds.ready, kubeletName: b.trials.bounds.ready} {
+		b.trials.get(name).Next() // nobody proves that one
+		if got := b.readyBound(b.trials.get(name)); got != want {
+			t.Errorf("the %s has %v, want %v", name, got, want)
+		}
+	}
+}
+
 // The OOM killer is no reason to give up files that were good once, and another killer is
 // none at all.
 func TestKilled(t *testing.T) {
@@ -316,7 +515,7 @@ func TestKilled(t *testing.T) {
 			lab.Must(t, err)
 			dt := n.addTrial(&supervise.Daemon{Name: kubeletName, Cgroup: dir}, tr)
 			if tt.good {
-				tr.Prove(tr.Next().Number)
+				tr.Prove(tr.Next().Number, true)
 			}
 			tr.Next()
 			lab.WriteFile(t, filepath.Join(dir, "memory.events"), tt.kills)

@@ -14,6 +14,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -64,6 +65,16 @@ func List(dir string) (containers []Container, errs []error) {
 		}
 	}
 	return containers, errs
+}
+
+// Any reports whether there is a container, other than a sandbox, in dir. It reads no
+// more than it needs to tell.
+func Any(dir string) bool {
+	entries, _ := os.ReadDir(dir)
+	return slices.ContainsFunc(entries, func(e os.DirEntry) bool {
+		c, err := read(filepath.Join(dir, e.Name()))
+		return err == nil && !c.Sandbox
+	})
 }
 
 // Find returns the container of a cgroup, which may be one that the container has

@@ -50,6 +50,22 @@ func TestFind(t *testing.T) {
 	}
 }
 
+func TestAny(t *testing.T) {
+	dir := t.TempDir()
+	if Any(filepath.Join(dir, "gone")) {
+		t.Error("a directory that is not there has a container")
+	}
+	writeBundle(t, dir, "bad", "102", `{`)
+	writeBundle(t, dir, "s1", "99", fmt.Sprintf(configText, "sandbox", "/kubepods/pod1/s1"))
+	if Any(dir) {
+		t.Error("a sandbox counts as a container")
+	}
+	writeBundle(t, dir, "x1", "101", `{}`)
+	if !Any(dir) {
+		t.Error("the container is not found")
+	}
+}
+
 func TestList(t *testing.T) {
 	dir := t.TempDir()
 	writeBundle(t, dir, "c1", "100", fmt.Sprintf(configText, "container", "/kubepods/pod1/c1"))

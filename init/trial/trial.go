@@ -8,11 +8,16 @@
 //	      +------------------------------------------------+
 //	        three failures: the files are not to blame
 //
-// A set of files is in trial until the daemon has been ready with it for a minute; then
-// it is kept as the last good one. A failure is an end of the daemon before that, or
-// that it is not ready within a bound. Rejected files are tried again when one of them
-// has changed at a start, when somebody asks for a restart, and at the next boot. Files
-// that change at every start do not keep a node down either: see maxRow.
+// A set of files is in trial until the daemon has been ready with it for a minute, and
+// has started a container; then it is kept as the last good one. A failure is an end of
+// the daemon before that, or that it is not ready within a bound. Rejected files are
+// tried again when one of them has changed at a start, when somebody asks for a restart,
+// and at the next boot. Files that change at every start do not keep a node down either:
+// see maxRow.
+//
+// Files that were good once are more likely to fail for a reason outside of them, such
+// as a full disk, which goes: their failures must span some time, and the caller has
+// them tried Again some time after they were given up.
 //
 // It leaves out what the files mean, and when a daemon is ready: the caller tells it.
 package trial
@@ -27,6 +32,9 @@ const (
 	maxRow      = 6 // in a row, though the files changed in between
 )
 
+// usualSpan is Trial.Span but in tests.
+const usualSpan = 2 * time.Minute
+
 // Using says which files a start is made with.
 type Using string
 
@@ -39,6 +47,10 @@ const (
 
 // Trial is that of one daemon. It is safe for use by several goroutines.
 type Trial struct {
+	// Span is what the failures of files that were good once span at least before they
+	// are given up.
+	Span time.Duration
+
 	sources Sources
 	store   Store
 	etc     string // "/etc"
@@ -49,12 +61,19 @@ type Trial struct {
 	unsaved  bool // the data partition has not got it
 	now      Set  // as it was at the last start; with contents until the verdict
 	using    Using
-	failures int // with what is used, since it was judged last
-	row      int // of whatever, since the last verdict in favour
+	told     Using // of what the last Rejection was, or UserFiles
+	failures int   // with what is used, since it was judged last
+	row      int   // of whatever, since the last verdict in favour
 	cause    string
-	start    int  // counts the starts
-	proven   bool // the verdict about this start is in its favour
-	blurred  bool // the files changed while the daemon started
+	first    time.Time // of the failures
+	failing  time.Time // since when there is no verdict in favour; zero if there was no failure since
+	start    int       // counts the starts, and what ends the verdict about one
+	proven   bool      // this start stays up
+	kept     bool      // and there is nothing more to be learned about it
+	lost     bool      // what is used is given up at the next start, however few the failures
+	doubted  bool      // by Reject: files were given up that the daemon stays up with
+	again    int       // how often Again had files tried since they worked
+	blurred  bool      // the files changed while the daemon started
 }
 
 // New returns the Trial of a daemon that reads its files below etc, and an error if
@@ -62,7 +81,7 @@ type Trial struct {
 // is empty.
 func New(sources Sources, store Store, etc, none string) (*Trial, error) {
 	good, err := store.Load()
-	return &Trial{sources: sources, store: store, etc: etc, none: none, good: good, now: Set{}, using: UserFiles}, err
+	return &Trial{sources: sources, store: store, etc: etc, none: none, good: good, now: Set{}, using: UserFiles, told: UserFiles, Span: usualSpan}, err
 }
 
 // Start is what a daemon starts with.
@@ -76,6 +95,7 @@ type Start struct {
 	// because of Cause. All begins anew.
 	Exhausted bool
 	Cause     string
+	Failing   time.Duration // since the first failure after the last verdict in favour
 	// Odd has a sentence for each file that cannot be kept.
 	Odd []string
 }
@@ -94,37 +114,56 @@ func (t *Trial) Next() Start {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	changed := !read.Equal(t.now)
-	t.now, t.blurred, t.proven = read, false, false
-	t.start++
+	t.now, t.blurred, t.proven, t.kept = read, false, false, false
 	if changed && t.row < maxRow {
-		t.using, t.failures = UserFiles, 0
+		t.renew()
 	}
-	s := Start{Number: t.start, Odd: read.Odd(), Cause: t.cause}
-	before := t.using
-	if t.failures >= maxFailures || t.using == UserFiles && t.row >= maxRow {
+	s := Start{Odd: read.Odd(), Cause: t.cause, Failing: t.failingFor()}
+	if t.isLost() {
 		s.Exhausted = t.giveUp()
 	}
+	t.start++
+	s.Number = t.start
 	s.Using, s.Etc = t.using, t.directory()
 	if t.using != UserFiles {
 		t.now = t.now.withoutContents() // it will not be kept
 	}
-	if t.using != before && !s.Exhausted {
-		s.Rejection = t.rejection()
+	if t.using != t.told && t.using != UserFiles {
+		t.told, s.Rejection = t.using, t.rejection()
 	}
 	return s
+}
+
+func (t *Trial) failingFor() time.Duration {
+	if t.failing.IsZero() {
+		return 0
+	}
+	return time.Since(t.failing)
+}
+
+// isLost reports whether what was used last is given up.
+func (t *Trial) isLost() bool {
+	switch {
+	case t.lost:
+		return true
+	case t.suspicion() == Trusted:
+		return t.failures >= maxFailures && time.Since(t.first) >= t.Span
+	}
+	return t.failures >= maxFailures || t.using == UserFiles && t.row >= maxRow
 }
 
 // giveUp goes on to what is to be used next, and reports whether that is the user's
 // files again.
 func (t *Trial) giveUp() (exhausted bool) {
-	t.failures = 0
+	t.failures, t.lost = 0, false
 	switch {
 	case t.using == UserFiles && len(t.good) > 0 && !t.good.Equal(t.now):
 		t.using = GoodFiles
 	case t.using != NoFiles && len(t.now) > 0:
 		t.using = NoFiles
 	default:
-		t.using, t.row = UserFiles, 0
+		t.renew()
+		t.row = 0
 		return true
 	}
 	return false
@@ -163,10 +202,11 @@ func (t *Trial) Ready(number int) {
 	}
 }
 
-// Prove ends the trial of a start in favour of what it uses, and keeps the files. It
-// reports whether these are those in /etc.
-func (t *Trial) Prove(number int) (userFiles bool, err error) {
-	set, userFiles := t.prove(number)
+// Prove tells that the daemon of a start stays up. It reports whether that is news of the
+// files in /etc. If it has started containers, too, that ends the trial in favour of what
+// it uses, and the files are kept.
+func (t *Trial) Prove(number int, containers bool) (userFiles bool, err error) {
+	set, userFiles := t.prove(number, containers)
 	if set == nil {
 		return userFiles, nil
 	}
@@ -181,18 +221,24 @@ func (t *Trial) Prove(number int) (userFiles bool, err error) {
 }
 
 // prove returns what is to be kept, or nil.
-func (t *Trial) prove(number int) (keep Set, userFiles bool) {
+func (t *Trial) prove(number int, containers bool) (keep Set, userFiles bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if number != t.start || t.proven {
+	if number != t.start || t.kept || t.proven && !containers {
 		return nil, false
 	}
-	t.proven, t.failures, t.row = true, 0, 0
-	set := t.now
-	t.now = t.now.withoutContents()
+	t.proven, t.kept = true, containers
+	t.failures, t.row, t.failing = 0, 0, time.Time{}
 	if t.using != UserFiles {
 		return nil, false
 	}
+	t.told, t.doubted = UserFiles, false
+	if !containers {
+		return nil, true
+	}
+	t.again, t.lost = 0, false
+	set := t.now
+	t.now = t.now.withoutContents()
 	if t.blurred || len(set.Odd()) > 0 || set.Equal(t.good) && !t.unsaved {
 		return nil, true
 	}
@@ -200,38 +246,103 @@ func (t *Trial) prove(number int) (keep Set, userFiles bool) {
 }
 
 // Fail tells that the daemon of the last start ended, or was ended because it hung.
-// That is no failure once the start is proven.
-func (t *Trial) Fail(cause string) { t.fail(cause, 1) }
+// That is no failure once it is proven that it stays up.
+func (t *Trial) Fail(cause string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if !t.proven {
+		t.fail(cause)
+	}
+}
+
+// FailStart is Fail for a daemon that could not be executed at all. No time helps then.
+func (t *Trial) FailStart(cause string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.fail(cause)
+	t.lost = t.failures >= maxFailures
+}
 
 // Reject is Fail for a daemon that runs, but not as it should: that will not change
 // when it is started with the same files twice more. It reports whether the number is
 // that of the last start.
 func (t *Trial) Reject(number int, cause string) bool {
 	t.mu.Lock()
-	is := number == t.start && !t.proven
-	t.mu.Unlock()
-	if is {
-		t.fail(cause, maxFailures)
+	defer t.mu.Unlock()
+	if number != t.start || t.kept {
+		return false
 	}
-	return is
+	t.fail(cause)
+	t.lost, t.doubted = true, true
+	return true
 }
 
-func (t *Trial) fail(cause string, count int) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.proven || t.start == 0 {
+func (t *Trial) fail(cause string) {
+	if t.start == 0 {
 		return
 	}
-	t.failures += count
-	t.row++
+	if t.failures == 0 {
+		t.first = time.Now()
+	}
+	if t.failing.IsZero() {
+		t.failing = time.Now()
+	}
+	if t.suspicion() != Trusted { // of these there may be many, and they have not changed
+		t.row++
+	}
+	t.failures++
 	t.cause = cause
+}
+
+// Acquit makes the next start one with the files in /etc again, if they were given up by
+// Reject and that has not helped. It reports whether that is so.
+func (t *Trial) Acquit() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.using != NoFiles || !t.doubted || t.kept {
+		return false
+	}
+	t.renew()
+	return true
+}
+
+// Again makes the next start one with files that were good once, if the last one is
+// without any. It reports whether that is so. Files that Reject gave up stay so if
+// containers have been started without them.
+func (t *Trial) Again(number int) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if number != t.start || t.using != NoFiles || len(t.good) == 0 || t.doubted && t.kept {
+		return false
+	}
+	t.using, t.failures, t.lost = GoodFiles, 0, false
+	if t.now.Equal(t.good) {
+		t.using = UserFiles
+	}
+	t.again++
+	t.start++
+	return true
+}
+
+// Attempts returns how often Again had files tried since files worked.
+func (t *Trial) Attempts() int {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.again
 }
 
 // Renew makes the next start another trial of the files in /etc.
 func (t *Trial) Renew() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.using, t.failures, t.row = UserFiles, 0, 0
+	t.renew()
+	t.row, t.again, t.failing = 0, 0, time.Time{}
+}
+
+// renew also ends the verdict about the process that runs: it may use other files.
+func (t *Trial) renew() {
+	t.start++
+	t.using, t.told, t.failures, t.lost, t.doubted = UserFiles, UserFiles, 0, false, false
 }
 
 // Suspicion tells how likely the files that are used now are to be the reason that a
@@ -240,7 +351,7 @@ type Suspicion int
 
 // The degrees of suspicion.
 const (
-	Innocent Suspicion = iota // none are used, or they are proven in this start
+	Innocent Suspicion = iota // none are used, or a container was started with them
 	Trusted                   // they were good once
 	Suspect                   // they were never good
 )
@@ -249,8 +360,12 @@ const (
 func (t *Trial) Suspicion() Suspicion {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	return t.suspicion()
+}
+
+func (t *Trial) suspicion() Suspicion {
 	switch {
-	case t.proven || t.using == NoFiles || t.using == UserFiles && len(t.now) == 0:
+	case t.kept || t.using == NoFiles || t.using == UserFiles && len(t.now) == 0:
 		return Innocent
 	case t.using == GoodFiles || t.now.Equal(t.good):
 		return Trusted

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"kios/test/lab"
 )
@@ -29,6 +30,7 @@ func (b *bench) boot() {
 	b.t.Helper()
 	tr, err := New(kubelet, b.store, b.etc, filepath.Join(b.etc, "none"))
 	lab.Must(b.t, err)
+	tr.Span = 0
 	b.Trial = tr
 }
 
@@ -65,7 +67,7 @@ func (b *bench) succeed(want Using) Start {
 	b.t.Helper()
 	s := b.start(want)
 	b.Ready(s.Number)
-	if _, err := b.Prove(s.Number); err != nil {
+	if _, err := b.Prove(s.Number, true); err != nil {
 		b.t.Error(err)
 	}
 	return s
@@ -219,7 +221,7 @@ func TestFilesThatChangeDuringTheStart(t *testing.T) {
 	s := b.start(UserFiles)
 	b.write("third")
 	b.Ready(s.Number)
-	if userFiles, err := b.Prove(s.Number); !userFiles || err != nil {
+	if userFiles, err := b.Prove(s.Number, true); !userFiles || err != nil {
 		t.Errorf("Prove = %v, %v", userFiles, err)
 	}
 	b.wantGood("first")
@@ -253,7 +255,7 @@ func TestFilesThatCannotBeKept(t *testing.T) {
 		} else {
 			lab.WriteFile(t, obstacle, "no directory")
 		}
-		if _, err := b.Prove(b.start(UserFiles).Number); err == nil {
+		if _, err := b.Prove(b.start(UserFiles).Number, true); err == nil {
 			t.Fatalf("%s is no obstacle", obstacle)
 		}
 		if got := b.store.fromDir(); !got.Equal(b.good) {
@@ -264,6 +266,113 @@ func TestFilesThatCannotBeKept(t *testing.T) {
 		wantKept(t, b.store, b.good)
 		b.wantGood("not for " + obstacle)
 	}
+}
+
+// Files that were good once may fail for a reason outside of them, which goes.
+func TestGoodFilesHaveTime(t *testing.T) {
+	b := newBench(t, oneFile)
+	b.succeed(UserFiles)
+	b.Span = time.Hour
+	b.fail(4*maxRow, UserFiles)
+	b.write("bad")
+	b.fail(3, UserFiles)
+	b.fail(10, GoodFiles)
+	b.first = b.first.Add(-b.Span)
+	if s := b.start(NoFiles); s.Failing == 0 {
+		t.Error("the daemon has not failed at all")
+	}
+	b.write("first")
+	for range 3 { // whatever its files were, it cannot be executed
+		b.start(UserFiles)
+		b.FailStart("argument list too long")
+	}
+	b.start(NoFiles)
+}
+
+func TestAgain(t *testing.T) {
+	b := newBench(t, oneFile)
+	b.succeed(UserFiles)
+	b.fail(3, UserFiles)
+	for i := range 3 {
+		s := b.succeed(NoFiles)
+		if first := s.Rejection != nil; first != (i == 0) || b.Attempts() != i {
+			t.Errorf("rejection %+v, %d attempts after %d", s.Rejection, b.Attempts(), i)
+		}
+		if b.Again(s.Number-1) || !b.Again(s.Number) {
+			t.Error("Again takes another start than the last")
+		}
+		if userFiles, _ := b.Prove(s.Number, true); userFiles {
+			t.Error("the process without files, which still runs, speaks for them")
+		}
+		b.fail(3, UserFiles)
+	}
+	b.Again(b.start(NoFiles).Number)
+	if s := b.succeed(UserFiles); b.Again(s.Number) || b.Attempts() != 0 {
+		t.Error("files that are used are tried again")
+	}
+	b.write("bad")
+	b.fail(3, UserFiles)
+	b.fail(3, GoodFiles)
+	b.Again(b.start(NoFiles).Number)
+	if s := b.succeed(GoodFiles); s.Rejection == nil || s.Rejection.Using != GoodFiles {
+		t.Errorf("rejection = %+v", s.Rejection)
+	}
+}
+
+// Files that were given up though the daemon was well come back if that has not helped,
+// and do not if it has.
+func TestAcquit(t *testing.T) {
+	for _, helped := range []bool{false, true} {
+		b := newBench(t, oneFile)
+		b.succeed(UserFiles)
+		b.Reject(b.start(UserFiles).Number, "no pod starts")
+		s := b.start(NoFiles)
+		if helped {
+			b.Prove(s.Number, true)
+		}
+		if b.Again(s.Number) == helped || b.Acquit() {
+			t.Errorf("helped %v: Again and Acquit are wrong", helped)
+		}
+	}
+	b := newBench(t, oneFile)
+	b.Reject(b.start(UserFiles).Number, "no pod starts")
+	b.start(NoFiles)
+	if !b.Acquit() || b.Acquit() {
+		t.Error("Acquit does not work, or twice")
+	}
+	b.fail(3, UserFiles)
+	if b.start(NoFiles); b.Acquit() {
+		t.Error("files with which the daemon does not stay up are acquitted")
+	}
+}
+
+// A daemon that stays up, without a container since it was started, has not shown enough
+// for its files to be kept.
+func TestProofWithoutContainers(t *testing.T) {
+	b := newBench(t, oneFile)
+	b.succeed(UserFiles)
+	b.write("second")
+	s := b.start(UserFiles)
+	if userFiles, err := b.Prove(s.Number, false); !userFiles || err != nil {
+		t.Errorf("Prove = %v, %v", userFiles, err)
+	}
+	if userFiles, _ := b.Prove(s.Number, false); userFiles || b.Suspicion() != Suspect {
+		t.Error("the same news is told twice, or the files count as good")
+	}
+	b.wantGood("first")
+	b.fail(2, UserFiles)
+	s = b.start(UserFiles)
+	for _, containers := range []bool{false, true} {
+		b.Prove(s.Number, containers)
+	}
+	b.wantGood("second")
+	b.write("third")
+	s = b.start(UserFiles)
+	b.Prove(s.Number, false)
+	if !b.Reject(s.Number, "the peer fails") {
+		t.Error("files that are not kept cannot be rejected")
+	}
+	b.start(GoodFiles)
 }
 
 func TestReject(t *testing.T) {
@@ -287,7 +396,7 @@ func TestLateVerdicts(t *testing.T) {
 	b := newBench(t, oneFile)
 	old := b.fail(1, UserFiles)
 	b.start(UserFiles)
-	if userFiles, _ := b.Prove(old.Number); userFiles {
+	if userFiles, _ := b.Prove(old.Number, true); userFiles {
 		t.Error("the verdict about another start counts")
 	}
 	if _, err := os.Stat(b.store.File); err == nil {
@@ -310,7 +419,7 @@ func TestSuspicion(t *testing.T) {
 	}
 	s := b.start(UserFiles)
 	want(Suspect, "new files")
-	b.Prove(s.Number)
+	b.Prove(s.Number, true)
 	want(Innocent, "proven")
 	b.start(UserFiles)
 	want(Trusted, "good once")
