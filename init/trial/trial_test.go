@@ -294,7 +294,7 @@ func TestAgain(t *testing.T) {
 	b.succeed(UserFiles)
 	b.fail(3, UserFiles)
 	for i := range 3 {
-		s := b.succeed(NoFiles)
+		s := b.start(NoFiles)
 		if first := s.Rejection != nil; first != (i == 0) || b.Attempts() != i {
 			t.Errorf("rejection %+v, %d attempts after %d", s.Rejection, b.Attempts(), i)
 		}
