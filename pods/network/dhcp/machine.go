@@ -142,16 +142,16 @@ func (m *Machine) Receive(now time.Duration, raw []byte) {
 		return
 	}
 	p, whole := parse(raw)
-	if !m.awaits(p.MessageType()) || !meant(p, id) {
+	if !m.awaits(kindOf(p)) || !meant(p, id) {
 		return
 	}
-	if p.MessageType() == dhcpv4.MessageTypeNak {
+	if kindOf(p) == dhcpv4.MessageTypeNak {
 		m.refused(now, p)
 		return
 	}
 	l, faults, err := leaseFrom(p, whole, now)
 	if err != nil {
-		m.Ignore("from %s: %v", p.ServerIdentifier(), err)
+		m.Ignore("from %s: %v", serverOf(p), err)
 		return
 	}
 	if m.State() == Selecting {
@@ -178,11 +178,11 @@ func (m *Machine) awaits(kind dhcpv4.MessageType) bool {
 // 6842 says so.
 func meant(p *dhcpv4.DHCPv4, id Identity) bool {
 	named := p.Options.Get(dhcpv4.OptionClientIdentifier)
-	return named == nil || bytes.Equal(named, id.clientID())
+	return named == nil || bytes.HasPrefix(named, id.clientID()) // it may be there twice
 }
 
 func (m *Machine) refused(now time.Duration, p *dhcpv4.DHCPv4) {
-	reason := fmt.Sprintf("%s refused it", p.ServerIdentifier())
+	reason := fmt.Sprintf("%s refused it", serverOf(p))
 	if text := p.Message(); text != "" {
 		reason += fmt.Sprintf(" (%s)", dnsname.Quote(text))
 	}

@@ -379,6 +379,32 @@ func TestUnusableAnswersAreIgnored(t *testing.T) {
 	b.Expect(Selecting, "DISCOVER to everyone")
 }
 
+// A server that is told to send an option by force sends it twice: it arrives as one of
+// twice the length, of which the first half counts.
+func TestEachOptionCanBeThereTwice(t *testing.T) {
+	for _, code := range []uint8{1, 26, 51, 53, 54, 58, 59, 61} {
+		t.Run(fmt.Sprint(code), func(t *testing.T) {
+			b := newBench(t)
+			b.m.LinkUp(b.Now)
+			for _, kind := range []dhcpv4.MessageType{dhcpv4.MessageTypeOffer, dhcpv4.MessageTypeAck} {
+				p := reply(b.sent.TransactionID, kind, option(26, 5, 0x78), option(52, 3), option(58, 0, 0, 1, 0), option(59, 0, 0, 2, 0),
+					dhcpv4.OptClientIdentifier(b.sent.Options.Get(dhcpv4.OptionClientIdentifier)))
+				value := p.Options[code]
+				p.Options[code] = append(value, value...)
+				b.m.Receive(b.Now, p.ToBytes())
+			}
+			b.Expect(Bound, "DISCOVER to everyone", "REQUEST to everyone", "apply 10.0.2.15/24")
+			l := b.Applied
+			if l == nil {
+				t.Fatal("there is no lease")
+			}
+			if l.Server.String() != "10.0.2.2" || l.MTU != 1400 || l.Renew-b.Now != 256*time.Second || l.Rebind-b.Now != 512*time.Second || l.Expiry-b.Now != time.Hour {
+				t.Errorf("the lease is %s, to be renewed after %s and %s", l.describe(b.Now), l.Renew-b.Now, l.Rebind-b.Now)
+			}
+		})
+	}
+}
+
 func TestLongAnswersAreNotRead(t *testing.T) {
 	b := newBench(t)
 	b.m.LinkUp(b.Now)

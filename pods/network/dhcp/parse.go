@@ -42,7 +42,7 @@ func parse(raw []byte) (p *dhcpv4.DHCPv4, whole bool) {
 		return p, false
 	}
 	whole = collect(p.Options, raw[atOptions:])
-	if overload := p.Options.Get(dhcpv4.OptionOptionOverload); len(overload) == 1 {
+	if overload := first(p, dhcpv4.OptionOptionOverload, 1); len(overload) == 1 {
 		// In the order of RFC 3396, section 5.
 		if overload[0]&1 != 0 {
 			whole = collect(p.Options, raw[atFile:atCookie]) && whole
@@ -52,6 +52,28 @@ func parse(raw []byte) (p *dhcpv4.DHCPv4, whole bool) {
 		}
 	}
 	return p, whole
+}
+
+// first returns what counts of an option of so many bytes. One that is there twice,
+// as servers send it that are told to send it by force, arrives as one that is longer
+// (RFC 3396).
+func first(p *dhcpv4.DHCPv4, code dhcpv4.OptionCode, size int) []byte {
+	raw := p.Options.Get(code)
+	return raw[:min(len(raw), size)]
+}
+
+// kindOf returns the type of a message, or dhcpv4.MessageTypeNone.
+func kindOf(p *dhcpv4.DHCPv4) dhcpv4.MessageType {
+	raw := first(p, dhcpv4.OptionDHCPMessageType, 1)
+	if len(raw) == 0 {
+		return dhcpv4.MessageTypeNone
+	}
+	return dhcpv4.MessageType(raw[0])
+}
+
+// serverOf returns the server that a message says to be from, for messages.
+func serverOf(p *dhcpv4.DHCPv4) string {
+	return net.IP(first(p, dhcpv4.OptionServerIdentifier, 4)).String()
 }
 
 // collect adds the options of an area, and reports whether none of them is cut off.

@@ -48,7 +48,7 @@ func leaseFrom(p *dhcpv4.DHCPv4, whole bool, now time.Duration) (*Lease, lease.F
 	if err != nil {
 		return nil, nil, err
 	}
-	server, ok := hostaddr.FromIPv4(p.ServerIdentifier())
+	server, ok := hostaddr.FromIPv4(r.fixed(dhcpv4.OptionServerIdentifier, 4))
 	if !ok {
 		return nil, nil, errors.New("it has no server identifier")
 	}
@@ -68,15 +68,13 @@ func leaseFrom(p *dhcpv4.DHCPv4, whole bool, now time.Duration) (*Lease, lease.F
 
 func (r *reader) option(code dhcpv4.OptionCode) []byte { return r.p.Options.Get(code) }
 
-// four returns an option of four bytes. One that is there twice arrives as one of
-// eight (RFC 3396): the first counts.
-func (r *reader) four(code dhcpv4.OptionCode) []byte {
-	raw := r.option(code)
-	if len(raw) <= 4 {
-		return raw
+// fixed returns an option of so many bytes, or fewer if it is too short. What it has
+// beyond them is a fault.
+func (r *reader) fixed(code dhcpv4.OptionCode, size int) []byte {
+	if long := len(r.option(code)); long > size {
+		r.faults.Add("its option %d has %d bytes, of which the first %d count", code.Code(), long, size)
 	}
-	r.faults.Add("its option %d has %d bytes, of which the first 4 count", code.Code(), len(raw))
-	return raw[:4]
+	return first(r.p, code, size)
 }
 
 // address returns the address with its subnet. Its host part may be all zeros or
@@ -86,7 +84,7 @@ func (r *reader) address() (netip.Prefix, error) {
 	if !ok {
 		return netip.Prefix{}, fmt.Errorf("%s is no address for a host", r.p.YourIPAddr)
 	}
-	mask := r.four(dhcpv4.OptionSubnetMask)
+	mask := r.fixed(dhcpv4.OptionSubnetMask, 4)
 	if ones, bits := net.IPMask(mask).Size(); bits == 32 && ones > 0 {
 		return netip.PrefixFrom(addr, ones), nil
 	}
@@ -145,7 +143,7 @@ func (r *reader) length() time.Duration {
 }
 
 func (r *reader) seconds(code dhcpv4.OptionCode) (time.Duration, bool) {
-	raw := r.four(code)
+	raw := r.fixed(code, 4)
 	if len(raw) != 4 {
 		return 0, false
 	}
@@ -228,16 +226,17 @@ func fqdnOf(raw []byte) string {
 // mtu returns the MTU, or 0 if it is absent or below what each IPv4 host must be
 // able to receive (RFC 791): smaller ones are mistakes or worse.
 func (r *reader) mtu() int {
-	raw := r.option(dhcpv4.OptionInterfaceMTU)
+	raw := r.fixed(dhcpv4.OptionInterfaceMTU, 2)
 	if raw == nil {
 		return 0
 	}
-	mtu, err := dhcpv4.GetUint16(dhcpv4.OptionInterfaceMTU, r.p.Options)
-	if err != nil || mtu < 576 {
-		r.faults.Add("its MTU is left out: it is %x in hexadecimal digits, and has to be 2 bytes and at least 576", raw[:min(len(raw), 4)])
-		return 0
+	if len(raw) == 2 {
+		if mtu := binary.BigEndian.Uint16(raw); mtu >= 576 {
+			return int(mtu)
+		}
 	}
-	return int(mtu)
+	r.faults.Add("its MTU is left out: it is %x in hexadecimal digits, and has to be 2 bytes and at least 576", raw)
+	return 0
 }
 
 // servers returns the addresses in an option that hosts can have.
