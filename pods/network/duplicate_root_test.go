@@ -43,6 +43,18 @@ func TestAddressThatAnotherMachineHas(t *testing.T) {
 	})
 }
 
+// A server with nothing but a reserved address offers it to nobody for ten minutes once
+// it was given back: what is claimed once is not given back.
+func TestReservedAddressThatIsClaimedOnce(t *testing.T) {
+	l := newLAN(t)
+	l.addRival("10.77.0.40/32")
+	l.startDNSMasqFor("10.77.0.0,static,255.255.255.0,2m", "--dhcp-host="+l.nodeMAC()+",10.77.0.40")
+	l.startService("eth0")
+	l.eventually("a line about it", 5*time.Second, l.logged("claims 10.77.0.40/24, asking for it once more"))
+	l.run("ip", "-n", l.node+"-r", "route", "del", "local", "10.77.0.40/32", "dev", "lo")
+	l.eventually("the address", 10*time.Second, func() bool { return strings.Contains(l.address(), "inet 10.77.0.40/24") })
+}
+
 // Each of two cards on one link answers for the addresses of both.
 func TestOwnCardIsNoOtherMachine(t *testing.T) {
 	l := newLAN(t)

@@ -152,9 +152,13 @@ func (l *lan) startService(interfaces ...string) {
 
 // startDNSMasq serves leases of two minutes, its shortest.
 func (l *lan) startDNSMasq(options ...string) *netns.Process {
+	return l.startDNSMasqFor("10.77.0.50,10.77.0.99,255.255.255.0,2m", options...)
+}
+
+func (l *lan) startDNSMasqFor(addresses string, options ...string) *netns.Process {
 	args := []string{"dnsmasq", "--keep-in-foreground", "--log-facility=-", "--log-dhcp", "--conf-file=/dev/null",
 		"--user=root", "--port=0", "--pid-file=", "--no-ping", "--dhcp-leasefile=" + filepath.Join(l.dir, "dnsmasq.leases"),
-		"--dhcp-range=10.77.0.50,10.77.0.99,255.255.255.0,2m"}
+		"--dhcp-range=" + addresses}
 	return l.start(l.server, append(args, options...)...)
 }
 

@@ -78,11 +78,45 @@ func TestAddressIsAnnouncedOnALinkThatReturns(t *testing.T) {
 	b.Expect(Bound, "announce 10.0.2.15")
 }
 
-func TestDuplicateIsNotUsed(t *testing.T) {
+// One packet costs ten seconds, and not the address: where it is reserved for the
+// machine, the server has no other one.
+func TestOneClaimDoesNotGiveTheAddressBack(t *testing.T) {
 	b := newCheckBench(t)
 	b.m.LinkUp(b.Now)
 	b.answer(dhcpv4.MessageTypeOffer)
 	b.claim("10.0.2.16", rival) // not what was asked
+	b.claim("10.0.2.15", rival)
+	b.Did = nil
+	b.answer(dhcpv4.MessageTypeAck)
+	b.Expect(Selecting)
+	b.Sleep(9 * time.Second)
+	b.Expect(Selecting)
+	b.Sleep(time.Second)
+	b.Expect(Selecting, "DISCOVER to everyone")
+	if got := b.sent.RequestedIPAddress(); !got.Equal(net.IPv4(10, 0, 2, 15)) {
+		t.Errorf("it asks for %s, want the same address again", got)
+	}
+	b.answer(dhcpv4.MessageTypeOffer)
+	b.answer(dhcpv4.MessageTypeAck)
+	b.Sleep(10 * time.Second)
+	if b.m.State() != Bound {
+		t.Errorf("the state is %s, want BOUND", b.m.State())
+	}
+}
+
+// claimed makes the machine begin with an offer that others claim.
+func (b *bench) claimed(by net.HardwareAddr) {
+	b.answer(dhcpv4.MessageTypeOffer)
+	b.claim("10.0.2.15", by)
+	b.answer(dhcpv4.MessageTypeAck)
+	b.Sleep(10 * time.Second)
+}
+
+func TestDuplicateIsGivenBack(t *testing.T) {
+	b := newCheckBench(t)
+	b.m.LinkUp(b.Now)
+	b.claimed(rival)
+	b.answer(dhcpv4.MessageTypeOffer)
 	b.claim("10.0.2.15", rival)
 	b.Did = nil
 	b.answer(dhcpv4.MessageTypeAck)
@@ -103,41 +137,68 @@ func TestDuplicateIsNotUsed(t *testing.T) {
 func TestDuplicateThatAnswersLate(t *testing.T) {
 	b := newCheckBench(t)
 	b.m.LinkUp(b.Now)
-	b.answer(dhcpv4.MessageTypeOffer)
-	b.answer(dhcpv4.MessageTypeAck)
-	b.Sleep(1500 * time.Millisecond)
-	b.Did = nil
-	b.claim("10.0.2.15", rival)
-	b.Expect(Selecting, "drop 10.0.2.15/24", "DECLINE to everyone")
-	b.Sleep(9 * time.Second)
-	b.Expect(Selecting)
+	for _, did := range [][]string{{"drop 10.0.2.15/24"}, {"drop 10.0.2.15/24", "DECLINE to everyone"}} {
+		b.answer(dhcpv4.MessageTypeOffer)
+		b.answer(dhcpv4.MessageTypeAck)
+		b.Sleep(1500 * time.Millisecond)
+		b.Did = nil
+		b.claim("10.0.2.15", rival)
+		b.Expect(Selecting, did...)
+		b.Sleep(9 * time.Second)
+		b.Expect(Selecting)
+		b.Sleep(time.Second)
+	}
+}
+
+// Each time another machine: none of them has the address.
+func TestClaimsOfManyMachinesGiveNothingBack(t *testing.T) {
+	b := newCheckBench(t)
+	lines := b.lines()
+	b.m.LinkUp(b.Now)
+	began := b.Now
+	for n := byte(0); b.m.State() == Selecting && n < 100; n++ {
+		b.claimed(net.HardwareAddr{2, 0, 0, 0, 1, n})
+	}
+	if took := b.Now - began; b.m.State() != Bound || took > 70*time.Second {
+		t.Errorf("the state is %s after %s, want BOUND within 70s", b.m.State(), took)
+	}
+	for _, did := range b.Did {
+		if strings.HasPrefix(did, "DECLINE") {
+			t.Errorf("it gives an address back:\n%s", strings.Join(*lines, "\n"))
+		}
+	}
+}
+
+// A server with nothing but a reserved address offers that one for minutes to nobody
+// once it was given back.
+func TestAddressAfterSilenceIsUsed(t *testing.T) {
+	b := newCheckBench(t)
+	lines := b.lines()
+	b.m.LinkUp(b.Now)
+	b.claimed(rival)
+	b.claimed(rival)
+	b.Sleep(time.Minute)
+	other := net.HardwareAddr{2, 0, 0, 0, 0, 10} // whoever it is
+	b.claimed(other)
+	if text := strings.Join(*lines, "\n"); b.m.State() != Bound || strings.Count(text, "since 10.0.2.15 was given back: the next one is used") != 1 {
+		t.Errorf("the state is %s, want BOUND; it says:\n%s", b.m.State(), text)
+	}
 }
 
 // A router that answers for all addresses, or one who means harm, keeps nobody
 // from the network.
 func TestClaimsHaveAnEnd(t *testing.T) {
 	for name, claimants := range map[string][]net.HardwareAddr{
-		"one machine":   {rival, rival},
-		"many machines": {rival, {2, 0, 0, 0, 0, 10}, {2, 0, 0, 0, 0, 11}, {2, 0, 0, 0, 0, 12}},
+		"one machine": {rival, rival},
+		"many machines": {rival, {2, 0, 0, 0, 0, 10}, {2, 0, 0, 0, 0, 11}, {2, 0, 0, 0, 0, 12}, {2, 0, 0, 0, 0, 13},
+			{2, 0, 0, 0, 0, 14}, {2, 0, 0, 0, 0, 15}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			b := newCheckBench(t)
 			lines := b.lines()
 			b.m.LinkUp(b.Now)
 			for n, by := range claimants {
-				if b.m.State() != Selecting {
-					t.Fatalf("the state is %s after %d claims, want SELECTING", b.m.State(), n)
-				}
-				b.receive(dhcpv4.MessageTypeOffer, byte(20+n))
-				b.claim(netip.AddrFrom4([4]byte{10, 0, 2, byte(20 + n)}).String(), by)
-				b.receive(dhcpv4.MessageTypeAck, byte(20+n))
-				if b.watched.IsValid() {
-					t.Errorf("after claim %d it still watches %s", n, b.watched)
-				}
-				for range 1000 {
-					b.claim(netip.AddrFrom4([4]byte{10, 0, 2, byte(20 + n)}).String(), by)
-				}
-				b.Sleep(10 * time.Second)
+				b.claimEach(n, by)
 			}
 			text := strings.Join(*lines, "\n")
 			if b.m.State() != Bound || strings.Count(text, "using it anyway") != 1 {
@@ -145,6 +206,25 @@ func TestClaimsHaveAnEnd(t *testing.T) {
 			}
 		})
 	}
+}
+
+// claimEach claims the n-th address that is offered again and again.
+func (b *bench) claimEach(n int, by net.HardwareAddr) {
+	b.T.Helper()
+	if b.m.State() != Selecting {
+		b.T.Fatalf("the state is %s after %d claims, want SELECTING", b.m.State(), n)
+	}
+	last := byte(20 + n)
+	b.receive(dhcpv4.MessageTypeOffer, last)
+	b.claim(netip.AddrFrom4([4]byte{10, 0, 2, last}).String(), by)
+	b.receive(dhcpv4.MessageTypeAck, last)
+	if b.watched.IsValid() {
+		b.T.Errorf("after claim %d it still watches %s", n, b.watched)
+	}
+	for range 1000 {
+		b.claim(netip.AddrFrom4([4]byte{10, 0, 2, last}).String(), by)
+	}
+	b.Sleep(10 * time.Second)
 }
 
 // Nobody shares the subnet of a single address, and routers answer for all others.
@@ -183,7 +263,7 @@ func TestDuplicateLeavesTheLeaseOfBefore(t *testing.T) {
 	b.claim("10.0.2.15", rival)
 	b.Did = nil
 	b.answer(dhcpv4.MessageTypeAck)
-	b.Expect(Selecting, "DECLINE to everyone")
+	b.Expect(Selecting)
 }
 
 // A lease of a second is over before the check is.

@@ -16,8 +16,10 @@
 //
 // The address is used as soon as the server has confirmed it, and announced to the
 // link. Whether another machine has it is asked meanwhile and for some seconds
-// after (RFC 5227, package arp); then it is declined. RFC 2131 asks before it uses
-// the address, which costs seconds at every boot.
+// after (RFC 5227, package arp). RFC 2131 asks before it uses the address, which costs
+// seconds at every boot. An address that another machine claims twice is declined; RFC
+// 2131 declines it at once, and then one packet of anybody can take a machine with a
+// reserved address off the network for minutes.
 //
 // It leaves out: DHCPRELEASE (an address must survive a restart of this program,
 // which cannot tell that from the end of the machine), FORCERENEW, option 108 of RFC
@@ -49,7 +51,7 @@
 //	                  +---| REBINDING | --- ACK ---------------------+
 //	                      +-----------+
 //
-// Besides, an address that another machine has sends REQUESTING and BOUND to
+// Besides, an address that another machine claims sends REQUESTING and BOUND to
 // SELECTING after ten seconds.
 //
 // [Machine] is that diagram and does no I/O; what it shares with DHCPv6 is in

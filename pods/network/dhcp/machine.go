@@ -197,7 +197,7 @@ func (m *Machine) refused(now time.Duration, p *dhcpv4.DHCPv4) {
 
 func (m *Machine) bind(now time.Duration, l *Lease, faults lease.Faults) {
 	if m.isClaimed(l.Address.Addr()) {
-		m.decline(now, l)
+		m.yield(now, l)
 		return
 	}
 	old, from := m.Lease(), m.State()
@@ -227,6 +227,7 @@ func (m *Machine) send(now time.Duration) {
 	elapsed := now - m.began
 	if m.State() == Selecting && m.Tries() > 0 {
 		m.Complain("DHCP", elapsed)
+		m.insist(elapsed)
 	}
 	if m.State() != Requesting {
 		m.secs = elapsed // a request has what its DISCOVER had (RFC 2131, section 4.4.1)
