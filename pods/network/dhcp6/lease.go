@@ -103,9 +103,9 @@ type grant struct {
 	faults    lease.Faults
 }
 
-// grantFrom reads the lease out of an ADVERTISE or a REPLY. The error says what
-// makes it unusable.
-func grantFrom(p answer, iaid [4]byte, zone string, now time.Duration) (grant, error) {
+// grantFrom reads the lease out of an ADVERTISE or a REPLY, and adds what stays of the
+// lease of before, if there is one. The error says what makes it unusable.
+func grantFrom(p answer, iaid [4]byte, zone string, old *Lease, now time.Duration) (grant, error) {
 	if err := statusOf(p.options); err != nil {
 		return grant{}, err
 	}
@@ -127,8 +127,20 @@ func grantFrom(p answer, iaid [4]byte, zone string, now time.Duration) (grant, e
 	if len(g.Addresses)+len(g.withdrawn) == 0 {
 		return grant{}, errNoAddress
 	}
+	if g.keep(old, now) {
+		// T1 and T2 are for what the message mentions: what it does not mention is to
+		// be renewed even if that needs no renewal, or is withdrawn.
+		ia.t1, ia.t2 = finite(ia.t1), finite(ia.t2)
+	}
 	g.setTimes(ia.t1, ia.t2, now)
 	return g, nil
+}
+
+func finite(d time.Duration) time.Duration {
+	if d == infinite {
+		return 0
+	}
+	return d
 }
 
 // statusOf returns the error that a status code stands for.
@@ -171,12 +183,13 @@ func after(now, d time.Duration) time.Duration {
 
 // setTimes sets the lease's three instants. T1 and T2 of 0 leave them to the
 // client (RFC 8415, section 21.4, has the fractions), and so do those that come
-// too late to be of use.
+// too late to be of use to one of the addresses.
 func (l *Lease) setTimes(t1, t2, now time.Duration) {
 	shortest := lease.Forever // time that one of the addresses is preferred
+	first := lease.Forever    // end of one of them
 	l.Expiry = 0
 	for _, a := range l.Addresses {
-		l.Expiry = max(l.Expiry, a.Valid)
+		l.Expiry, first = max(l.Expiry, a.Valid), min(first, a.Valid)
 		end := a.Preferred
 		if end <= now { // deprecated from the start
 			end = a.Valid
@@ -185,7 +198,7 @@ func (l *Lease) setTimes(t1, t2, now time.Duration) {
 			shortest = min(shortest, end-now)
 		}
 	}
-	late := func(t time.Duration) bool { return t != infinite && l.Expiry != lease.Forever && now+t >= l.Expiry }
+	late := func(t time.Duration) bool { return t != infinite && first != lease.Forever && now+t >= first }
 	if t1 == 0 || late(t1) {
 		t1 = fraction(shortest, 5)
 	}
@@ -205,17 +218,21 @@ func fraction(d time.Duration, tenths int64) time.Duration {
 
 // keep adds the addresses of before that the server did not mention: they are
 // valid for as long as they were (RFC 8415, section 18.2.10.1). A server that gives
-// others each time does not make them more and more.
-func (g *grant) keep(old *Lease, now time.Duration) {
+// others each time does not make them more and more. It reports whether there are any.
+func (g *grant) keep(old *Lease, now time.Duration) bool {
+	if old == nil {
+		return false
+	}
+	granted := len(g.Addresses)
 	for _, a := range old.Addresses {
 		if len(g.Addresses) == 2*maxAddresses {
-			return
+			break
 		}
 		if a.Valid > now && !slices.Contains(g.addrs(), a.Addr) && !slices.Contains(g.withdrawn, a.Addr) {
 			g.Addresses = append(g.Addresses, a)
-			g.Expiry = max(g.Expiry, a.Valid)
 		}
 	}
+	return len(g.Addresses) > granted
 }
 
 // informationFrom reads what a message says besides addresses, and what of that is

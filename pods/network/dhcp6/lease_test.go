@@ -81,6 +81,7 @@ func TestTimes(t *testing.T) {
 			renew: 5 * m, rebind: 8 * m, expiry: 3 * h},
 		{what: "deprecated from the start", addresses: []Address{{addr, now, now + h}}, renew: 30 * m, rebind: 48 * m, expiry: h},
 		{what: "too late", addresses: []Address{{addr, now + h, now + h}}, t1: 2 * h, t2: 3 * h, renew: 30 * m, rebind: 48 * m, expiry: h},
+		{what: "too late for one of two", addresses: []Address{{addr, now + h, now + 2*h}, {addr, now + 3*h, now + 4*h}}, t1: 2 * h, t2: 3 * h, renew: 30 * m, rebind: 48 * m, expiry: 4 * h},
 		{what: "T1 only", addresses: []Address{{addr, now + h, now + h}}, t1: 10 * m, renew: 10 * m, rebind: 48 * m, expiry: h},
 		{what: "T1 after the client's T2", addresses: []Address{{addr, now + h, now + h}}, t1: 50 * m, renew: 48 * m, rebind: 48 * m, expiry: h},
 		{what: "a lease of a second", addresses: []Address{{addr, now + time.Second, now + time.Second}},

@@ -370,6 +370,35 @@ func TestServerRenumbers(t *testing.T) {
 	b.Expect(Bound, "RENEW", "apply fd01::15 for fd00::15")
 }
 
+// It is renewed, too, whatever the server says about the address beside it.
+func TestAddressNotMentionedIsRenewed(t *testing.T) {
+	for name, said := range map[string][]part{
+		"withdrawn":               {lives("fd00::15", 0, 0)},
+		"withdrawn, never again":  {lives("fd00::15", 0, 0), times(infinite, infinite)},
+		"withdrawn, for later":    {lives("fd00::15", 0, 0), times(2*time.Hour, 3*time.Hour)},
+		"granted for ever":        {lives("fd00::15", infinite, infinite), times(infinite, infinite)},
+		"granted for a long time": {lives("fd00::15", 10*time.Hour, 20*time.Hour), times(5*time.Hour, 8*time.Hour)},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := newBench(t)
+			b.m.LinkUp(b.Now)
+			b.answer(dhcpv6.MessageTypeReply, rapid, granted("fd00::15"), granted("fd00::16"))
+			b.Sleep(15 * time.Minute)
+			b.answer(dhcpv6.MessageTypeReply, said...)
+			b.Did = nil
+			b.Sleep(7*time.Minute + 31*time.Second) // half of the time that it is preferred for
+			b.Expect(Renewing, "RENEW")
+			if !strings.Contains(b.asksFor(), "fd00::16") {
+				t.Errorf("it asks for %q, want fd00::16 among them", b.asksFor())
+			}
+			b.answer(dhcpv6.MessageTypeReply, granted("fd00::16"))
+			if got := b.Applied.Expiry - b.Now; b.m.State() != Bound || got < time.Hour {
+				t.Errorf("the state is %s, and the lease ends after %s", b.m.State(), got)
+			}
+		})
+	}
+}
+
 func TestAddressNotMentionedStays(t *testing.T) {
 	b := newBench(t)
 	b.bind()

@@ -62,7 +62,7 @@ func (m *Machine) learnMaxRT(p answer) {
 
 // offered takes in an answer to SOLICIT: an offer, or already the lease.
 func (m *Machine) offered(now time.Duration, p answer) {
-	g, err := grantFrom(p, m.id.IAID, m.id.Name, now)
+	g, err := grantFrom(p, m.id.IAID, m.id.Name, nil, now)
 	if err == nil && len(g.Addresses) == 0 {
 		err = errNoAddress
 	}
@@ -86,10 +86,7 @@ func (m *Machine) offered(now time.Duration, p answer) {
 
 // answered takes in the answer to REQUEST, RENEW or REBIND.
 func (m *Machine) answered(now time.Duration, p answer) {
-	g, err := grantFrom(p, m.id.IAID, m.id.Name, now)
-	if err == nil && m.Lease() != nil {
-		g.keep(m.Lease(), now)
-	}
+	g, err := grantFrom(p, m.id.IAID, m.id.Name, m.Lease(), now)
 	if err == nil && len(g.Addresses) == 0 {
 		err = errNoAddress
 	}
