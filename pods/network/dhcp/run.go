@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"kios/internal/boottime"
+	"kios/pods/network/lease"
 )
 
 // Run drives m with the machine's clock until ctx ends. The channel link tells
@@ -37,7 +38,7 @@ func Run(ctx context.Context, m *Machine, link <-chan bool, conn *Conn) error {
 		case <-timer.C:
 			m.Tick(boottime.Now())
 		}
-		timer.Reset(max(0, m.Wake()-boottime.Now()))
+		timer.Reset(lease.Sleep(boottime.Now(), m.Wake()))
 	}
 	return nil
 }

@@ -90,7 +90,7 @@ func (r *client) run(ctx context.Context, addresses <-chan address) {
 			r.machine.Tick(boottime.Now())
 		}
 		r.connect()
-		timer.Reset(max(0, r.machine.Wake()-boottime.Now()))
+		timer.Reset(lease.Sleep(boottime.Now(), r.machine.Wake()))
 	}
 }
 

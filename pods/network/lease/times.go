@@ -17,6 +17,15 @@ type Times struct {
 	Expiry time.Duration // the lease must not be used any more
 }
 
+// longestSleep is how late an instant may be noticed after the machine was suspended.
+const longestSleep = time.Minute
+
+// Sleep returns for how long to sleep until an instant, which is to be looked at again
+// then: timers stand still while a machine is suspended, and instants do not.
+func Sleep(now, until time.Duration) time.Duration {
+	return min(max(0, until-now), longestSleep)
+}
+
 // Instants returns the instants of the lease that embeds them.
 func (t Times) Instants() Times { return t }
 

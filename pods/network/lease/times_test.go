@@ -20,6 +20,21 @@ func TestLength(t *testing.T) {
 	}
 }
 
+// A timer stands still while the machine is suspended.
+func TestSleepIsShort(t *testing.T) {
+	for _, tc := range []struct{ until, want time.Duration }{
+		{0, 0},
+		{time.Hour, 0},
+		{time.Hour + time.Second, time.Second},
+		{2 * time.Hour, time.Minute},
+		{Forever, time.Minute},
+	} {
+		if got := Sleep(time.Hour, tc.until); got != tc.want {
+			t.Errorf("Sleep from 1h until %s = %s, want %s", tc.until, got, tc.want)
+		}
+	}
+}
+
 // Leases are kept in files, which another version of the program may have
 // written.
 func TestTimesAreFieldsOfTheirLease(t *testing.T) {

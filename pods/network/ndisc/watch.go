@@ -94,11 +94,11 @@ func (w *watcher) run(ctx context.Context) {
 	}
 }
 
-// receive returns the next messages, or none at the time until.
+// receive returns the next messages, or none at the time until or earlier.
 func (w *watcher) receive(until time.Duration) ([]syscall.NetlinkMessage, error) {
 	var limit unix.Timeval // zero: none
 	if until != lease.Forever {
-		limit = unix.NsecToTimeval(max(time.Microsecond, until-boottime.Now()).Nanoseconds())
+		limit = unix.NsecToTimeval(max(time.Microsecond, lease.Sleep(boottime.Now(), until)).Nanoseconds())
 	}
 	if err := w.socket.SetReceiveTimeout(&limit); err != nil {
 		return nil, err
