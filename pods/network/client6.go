@@ -2,9 +2,9 @@ package network
 
 import (
 	"context"
-	"os"
 
 	"kios/internal/boottime"
+	"kios/internal/userfile"
 	"kios/pods/network/dhcp6"
 	"kios/pods/network/ndisc"
 )
@@ -52,7 +52,7 @@ func (p *port) startDHCP6(stateful bool) {
 
 // duid names the machine, and if it has no ID, or a malformed one, the card.
 func (p *port) duid() []byte {
-	id, err := os.ReadFile(p.service.MachineID)
+	id, err := userfile.Read(p.service.MachineID, userfile.Max)
 	if err != nil {
 		id = nil
 	}

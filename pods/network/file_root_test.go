@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"kios/pods/network/resolvconf"
 	"kios/test/lab"
 )
@@ -106,6 +108,28 @@ func TestStaticLinkDownAndUp(t *testing.T) {
 	}
 	l.ip("link", "set", "eth0", "up")
 	l.eventually("everything, set up again", 5*time.Second, complete)
+}
+
+// What cannot be read is a mistake, and nothing waits for it.
+func TestFIFOInPlaceOfTheFile(t *testing.T) {
+	l := newLAN(t)
+	l.cable("srv2", "10.78.0.1/24", "eth1")
+	l.startDNSMasq("--dhcp-option=58,5", "--dhcp-option=59,90", "--dhcp-range=10.78.0.50,10.78.0.99,255.255.255.0,2m")
+	l.configure("  eth1: {addresses: [10.78.0.20/24]}\n")
+	l.startService("eth0", "eth1")
+	l.eventually("addresses", 5*time.Second, func() bool { return l.hasAddress() && l.has("addr show eth1", "inet 10.78.0.20/24") })
+	lab.Must(t, unix.Mkfifo(l.path("etc/kios/new"), 0o600))
+	lab.Must(t, os.Rename(l.path("etc/kios/new"), l.path("etc/kios/network.yaml")))
+	l.eventually("a line about it", 5*time.Second, l.logged("network.yaml cannot be used: everything stays as it is"))
+	l.eventually("a renewal", 15*time.Second, l.logged("extended by 2m0s"))
+	if !l.has("addr show eth1", "inet 10.78.0.20/24") {
+		t.Error("the address of the file is gone")
+	}
+	l.service.Stop()
+	l.startService("eth0", "eth1")
+	l.eventually("the last usable file", 5*time.Second, l.logged("what it said when it last could be counts until then"))
+	lab.Must(t, os.Remove(l.path("etc/kios/network.yaml")))
+	l.eventually("removal of the address", 10*time.Second, func() bool { return !l.has("addr show eth1", "inet 10.78.0.20/24") })
 }
 
 func TestFileChanges(t *testing.T) {

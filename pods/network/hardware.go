@@ -7,6 +7,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"kios/internal/userfile"
 )
 
 // hardware is what sysfs says about the device of an interface, and what the machine
@@ -26,7 +28,7 @@ var enumerated = []string{"pci", "vmbus", "xen"}
 // called first in a boot.
 func openHardware(sysfs, file string) (hardware, error) {
 	h := hardware{sysfs: sysfs}
-	text, err := os.ReadFile(file)
+	text, err := userfile.Read(file, userfile.Max)
 	if errors.Is(err, fs.ErrNotExist) {
 		text = h.devices()
 		err = replace(file, text)

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"kios/internal/control"
+	"kios/internal/userfile"
 	"kios/pods/network/dhcp"
 	"kios/pods/network/dhcp6"
 	"kios/pods/network/hostaddr"
@@ -210,7 +211,7 @@ func (o *offers) writeState(name string, lines []string) {
 }
 
 func holds(path, text string) bool {
-	have, err := os.ReadFile(path)
+	have, err := userfile.Read(path, userfile.Max)
 	return err == nil && string(have) == text
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log"
 	"maps"
 	"os"
@@ -14,6 +15,7 @@ import (
 	"time"
 
 	"kios/internal/boottime"
+	"kios/internal/userfile"
 	"kios/pods/filewatch"
 	"kios/pods/network/ndisc"
 	"kios/pods/network/netconf"
@@ -35,7 +37,7 @@ type Service struct {
 	hardware hardware
 	// decisions about interfaces that the file does not list, by index
 	decisions map[int]decision
-	text      string              // of the file, as last read
+	latest    reading             // of the file
 	blind     atomic.Bool         // the file cannot be used: what it may have asked for stays
 	lent      map[int]*time.Timer // interfaces in somebody else's bridge or bond
 	links     map[int]link
@@ -186,25 +188,15 @@ func (s *Service) reread(ctx context.Context) {
 
 // read reads the file and reports whether there is something new to carry out.
 func (s *Service) read(first bool) bool {
-	text, err := os.ReadFile(s.File)
-	unreadable := err != nil && !errors.Is(err, os.ErrNotExist)
-	if unreadable {
-		s.Log.Printf("read the configuration: %v", err)
-	}
-	if !first && string(text) == s.text {
+	r := readingOf(s.File)
+	if !first && r == s.latest {
 		return false
 	}
-	s.text = string(text)
+	s.latest = r
 	if !first {
 		s.Log.Printf("%s has changed", s.File)
 	}
-	conf, errs := netconf.Parse(s.File, text)
-	if unreadable {
-		conf = nil
-	}
-	for _, err := range errs {
-		s.Log.Print(err)
-	}
+	conf := s.parse(r)
 	if conf == nil && !first {
 		s.Log.Printf("%s cannot be used: everything stays as it is", s.File)
 		return false
@@ -212,7 +204,7 @@ func (s *Service) read(first bool) bool {
 	s.decisions = map[int]decision{}
 	if conf == nil {
 		conf = s.lastUsable()
-	} else if err := renew(s.lastFile(), string(text)); err != nil {
+	} else if err := renew(s.lastFile(), r.text); err != nil {
 		s.Log.Printf("keep a copy of %s: %v", s.File, err)
 	}
 	s.blind.Store(conf == nil)
@@ -224,13 +216,38 @@ func (s *Service) read(first bool) bool {
 	return true
 }
 
+// reading is what reading the file came to. A file that is missing has no text; one
+// that is there and cannot be read is another thing, and asks for nothing.
+type reading struct{ text, problem string }
+
+func readingOf(file string) reading {
+	text, err := userfile.Read(file, userfile.Max)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return reading{problem: err.Error()}
+	}
+	return reading{text: string(text)}
+}
+
+// parse returns what the file says, or nil if it cannot be used.
+func (s *Service) parse(r reading) *netconf.Config {
+	if r.problem != "" {
+		s.Log.Printf("read the configuration: %s", r.problem)
+		return nil
+	}
+	conf, errs := netconf.Parse(s.File, []byte(r.text))
+	for _, err := range errs {
+		s.Log.Print(err)
+	}
+	return conf
+}
+
 // lastFile is a copy of the last file that could be used, in this boot or one before.
 func (s *Service) lastFile() string { return filepath.Join(s.LastDir, "network.yaml") }
 
 // lastUsable returns what the copy says, or nil if there is none: a mistake in the file
 // that is found at the next boot only must not cost the node its fixed address.
 func (s *Service) lastUsable() *netconf.Config {
-	text, err := os.ReadFile(s.lastFile())
+	text, err := userfile.Read(s.lastFile(), userfile.Max)
 	if err != nil {
 		return nil
 	}

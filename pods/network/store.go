@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"kios/internal/userfile"
 	"kios/internal/wholefile"
 	"kios/pods/network/dhcp"
 	"kios/pods/network/dhcp6"
@@ -53,7 +54,7 @@ func (s *store) load(name string, mac net.HardwareAddr, now time.Duration) (reco
 
 func (s *store) read(name string, mac net.HardwareAddr, now time.Duration) (record, error) {
 	empty := record{HardwareAddr: mac.String()}
-	content, err := os.ReadFile(s.path(name))
+	content, err := userfile.Read(s.path(name), userfile.Max)
 	if errors.Is(err, fs.ErrNotExist) {
 		return empty, nil
 	}
