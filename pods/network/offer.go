@@ -9,15 +9,16 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
+	"kios/internal/boottime"
 	"kios/internal/control"
 	"kios/internal/userfile"
 	"kios/pods/network/dhcp"
 	"kios/pods/network/dhcp6"
 	"kios/pods/network/hostaddr"
+	"kios/pods/network/lease"
 	"kios/pods/network/ndisc"
 	"kios/pods/network/resolvconf"
 )
@@ -67,24 +68,32 @@ func learnedRA(e ndisc.Event) learned {
 // line, and "hostname". The latter two are absent when there is nothing to say.
 type offers struct {
 	log     *log.Logger
-	dir     string
-	lastDir string // for a copy of resolv.conf, for the next boot
+	dir     string  // in memory, where writing does not take long
+	last    *keeper // of a copy of resolv.conf
 	control string
 
-	mu      sync.Mutex
-	ctx     context.Context // set once it is open
-	sources map[int]*[origins]learned
-	name    string // the hostname on offer
-	tell    context.CancelFunc
+	mu        sync.Mutex
+	ctx       context.Context // set once it is open
+	sources   map[int]*[origins]learned
+	published texts
+	pace      lease.Pace  // of new texts
+	later     *time.Timer // publishes what came too soon; nil if nothing did
+	name      string      // the hostname on offer
+	tell      context.CancelFunc
 }
+
+// texts is what the files say.
+type texts struct{ resolver, ntp, hostname string }
 
 func newOffers(s *Service) *offers {
 	return &offers{
-		log:     s.Log,
-		dir:     s.StateDir,
-		lastDir: s.LastDir,
+		log: s.Log,
+		dir: s.StateDir,
+		last: newKeeper(s.Log, filepath.Join(s.LastDir, resolvConf),
+			"after a reboot, pods that start before the network find no name servers"),
 		control: s.Control,
 		sources: map[int]*[origins]learned{},
+		pace:    lease.Pace{Every: 3 * time.Second, Burst: 10}, // a boot with some interfaces takes a few
 		tell:    func() {},
 	}
 }
@@ -95,6 +104,7 @@ func (o *offers) open(ctx context.Context) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.ctx = ctx
+	go o.last.run(ctx)
 	for _, s := range o.sources {
 		for _, l := range s {
 			if len(l.DNS)+len(l.Search)+len(l.NTP) > 0 || l.Hostname != "" {
@@ -128,36 +138,72 @@ func (o *offers) forget(index int) {
 	}
 }
 
+// publish brings the files up to date, at once or, if they have changed a few times
+// already, some seconds later: a router can change them as often as it likes.
 func (o *offers) publish() {
-	o.writeResolvConf()
-	var lines []string
+	t := o.texts()
+	if t != o.published {
+		if wait := o.pace.Wait(boottime.Now()); wait > 0 {
+			o.publishAfter(wait)
+			return
+		}
+	}
+	if t.resolver != o.published.resolver {
+		o.last.keep(t.resolver)
+	}
+	o.published = t
+	o.write(t)
+}
+
+func (o *offers) publishAfter(wait time.Duration) {
+	if o.later != nil {
+		return
+	}
+	o.later = time.AfterFunc(wait, func() {
+		o.mu.Lock()
+		defer o.mu.Unlock()
+		if o.later = nil; o.ctx.Err() == nil {
+			o.publish()
+		}
+	})
+}
+
+func (o *offers) texts() texts {
+	var t texts
+	var sources []resolvconf.Source
+	var ntp []string
 	for _, l := range o.ordered() {
+		sources = append(sources, resolvconf.Source{Servers: l.DNS, Search: l.Search, Static: l.static})
 		for _, server := range l.NTP {
-			if !slices.Contains(lines, server) {
-				lines = append(lines, server)
+			if !slices.Contains(ntp, server) {
+				ntp = append(ntp, server)
+				t.ntp += server + "\n"
 			}
 		}
 	}
-	o.writeState("ntp", lines)
-	if name := o.hostname(); name != o.name {
-		o.name = name
-		o.writeState("hostname", strings.Fields(name))
-		o.announce(name)
+	t.resolver = string(resolvconf.Render(sources))
+	t.hostname = o.hostname()
+	return t
+}
+
+func (o *offers) write(t texts) {
+	if err := renew(filepath.Join(o.dir, resolvConf), t.resolver); err != nil {
+		o.log.Printf("names will not resolve: %v", err)
+	}
+	o.writeState("ntp", t.ntp)
+	if t.hostname != o.name {
+		o.name = t.hostname
+		o.writeState("hostname", line(t.hostname))
+		o.announce(t.hostname)
 	}
 }
 
-func (o *offers) writeResolvConf() {
-	var sources []resolvconf.Source
-	for _, l := range o.ordered() {
-		sources = append(sources, resolvconf.Source{Servers: l.DNS, Search: l.Search, Static: l.static})
+// line returns the text as a line, or "" if there is none.
+func line(text string) string {
+	if text == "" {
+		return ""
 	}
-	text := string(resolvconf.Render(sources))
-	if err := renew(filepath.Join(o.dir, resolvConf), text); err != nil {
-		o.log.Printf("names will not resolve: %v", err)
-	}
-	if err := renew(filepath.Join(o.lastDir, resolvConf), text); err != nil {
-		o.log.Printf("after a reboot, pods that start before the network find no name servers: %v", err)
-	}
+	return text + "\n"
 }
 
 // renew writes a file unless it holds the text.
@@ -196,14 +242,14 @@ func (o *offers) ordered() []source {
 	return append(static, rest...)
 }
 
-// writeState writes the lines, or removes the file if there are none.
-func (o *offers) writeState(name string, lines []string) {
+// writeState writes the text, or removes the file if there is none.
+func (o *offers) writeState(name, text string) {
 	path := filepath.Join(o.dir, name)
 	var err error
-	if len(lines) == 0 {
+	if text == "" {
 		err = remove(path)
 	} else {
-		err = renew(path, strings.Join(lines, "\n")+"\n")
+		err = renew(path, text)
 	}
 	if err != nil {
 		o.log.Printf("offer the %s of the network: %v", name, err)

@@ -7,10 +7,13 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
+	"kios/internal/boottime"
 	"kios/pods/network/resolvconf"
+	"kios/test/lab"
 )
 
 // desk is offers that write into a directory of the test's.
@@ -18,6 +21,7 @@ func desk(t *testing.T) (o *offers, file func(string) string) {
 	dir := t.TempDir()
 	s := &Service{StateDir: dir, LastDir: filepath.Join(dir, "last"), Control: filepath.Join(dir, "none"), Log: log.New(io.Discard, "", 0)}
 	o = newOffers(s)
+	o.last.pace.Burst = 100 // so that no test waits a minute
 	return o, func(name string) string {
 		text, err := os.ReadFile(filepath.Join(dir, name))
 		if err != nil {
@@ -61,7 +65,40 @@ func TestOffersMerge(t *testing.T) {
 	o.set(2, byRouter, learned{})
 	expect("resolv.conf", resolvconf.Marker+"\nnameserver 192.0.2.1\n")
 	expect("ntp", "absent")
-	expect("last/resolv.conf", file("resolv.conf"))
+	lab.Until(t, 10*time.Second, "a copy", func() bool { return file("last/resolv.conf") == file("resolv.conf") })
+}
+
+// A router can say another thing many times in a second.
+func TestOffersThatChangeAllTheTime(t *testing.T) {
+	o, file := desk(t)
+	o.pace.Every = time.Second
+	o.open(t.Context())
+	o.forget(1) // the first text
+	began, writes, last := boottime.Now(), 0, file("resolv.conf")
+	for n := range 2001 {
+		o.set(1, byRouter, learned{DNS: servers("2001:db8::1", "2001:db8::2")[:1+n%2]})
+		if text := file("resolv.conf"); text != last {
+			writes, last = writes+1, text
+		}
+	}
+	if most := o.pace.Burst + int((boottime.Now()-began)/o.pace.Every) + 1; writes > most {
+		t.Errorf("resolv.conf was written %d times, want %d at most", writes, most)
+	}
+	o.set(1, byRouter, learned{DNS: servers("2001:db8::3")})
+	lab.Until(t, 10*time.Second, "the latest", func() bool {
+		return file("resolv.conf") == resolvconf.Marker+"\nnameserver 2001:db8::3\n" && file("last/resolv.conf") == file("resolv.conf")
+	})
+}
+
+// A disk may hang.
+func TestKeeperNeverWaits(t *testing.T) {
+	k := newKeeper(log.New(io.Discard, "", 0), filepath.Join(t.TempDir(), "copy"), "")
+	for range 100 {
+		k.keep("old") // and nobody writes
+	}
+	k.keep("new")
+	go k.run(t.Context())
+	lab.Until(t, 10*time.Second, "the latest text", func() bool { return holds(k.path, "new") })
 }
 
 // After a restart everything is as it was, and nothing is written in between.

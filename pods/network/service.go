@@ -38,6 +38,7 @@ type Service struct {
 	// decisions about interfaces that the file does not list, by index
 	decisions map[int]decision
 	latest    reading             // of the file
+	last      *keeper             // of a copy of the file
 	blind     atomic.Bool         // the file cannot be used: what it may have asked for stays
 	lent      map[int]*time.Timer // interfaces in somebody else's bridge or bond
 	links     map[int]link
@@ -60,6 +61,8 @@ func (s *Service) Run(ctx context.Context) error {
 		s.Log.Print(err)
 	}
 	s.offers = newOffers(s)
+	s.last = newKeeper(s.Log, s.lastFile(), "keep a copy of "+s.File)
+	go s.last.run(ctx)
 	s.sources = &sourceRoutes{logf: s.Log.Printf, procSysNet: s.ProcSysNet, from: map[int][]sourced{}}
 	s.failed = make(chan error, 1)
 	// Subscribe before listing what exists, so that nothing is missed in between.
@@ -204,8 +207,8 @@ func (s *Service) read(first bool) bool {
 	s.decisions = map[int]decision{}
 	if conf == nil {
 		conf = s.lastUsable()
-	} else if err := renew(s.lastFile(), r.text); err != nil {
-		s.Log.Printf("keep a copy of %s: %v", s.File, err)
+	} else {
+		s.last.keep(r.text)
 	}
 	s.blind.Store(conf == nil)
 	if conf == nil {

@@ -16,7 +16,9 @@ import (
 // reader is a service that reads a file in a directory of the test's.
 func reader(t *testing.T) *Service {
 	dir := t.TempDir()
-	return &Service{File: filepath.Join(dir, "network.yaml"), LastDir: filepath.Join(dir, "last"), Log: log.New(io.Discard, "", 0)}
+	s := &Service{File: filepath.Join(dir, "network.yaml"), LastDir: filepath.Join(dir, "last"), Log: log.New(io.Discard, "", 0)}
+	s.last = newKeeper(s.Log, s.lastFile(), "")
+	return s
 }
 
 const fixed = "interfaces: {eth0: {addresses: [10.77.0.40/24]}}\n"

@@ -20,7 +20,7 @@ const settle = 10 * time.Millisecond
 
 // Watch sends the state of an interface each time it changes: flags, entries
 // that are new or repeated (their expiry is later then), and entries that
-// expired. First come the interfaces about which something is known already;
+// expired. What changes all the time is sent once in a second. First come the interfaces about which something is known already;
 // an interface that went down or away has an event without anything in it.
 //
 // The kernel keeps addresses and routes over a restart of this program, but neither
@@ -43,7 +43,8 @@ func Watch(ctx context.Context, known ...Event) (<-chan Event, error) {
 	// Room for a machine that starts a hundred pods at once, which is more than
 	// net.core.rmem_max allows by itself. A smaller buffer works, too: see resync.
 	_ = socket.SetReceiveBufferSize(1<<20, true)
-	w := &watcher{socket: socket, events: make(chan Event), flush: lease.Forever}
+	w := newWatcher(make(chan Event))
+	w.socket = socket
 	w.table.solicit = Solicit
 	w.table.known = map[int]Event{}
 	for _, e := range known {
@@ -70,6 +71,14 @@ type watcher struct {
 	dump   uint32        // sequence number of the dump that is under way, or 0
 	again  bool          // messages were lost since it began
 	flush  time.Duration // when changes are to be sent
+	pace   lease.Pace    // of sending them
+}
+
+// newWatcher returns one that sends some changes at once, as a boot takes, and then one
+// in a second: a router can change its mind many times in that, and a reader writes
+// files then.
+func newWatcher(events chan Event) *watcher {
+	return &watcher{events: events, flush: lease.Forever, pace: lease.Pace{Every: time.Second, Burst: 20}}
 }
 
 func (w *watcher) run(ctx context.Context) {
@@ -166,6 +175,10 @@ func (w *watcher) send(ctx context.Context, now time.Duration) bool {
 		w.flush = now + settle
 	}
 	if now < w.flush {
+		return true
+	}
+	if wait := w.pace.Wait(now); wait > 0 {
+		w.flush = now + wait
 		return true
 	}
 	w.flush = lease.Forever

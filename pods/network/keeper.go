@@ -1,0 +1,64 @@
+package network
+
+import (
+	"context"
+	"log"
+	"time"
+
+	"kios/internal/boottime"
+	"kios/pods/network/lease"
+)
+
+// keeper keeps a copy of a file on the data partition, for the next boot. It writes in
+// the background, because a disk may be slow or hang, and no lease may wait for that;
+// and seldom, because what routers say can change many times in a second.
+type keeper struct {
+	log  *log.Logger
+	path string
+	cost string // of a copy that cannot be written, for messages
+	news chan string
+	pace lease.Pace
+}
+
+func newKeeper(log *log.Logger, path, cost string) *keeper {
+	return &keeper{log, path, cost, make(chan string, 1), lease.Pace{Every: time.Minute, Burst: 3}}
+}
+
+// keep makes the copy have the text. It never waits. Only one goroutine at a time may
+// call it.
+func (k *keeper) keep(text string) {
+	select {
+	case <-k.news: // not written yet
+	default:
+	}
+	k.news <- text
+}
+
+// run writes until ctx ends.
+func (k *keeper) run(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case text := <-k.news:
+			if err := renew(k.path, text); err != nil {
+				k.log.Printf("%s: %v", k.cost, err)
+			}
+		}
+		for wait := k.pace.Wait(boottime.Now()); wait > 0; wait = k.pace.Wait(boottime.Now()) {
+			if !sleep(ctx, wait) {
+				return
+			}
+		}
+	}
+}
+
+// sleep reports whether ctx goes on after so long.
+func sleep(ctx context.Context, d time.Duration) bool {
+	select {
+	case <-ctx.Done():
+		return false
+	case <-time.After(d):
+		return true
+	}
+}
