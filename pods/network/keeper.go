@@ -18,10 +18,11 @@ type keeper struct {
 	cost string // of a copy that cannot be written, for messages
 	news chan string
 	pace lease.Pace
+	done chan struct{} // closed when run has ended
 }
 
 func newKeeper(log *log.Logger, path, cost string) *keeper {
-	return &keeper{log, path, cost, make(chan string, 1), lease.Pace{Every: time.Minute, Burst: 3}}
+	return &keeper{log, path, cost, make(chan string, 1), lease.Pace{Every: time.Minute, Burst: 3}, make(chan struct{})}
 }
 
 // keep makes the copy have the text. It never waits. Only one goroutine at a time may
@@ -36,6 +37,7 @@ func (k *keeper) keep(text string) {
 
 // run writes until ctx ends.
 func (k *keeper) run(ctx context.Context) {
+	defer close(k.done)
 	for {
 		select {
 		case <-ctx.Done():

@@ -22,6 +22,7 @@ func desk(t *testing.T) (o *offers, file func(string) string) {
 	s := &Service{StateDir: dir, LastDir: filepath.Join(dir, "last"), Control: filepath.Join(dir, "none"), Log: log.New(io.Discard, "", 0)}
 	o = newOffers(s)
 	o.last.pace.Burst = 100 // so that no test waits a minute
+	t.Cleanup(func() { <-o.last.done })
 	return o, func(name string) string {
 		text, err := os.ReadFile(filepath.Join(dir, name))
 		if err != nil {
@@ -98,6 +99,7 @@ func TestKeeperNeverWaits(t *testing.T) {
 	}
 	k.keep("new")
 	go k.run(t.Context())
+	t.Cleanup(func() { <-k.done })
 	lab.Until(t, 10*time.Second, "the latest text", func() bool { return holds(k.path, "new") })
 }
 
