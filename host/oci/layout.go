@@ -75,9 +75,6 @@ func layoutImage(img *LayoutImage) (v1.Image, error) {
 	if err := checkName(img.Name); err != nil {
 		return nil, err
 	}
-	if img.Architecture == "" {
-		img.Architecture = "amd64"
-	}
 	var layers []mutate.Addendum
 	for _, l := range img.Layers {
 		data, err := os.ReadFile(l.From)

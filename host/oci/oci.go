@@ -17,6 +17,7 @@ package oci
 import (
 	"archive/tar"
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -53,11 +54,13 @@ type Image struct {
 	Labels     map[string]string
 }
 
+func (i Image) architecture() string { return cmp.Or(i.Architecture, "amd64") }
+
 // File is a file in an image. Its parent directories need not be named: they
 // get mode 0755.
 type File struct {
 	Path string      // absolute, or relative to the root
-	Mode fs.FileMode // permissions; fs.ModeDir for a directory, fs.ModeSymlink for a link
+	Mode fs.FileMode // permissions, fs.ModeSetuid, fs.ModeSticky; fs.ModeDir for a directory, fs.ModeSymlink for a link
 	From string      // the file on this machine to take the content from; or
 	Data []byte      // the content, or the target of a symbolic link
 }
@@ -76,24 +79,26 @@ func Write(path string, img Image) error {
 }
 
 func build(img Image) ([]byte, error) {
-	if err := checkName(img.Name); err != nil {
+	image, err := Make(img)
+	if err != nil {
 		return nil, err
 	}
-	if img.Architecture == "" {
-		img.Architecture = "amd64"
+	return archive(img, image)
+}
+
+// Make returns the image, such as for a registry.
+func Make(img Image) (v1.Image, error) {
+	if err := checkName(img.Name); err != nil {
+		return nil, err
 	}
 	content, err := layer(img.Files)
 	if err != nil {
 		return nil, err
 	}
-	image, err := imageOf(img, mutate.Addendum{
+	return imageOf(img, mutate.Addendum{
 		Layer:   static.NewLayer(content, types.OCIUncompressedLayer),
 		History: v1.History{CreatedBy: "kios"},
 	})
-	if err != nil {
-		return nil, err
-	}
-	return archive(img, image)
 }
 
 // checkName demands a registry, a repository and a tag. A shorter name would be
@@ -119,7 +124,7 @@ func imageOf(img Image, layers ...mutate.Addendum) (v1.Image, error) {
 		return nil, err
 	}
 	config = config.DeepCopy()
-	config.OS, config.Architecture = "linux", img.Architecture
+	config.OS, config.Architecture = "linux", img.architecture()
 	config.Created = v1.Time{Time: time.Unix(0, 0).UTC()} // as all times here
 	config.Config = v1.Config{
 		Entrypoint: img.Entrypoint,
@@ -160,7 +165,7 @@ func named(img Image, image v1.Image) mutate.IndexAddendum {
 	return mutate.IndexAddendum{
 		Add: image,
 		Descriptor: v1.Descriptor{
-			Platform: &v1.Platform{OS: "linux", Architecture: img.Architecture},
+			Platform: &v1.Platform{OS: "linux", Architecture: img.architecture()},
 			Annotations: map[string]string{
 				"org.opencontainers.image.ref.name": img.Name,
 				"io.containerd.image.name":          img.Name,
@@ -279,7 +284,7 @@ func addFile(w *tar.Writer, f File) error {
 // entry returns a header without owner, time or anything else that depends on
 // when and where it is made, and the content.
 func entry(f File) (*tar.Header, []byte, error) {
-	h := &tar.Header{Name: f.Path, Mode: int64(f.Mode.Perm())}
+	h := &tar.Header{Name: f.Path, Mode: tarMode(f.Mode)}
 	switch {
 	case f.Mode.IsDir():
 		h.Typeflag, h.Name = tar.TypeDir, f.Path+"/"
@@ -296,6 +301,18 @@ func entry(f File) (*tar.Header, []byte, error) {
 	}
 	h.Typeflag, h.Size = tar.TypeReg, int64(len(data))
 	return h, data, nil
+}
+
+// tarMode returns the permissions as tar(5) has them.
+func tarMode(mode fs.FileMode) int64 {
+	all := int64(mode.Perm())
+	if mode&fs.ModeSetuid != 0 {
+		all |= 0o4000
+	}
+	if mode&fs.ModeSticky != 0 {
+		all |= 0o1000
+	}
+	return all
 }
 
 func (f File) content() ([]byte, error) {

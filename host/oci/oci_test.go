@@ -28,10 +28,10 @@ func example(t *testing.T) Image {
 	return Image{
 		Name: "kios.local/example:1",
 		Files: []File{
-			{Path: "/usr/bin/program", Mode: 0o555, From: program},
+			{Path: "/usr/bin/program", Mode: fs.ModeSetuid | 0o555, From: program},
 			{Path: "etc/passwd", Mode: 0o644, Data: []byte("root:x:0:0::/:\n")},
 			{Path: "/bin", Mode: fs.ModeSymlink, Data: []byte("usr/bin")},
-			{Path: "/tmp", Mode: fs.ModeDir | 0o700},
+			{Path: "/tmp", Mode: fs.ModeDir | fs.ModeSticky | 0o777},
 		},
 		Entrypoint: []string{"/usr/bin/program"},
 		Cmd:        []string{"-v"},
@@ -144,10 +144,10 @@ func checkLayer(t *testing.T, image v1.Image) {
 		"Lrwxrwxrwx bin usr/bin",
 		"drwxr-xr-x etc/ ",
 		"-rw-r--r-- etc/passwd root:x:0:0::/:\n",
-		"drwx------ tmp/ ",
+		"dtrwxrwxrwx tmp/ ",
 		"drwxr-xr-x usr/ ",
 		"drwxr-xr-x usr/bin/ ",
-		"-r-xr-xr-x usr/bin/program \x7fELF",
+		"ur-xr-xr-x usr/bin/program \x7fELF",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("the layer, want -, got +:\n%s", diff)

@@ -9,14 +9,14 @@ import (
 
 // Place puts the file below the directory root, as it is in the image.
 func (f File) Place(root string) error {
-	at := filepath.Join(root, filepath.Clean("/"+f.Path))
+	at, mode := filepath.Join(root, filepath.Clean("/"+f.Path)), f.Mode&^fs.ModeType
 	switch {
 	case f.Mode.IsDir():
-		return filetree.Mkdir(at, f.Mode.Perm())
+		return filetree.Mkdir(at, mode)
 	case f.Mode&fs.ModeSymlink != 0:
 		return filetree.Symlink(at, string(f.Data))
 	case f.From != "":
-		return filetree.CopyFile(at, f.From, f.Mode.Perm())
+		return filetree.CopyFile(at, f.From, mode)
 	}
-	return filetree.WriteFile(at, f.Data, f.Mode.Perm())
+	return filetree.WriteFile(at, f.Data, mode)
 }
