@@ -59,6 +59,41 @@ func Fetch(ctx context.Context, log *progress.Log, suites []string, pkgs []Packa
 	return debs, nil
 }
 
+// Source fetches the files of a source package, as upstream and Debian publish them,
+// and returns the directory that has them. Nothing is unpacked and no patch applied.
+func Source(ctx context.Context, log *progress.Log, suites []string, p Package) (string, error) {
+	return cache.Product(ctx, log, "source-"+p.Name, cache.NewKey(p.Name, p.Version), func(dir string) error {
+		a, err := newArchive("apt-source", suites)
+		if err != nil {
+			return err
+		}
+		a.kind = "deb-src"
+		if err := a.source(ctx, log, p, dir); err != nil {
+			return fmt.Errorf("fetch the source of Debian's %s: %w", p.Name, err)
+		}
+		return nil
+	})
+}
+
+// source downloads a source package into dir.
+func (a *archive) source(ctx context.Context, log *progress.Log, p Package, dir string) error {
+	unlock, err := a.lock(ctx, log)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	if err := a.prepare(ctx, log); err != nil {
+		return err
+	}
+	cmd := a.apt(ctx, "apt-get", "source", "--download-only", p.Name+"="+p.Version)
+	cmd.Dir = dir
+	_, err = run(cmd)
+	if err != nil {
+		return fmt.Errorf("%w (has %s left the archive? then update versions.json)", err, p.Version)
+	}
+	return nil
+}
+
 // Extract unpacks the files of a package into dir.
 func Extract(ctx context.Context, d Deb, dir string) error {
 	_, err := run(hosttool.Exec(ctx, "dpkg-deb", "-x", d.Path, dir))
@@ -70,7 +105,8 @@ type archive struct {
 	root   string // apt's private directories
 	debs   string // the packages fetched so far
 	suites []string
-	ready  bool // lists are there
+	kind   string // of what is fetched: deb, or deb-src
+	ready  bool   // lists are there
 }
 
 // newArchive returns that with the private directory of this name in the cache.
@@ -81,7 +117,7 @@ func newArchive(name string, suites []string) (*archive, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &archive{root: filepath.Join(root, name), debs: filepath.Join(root, "debs"), suites: suites}, nil
+	return &archive{root: filepath.Join(root, name), debs: filepath.Join(root, "debs"), suites: suites, kind: "deb"}, nil
 }
 
 // get asks apt once for all packages that are not there: each call of apt takes a
@@ -225,7 +261,7 @@ func (a *archive) sources(ctx context.Context) (string, error) {
 		if err != nil {
 			return "", err
 		}
-		fmt.Fprintf(&b, "deb [signed-by=%s] %s %s main\n", keyring, uri, suite)
+		fmt.Fprintf(&b, "%s [signed-by=%s] %s %s main\n", a.kind, keyring, uri, suite)
 	}
 	return b.String(), nil
 }

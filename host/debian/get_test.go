@@ -54,3 +54,21 @@ func TestGet(t *testing.T) {
 		t.Errorf("get(d) = %v, want that it is not there", err)
 	}
 }
+
+// A source is in the directory that it was asked for, and one that is no longer offered
+// is an error that says what to do.
+func TestSource(t *testing.T) {
+	bin, dir := t.TempDir(), t.TempDir()
+	t.Setenv("PATH", bin+":"+os.Getenv("PATH"))
+	script := "#!/bin/sh\ncase \"$*\" in *' source --download-only a=1') touch a_1.orig.tar.gz;; *) echo 'E: no source' >&2; exit 100;; esac\n"
+	lab.Must(t, os.WriteFile(filepath.Join(bin, "apt-get"), []byte(script), 0o755))
+	a := &archive{root: filepath.Join(bin, "apt"), kind: "deb-src", ready: true}
+	log := progress.New(os.Stderr)
+	lab.Must(t, a.source(t.Context(), log, Package{"a", "1"}, dir))
+	if _, err := os.Stat(filepath.Join(dir, "a_1.orig.tar.gz")); err != nil {
+		t.Error(err)
+	}
+	if err := a.source(t.Context(), log, Package{"a", "2"}, dir); !errorContains(err, "no source (has 2 left the archive? then update versions.json)") {
+		t.Errorf("source(a 2) = %v, want what apt says and a remedy", err)
+	}
+}
