@@ -35,6 +35,8 @@ type Program struct {
 	// LDFlags returns flags for the linker besides those of every program,
 	// given the upstream module's version.
 	LDFlags func(version string) string
+	// Test makes the program that runs a package's tests.
+	Test bool
 	// CGO compiles with the C compiler, and links everything statically.
 	CGO bool
 }
@@ -251,6 +253,9 @@ func (p Program) replacements(ctx context.Context, dir string) ([]string, error)
 
 // compile runs go build and counts the packages that it compiles.
 func (p Program) compile(ctx context.Context, step *progress.Step, dir string, args []string) error {
+	if p.Test { // go test cannot tell
+		return run(ctx, dir, p.environ(), append([]string{"test", "-c"}, args[1:]...), io.Discard)
+	}
 	total, err := countPackages(ctx, dir, p)
 	if err != nil {
 		return err

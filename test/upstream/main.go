@@ -92,7 +92,7 @@ func programTags() (map[string]string, error) {
 		return nil, err
 	}
 	tags := map[string]string{}
-	for _, p := range slices.Concat(gobuild.Upstream, gobuild.AddOns, controlPlane, []gobuild.Program{gobuild.Kubeadm}) {
+	for _, p := range slices.Concat(gobuild.Upstream, gobuild.AddOns, controlPlane, gobuild.Conformance, []gobuild.Program{gobuild.Kubeadm}) {
 		tags[p.Dir] = p.Tags
 	}
 	return tags, nil
