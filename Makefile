@@ -5,7 +5,7 @@ export CGO_ENABLED ?= 0
 export GOFLAGS ?= -trimpath -gcflags=all=-dwarf=false
 KIOS := _out/kios
 # The build tags of tests that need more than a compiler; see HACKING.md, Test.
-TAGS := cluster,guest,image,root,vm
+TAGS := cluster,conformance,guest,image,root,vm
 # "quick" runs all of vet; each test would run a part of it again, over all that it imports.
 TEST := go test -vet=off
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
@@ -19,7 +19,7 @@ in_modules = set -e; for module in $(modules); do go -C $$module $(1); done
 # The packages with tests that have a tag.
 tagged = $(addprefix ./,$(sort $(dir $(shell grep -rlxE --include='*_test.go' '//go:build $(1)' $(filter-out upstream/,$(rooms))))))
 
-.PHONY: help run test quick check upstream upstream-quick build test-root test-vm test-image test-cluster test-long \
+.PHONY: help run test quick check upstream upstream-quick build test-root test-vm test-image test-cluster test-long conformance \
 	controlplane reproduce bench skew deps deps-test kios
 
 run: build ## build a node, boot it in a virtual machine, show its pod running
@@ -70,6 +70,9 @@ test-cluster: controlplane ## needs root and a build: the control plane, the pod
 
 test-long: build controlplane ## needs root: all that nodes do in clusters, an hour and a half
 	$(TEST) -count=1 -p 1 -tags cluster -timeout 180m -v $(call tagged,cluster)
+
+conformance: build controlplane ## needs root: the conformance tests of Kubernetes and of CRI on a node, hours; FOCUS=... runs some
+	$(TEST) -count=1 -tags conformance -timeout 12h -v ./test/conformance $(if $(FOCUS),-run TestConformance -args -focus '$(FOCUS)')
 
 controlplane: kios ## the programs and images of a cluster: control plane and add-ons
 	$(KIOS) cluster build

@@ -32,6 +32,11 @@ type Versions struct {
 		Suites   []string          `json:"suites"`
 		Packages map[string]string `json:"packages"`
 	} `json:"debian"`
+	// Conformance is what the images of the conformance tests are made of besides.
+	Conformance struct {
+		Sources  map[string]string `json:"sources"` // source packages
+		Packages map[string]string `json:"packages"`
+	} `json:"conformance"`
 	// Tools are programs that run on this machine, but not from its own release.
 	Tools map[string]string `json:"tools"`
 	// Host lists the Debian packages that building and running needs, and Test those

@@ -28,10 +28,31 @@ type debianPackage struct {
 }
 
 func (b *Builder) fetchDebian(ctx context.Context) (debianPackages, error) {
-	names := slices.Sorted(maps.Keys(b.Versions.Debian.Packages))
+	return b.fetchPackages(ctx, b.Versions.Debian.Packages)
+}
+
+// Conformance fetches and unpacks the packages that the images of the conformance
+// tests are made of, and those of the system, and returns their directories by name.
+func (b *Builder) Conformance(ctx context.Context) (map[string]string, error) {
+	versions := maps.Clone(b.Versions.Debian.Packages)
+	delete(versions, kernelPackage)
+	maps.Copy(versions, b.Versions.Conformance.Packages)
+	debs, err := b.fetchPackages(ctx, versions)
+	if err != nil {
+		return nil, err
+	}
+	trees := map[string]string{}
+	for name, d := range debs {
+		trees[name] = d.dir
+	}
+	return trees, nil
+}
+
+// fetchPackages fetches the packages of these versions, by name.
+func (b *Builder) fetchPackages(ctx context.Context, versions map[string]string) (debianPackages, error) {
 	var want []debian.Package
-	for _, name := range names {
-		want = append(want, debian.Package{Name: name, Version: b.Versions.Debian.Packages[name]})
+	for _, name := range slices.Sorted(maps.Keys(versions)) {
+		want = append(want, debian.Package{Name: name, Version: versions[name]})
 	}
 	debs, err := debian.Fetch(ctx, b.Log, b.Versions.Debian.Suites, want)
 	if err != nil {

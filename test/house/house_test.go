@@ -26,7 +26,7 @@ const module = "kios"
 const root = "../.."
 
 // tags are all build constraints of files in the tree, so that none is left out.
-const tags = "cluster,guest,image,root,vm"
+const tags = "cluster,conformance,guest,image,root,vm"
 
 // list returns the packages of the rooms.
 func list(t *testing.T) []pkg {

@@ -244,7 +244,7 @@ func (p *ControlPlane) Kubectl(args ...string) string {
 
 // TryKubectl is Kubectl with an input, and an error that says what it printed.
 func (p *ControlPlane) TryKubectl(input string, args ...string) (string, error) {
-	cmd := exec.Command("nsenter", append([]string{"--net=/run/netns/" + p.namespace, "--", p.kubectl, "--kubeconfig", p.Kubeconfig()}, args...)...)
+	cmd := p.Command(context.Background(), args...)
 	cmd.Stdin = strings.NewReader(input)
 	var stderr strings.Builder
 	cmd.Stderr = &stderr
@@ -253,6 +253,11 @@ func (p *ControlPlane) TryKubectl(input string, args ...string) (string, error) 
 		return string(out), fmt.Errorf("kubectl %s: %w\n%s%s", strings.Join(args, " "), err, out, stderr.String())
 	}
 	return string(out), nil
+}
+
+// Command is kubectl as the administrator.
+func (p *ControlPlane) Command(ctx context.Context, args ...string) *exec.Cmd {
+	return exec.CommandContext(ctx, "nsenter", append([]string{"--net=/run/netns/" + p.namespace, "--", p.kubectl, "--kubeconfig", p.Kubeconfig()}, args...)...)
 }
 
 // ApplyAddOns applies the add-ons of the cluster, whose token is good for a day
