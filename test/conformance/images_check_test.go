@@ -24,7 +24,9 @@ func TestImages(t *testing.T) {
 		{"e2e-test-images/agnhost", "nc -h 2>&1 | grep -c UDP; curl --version | cut -c1-5 | head -n 1", "1\ncurl \n"},
 		{"e2e-test-images/agnhost", "id -G user-defined-in-image", "1000 50000\n"},
 		{"e2e-test-images/nginx", "nginx -v 2>&1 | cut -d/ -f1", "nginx version: nginx\n"},
-		{"critest", "sudo apparmor_parser --version | grep -c version; ipcmk --version | grep -c util-linux", "1\n1\n"},
+		{"critest", "ipcmk --version | grep -c util-linux", "1\n"},
+		// critest takes each word on the parser's standard error for a failure.
+		{"critest", "echo '#include <tunables/global>\nprofile p {\n#include <abstractions/base>\nfile,\n}' > /tmp/p; sudo apparmor_parser --skip-kernel-load --skip-cache --kernel-features=/usr/share/apparmor-features/features /tmp/p && echo good", "good\n"},
 	} {
 		cmd := exec.Command("chroot", place(t, images[tc.repository]), "/bin/sh", "-c", tc.script)
 		cmd.Env = []string{path, "data-1=value"}

@@ -277,7 +277,7 @@ func (m *maker) critest() oci.Image {
 		oci.File{Path: "/usr/local/bin/critest", Mode: 0o555, From: m.program(gobuild.CRITests)},
 		// It loads profiles of AppArmor with "sudo apparmor_parser".
 		oci.File{Path: "/usr/local/bin/sudo", Mode: 0o555, Data: []byte("#!/bin/sh\nexec \"$@\"\n")})
-	paths := append([]string{"/usr/bin/ipcmk", "/usr/sbin/apparmor_parser"}, m.below("apparmor", "etc/apparmor.d/abi", "etc/apparmor.d/abstractions", "etc/apparmor.d/tunables")...)
+	paths := append([]string{"/usr/bin/ipcmk", "/usr/sbin/apparmor_parser", "/etc/apparmor/parser.conf", "/usr/share/apparmor-features/features"}, m.below("apparmor", "etc/apparmor.d/abi", "etc/apparmor.d/abstractions", "etc/apparmor.d/tunables")...)
 	image.Files = append(image.Files, m.debian(paths...)...)
 	return image
 }
