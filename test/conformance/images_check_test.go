@@ -18,7 +18,7 @@ func TestImages(t *testing.T) {
 	images := newMaker(t).images()
 	for _, tc := range []struct{ repository, script, want string }{
 		{"e2e-test-images/busybox", "env | grep data-1", "data-1=value\n"},
-		{"e2e-test-images/busybox", "id -u www-data", "33\n"},
+		{"e2e-test-images/busybox", "readlink /bin/ls; chmod 0 /bin/ls; id -u www-data", "33\n"},
 		{"e2e-test-images/busybox", "type pgrep ipcs brctl netstat", "pgrep is /bin/pgrep\nipcs is /bin/ipcs\nbrctl is /bin/brctl\nnetstat is /bin/netstat\n"},
 		{"e2e-test-images/agnhost", "type nc curl", "nc is /bin/nc\ncurl is /usr/bin/curl\n"},
 		{"e2e-test-images/agnhost", "nc -h 2>&1 | grep -c UDP; curl --version | cut -c1-5 | head -n 1", "1\ncurl \n"},
