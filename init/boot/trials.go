@@ -2,6 +2,7 @@ package boot
 
 import (
 	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"sync"
@@ -44,6 +45,7 @@ type trials struct {
 	bounds     trialBounds
 	manifests  string // the directory of static pods
 	bundles    string // that of containers
+	pods       string // the cgroup of pods
 
 	mu    sync.Mutex
 	of    map[string]*daemonTrial // by name
@@ -64,6 +66,7 @@ func newTrials() trials {
 		bounds:     usualTrialBounds,
 		manifests:  "/etc/kubernetes/manifests",
 		bundles:    bundle.Dir,
+		pods:       filepath.Join(cgroupRoot, "kubepods"),
 		of:         map[string]*daemonTrial{},
 	}
 }
@@ -315,8 +318,23 @@ func (n *Node) giveUpFiles(t *daemonTrial, number int, cause string) {
 }
 
 func (n *Node) restartForTrial(t *daemonTrial) {
-	if !n.stopping.isSet() {
-		n.spawn("restart "+t.daemon.Name, func() { t.daemon.Restart(daemonBound) })
+	if n.stopping.isSet() {
+		return
+	}
+	n.spawn("restart "+t.daemon.Name, func() {
+		t.daemon.Restart(daemonBound)
+		if t.daemon.Name == containerdName && !bundle.Any(n.trials.bundles) {
+			n.endSandboxes()
+		}
+	})
+}
+
+// endSandboxes ends what there is of pods without containers. containerd starts the
+// containers of a sandbox as it has started that, with the configuration of then.
+func (n *Node) endSandboxes() {
+	err := os.WriteFile(filepath.Join(n.trials.pods, "cgroup.kill"), []byte("1"), 0)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		n.Log.Error("pods may not start with the new configuration: end their sandboxes: %v", err)
 	}
 }
 

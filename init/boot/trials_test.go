@@ -74,6 +74,7 @@ func newTrialBench(t *testing.T) *trialBench {
 	n.trials.rejections = trial.NewRejections(b.path("rejected.json"))
 	n.trials.bounds = trialBounds{ready: time.Minute, stay: 10 * time.Millisecond, pods: time.Hour, poll: time.Millisecond, again: time.Hour}
 	n.trials.manifests, n.trials.bundles = b.path("etc/kubernetes/manifests"), b.path("bundles")
+	n.trials.pods = b.path("kubepods")
 	server, err := notify.Listen(b.path("notify"))
 	lab.Must(t, err)
 	server.Sender, server.Receive, server.Refuse = n.daemons.sender, n.receive, t.Logf
@@ -252,6 +253,8 @@ func TestMuteDaemonWithoutFiles(t *testing.T) {
 func TestNoPodStarts(t *testing.T) {
 	b := newTrialBench(t)
 	b.expectPods()
+	kill := b.path("kubepods/cgroup.kill")
+	lab.WriteFile(t, kill, "0")
 	b.write(containerdName, "odd")
 	b.write(kubeletName, "odd")
 	b.run(containerdName)
@@ -260,6 +263,8 @@ func TestNoPodStarts(t *testing.T) {
 	if r := b.rejected()[containerdName]; !strings.Contains(r.Error, "no container was started within") || !strings.Contains(r.Error, "no sandbox for you") {
 		t.Errorf("rejection = %+v", r)
 	}
+	// Sandboxes keep the configuration that they were started with.
+	lab.Until(t, time.Minute, "the end of sandboxes", func() bool { return lab.ReadFile(t, kill) == "1" })
 	b.awaitLog("the kubelet does not work")
 	if first, second := "containerd does not work", "the kubelet does not work"; strings.Index(b.log.String(), first) > strings.Index(b.log.String(), second) {
 		t.Errorf("the kubelet's files are given up first:\n%s", b.log)
