@@ -52,9 +52,13 @@ type Service struct {
 	clock        hostClock // the hypervisor's, nil if there is none
 	clockName    string
 	bootID       string
-	synchronised bool // the clock was right at least once in this boot
-	clueless     bool // the clock began at the time that the kernel was built: there is no other
-	confirm      bool // a server of DHCP was far off: two must agree
+	synchronised bool             // the clock was right at least once in this boot
+	clueless     bool             // the clock began at the time that the kernel was built: there is no other
+	confirm      bool             // a server of DHCP was far off, or all of them in sum: two must agree
+	refused      bool             // a server of DHCP was far off, and that was said
+	origin       time.Time        // when the machine was started, by the clock before servers of DHCP moved it
+	relax        <-chan time.Time // until one server of DHCP is believed again
+	choice       choice           // where the time comes from
 
 	daemon     *daemon
 	stopFeed   context.CancelFunc
@@ -106,6 +110,8 @@ func (s *Service) Run(ctx context.Context) error {
 
 // wait listens to chronyd until a file has changed.
 func (s *Service) wait(ctx context.Context, changed <-chan struct{}, failed <-chan error) error {
+	look := time.NewTicker(time.Minute)
+	defer look.Stop()
 	for {
 		select {
 		case <-ctx.Done():
@@ -115,11 +121,18 @@ func (s *Service) wait(ctx context.Context, changed <-chan struct{}, failed <-ch
 		case <-changed:
 			return nil
 		case line := <-s.daemon.lines:
-			if s.hear(ctx, line); s.demandSecond(line) {
+			if s.hear(ctx, line); s.demandSecond(line) || s.movesFar(0) && !s.confirm {
 				return nil
 			}
 		case <-s.behind.due:
-			s.catchUp(ctx)
+			if s.catchUp(ctx); s.confirm {
+				return nil
+			}
+		case <-s.relax:
+			s.trustAgain()
+			return nil
+		case <-look.C:
+			return nil // the clock is looked at by update, too
 		case <-s.patience:
 			s.patience = nil
 			s.Log.Printf("no time source has answered within %s: the clock is as it was at the start (is UDP port 123 blocked?)", patience)
@@ -152,6 +165,7 @@ func (s *Service) prepare(ctx context.Context) error {
 	}
 	s.bootID = string(id)
 	s.synchronised = s.wasSynchronised()
+	s.recallOrigin()
 	s.clueless = isClueless()
 	s.findClock(ctx)
 	return nil
@@ -194,10 +208,12 @@ func (s *Service) findClock(ctx context.Context) {
 // update reads all files and tells chronyd what has changed.
 func (s *Service) update(ctx context.Context) error {
 	c := s.read()
+	s.choice = c
 	sources := sourceFile(c.sources)
 	if sources != s.sources {
-		s.confirm = false
+		s.trustAgain()
 	}
+	s.watchSum()
 	conf := s.config(c)
 	resolvers := s.copyResolvConf()
 	if conf != s.conf || sources != s.sources {

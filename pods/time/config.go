@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"path/filepath"
 	"strings"
-	"time"
 )
 
 // config returns chronyd's configuration (chrony.conf(5)) but for the servers,
@@ -57,17 +56,6 @@ func (s *Service) config(c choice) string {
 		line("refclock SOCK %s refid HOST poll 2 filter 1 precision 1e-6 delay 0.1 stratum 2 prefer trust", s.clockSocket())
 	}
 	return b.String()
-}
-
-// farOff is how far a server of DHCP may step the clock without another one that
-// agrees: in a day, no certificate of the node ends that is not renewed.
-const farOff = 24 * time.Hour
-
-// isDoubtful reports whether the clock must not be set by any amount because of what a
-// single source says: whoever answers DHCP first names servers. It may if the clock has
-// no idea of the time, and the hypervisor's outvotes such servers.
-func (s *Service) isDoubtful(c choice) bool {
-	return c.byDHCP && !s.clueless && (!c.ptp || s.clock == nil)
 }
 
 // sourceFile returns the content of the file with the servers.

@@ -57,20 +57,6 @@ func (s *Service) hear(ctx context.Context, line string) {
 	}
 }
 
-// demandSecond acts on an adjustment that was refused, because a single server of DHCP
-// asks for so much: from now on two must agree. It reports whether that is new.
-func (s *Service) demandSecond(line string) bool {
-	found := tooMuch.FindStringSubmatch(line)
-	if found == nil || s.confirm {
-		return false
-	}
-	by, _ := seconds(found[1])
-	s.Log.Printf("a time server from DHCP says that the clock is %v off: that is believed only if two of them agree (name servers in %s to trust one)",
-		by.Abs(), s.userFile())
-	s.confirm, s.patience = true, time.After(patience)
-	return true
-}
-
 // gotSource tells of the first synchronisation, and remembers it.
 func (s *Service) gotSource(ctx context.Context, name string) {
 	s.patience = nil
@@ -82,6 +68,10 @@ func (s *Service) gotSource(ctx context.Context, name string) {
 		return // it was selected, but what it says was refused
 	}
 	s.synchronised = true
+	if s.clueless { // now there is something to lose
+		s.clueless = false
+		s.setOrigin(began())
+	}
 	if err := wholefile.Volatile(s.bootFile(), []byte(s.bootID), 0o644); err != nil {
 		s.Log.Printf("after a restart the clock may be stepped again: %v", err)
 	}
@@ -115,6 +105,12 @@ func lastOffset(tracking []string) (time.Duration, bool) {
 
 // catchUp steps a clock that is far behind.
 func (s *Service) catchUp(ctx context.Context) {
+	if !s.confirm && s.movesFar(s.behind.by) {
+		s.Log.Printf("the clock is said to be %v behind: it is not set forward, because time servers from DHCP have moved it by %v already (name servers in %s to trust one)",
+			s.behind.by, s.moved().Round(time.Second), s.userFile())
+		s.behind, s.confirm = lag{}, true
+		return
+	}
 	s.Log.Printf("the clock is %v behind, probably because the machine was paused: it is set forward", s.behind.by)
 	s.behind = lag{}
 	s.tell(ctx, "makestep")
