@@ -125,15 +125,33 @@ func (o outside4) Drop(l *dhcp.Lease) {
 // routeBySource makes packets from the interface's IPv4 addresses leave through it: the
 // leased one, if there is a lease, and those of the file.
 func (p *port) routeBySource(l *dhcp.Lease) {
-	var list []sourced
-	s := sourced{index: p.link.index, name: p.link.name}
-	if l != nil && p.conf.SourceRouting {
-		for _, r := range routesOf(p.link.index, l, &netconf.Interface{Metric: p.conf.Metric}) {
-			if via, ok := netip.AddrFromSlice(r.Gw); ok && r.Dst.IP.IsUnspecified() {
-				s.address, s.gateway, s.metric = l.Address, via, r.Priority
-				list = append(list, s)
-			}
+	c := card{index: p.link.index, name: p.link.name}
+	static := p.static()
+	routes := static.routesOf(netlink.FAMILY_V4)
+	for _, a := range static.addresses {
+		if a.Addr().Is4() {
+			c.addresses = append(c.addresses, a)
 		}
 	}
-	p.service.sources.set(p.link.index, append(list, p.static().sources(p.link.name, p.conf.SourceRouting)...))
+	if l != nil {
+		c.addresses = append(c.addresses, l.Address)
+		routes = append(routes, routesOf(p.link.index, l, &netconf.Interface{Metric: p.conf.Metric})...)
+	}
+	if p.conf.SourceRouting {
+		c.gateway = gatewayOf(routes)
+	}
+	p.service.sources.set(c)
+}
+
+// gatewayOf returns the gateway of the default route with the lowest metric.
+func gatewayOf(routes []netlink.Route) (gateway netip.Addr) {
+	best := 0
+	for _, r := range routes {
+		bits, _ := r.Dst.Mask.Size()
+		via, ok := netip.AddrFromSlice(r.Gw)
+		if ok && bits == 0 && (!gateway.IsValid() || r.Priority < best) {
+			gateway, best = via, r.Priority
+		}
+	}
+	return gateway
 }

@@ -22,7 +22,7 @@ func (s *Service) lend(l link) {
 		p.logf("it belongs to %s now and is no longer configured here; its name servers stay as long as its leases. List %[1]s in %s to have a lease there",
 			s.masterOf(l), s.File)
 		s.stop(p)
-		s.sources.set(l.index, nil)
+		s.sources.forget(l.index)
 	} else if err != nil || kept.Lease == nil && kept.Lease6 == nil {
 		return
 	}

@@ -57,7 +57,10 @@ func (p *port) begin() error {
 	p.applyStatic()
 	p.logErrors(p.restoreLeases(kept))
 	p.offer(byFile, learned{DNS: p.conf.DNS, Search: p.conf.Search, NTP: p.conf.NTP})
-	p.routeBySource(nil)
+	if !p.conf.DHCP4 {
+		kept.Lease = nil // dropped
+	}
+	p.routeBySource(kept.Lease)
 	return p.startClients(kept)
 }
 
@@ -92,6 +95,7 @@ func (p *port) linkChanged(l link) {
 	} else if l.up && !p.link.up {
 		// Somebody set it down, which has cost it routes and IPv6 addresses.
 		p.applyStatic()
+		p.service.sources.restore()
 	}
 	p.link.up = l.up
 	if l.carrier == p.link.carrier {

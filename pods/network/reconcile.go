@@ -182,7 +182,7 @@ func (s *Service) release(l link, left condition) {
 	s.stop(p)
 	p.logErrors(s.store.forget(p.link.name))
 	s.offers.forget(l.index)
-	s.sources.set(l.index, nil)
+	s.sources.forget(l.index)
 }
 
 // unconfigure takes everything from the interface that it has from us.

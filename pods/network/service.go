@@ -61,9 +61,9 @@ func (s *Service) Run(ctx context.Context) error {
 		s.Log.Print(err)
 	}
 	s.offers = newOffers(s)
+	s.sources = &sourceRoutes{logf: s.Log.Printf, procSysNet: s.ProcSysNet, cards: map[int]card{}, filtered: map[string]bool{}}
 	s.last = newKeeper(s.Log, s.lastFile(), "keep a copy of "+s.File)
 	go s.last.run(ctx)
-	s.sources = &sourceRoutes{logf: s.Log.Printf, procSysNet: s.ProcSysNet, from: map[int][]sourced{}}
 	s.failed = make(chan error, 1)
 	// Subscribe before listing what exists, so that nothing is missed in between.
 	changes, err := watch(ctx)

@@ -1,14 +1,16 @@
 package network
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
 	"net/netip"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
+	"strings"
 	"sync"
 
 	"github.com/vishvananda/netlink"
@@ -16,17 +18,18 @@ import (
 )
 
 // Several cards with a gateway each, and often in one subnet, as clouds have it: the
-// main routing table answers through the first card whatever address was asked, and the
-// cloud drops what comes from a card that does not have its source address. So packets
-// from an address of another card than the first leave through that card. For each such
-// address A there are rules (ip-rule(8)), in this order:
+// main routing table answers through the card of its default route whatever address was
+// asked, and the cloud drops what comes from a card that does not have its source
+// address. So packets leave through the card that has their source address. Which card
+// the main table prefers is not guessed: the user, a plugin or another default route may
+// have changed that, so as soon as two cards have a gateway, all their addresses have
+// rules. For each address A there are rules (ip-rule(8)), in this order:
 //
-//	from A to its subnet  a table of that card, if another card has the subnet, too
+//	from A to a subnet    the table of A's card, for subnets that another card has
 //	from A                the main table, but for its default routes: pods stay in reach
-//	from A                the table of that card, which has its gateway
+//	from A                the table of A's card, which has its gateway
 //
-// The first card's address needs none. The numbers are above those of the network
-// plugins, whose rules count before these.
+// The numbers are above those of the network plugins, whose rules count before these.
 const (
 	ruleSubnet  = 32500
 	ruleMain    = 32501
@@ -35,35 +38,49 @@ const (
 	sourceTables = protocol * 100_000 // and the index of the interface
 )
 
-// sourced is an interface's address, and how packets from it leave.
-type sourced struct {
-	index   int
-	name    string
-	address netip.Prefix
-	gateway netip.Addr
-	metric  int // of the default route in the main table
+// card is an interface's IPv4 addresses, and how packets from them leave.
+type card struct {
+	index     int
+	name      string
+	addresses []netip.Prefix
+	gateway   netip.Addr // not valid: packets leave as the main table has it
 }
+
+func (c card) table() int { return sourceTables + c.index }
 
 // sourceRoutes keeps rules and tables in step with the addresses of all interfaces.
 type sourceRoutes struct {
 	logf       func(format string, args ...any)
 	procSysNet string
 
-	mu      sync.Mutex
-	opened  bool // what is there from before a restart stays until then
-	from    map[int][]sourced
-	problem string // said last
+	mu       sync.Mutex
+	opened   bool // what is there from before a restart stays until then
+	cards    map[int]card
+	filtered map[string]bool // cards that answer ARP for their own addresses only
+	problem  string          // said last
 }
 
-// set takes in the addresses of an interface in place of those of before.
-func (r *sourceRoutes) set(index int, list []sourced) {
+// set takes in an interface in place of what it was before.
+func (r *sourceRoutes) set(c card) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if slices.Equal(r.from[index], list) {
+	slices.SortFunc(c.addresses, netip.Prefix.Compare)
+	c.addresses = slices.Compact(c.addresses)
+	if reflect.DeepEqual(r.cards[c.index], c) {
 		return
 	}
-	r.from[index] = list
+	r.cards[c.index] = c
 	r.sync()
+}
+
+// forget ends what was set for an interface.
+func (r *sourceRoutes) forget(index int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if _, there := r.cards[index]; there {
+		delete(r.cards, index)
+		r.sync()
+	}
 }
 
 // open begins to act.
@@ -71,22 +88,28 @@ func (r *sourceRoutes) open() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.opened = true
+	for _, c := range r.cards {
+		r.filtered[c.name] = true // perhaps, from before a restart
+	}
 	r.sync()
 }
 
-// secondary returns the addresses that need rules: those of all interfaces but the
-// one whose default route the kernel prefers.
-func (r *sourceRoutes) secondary() (rest []sourced) {
-	all := slices.Concat(slices.Collect(maps.Values(r.from))...)
-	slices.SortFunc(all, func(a, b sourced) int {
-		return cmp.Or(cmp.Compare(a.metric, b.metric), cmp.Compare(a.index, b.index), a.address.Compare(b.address))
-	})
-	for _, s := range all {
-		if s.index != all[0].index {
-			rest = append(rest, s)
-		}
+// restore sets what went with an interface that was set down.
+func (r *sourceRoutes) restore() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.sync()
+}
+
+// ruled returns the cards that need rules, in order: those with a gateway, if there are
+// several.
+func (r *sourceRoutes) ruled() []card {
+	without := func(c card) bool { return !c.gateway.IsValid() || len(c.addresses) == 0 }
+	cards := slices.DeleteFunc(slices.Collect(maps.Values(r.cards)), without)
+	if len(cards) < 2 {
+		return nil
 	}
-	return rest
+	return slices.SortedFunc(slices.Values(cards), func(a, b card) int { return a.index - b.index })
 }
 
 func (r *sourceRoutes) sync() {
@@ -95,20 +118,22 @@ func (r *sourceRoutes) sync() {
 	}
 	var rules []netlink.Rule
 	var errs []error
-	tables := map[int]bool{}
-	for _, s := range r.secondary() {
-		tables[sourceTables+s.index] = true
-		errs = append(errs, s.fillTable())
-		others := r.sharing(s)
-		for _, o := range others {
-			r.answerForOwn(s.name)
-			r.answerForOwn(o.name)
+	tables, filter := map[int]bool{}, map[string]bool{}
+	for _, c := range r.ruled() {
+		tables[c.table()] = true
+		errs = append(errs, c.fillTable())
+		for _, a := range c.addresses {
+			rules = append(rules, c.rules(a, r.subnets(c, a, filter))...)
 		}
-		rules = append(rules, s.rules(len(others) > 0)...)
 	}
 	errs = append(errs, setRules(rules, tables))
+	r.answerForOwn(filter)
+	r.complain(errors.Join(errs...))
+}
+
+func (r *sourceRoutes) complain(err error) {
 	problem := ""
-	if err := errors.Join(errs...); err != nil {
+	if err != nil {
 		problem = err.Error()
 	}
 	if problem != "" && problem != r.problem {
@@ -117,57 +142,106 @@ func (r *sourceRoutes) sync() {
 	r.problem = problem
 }
 
-// sharing returns the addresses of other interfaces in the same subnet.
-func (r *sourceRoutes) sharing(s sourced) (others []sourced) {
-	for index, list := range r.from {
-		for _, o := range list {
-			if index != s.index && o.address.Overlaps(s.address) {
-				others = append(others, o)
+// subnets returns the subnets of other interfaces to which packets from the address
+// must not leave through these, and its own if another one has it, too. It notes in
+// filter which cards share a subnet.
+func (r *sourceRoutes) subnets(c card, a netip.Prefix, filter map[string]bool) (list []netip.Prefix) {
+	for _, o := range r.cards {
+		if o.index == c.index {
+			continue
+		}
+		for _, other := range o.addresses {
+			list = append(list, other.Masked())
+			if other.Overlaps(a) {
+				list = append(list, a.Masked())
+				filter[c.name], filter[o.name] = true, true
 			}
 		}
 	}
-	return others
+	slices.SortFunc(list, netip.Prefix.Compare)
+	return slices.Compact(list)
 }
 
-// answerForOwn makes the kernel answer ARP requests on the card of the address only:
-// by its default, each card in the subnet answers for all.
-func (r *sourceRoutes) answerForOwn(name string) {
-	path := filepath.Join(r.procSysNet, "ipv4/conf", name, "arp_filter")
-	if err := os.WriteFile(path, []byte("1"), 0); err != nil {
+// answerForOwn makes the kernel answer ARP requests on the card of the address only: by
+// its default, each card in the subnet answers for all. Cards that need that no more
+// get the default again.
+func (r *sourceRoutes) answerForOwn(filter map[string]bool) {
+	for name := range filter {
+		r.logError(name, r.setFilter(name, "1"))
+	}
+	for name := range r.filtered {
+		if filter[name] {
+			continue
+		}
+		value, err := os.ReadFile(r.filterOf("default"))
+		if err == nil {
+			err = r.setFilter(name, strings.TrimSpace(string(value)))
+		}
+		r.logError(name, err)
+	}
+	r.filtered = filter
+}
+
+func (r *sourceRoutes) filterOf(name string) string {
+	return filepath.Join(r.procSysNet, "ipv4/conf", name, "arp_filter")
+}
+
+func (r *sourceRoutes) setFilter(name, want string) error {
+	have, err := os.ReadFile(r.filterOf(name))
+	if err != nil || strings.TrimSpace(string(have)) == want {
+		return err
+	}
+	return os.WriteFile(r.filterOf(name), []byte(want), 0)
+}
+
+// logError logs an error, unless it is that the interface is gone.
+func (r *sourceRoutes) logError(name string, err error) {
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		r.logf("%s: %v", name, err)
 	}
 }
 
-func (s sourced) rules(shared bool) []netlink.Rule {
-	rule := func(priority, table int) netlink.Rule {
-		r := *netlink.NewRule()
+// rules are those of one address of the card.
+func (c card) rules(a netip.Prefix, subnets []netip.Prefix) (rules []netlink.Rule) {
+	rule := func(priority, table int) *netlink.Rule {
+		r := netlink.NewRule()
 		r.Family, r.Priority, r.Table, r.Protocol = netlink.FAMILY_V4, priority, table, protocol
-		r.Src = ipNet(netip.PrefixFrom(s.address.Addr(), 32))
+		r.Src = ipNet(netip.PrefixFrom(a.Addr(), 32))
 		return r
 	}
-	subnet, main, gateway := rule(ruleSubnet, sourceTables+s.index), rule(ruleMain, unix.RT_TABLE_MAIN), rule(ruleGateway, sourceTables+s.index)
-	subnet.Dst = ipNet(s.address.Masked())
-	main.SuppressPrefixlen = 0
-	if !shared {
-		return []netlink.Rule{main, gateway}
+	for _, subnet := range subnets {
+		r := rule(ruleSubnet, c.table())
+		r.Dst = ipNet(subnet)
+		rules = append(rules, *r)
 	}
-	return []netlink.Rule{subnet, main, gateway}
+	main := rule(ruleMain, unix.RT_TABLE_MAIN)
+	main.SuppressPrefixlen = 0
+	return append(rules, *main, *rule(ruleGateway, c.table()))
 }
 
-// fillTable sets the routes of the interface's table. They have no source, or the
-// kernel would keep them when the address is gone.
-func (s sourced) fillTable() error {
-	base := netlink.Route{LinkIndex: s.index, Table: sourceTables + s.index, Protocol: protocol, Family: netlink.FAMILY_V4}
-	want := []netlink.Route{
-		routeTo(base, s.address.Masked(), netip.Addr{}, true),
-		routeTo(base, netip.PrefixFrom(netip.IPv4Unspecified(), 0), s.gateway, s.address.Contains(s.gateway)),
+// routes are those of the card's table. They have no source, or the kernel would keep
+// them when the address is gone.
+func (c card) routes() (routes []netlink.Route) {
+	base := netlink.Route{LinkIndex: c.index, Table: c.table(), Protocol: protocol, Family: netlink.FAMILY_V4}
+	reached := false
+	for _, a := range c.addresses {
+		routes = append(routes, routeTo(base, a.Masked(), netip.Addr{}, true))
+		reached = reached || a.Contains(c.gateway)
 	}
-	for _, r := range want {
+	return append(routes, routeTo(base, netip.PrefixFrom(netip.IPv4Unspecified(), 0), c.gateway, reached))
+}
+
+// fillTable makes the routes of the card's table those that it is to have.
+func (c card) fillTable() error {
+	keep := map[string]bool{}
+	var errs []error
+	for _, r := range c.routes() {
+		keep[routeKey(r)] = true
 		if err := netlink.RouteReplace(&r); err != nil && !errors.Is(err, unix.ENETDOWN) && !errors.Is(err, unix.ENODEV) {
-			return fmt.Errorf("%s: add route to %s via %s to table %d: %w", s.name, r.Dst, r.Gw, r.Table, err)
+			errs = append(errs, fmt.Errorf("%s: add route to %s via %s to table %d: %w", c.name, r.Dst, r.Gw, r.Table, err))
 		}
 	}
-	return nil
+	return errors.Join(append(errs, emptyTable(c.table(), keep))...)
 }
 
 // setRules makes want the rules of this program, and empties tables of it that are not
@@ -191,7 +265,7 @@ func setRules(want []netlink.Rule, keep map[int]bool) error {
 		}
 		errs = append(errs, netlink.RuleDel(&r))
 		if r.Table > sourceTables && !keep[r.Table] {
-			errs = append(errs, emptyTable(r.Table))
+			errs = append(errs, emptyTable(r.Table, nil))
 		}
 	}
 	for _, r := range want {
@@ -206,13 +280,17 @@ func ruleKey(r netlink.Rule) string {
 	return fmt.Sprintf("%d %s %s %d", r.Priority, r.Src, r.Dst, r.Table)
 }
 
-func emptyTable(table int) error {
+// emptyTable removes all routes of the table but those in keep.
+func emptyTable(table int, keep map[string]bool) error {
 	routes, err := netlink.RouteListFiltered(netlink.FAMILY_V4, &netlink.Route{Table: table}, netlink.RT_FILTER_TABLE)
 	if err != nil && !errors.Is(err, netlink.ErrDumpInterrupted) {
 		return fmt.Errorf("list table %d: %w", table, err)
 	}
 	var errs []error
 	for _, r := range routes {
+		if keep[routeKey(r)] {
+			continue
+		}
 		if err := netlink.RouteDel(&r); !errors.Is(err, unix.ESRCH) {
 			errs = append(errs, err)
 		}

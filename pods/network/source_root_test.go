@@ -66,12 +66,56 @@ func TestTwoCardsInOneSubnet(t *testing.T) {
 	if what := changes(); strings.Contains(what, "Deleted") {
 		t.Errorf("the restart took rules away:\n%s", what)
 	}
+	filters := func(want string) func() bool {
+		return func() bool { return l.filter("eth0") == want && l.filter("eth1") == want }
+	}
+	l.eventually("answers for own addresses only", 5*time.Second, filters("1"))
+	l.ip("link", "set", "eth1", "down")
+	l.eventually("an empty table", 5*time.Second, func() bool { return l.ip("route", "show", "table", "7500003") == "" })
+	l.ip("link", "set", "eth1", "up")
+	check()
 	l.configure("  eth1: {sourceRouting: false}\n")
 	l.eventually("no rules", 5*time.Second, func() bool { return !l.has("rule", second) && l.ip("route", "show", "table", "7500003") == "" })
+	l.eventually("answers for all addresses", 5*time.Second, filters("0"))
 	l.configure("  eth0: {}\n")
 	l.eventually("the rules again", 5*time.Second, func() bool { return l.has("rule", second) })
 	l.ip("link", "del", "eth1")
 	l.eventually("no rules for a card that is gone", 5*time.Second, func() bool { return !l.has("rule", second) })
+}
+
+func (l *lan) filter(name string) string {
+	return strings.TrimSpace(l.run("ip", "netns", "exec", l.node, "cat", "/proc/sys/net/ipv4/conf/"+name+"/arp_filter"))
+}
+
+// Which card the main table prefers does not matter: it may be the second, for several
+// reasons. Packets to another card's subnet leave by the card of their address, too.
+func TestNoCardIsTheFirst(t *testing.T) {
+	for name, file := range map[string]string{
+		"ignored": "  eth0: {addresses: [10.77.0.20/24], dhcp4: true, ignore: [default-route]}\n  eth1: {addresses: [10.78.0.20/24], routes: [{to: default, via: 10.78.0.1}]}\n",
+		"metrics": "  eth0: {addresses: [10.77.0.20/24], routes: [{to: default, via: 10.77.0.1, metric: 700}]}\n" +
+			"  eth1: {addresses: [10.78.0.20/24], routes: [{to: default, via: 10.78.0.9, metric: 900}, {to: default, via: 10.78.0.1, metric: 600}, {to: 0.0.0.0/1, via: 10.78.0.8}]}\n",
+	} {
+		t.Run(name, func(t *testing.T) {
+			l := newLAN(t)
+			l.cable("srv2", "10.78.0.1/24", "eth1")
+			l.startDNSMasq()
+			l.configure(file)
+			l.startService("eth0", "eth1")
+			l.eventually("default routes", 5*time.Second, func() bool { return l.has("-4 route show table all", "dev eth0 ", "default via 10.78.0.1 dev eth1") })
+			for _, tc := range []struct{ to, from, device string }{
+				{"200.0.2.1", "10.77.0.20", "via 10.77.0.1 dev eth0"}, {"200.0.2.1", "10.78.0.20", "via 10.78.0.1 dev eth1"},
+				{"10.78.0.1", "10.77.0.20", "via 10.77.0.1 dev eth0"}, {"10.77.0.1", "10.78.0.20", "via 10.78.0.1 dev eth1"},
+				{"10.77.0.1", "10.77.0.20", "dev eth0"}, {"10.78.0.1", "10.78.0.20", "dev eth1"},
+			} {
+				l.eventually("to "+tc.to+" from "+tc.from+" by "+tc.device, 5*time.Second, func() bool {
+					return l.has("route get "+tc.to+" from "+tc.from, tc.device)
+				})
+			}
+			if strings.Contains(l.service.String(), "packets may leave") {
+				t.Errorf("not all could be set:\n%s", l.service)
+			}
+		})
+	}
 }
 
 func (l *lan) watchRules() func() string {

@@ -208,22 +208,6 @@ func (s static) routesOf(family int) []netlink.Route {
 	return routes
 }
 
-// sources returns the IPv4 addresses, if there is a default route in the file, too.
-func (s static) sources(name string, wanted bool) (list []sourced) {
-	for _, r := range s.routesOf(netlink.FAMILY_V4) {
-		via, ok := netip.AddrFromSlice(r.Gw)
-		if !wanted || !ok || !r.Dst.IP.IsUnspecified() {
-			continue
-		}
-		for _, p := range s.addresses {
-			if p.Addr().Is4() {
-				list = append(list, sourced{s.index, name, p, via, r.Priority})
-			}
-		}
-	}
-	return list
-}
-
 // reaches reports whether the kernel finds the gateway on this interface by
 // itself. If not, it is told so: a route of this interface has its gateway
 // there.
