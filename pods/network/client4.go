@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/insomniacslk/dhcp/dhcpv4"
@@ -68,6 +69,9 @@ func (o outside4) Apply(l, old *dhcp.Lease) error {
 	}
 	p.offer(byDHCP4, learned4(l))
 	p.routeBySource(l)
+	if old != nil && !slices.Equal(old.Routes, l.Routes) {
+		p.service.vacate()
+	}
 	return nil
 }
 
@@ -120,6 +124,7 @@ func (o outside4) Drop(l *dhcp.Lease) {
 	p.restoreStatic()
 	p.offer(byDHCP4, learned{})
 	p.routeBySource(nil)
+	p.service.vacate()
 }
 
 // routeBySource makes packets from the interface's IPv4 addresses leave through it: the

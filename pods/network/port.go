@@ -96,6 +96,8 @@ func (p *port) linkChanged(l link) {
 		// Somebody set it down, which has cost it routes and IPv6 addresses.
 		p.applyStatic()
 		p.service.sources.restore()
+	} else if p.link.up && !l.up {
+		p.service.vacate() // that has cost it its routes
 	}
 	p.link.up = l.up
 	if l.carrier == p.link.carrier {

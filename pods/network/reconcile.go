@@ -159,6 +159,7 @@ func (s *Service) replaceCard(p *port) {
 func (s *Service) stop(p *port) {
 	p.stop()
 	delete(s.ports, p.link.index)
+	s.vacate()
 }
 
 // condition is how an interface is released.

@@ -47,6 +47,7 @@ type Service struct {
 	store     *store
 	offers    *offers
 	sources   *sourceRoutes
+	vacant    chan struct{} // an interface may have lost routes that others want
 	failed    chan error
 }
 
@@ -62,9 +63,9 @@ func (s *Service) Run(ctx context.Context) error {
 	}
 	s.offers = newOffers(s)
 	s.sources = &sourceRoutes{logf: s.Log.Printf, procSysNet: s.ProcSysNet, cards: map[int]card{}, filtered: map[string]bool{}}
+	s.failed, s.vacant = make(chan error, 1), make(chan struct{}, 1)
 	s.last = newKeeper(s.Log, s.lastFile(), "keep a copy of "+s.File)
 	go s.last.run(ctx)
-	s.failed = make(chan error, 1)
 	// Subscribe before listing what exists, so that nothing is missed in between.
 	changes, err := watch(ctx)
 	if err != nil {
@@ -120,6 +121,8 @@ func (s *Service) loop(ctx context.Context, changes <-chan link, adverts <-chan 
 			} else if changes = s.catchUp(ctx); changes == nil {
 				return lost(ctx, "the interfaces")
 			}
+		case <-s.vacant:
+			s.fillVacant()
 		case e, ok := <-adverts:
 			if !ok {
 				return lost(ctx, "IPv6 routers")

@@ -137,6 +137,30 @@ func (l *lan) watchRules() func() string {
 	}
 }
 
+// Of two cards with the same metric, the second has the default route when the first
+// has lost it, however that came.
+func TestEqualMetrics(t *testing.T) {
+	for name, lose := range map[string]func(l *lan){
+		"gone":     func(l *lan) { l.ip("link", "del", "eth0") },
+		"down":     func(l *lan) { l.ip("link", "set", "eth0", "down") },
+		"let go":   func(l *lan) { l.configure("  eth0: {manage: false}\n  eth1: {metric: 300}\n") },
+		"no lease": func(l *lan) { l.configure("  eth0: {dhcp4: false}\n  eth1: {metric: 300}\n") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			l := newLAN(t)
+			l.startDNSMasq("--dhcp-range=10.78.0.50,10.78.0.99,255.255.255.0,2m")
+			l.configure("  eth0: {metric: 300}\n")
+			l.startService("eth0", "eth1")
+			l.eventually("the first card's default route", 5*time.Second, func() bool { return l.has("-4 route", "default via 10.77.0.1 dev eth0") })
+			l.cable("srv2", "10.78.0.1/24", "eth1")
+			l.configure("  eth0: {metric: 300}\n  eth1: {metric: 300}\n")
+			l.eventually("a line about the second", 10*time.Second, l.logged("eth1: not all that DHCP says can be used: add route to 0.0.0.0/0"))
+			lose(l)
+			l.eventually("the second card's default route", 5*time.Second, func() bool { return l.has("-4 route", "default via 10.78.0.1 dev eth1") })
+		})
+	}
+}
+
 // With one card there are no rules.
 func TestOneCardHasNoRules(t *testing.T) {
 	l := newLAN(t)
