@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"net/netip"
 	"os"
 	"regexp"
@@ -18,9 +19,46 @@ import (
 // file is /etc/kios/time.yaml. A list that is there, even an empty one, takes
 // the place of what DHCP says.
 type file struct {
-	Servers []entry `json:"servers"`
-	Pools   []entry `json:"pools"`
-	PTP     *bool   `json:"ptp"`
+	Servers, Pools []entry
+	PTP            bool
+	named          bool // there is a list
+	lost           bool // a list has a mistake
+	nts            bool // there is a mistake where servers that prove who they are are wanted
+}
+
+// wantsNTS finds the wish in what cannot be read.
+var wantsNTS = regexp.MustCompile(`["']?\bnts["']?\s*:\s*["']?(true|yes|on)\b`)
+
+// parseFile reads the fields one by one, and the lists entry by entry: a mistake costs
+// what it is in. Where not even the fields can be told apart, it returns nothing but
+// whether the text wants NTS.
+func parseFile(path string, text []byte) (f file, errs []error) {
+	f.PTP = true
+	var fields map[string]json.RawMessage
+	if err := settings.Parse(path, text, &fields); err != nil {
+		f.nts = wantsNTS.Match(text)
+		return f, []error{err}
+	}
+	for _, name := range slices.Sorted(maps.Keys(fields)) {
+		more := f.parseField(path, name, fields[name])
+		f.nts = f.nts || len(more) > 0 && wantsNTS.Match(fields[name])
+		errs = append(errs, more...)
+	}
+	return f, errs
+}
+
+func (f *file) parseField(path, name string, raw []byte) (errs []error) {
+	list := map[string]*[]entry{"servers": &f.Servers, "pools": &f.Pools}[name]
+	switch {
+	case name == "ptp":
+		return f.parsePTP(path, raw)
+	case list == nil:
+		return []error{fmt.Errorf("%s: there is no field %q", path, name)}
+	case string(raw) != "null":
+		*list, errs = parseList(path, name, raw)
+		f.named, f.lost = true, f.lost || len(errs) > 0
+	}
+	return errs
 }
 
 // entry is a server or a pool: its address alone, or a map.
@@ -97,52 +135,76 @@ func (c choice) isAuthenticated() bool {
 	return len(c.sources) > 0 && !slices.ContainsFunc(c.sources, without)
 }
 
+// parsePTP reads whether the hypervisor's clock is to be used.
+func (f *file) parsePTP(path string, raw []byte) []error {
+	var ptp *bool
+	if err := readField(path, "ptp", raw, &ptp); err != nil {
+		return []error{err}
+	}
+	f.PTP = ptp == nil || *ptp
+	return nil
+}
+
+// parseList reads a list of servers or pools, without the entries that have a mistake.
+func parseList(path, name string, raw []byte) (entries []entry, errs []error) {
+	var list []json.RawMessage
+	if err := readField(path, name, raw, &list); err != nil {
+		return nil, []error{err}
+	}
+	for i, one := range list {
+		var e entry
+		if err := settings.Parse(fmt.Sprintf("%s: %s[%d]", path, name, i), one, &e); err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		if !validAddress(e.Address) {
+			errs = append(errs, fmt.Errorf("%s: %s[%d]: %q is neither an IP address nor a host name", path, name, i, e.Address))
+			continue
+		}
+		entries = append(entries, e)
+	}
+	return entries, errs
+}
+
+// readField reads one field, and has messages name it.
+func readField[T any](path, name string, raw []byte, into *T) error {
+	one, err := json.Marshal(map[string]json.RawMessage{name: raw})
+	if err != nil {
+		return err
+	}
+	var read map[string]T
+	if err := settings.Parse(path, one, &read); err != nil {
+		return errors.New(strings.Replace(err.Error(), ": the whole is", ": the field "+name+" is", 1))
+	}
+	*into = read[name]
+	return nil
+}
+
 // choose reads the user's file and the one that DHCP's client writes. Mistakes
 // are returned, one line each; what they spoil is left out.
 func choose(path string, text, dhcp []byte) (choice, []error) {
-	var f file
-	if err := settings.Parse(path, text, &f); err != nil {
-		c, errs := fromDHCP(dhcp, "DHCP, because of the mistake in "+path)
-		return c, append([]error{err}, errs...)
-	}
-	ptp := f.PTP == nil || *f.PTP
-	if f.Servers == nil && f.Pools == nil {
-		c, errs := fromDHCP(dhcp, "DHCP")
-		c.ptp = ptp
+	f, errs := parseFile(path, text)
+	c := choice{sources: append(fromFile("server", f.Servers), fromFile("pool", f.Pools)...), from: path, ptp: f.PTP}
+	if len(c.sources) > 0 || f.named && !f.lost {
 		return c, errs
 	}
-	servers, errs := fromFile("server", path, f.Servers)
-	pools, more := fromFile("pool", path, f.Pools)
-	errs = append(errs, more...)
-	if c := (choice{sources: append(servers, pools...), from: path, ptp: ptp}); len(c.sources) > 0 || len(errs) == 0 {
-		return c, errs
+	if f.nts {
+		return c, errs // servers that prove nothing are no substitute
 	}
-	if demandsNTS(append(f.Servers, f.Pools...)) {
-		// Servers that prove nothing are no substitute.
-		return choice{from: path, ptp: ptp}, errs
+	from := "DHCP"
+	if len(errs) > 0 { // perhaps the user wants servers, and not one can be used
+		from += ", because of the mistakes in " + path
 	}
-	// The user wants servers, and not one can be used.
-	c, more := fromDHCP(dhcp, "DHCP, because of the mistakes in "+path)
-	c.ptp = ptp
+	c, more := fromDHCP(dhcp, from)
+	c.ptp = f.PTP
 	return c, append(errs, more...)
 }
 
-// demandsNTS reports whether the user wants servers that prove who they are only.
-func demandsNTS(entries []entry) bool {
-	return !slices.ContainsFunc(entries, func(e entry) bool { return !e.NTS })
-}
-
-func fromFile(kind, path string, entries []entry) ([]source, []error) {
-	var sources []source
-	var errs []error
-	for i, e := range entries {
-		if !validAddress(e.Address) {
-			errs = append(errs, fmt.Errorf("%s: %ss[%d]: %q is neither an IP address nor a host name", path, kind, i, e.Address))
-			continue
-		}
+func fromFile(kind string, entries []entry) (sources []source) {
+	for _, e := range entries {
 		sources = add(sources, source{kind: kind, entry: e, trusted: true})
 	}
-	return sources, errs
+	return sources
 }
 
 // maxDHCP is more servers than any sensible network names.
