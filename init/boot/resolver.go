@@ -21,6 +21,7 @@ import (
 const (
 	resolvLink   = "../run/kios/network/resolv.conf"
 	resolvHead   = "# Written by kiOS"
+	resolvOld    = resolvHead + " from DHCP. Without this line, the file is yours and stays as it is.\n"
 	resolvPlain  = resolvHead + ". No name servers are known yet.\n"
 	resolvLength = 64 << 10 // more than any sensible one has
 )
@@ -78,8 +79,9 @@ func (r resolver) replaceable() (string, error) {
 	if !info.Mode().IsRegular() {
 		return "it is no file", nil
 	}
-	// Until this version the pod network wrote here itself.
-	if text, err := readHead(r.etc()); err == nil && bytes.HasPrefix(text, []byte(resolvHead)) {
+	// Before there was the link, the pod network wrote here itself. A user's file may
+	// begin with the first line of today's.
+	if text, err := readHead(r.etc()); err == nil && bytes.HasPrefix(text, []byte(resolvOld)) {
 		return silently, nil
 	}
 	return keep, nil

@@ -13,19 +13,23 @@ import (
 
 func TestResolverLink(t *testing.T) {
 	const own = "nameserver 192.0.2.1\n"
+	const copied = resolvHead + ". To use a file of your own, put it in place of the link /etc/resolv.conf.\n" + own
 	for name, tc := range map[string]struct {
 		before func(r resolver) error
 		stays  bool
 		line   string
 	}{
-		"absent":  {func(resolver) error { return nil }, false, ""},
-		"ours":    {func(r resolver) error { return os.Symlink(resolvLink, r.etc()) }, false, ""},
-		"of old":  {func(r resolver) error { return os.WriteFile(r.etc(), []byte(resolvHead+" from DHCP.\n"+own), 0o644) }, false, ""},
+		"absent": {func(resolver) error { return nil }, false, ""},
+		"ours":   {func(r resolver) error { return os.Symlink(resolvLink, r.etc()) }, false, ""},
+		"of old": {func(r resolver) error {
+			return os.WriteFile(r.etc(), []byte("# Written by kiOS from DHCP. Without this line, the file is yours and stays as it is.\n"+own), 0o644)
+		}, false, ""},
 		"users":   {func(r resolver) error { return os.WriteFile(r.etc(), []byte(own), 0o644) }, true, ""},
 		"ubuntu":  {func(r resolver) error { return os.Symlink("../run/systemd/resolve/stub-resolv.conf", r.etc()) }, false, "it is a link to ../run/systemd/resolve/stub-resolv.conf, which is not there; the name servers of the network are used"},
 		"a loop":  {func(r resolver) error { return os.Symlink("resolv.conf", r.etc()) }, false, "is not used"},
 		"no file": {func(r resolver) error { return os.Mkdir(r.etc(), 0o755) }, false, "it is no file"},
 		"a FIFO":  {func(r resolver) error { return unix.Mkfifo(r.etc(), 0o644) }, false, "it is no file"},
+		"a copy":  {func(r resolver) error { return os.WriteFile(r.etc(), []byte(copied), 0o644) }, true, ""},
 		"users link": {func(r resolver) error {
 			return os.Symlink("my.conf", r.etc())
 		}, true, ""},
@@ -40,7 +44,7 @@ func TestResolverLink(t *testing.T) {
 			if tc.stays {
 				want = own
 			}
-			if got := lab.ReadFile(t, r.etc()); got != want {
+			if got := lab.ReadFile(t, r.etc()); !strings.HasSuffix(got, want) {
 				t.Errorf("resolv.conf is %q, want %q", got, want)
 			}
 			if target, _ := os.Readlink(r.etc()); (target == resolvLink) == tc.stays {
