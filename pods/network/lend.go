@@ -5,6 +5,7 @@ import (
 
 	"kios/internal/boottime"
 	"kios/pods/network/lease"
+	"kios/pods/network/netconf"
 )
 
 // lend lets go of an interface that belongs to somebody else's bridge or bond now, as
@@ -13,30 +14,52 @@ import (
 // stays while its leases last. Nobody renews these here: the answers come to the
 // bridge.
 func (s *Service) lend(l link) {
-	if _, lent := s.lent[l.index]; lent {
+	_, entry := s.conf.Find(s.id(l))
+	_, lent := s.lent[l.index]
+	if lent && entry == nil {
 		return
 	}
-	s.lent[l.index] = nil
-	kept, err := s.store.load(l.name, l.mac, boottime.Now())
+	if !lent {
+		s.lent[l.index] = nil
+	}
 	if p := s.ports[l.index]; p != nil {
 		p.logf("it belongs to %s now and is no longer configured here; its name servers stay as long as its leases. List %[1]s in %s to have a lease there",
 			s.masterOf(l), s.File)
 		s.stop(p)
 		s.sources.forget(l.index)
-	} else if err != nil || kept.Lease == nil && kept.Lease6 == nil {
-		return
 	}
+	p := &port{service: s, link: l, conf: entry}
+	kept := p.kept()
+	if entry == nil {
+		if p.conf = netconf.Default(); kept.Lease == nil && kept.Lease6 == nil {
+			return
+		}
+	}
+	if expiry := p.offerKept(kept); !lent && expiry != lease.Forever {
+		s.lent[l.index] = time.AfterFunc(expiry-boottime.Now(), p.withdraw)
+	}
+}
+
+// offerKept offers what the file says and, as far as that allows it, what the leases
+// brought. It returns when the first of these ends.
+func (p *port) offerKept(kept record) time.Duration {
+	p.offer(byFile, learned{DNS: p.conf.DNS, Search: p.conf.Search, NTP: p.conf.NTP})
 	expiry := lease.Forever
-	if kept.Lease != nil {
+	if kept.Lease != nil && p.conf.DHCP4 {
 		expiry = min(expiry, kept.Lease.Expiry)
-		s.offers.set(l.index, byDHCP4, learned4(kept.Lease))
+		p.offer(byDHCP4, learned4(kept.Lease))
 	}
-	if kept.Lease6 != nil {
+	if kept.Lease6 != nil && p.conf.DHCP6 {
 		expiry = min(expiry, kept.Lease6.Expiry)
-		s.offers.set(l.index, byDHCP6, learned6(kept.Lease6))
+		p.offer(byDHCP6, learned6(kept.Lease6))
 	}
-	if expiry != lease.Forever {
-		s.lent[l.index] = time.AfterFunc(expiry-boottime.Now(), func() { s.offers.forget(l.index) })
+	return expiry
+}
+
+// withdraw ends the offer of what the interface learned. What the file says stays.
+func (p *port) withdraw() {
+	for _, from := range []origin{byDHCP4, byDHCP6, byRouter} {
+		p.offer(from, learned{})
 	}
 }
 
