@@ -195,6 +195,7 @@ func (s *Service) unconfigure(l link) {
 	p.dropLeases()
 	p.applyStatic()
 	p.setMTU()
+	p.logErrors(p.resetRA())
 }
 
 // releaseLeftovers releases interfaces that lost their entry while this program

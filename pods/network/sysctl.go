@@ -28,6 +28,28 @@ func (p *port) acceptRA() (news bool, err error) {
 	return news, errors.Join(append(errs, err)...)
 }
 
+// resetRA gives the interface's settings for advertisements the values that new
+// interfaces have: who gets it now must not get routes from strangers.
+func (p *port) resetRA() error {
+	fresh := &port{service: p.service, link: link{name: "default"}}
+	var errs []error
+	for name := range raSettings(p.conf) {
+		errs = append(errs, p.copySysctl6(fresh, name))
+	}
+	return errors.Join(append(errs, p.copySysctl6(fresh, "accept_ra"))...)
+}
+
+func (p *port) copySysctl6(from *port, name string) error {
+	value, err := os.ReadFile(from.sysctl6(name))
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if err == nil {
+		_, err = p.setSysctl6(name, strings.TrimSpace(string(value)))
+	}
+	return err
+}
+
 // raSettings says what the kernel takes of an advertisement. See
 // Documentation/networking/ip-sysctl.rst.
 func raSettings(conf *netconf.Interface) map[string]string {
