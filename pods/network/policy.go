@@ -1,6 +1,7 @@
 package network
 
 import (
+	"maps"
 	"slices"
 
 	"github.com/vishvananda/netlink"
@@ -50,7 +51,7 @@ func (s *Service) reasonAgainst(l link) string {
 		return "it is a virtual function of a card of this machine"
 	case s.hardware.isLate(l.name) && !s.hasLease(l) && s.hasWay(l):
 		return "it was plugged in later, and the node has a network without it"
-	case policy == netconf.First && s.unlisted() > 0:
+	case policy == netconf.First && s.unlisted()+s.listed(l) > 0:
 		return `the file says "unlisted: first", and it is not the first`
 	}
 	if s.unlisted() >= maxUnlisted {
@@ -70,10 +71,33 @@ func (s *Service) unlisted() int {
 	return n
 }
 
-// hasLease reports whether the interface had DHCP before a restart of this program.
+// listed counts the other physical interfaces that the file has managed: as a card, or
+// for a bond or a VLAN.
+func (s *Service) listed(l link) int {
+	n := 0
+	for _, o := range s.links {
+		key, entry := s.conf.Find(s.id(o))
+		managed := entry != nil && !entry.Unmanaged || s.conf.BondOf(key, o.name) != "" || len(s.conf.VLANsOn(key, o.name)) > 0
+		if managed && o.index != l.index && s.hardware.isPhysical(o.name) {
+			n++
+		}
+	}
+	return n
+}
+
+// decideAgain forgets what was decided about interfaces without an entry: all of it
+// with another policy, and otherwise what was decided against them. One in use is not
+// let go because of an edit that does not concern it.
+func (s *Service) decideAgain(policy netconf.Unlisted) {
+	changed := s.conf == nil || s.conf.Unlisted != policy
+	maps.DeleteFunc(s.decisions, func(_ int, d decision) bool { return changed || d.against != "" })
+}
+
+// hasLease reports whether the interface was in use before a restart of this program:
+// it had DHCP, or what routers say.
 func (s *Service) hasLease(l link) bool {
 	kept, err := s.store.load(l.name, l.mac, boottime.Now())
-	return err == nil && (kept.Lease != nil || kept.Lease6 != nil)
+	return err == nil && (kept.Lease != nil || kept.Lease6 != nil || kept.Routers != nil)
 }
 
 // hasWay reports whether another interface that is managed has an address.

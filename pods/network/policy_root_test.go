@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"kios/pods/network/resolvconf"
 	"kios/test/lab"
 )
 
@@ -214,6 +215,53 @@ func TestBridgeTakesTheUplink(t *testing.T) {
 	})
 	l.ip("link", "set", "eth0", "nomaster")
 	l.eventually("eth0 is its own again", 10*time.Second, func() bool { return strings.Count(l.service.String(), "eth0: link is up") > 0 })
+}
+
+// What the file says about the interface counts there, too.
+func TestLentAsTheFileSays(t *testing.T) {
+	l := newLAN(t)
+	l.startUDHCPD()
+	l.configure("  eth0: {dns: [192.0.2.7], ignore: [dns]}\n")
+	l.startService("eth0")
+	l.eventually("a lease", 10*time.Second, l.hasAddress)
+	l.ip("link", "add", "name", "br-ex", "address", l.mac(), "type", "bridge")
+	l.ip("link", "set", "eth0", "master", "br-ex")
+	l.eventually("a line about it", 5*time.Second, l.logged("eth0: it belongs to br-ex now"))
+	l.service.Stop()
+	l.write("state/resolv.conf", "")
+	l.startService("eth0")
+	l.eventually("the file's name server", 5*time.Second, func() bool { return strings.Contains(l.resolver(), "nameserver") })
+	if got, want := l.resolver(), resolvconf.Marker+"\nnameserver 192.0.2.7\n"; got != want {
+		t.Errorf("resolv.conf is %q, want %q", got, want)
+	}
+	l.configure("  eth0: {dns: [192.0.2.8]}\n")
+	l.eventually("the edited name server", 5*time.Second, func() bool { return strings.Contains(l.resolver(), "192.0.2.8") })
+}
+
+// Who gets an interface that is let go gets no routes from strangers.
+func TestLetGoTakesNoAdvertisements(t *testing.T) {
+	l := newLAN(t)
+	setting := func(name string) string {
+		return l.run("ip", "netns", "exec", l.node, "cat", "/proc/sys/net/ipv6/conf/"+name+"/accept_ra")
+	}
+	l.startService("eth0")
+	l.eventually("the pod's setting", 5*time.Second, func() bool { return setting("eth0") == "2\n" })
+	l.configure("  eth0: {manage: false}\n")
+	l.eventually("the kernel's setting", 5*time.Second, func() bool { return setting("eth0") == setting("default") })
+}
+
+// With a card in the file, the first one is not another one.
+func TestTheFirstIsListed(t *testing.T) {
+	l := newMachine(t)
+	l.plug("0000:00:04.0", "late", false)
+	l.connect("late", "78")
+	l.serveAll()
+	l.write("etc/kios/network.yaml", "unlisted: first\ninterfaces: {late: {}}\n")
+	l.startService()
+	l.eventually("the listed one by DHCP", 5*time.Second, l.leased("late"))
+	if l.isUp("eth0") {
+		t.Errorf("eth0 was brought up:\n%s", l.ip("link"))
+	}
 }
 
 // The kernel takes the routes of an advertisement (RFC 4191), other than default ones,

@@ -62,6 +62,7 @@ func (s *Service) Run(ctx context.Context) error {
 		s.Log.Print(err)
 	}
 	s.offers = newOffers(s)
+	s.decisions = map[int]decision{}
 	s.sources = &sourceRoutes{logf: s.Log.Printf, procSysNet: s.ProcSysNet, cards: map[int]card{}, filtered: map[string]bool{}}
 	s.failed, s.vacant = make(chan error, 1), make(chan struct{}, 1)
 	s.last = newKeeper(s.Log, s.lastFile(), "keep a copy of "+s.File)
@@ -207,7 +208,6 @@ func (s *Service) read(first bool) bool {
 		s.Log.Printf("%s cannot be used: everything stays as it is", s.File)
 		return false
 	}
-	s.decisions = map[int]decision{}
 	if conf == nil {
 		conf = s.lastUsable()
 	} else {
@@ -218,6 +218,7 @@ func (s *Service) read(first bool) bool {
 		s.Log.Printf("%s cannot be used: every physical interface uses DHCP until it can", s.File)
 		conf = &netconf.Config{Unlisted: netconf.Present}
 	}
+	s.decideAgain(conf.Unlisted)
 	s.conf = conf
 	return true
 }
