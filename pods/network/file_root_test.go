@@ -132,6 +132,29 @@ func TestFIFOInPlaceOfTheFile(t *testing.T) {
 	l.eventually("removal of the address", 10*time.Second, func() bool { return !l.has("addr show eth1", "inet 10.78.0.20/24") })
 }
 
+// A typing mistake on a running node takes nothing away, nor does a reboot with it.
+func TestMistypedAddress(t *testing.T) {
+	l := newLAN(t)
+	l.configure("  eth0: {addresses: [10.77.0.20/24]}\n")
+	l.startService("eth0")
+	has := func() bool { return l.has("addr show eth0", "inet 10.77.0.20/24") }
+	l.eventually("the address", 5*time.Second, has)
+	l.eventually("a copy", 5*time.Second, func() bool { return strings.Contains(l.read("last/network.yaml"), "10.77.0.20/24") })
+	l.configure("  eth0: {addresses: [10.77.0.200]}\n")
+	l.eventually("a line about it", 5*time.Second, l.logged("eth0: the addresses and routes that it had before the mistake stay"))
+	for range 2 {
+		if !has() || !strings.Contains(l.read("last/network.yaml"), "10.77.0.20/24") {
+			t.Errorf("%s\nthe copy is %q", l.address(), l.read("last/network.yaml"))
+		}
+		l.service.Stop()
+		l.ip("addr", "flush", "dev", "eth0")
+		l.startService("eth0")
+		l.eventually("the address again", 5*time.Second, has)
+	}
+	l.configure("  eth0: {addresses: [10.77.0.200/24]}\n")
+	l.eventually("the corrected one only", 5*time.Second, func() bool { return !has() && l.has("addr show eth0", "inet 10.77.0.200/24") })
+}
+
 func TestFileChanges(t *testing.T) {
 	l := newLAN(t)
 	l.cable("srv2", "10.78.0.1/24", "eth1")

@@ -39,6 +39,7 @@ type Service struct {
 	decisions map[int]decision
 	latest    reading             // of the file
 	last      *keeper             // of a copy of the file
+	clean     *netconf.Config     // of the last file without a mistake
 	blind     atomic.Bool         // the file cannot be used: what it may have asked for stays
 	lent      map[int]*time.Timer // interfaces in somebody else's bridge or bond
 	links     map[int]link
@@ -203,15 +204,19 @@ func (s *Service) read(first bool) bool {
 	if !first {
 		s.Log.Printf("%s has changed", s.File)
 	}
-	conf := s.parse(r)
+	conf, clean := s.parse(r)
 	if conf == nil && !first {
 		s.Log.Printf("%s cannot be used: everything stays as it is", s.File)
 		return false
 	}
-	if conf == nil {
+	switch {
+	case conf == nil:
 		conf = s.lastUsable()
-	} else {
+	case clean:
 		s.last.keep(r.text)
+		s.clean = conf
+	default:
+		s.keepFromLast(conf)
 	}
 	s.blind.Store(conf == nil)
 	if conf == nil {
@@ -235,33 +240,54 @@ func readingOf(file string) reading {
 	return reading{text: string(text)}
 }
 
-// parse returns what the file says, or nil if it cannot be used.
-func (s *Service) parse(r reading) *netconf.Config {
+// parse returns what the file says, or nil if it cannot be used, and whether it has no
+// mistake.
+func (s *Service) parse(r reading) (conf *netconf.Config, clean bool) {
 	if r.problem != "" {
 		s.Log.Printf("read the configuration: %s", r.problem)
-		return nil
+		return nil, false
 	}
 	conf, errs := netconf.Parse(s.File, []byte(r.text))
 	for _, err := range errs {
 		s.Log.Print(err)
 	}
-	return conf
+	return conf, len(errs) == 0
 }
 
-// lastFile is a copy of the last file that could be used, in this boot or one before.
+// keepFromLast adds what the last file without a mistake said to entries that one has
+// cost addresses or routes.
+func (s *Service) keepFromLast(conf *netconf.Config) {
+	if s.clean == nil {
+		s.clean = s.copied()
+	}
+	if s.clean == nil {
+		return
+	}
+	for _, key := range conf.KeepFrom(s.clean) {
+		s.Log.Printf("%s: the addresses and routes that it had before the mistake stay until it is corrected", key)
+	}
+}
+
+// lastFile is a copy of the last file without a mistake, in this boot or one before.
 func (s *Service) lastFile() string { return filepath.Join(s.LastDir, "network.yaml") }
 
 // lastUsable returns what the copy says, or nil if there is none: a mistake in the file
 // that is found at the next boot only must not cost the node its fixed address.
 func (s *Service) lastUsable() *netconf.Config {
+	conf := s.copied()
+	if conf != nil {
+		s.Log.Printf("%s cannot be used: what it said when it last could be counts until then", s.File)
+	}
+	return conf
+}
+
+// copied returns what the copy says, or nil.
+func (s *Service) copied() *netconf.Config {
 	text, err := userfile.Read(s.lastFile(), userfile.Max)
 	if err != nil {
 		return nil
 	}
 	conf, _ := netconf.Parse(s.lastFile(), text)
-	if conf != nil {
-		s.Log.Printf("%s cannot be used: what it said when it last could be counts until then", s.File)
-	}
 	return conf
 }
 

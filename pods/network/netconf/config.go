@@ -2,6 +2,7 @@ package netconf
 
 import (
 	"net/netip"
+	"reflect"
 	"slices"
 )
 
@@ -35,6 +36,7 @@ type Interface struct {
 	Ignore        []Part // of what DHCP servers and routers say
 	VLAN          *VLAN
 	Bond          *Bond
+	Doubtful      bool // a mistake has cost it addresses or routes, perhaps
 }
 
 // Part is a part of what DHCP servers and routers say.
@@ -86,6 +88,42 @@ type Bond struct {
 
 // Default is an interface that the file does not mention.
 func Default() *Interface { return &Interface{DHCP4: true, DHCP6: true, RA: true, SourceRouting: true} }
+
+// KeepFrom gives entries that a mistake may have cost addresses or routes those that
+// they have in last, which had no mistake, in addition: a typing mistake must not take
+// away the way to the node. It returns the keys of these entries.
+func (c *Config) KeepFrom(last *Config) (keys []string) {
+	for key, i := range c.Interfaces {
+		l := last.Interfaces[key]
+		if !i.Doubtful || l == nil || l.MAC != i.MAC || !reflect.DeepEqual(l.Match, i.Match) || i.Unmanaged {
+			continue
+		}
+		taken := c.addresses()
+		for _, a := range l.Addresses {
+			if !slices.Contains(taken, a.Addr()) {
+				i.Addresses = append(i.Addresses, a)
+			}
+		}
+		for _, r := range l.Routes {
+			if !slices.Contains(i.Routes, r) {
+				i.Routes = append(i.Routes, r)
+			}
+		}
+		keys = append(keys, key)
+	}
+	slices.Sort(keys)
+	return keys
+}
+
+// addresses returns those of all entries.
+func (c *Config) addresses() (all []netip.Addr) {
+	for _, i := range c.Interfaces {
+		for _, a := range i.Addresses {
+			all = append(all, a.Addr())
+		}
+	}
+	return all
+}
 
 // BondOf returns the key of the bond that has an interface with one of these
 // names as a member, or "".

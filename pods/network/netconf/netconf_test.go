@@ -241,6 +241,40 @@ func TestParseNonsense(t *testing.T) {
 	}
 }
 
+// settled leaves out whether addresses are in doubt.
+var settled = cmp.FilterPath(func(p cmp.Path) bool { return p.Last().String() == ".Doubtful" }, cmp.Ignore())
+
+// A typing mistake does not take away the addresses and routes of before; a change of
+// what is right counts.
+func TestKeepFrom(t *testing.T) {
+	const before = "interfaces:\n  x: {addresses: [192.0.2.10/24, 192.0.2.11/24], routes: [{to: default, via: 192.0.2.1}]}\n  y: {}\n"
+	last, _ := Parse(path, []byte(before))
+	for text, want := range map[string]string{
+		"x: {addresses: [192.0.2.100], routes: [{to: default, via: 192.0.2.1}]}": "192.0.2.10/24 192.0.2.11/24 via 192.0.2.1",
+		"x: {addresses: [192.0.2.12/24, no]}":                                    "192.0.2.12/24 192.0.2.10/24 192.0.2.11/24 via 192.0.2.1",
+		"x: {adresses: [192.0.2.10/24]}":                                         "192.0.2.10/24 192.0.2.11/24 via 192.0.2.1",
+		"x: {addresses: 192.0.2.10/24}":                                          "192.0.2.10/24 192.0.2.11/24 via 192.0.2.1",
+		"x: 192.0.2.10/24":                                                       "192.0.2.10/24 192.0.2.11/24 via 192.0.2.1",
+		"x: {addresses: [192.0.2.12/24], mtu: 1}":                                "192.0.2.12/24",
+		"x: {addresses: [192.0.2.12/24]}":                                        "192.0.2.12/24",
+		"x: {addresses: [no]}\n  y: {addresses: [192.0.2.10/24]}":                "192.0.2.11/24 via 192.0.2.1",
+		"x: {mac: '52:54:00:00:00:02', addresses: [no]}":                         "",
+	} {
+		c, _ := Parse(path, []byte("interfaces:\n  "+text+"\n"))
+		c.KeepFrom(last)
+		var got []string
+		for _, a := range c.Interfaces["x"].Addresses {
+			got = append(got, a.String())
+		}
+		for _, r := range c.Interfaces["x"].Routes {
+			got = append(got, "via "+r.Via.String())
+		}
+		if strings.Join(got, " ") != want {
+			t.Errorf("%s: %s, want %s", text, got, want)
+		}
+	}
+}
+
 // A mistake elsewhere in its entry leaves a bond or a VLAN with DHCP; one in the
 // part that makes it leaves nothing.
 func TestFallback(t *testing.T) {
@@ -267,7 +301,7 @@ func TestFallback(t *testing.T) {
 		if len(errs) == 0 {
 			t.Errorf("Parse(%s) finds no mistake", tc.text)
 		}
-		if diff := cmp.Diff(tc.want, c.Interfaces["x"], comparable); diff != "" {
+		if diff := cmp.Diff(tc.want, c.Interfaces["x"], comparable, settled); diff != "" {
 			t.Errorf("Parse(%s), want -, got +:\n%s", tc.text, diff)
 		}
 	}
@@ -297,7 +331,10 @@ func TestMistakeCostsItself(t *testing.T) {
 		if len(errs) != 1 {
 			t.Errorf("%v: %v, want one mistake", tc, errs)
 		}
-		if diff := cmp.Diff(right(), c.Interfaces["x"], comparable); diff != "" {
+		if want := tc.address+tc.route != "" || strings.HasPrefix(tc.field, "adresses"); c.Interfaces["x"].Doubtful != want {
+			t.Errorf("%v: the addresses are in doubt: %v", tc, !want)
+		}
+		if diff := cmp.Diff(right(), c.Interfaces["x"], comparable, settled); diff != "" {
 			t.Errorf("%v, want -, got +:\n%s", tc, diff)
 		}
 	}

@@ -36,7 +36,13 @@ type entry struct {
 	RA     *bool      `json:"ra"`
 	VLAN   *vlanEntry `json:"vlan"`
 	Bond   *bondEntry `json:"bond"`
+
+	doubtful bool // what cannot be read may be addresses or routes
 }
+
+// besides are the fields that are not about addresses and routes. One that there is not
+// may be a mistyped one of these.
+var besides = []string{"mac", "match", "manage", "metric", "ignore", "sourceRouting", "mtu", "dns", "search", "ntp", "dhcp4", "dhcp6", "ra", "vlan", "bond"}
 
 type vlanEntry struct {
 	ID     int    `json:"id"`
@@ -139,6 +145,9 @@ func parseEntry(key, where string, raw []byte) (*Interface, []error) {
 	if len(mistakes) > 0 && i == nil {
 		return nil, mistakes
 	}
+	if i != nil {
+		i.Doubtful = i.Doubtful || e.doubtful
+	}
 	return i, append(mistakes, errs...)
 }
 
@@ -147,6 +156,7 @@ func parseEntry(key, where string, raw []byte) (*Interface, []error) {
 func (e *entry) salvage(where string, raw []byte, whole error) (mistakes []error) {
 	var fields map[string]json.RawMessage
 	if json.Unmarshal(raw, &fields) != nil {
+		e.doubtful = true
 		return []error{whole}
 	}
 	for _, name := range slices.Sorted(maps.Keys(fields)) {
@@ -158,6 +168,7 @@ func (e *entry) salvage(where string, raw []byte, whole error) (mistakes []error
 		if err != nil {
 			mistakes = append(mistakes, err)
 			e.spoil(name)
+			e.doubtful = e.doubtful || !slices.Contains(besides, name)
 			continue
 		}
 		*e = read
@@ -255,6 +266,7 @@ func (i *Interface) virtual() bool { return i.VLAN != nil || i.Bond != nil }
 // the only way to it now.
 func (i *Interface) leaveOut(fields []string) {
 	i.DHCP4, i.DHCP6, i.RA = true, true, true
+	i.Doubtful = i.Doubtful || slices.ContainsFunc(fields, func(f string) bool { return strings.HasPrefix(f, "addresses") || strings.HasPrefix(f, "routes") })
 	i.Addresses = without(i.Addresses, "addresses", fields)
 	i.Routes = without(i.Routes, "routes", fields)
 	i.DNS = without(i.DNS, "dns", fields)
