@@ -63,6 +63,10 @@ func checkLink(dir, path string) []error {
 			at = target
 		}
 	}
+	kios := filepath.Join(dir, "kios")
+	if strings.HasPrefix(path, kios+"/") && (filepath.IsAbs(target) || !strings.HasPrefix(at, kios+"/")) {
+		return []error{fmt.Errorf("%s is a link to %s: the system pods see %s only, so put the file itself here, or a link without a leading slash to one in it", path, target, kios)}
+	}
 	rel, err := filepath.Rel(dir, at)
 	if err != nil || !filepath.IsLocal(rel) {
 		return []error{fmt.Errorf("%s is a link to %s, which is not below %s: the node would find nothing there; put the file itself here", path, target, dir)}

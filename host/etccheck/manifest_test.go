@@ -112,14 +112,18 @@ func TestLinks(t *testing.T) {
 	}
 	link("../pod.yaml", "kubernetes/manifests/inside.yaml")
 	link("/usr/share/zoneinfo/Europe/Berlin", "localtime")
+	link("net/this.yaml", "kios/network.yaml")
 	link("/etc/kubernetes/config.yaml", "kubernetes/config.d/10.yaml")
 	if err := Check(dir, nil); err != nil {
 		t.Errorf("links that lead to files of the node: error = %v", err)
 	}
 	link(filepath.Join(outside, "pod.yaml"), "kubernetes/manifests/outside.yaml")
-	link("../../../elsewhere", "kios/network.yaml")
+	link("../../../elsewhere", "kubernetes/config.d/20.yaml")
+	link("../shared/time.yaml", "kios/time.yaml")
+	link("/etc/kios/net/disk.yaml", "kios/disk.yaml")
 	err := Check(dir, nil)
-	for _, want := range []string{"manifests/outside.yaml is a link to " + outside, "kios/network.yaml is a link to ../../../elsewhere"} {
+	for _, want := range []string{"manifests/outside.yaml is a link to " + outside, "config.d/20.yaml is a link to ../../../elsewhere",
+		"kios/time.yaml is a link to ../shared/time.yaml", "kios/disk.yaml is a link to /etc/kios/net/disk.yaml"} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("error = %v, want one with %q", err, want)
 		}

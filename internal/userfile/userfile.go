@@ -58,6 +58,21 @@ func Read(path string, limit int64) ([]byte, error) {
 	return text.Bytes(), nil
 }
 
+// ReadIfThere is Read, and returns nothing for a file that is not there. A link that
+// leads nowhere is there: who made it wants what it leads to, which may be where this
+// process cannot see it.
+func ReadIfThere(path string, limit int64) ([]byte, error) {
+	text, err := Read(path, limit)
+	if !errors.Is(err, fs.ErrNotExist) {
+		return text, err
+	}
+	target, err := os.Readlink(path)
+	if err != nil {
+		return nil, nil
+	}
+	return nil, fmt.Errorf("%s is a link to %s, where nothing is to be seen from here: put the file itself in its place, or a link to one in the same directory", path, target)
+}
+
 // open opens a regular file, and nothing else. A descriptor with O_PATH opens nothing
 // (open(2)): a device does not notice it, and what it stands for cannot be replaced
 // before the file behind it is opened.

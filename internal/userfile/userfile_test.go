@@ -48,3 +48,20 @@ func TestRead(t *testing.T) {
 		}
 	}
 }
+
+func TestReadIfThere(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "file")
+	if text, err := ReadIfThere(path, Max); text != nil || err != nil {
+		t.Errorf("without a file: %q, %v", text, err)
+	}
+	lab.Must(t, os.Symlink("../elsewhere", path))
+	if text, err := ReadIfThere(path, Max); text != nil || err == nil || errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("with a link that leads nowhere: %q, %v", text, err)
+	}
+	lab.Must(t, os.Remove(path))
+	lab.WriteFile(t, path, "x")
+	if text, err := ReadIfThere(path, Max); string(text) != "x" || err != nil {
+		t.Errorf("with a file: %q, %v", text, err)
+	}
+}

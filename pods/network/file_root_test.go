@@ -132,6 +132,25 @@ func TestFIFOInPlaceOfTheFile(t *testing.T) {
 	l.eventually("removal of the address", 10*time.Second, func() bool { return !l.has("addr show eth1", "inet 10.78.0.20/24") })
 }
 
+// A link that leads out of what the pod sees is a mistake, not the end of the file.
+func TestLinkOutOfThePod(t *testing.T) {
+	l := newLAN(t)
+	l.configure("  eth0: {addresses: [10.77.0.20/24]}\n")
+	l.startService("eth0")
+	has := func() bool { return l.has("addr show eth0", "inet 10.77.0.20/24") }
+	l.eventually("the address", 5*time.Second, has)
+	l.eventually("a copy", 5*time.Second, func() bool { return strings.Contains(l.read("last/network.yaml"), "10.77.0.20/24") })
+	lab.Must(t, os.Symlink("../elsewhere/network.yaml", l.path("etc/kios/new")))
+	lab.Must(t, os.Rename(l.path("etc/kios/new"), l.path("etc/kios/network.yaml")))
+	l.eventually("a line about it", 5*time.Second, l.logged("network.yaml is a link to ../elsewhere/network.yaml"))
+	l.eventually("the end of reading", 5*time.Second, l.logged("network.yaml cannot be used: everything stays as it is"))
+	l.service.Stop()
+	l.ip("addr", "flush", "dev", "eth0")
+	l.startService("eth0")
+	l.eventually("the address again", 5*time.Second, has)
+	l.expect("the copy", l.read("last/network.yaml"), "10.77.0.20/24")
+}
+
 // A typing mistake on a running node takes nothing away, nor does a reboot with it.
 func TestMistypedAddress(t *testing.T) {
 	l := newLAN(t)

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"log"
 	"maps"
 	"os"
@@ -233,8 +232,8 @@ func (s *Service) read(first bool) bool {
 type reading struct{ text, problem string }
 
 func readingOf(file string) reading {
-	text, err := userfile.Read(file, userfile.Max)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+	text, err := userfile.ReadIfThere(file, userfile.Max)
+	if err != nil {
 		return reading{problem: err.Error()}
 	}
 	return reading{text: string(text)}

@@ -7,9 +7,7 @@ package settings
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
-	"io/fs"
 	"regexp"
 	"strings"
 
@@ -25,10 +23,7 @@ const maxSize = userfile.Max
 // fields have json tags. A file that is missing, empty or holds comments only
 // leaves into as it is. After an error into is to be thrown away.
 func Read(path string, into any) error {
-	text, err := userfile.Read(path, maxSize)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
+	text, err := userfile.ReadIfThere(path, maxSize)
 	if err != nil {
 		return fmt.Errorf("read %s: %w", path, err)
 	}

@@ -33,6 +33,7 @@ import (
 
 	"kios/internal/boottime"
 	"kios/internal/ptp"
+	"kios/internal/userfile"
 	"kios/internal/wholefile"
 	"kios/pods/network/resolvconf"
 )
@@ -65,6 +66,7 @@ type Service struct {
 	conf       string // the configuration that chronyd runs with
 	sources    string // the servers that it has
 	complaints string // what was said about the user's file last
+	text       []byte // of the user's file, as last read
 	resolv     []byte
 	behind     lag
 	patience   <-chan time.Time // until it is said that nobody answers
@@ -249,7 +251,9 @@ func (s *Service) read() choice {
 	var errs []error
 	if err != nil {
 		errs = append(errs, fmt.Errorf("read %s: %w", s.userFile(), err))
+		text = s.text // as it was when it could be read
 	}
+	s.text = text
 	dhcp, err := readIfThere(filepath.Join(s.NetworkDir, "ntp"))
 	if err != nil {
 		errs = append(errs, fmt.Errorf("read the servers from DHCP: %w", err))
@@ -386,3 +390,5 @@ func (s *Service) retry(ctx context.Context) {
 	s.tell(ctx, "refresh")
 	s.tell(ctx, "burst", "4/8")
 }
+
+func readIfThere(path string) ([]byte, error) { return userfile.ReadIfThere(path, userfile.Max) }

@@ -5,10 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
 	"maps"
 	"net/netip"
-	"os"
 	"regexp"
 	"slices"
 	"strings"
@@ -255,12 +253,3 @@ func validAddress(text string) bool {
 
 // allNumeric tells 10.0.0.300, which is a typing mistake and no name.
 func allNumeric(text string) bool { return strings.Trim(text, "0123456789.") == "" }
-
-// readIfThere returns nothing for a file that does not exist.
-func readIfThere(path string) ([]byte, error) {
-	text, err := os.ReadFile(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
-	return text, err
-}

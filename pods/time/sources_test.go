@@ -2,6 +2,10 @@ package chrony
 
 import (
 	"errors"
+	"kios/test/lab"
+	"log"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -113,4 +117,18 @@ func FuzzChoose(f *testing.F) {
 			}
 		}
 	})
+}
+
+// What the file said counts on when it cannot be read any more.
+func TestUnreadableFile(t *testing.T) {
+	var lines strings.Builder
+	s := &Service{Etc: t.TempDir(), NetworkDir: t.TempDir(), Log: log.New(&lines, "", 0)}
+	path := filepath.Join(s.Etc, "kios/time.yaml")
+	lab.WriteFile(t, path, "servers: [192.0.2.9]\n")
+	before := sourceFile(s.read().sources)
+	lab.Must(t, os.Remove(path))
+	lab.Must(t, os.Symlink("../elsewhere/time.yaml", path))
+	if after := sourceFile(s.read().sources); after != before || !strings.Contains(lines.String(), "time.yaml is a link to ../elsewhere/time.yaml") {
+		t.Errorf("sources %q, before %q; log %q", after, before, &lines)
+	}
 }
