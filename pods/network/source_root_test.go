@@ -16,10 +16,9 @@ func (l *lan) leasedAddress(name string) string {
 	return address
 }
 
-// Two cards in one subnet: packets leave through the card that has their address, and
-// each card answers for its own address only. Pods stay in reach.
-func TestTwoCardsInOneSubnet(t *testing.T) {
-	l := newLAN(t)
+// joinSubnets gives the node a card eth1 in the subnet of eth0.
+func (l *lan) joinSubnets() {
+	l.t.Helper()
 	l.run("ip", "-n", l.server, "link", "add", "name", "switch", "type", "bridge")
 	l.run("ip", "-n", l.server, "addr", "del", "10.77.0.1/24", "dev", "srv")
 	l.run("ip", "-n", l.server, "addr", "add", "10.77.0.1/24", "dev", "switch")
@@ -30,6 +29,13 @@ func TestTwoCardsInOneSubnet(t *testing.T) {
 			l.run("ip", "-n", l.server, "link", "set", name, "master", "switch")
 		}
 	}
+}
+
+// Two cards in one subnet: packets leave through the card that has their address, and
+// each card answers for its own address only. Pods stay in reach.
+func TestTwoCardsInOneSubnet(t *testing.T) {
+	l := newLAN(t)
+	l.joinSubnets()
 	l.ip("link", "add", "name", "pods", "type", "bridge")
 	l.ip("addr", "add", "10.244.0.1/24", "dev", "pods")
 	l.ip("link", "set", "pods", "up")

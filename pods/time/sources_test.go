@@ -2,7 +2,6 @@ package chrony
 
 import (
 	"errors"
-	"kios/test/lab"
 	"log"
 	"os"
 	"path/filepath"
@@ -11,57 +10,62 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"kios/test/lab"
 )
 
-func TestChoose(t *testing.T) {
-	const dhcp = "192.0.2.1\n2001:db8::1\n"
-	const fromDHCP = "server 192.0.2.1 iburst\nserver 2001:db8::1 iburst\n"
-	tests := []struct {
-		name       string
-		file, dhcp string
-		want       string // chrony's lines
-		from       string
-		ptp        bool
-		err        string
-	}{
-		{"nothing", "", "", "", "DHCP", true, ""},
-		{"DHCP", "# nothing yet\n", dhcp, fromDHCP, "DHCP", true, ""},
-		{"the file wins", "servers: [ntp.example]\n", dhcp, "server ntp.example iburst trust\n", "time.yaml", true, ""},
-		{"a pool, too", "servers: [192.0.2.9]\npools:\n  - pool.example\n", dhcp, "server 192.0.2.9 iburst trust\npool pool.example iburst trust\n", "time.yaml", true, ""},
-		{"all fields", "servers:\n  - {address: a.example, iburst: false, nts: true, prefer: true}\n", "", "server a.example nts prefer trust\n", "time.yaml", true, ""},
-		{"switched off", "servers: []\n", dhcp, "", "time.yaml", true, ""},
-		{"the host's clock off", "ptp: false\n", dhcp, fromDHCP, "DHCP", false, ""},
-		{"all off", "servers: []\nptp: false\n", dhcp, "", "time.yaml", false, ""},
-		{"null is not there", "servers:\npools: null\n", dhcp, fromDHCP, "DHCP", true, ""},
-		{"twice", "servers: [a.example, A.example]\n", "", "server a.example iburst trust\n", "time.yaml", true, ""},
-		{"link-local", "servers: [\"fe80::1%eth0\"]\n", "", "server fe80::1%eth0 iburst trust\n", "time.yaml", true, ""},
+const offered = "192.0.2.1\n2001:db8::1\n"
+const asOffered = "server 192.0.2.1 iburst\nserver 2001:db8::1 iburst\n"
 
-		{"unknown field", "sources: []\n", dhcp, fromDHCP, "DHCP, because of the mistakes in time.yaml", true, `time.yaml: there is no field "sources"`},
-		{"unknown field of a server", "servers: [{address: a, port: 1}]\n", dhcp, fromDHCP, "DHCP, because of the mistakes in time.yaml", true, `time.yaml: servers[0]: there is no field "port"`},
-		{"switched off, and a mistake elsewhere", "servers: []\nptp: 3\n", dhcp, "", "time.yaml", true, "the field ptp is a number"},
-		{"one mistake of two", "servers: [{address: a, port: 1}, b.example]\nptp: false\n", dhcp, "server b.example iburst trust\n", "time.yaml", false, `servers[0]: there is no field "port"`},
-		{"a field beside", "servers: [b.example]\nsources: []\n", dhcp, "server b.example iburst trust\n", "time.yaml", true, `there is no field "sources"`},
-		{"proof, and a mistake beside", "servers: [{address: a.example, nts: true}]\nptp: 3\n", dhcp, "server a.example iburst nts trust\n", "time.yaml", true, "the field ptp is a number"},
-		{"proof, and a mistake in the entry", "servers: [{address: a, nts: true, port: 1}]\n", dhcp, "", "time.yaml", true, `there is no field "port"`},
-		{"proof, and a mistake in the name", "serves: [{address: a, nts: true}]\n", dhcp, "", "time.yaml", true, `there is no field "serves"`},
-		{"proof, and no list", "servers: {address: a, nts: true}\n", dhcp, "", "time.yaml", true, "the field servers is a object, but must be a list"},
-		{"proof, and no YAML", "servers: [{address: a, nts: true}\n", dhcp, "", "time.yaml", true, "time.yaml: "},
-		{"proof, twice", "servers: [{address: a, nts: true}]\nservers: [b]\n", dhcp, "", "time.yaml", true, "is there twice"},
-		{"no address", "servers: [{nts: true}]\n", dhcp, "", "time.yaml", true, `needs the field address`},
-		{"wrong type", "servers: a\n", dhcp, fromDHCP, "DHCP, because of the mistakes in time.yaml", true, "time.yaml: the field servers is a string, but must be a list"},
-		{"wrong type of a server", "servers: [3]\n", dhcp, fromDHCP, "DHCP, because of the mistakes in time.yaml", true, "time.yaml: "},
-		{"wrong type of a field", "servers: [{address: a, nts: 3}]\n", dhcp, fromDHCP, "DHCP, because of the mistakes in time.yaml", true, "nts is a number, but must be true or false"},
-		{"binary", "\x00", dhcp, fromDHCP, "DHCP, because of the mistakes in time.yaml", true, "binary data"},
-		{"one of two", "servers: [\"a b\", c.example]\n", dhcp, "server c.example iburst trust\n", "time.yaml", true, `time.yaml: servers[0]: "a b" is neither`},
-		{"none of one", "pools: [10.0.0.300]\nptp: false\n", dhcp, fromDHCP, "DHCP, because of the mistakes in time.yaml", false, `time.yaml: pools[0]: "10.0.0.300" is neither`},
-		{"an empty name", "servers: [\"\"]\n", "", "", "DHCP, because of the mistakes in time.yaml", true, `servers[0]: "" is neither`},
-		{"a new line", "servers: [\"a\\nallow all\"]\n", "", "", "DHCP, because of the mistakes in time.yaml", true, `"a\nallow all" is neither`},
-		{"an option", "servers: [\"-a\"]\n", "", "", "DHCP, because of the mistakes in time.yaml", true, `"-a" is neither`},
-		{"a comment", "servers: [\"#a\"]\n", "", "", "DHCP, because of the mistakes in time.yaml", true, `"#a" is neither`},
-		{"a wicked zone", "servers: [\"fe80::1%a port 9\"]\n", "", "", "DHCP, because of the mistakes in time.yaml", true, `is neither`},
-		{"rubbish from DHCP", "", "192.0.2.1 port 9\n\n  192.0.2.2  \n", "server 192.0.2.2 iburst\n", "DHCP", true, `DHCP: "192.0.2.1 port 9" is neither`},
-	}
-	for _, tt := range tests {
+// choices are what files say and what becomes of it.
+var choices = []struct {
+	name       string
+	file, dhcp string
+	want       string // chrony's lines
+	from       string
+	ptp        bool
+	err        string
+}{
+	{"nothing", "", "", "", "DHCP", true, ""},
+	{"DHCP", "# nothing yet\n", offered, asOffered, "DHCP", true, ""},
+	{"the file wins", "servers: [ntp.example]\n", offered, "server ntp.example iburst trust\n", "time.yaml", true, ""},
+	{"a pool, too", "servers: [192.0.2.9]\npools:\n  - pool.example\n", offered, "server 192.0.2.9 iburst trust\npool pool.example iburst trust\n", "time.yaml", true, ""},
+	{"all fields", "servers:\n  - {address: a.example, iburst: false, nts: true, prefer: true}\n", "", "server a.example nts prefer trust\n", "time.yaml", true, ""},
+	{"switched off", "servers: []\n", offered, "", "time.yaml", true, ""},
+	{"the host's clock off", "ptp: false\n", offered, asOffered, "DHCP", false, ""},
+	{"all off", "servers: []\nptp: false\n", offered, "", "time.yaml", false, ""},
+	{"null is not there", "servers:\npools: null\n", offered, asOffered, "DHCP", true, ""},
+	{"twice", "servers: [a.example, A.example]\n", "", "server a.example iburst trust\n", "time.yaml", true, ""},
+	{"link-local", "servers: [\"fe80::1%eth0\"]\n", "", "server fe80::1%eth0 iburst trust\n", "time.yaml", true, ""},
+
+	{"unknown field", "sources: []\n", offered, asOffered, "DHCP, because of the mistakes in time.yaml", true, `time.yaml: there is no field "sources"`},
+	{"unknown field of a server", "servers: [{address: a, port: 1}]\n", offered, asOffered, "DHCP, because of the mistakes in time.yaml", true, `time.yaml: servers[0]: there is no field "port"`},
+	{"switched off, and a mistake elsewhere", "servers: []\nptp: 3\n", offered, "", "time.yaml", true, "the field ptp is a number"},
+	{"one mistake of two", "servers: [{address: a, port: 1}, b.example]\nptp: false\n", offered, "server b.example iburst trust\n", "time.yaml", false, `servers[0]: there is no field "port"`},
+	{"a field beside", "servers: [b.example]\nsources: []\n", offered, "server b.example iburst trust\n", "time.yaml", true, `there is no field "sources"`},
+	{"proof, and a mistake beside", "servers: [{address: a.example, nts: true}]\nptp: 3\n", offered, "server a.example iburst nts trust\n", "time.yaml", true, "the field ptp is a number"},
+	{"proof, and a mistake in the entry", "servers: [{address: a, nts: true, port: 1}]\n", offered, "", "time.yaml", true, `there is no field "port"`},
+	{"proof, and a mistake in the name", "serves: [{address: a, nts: true}]\n", offered, "", "time.yaml", true, `there is no field "serves"`},
+	{"proof, and no list", "servers: {address: a, nts: true}\n", offered, "", "time.yaml", true, "the field servers is a object, but must be a list"},
+	{"proof, and no YAML", "servers: [{address: a, nts: true}\n", offered, "", "time.yaml", true, "time.yaml: "},
+	{"proof, twice", "servers: [{address: a, nts: true}]\nservers: [b]\n", offered, "", "time.yaml", true, "is there twice"},
+	{"no address", "servers: [{nts: true}]\n", offered, "", "time.yaml", true, `needs the field address`},
+	{"wrong type", "servers: a\n", offered, asOffered, "DHCP, because of the mistakes in time.yaml", true, "time.yaml: the field servers is a string, but must be a list"},
+	{"wrong type of a server", "servers: [3]\n", offered, asOffered, "DHCP, because of the mistakes in time.yaml", true, "time.yaml: "},
+	{"wrong type of a field", "servers: [{address: a, nts: 3}]\n", offered, asOffered, "DHCP, because of the mistakes in time.yaml", true, "nts is a number, but must be true or false"},
+	{"binary", "\x00", offered, asOffered, "DHCP, because of the mistakes in time.yaml", true, "binary data"},
+	{"one of two", "servers: [\"a b\", c.example]\n", offered, "server c.example iburst trust\n", "time.yaml", true, `time.yaml: servers[0]: "a b" is neither`},
+	{"none of one", "pools: [10.0.0.300]\nptp: false\n", offered, asOffered, "DHCP, because of the mistakes in time.yaml", false, `time.yaml: pools[0]: "10.0.0.300" is neither`},
+	{"an empty name", "servers: [\"\"]\n", "", "", "DHCP, because of the mistakes in time.yaml", true, `servers[0]: "" is neither`},
+	{"a new line", "servers: [\"a\\nallow all\"]\n", "", "", "DHCP, because of the mistakes in time.yaml", true, `"a\nallow all" is neither`},
+	{"an option", "servers: [\"-a\"]\n", "", "", "DHCP, because of the mistakes in time.yaml", true, `"-a" is neither`},
+	{"a comment", "servers: [\"#a\"]\n", "", "", "DHCP, because of the mistakes in time.yaml", true, `"#a" is neither`},
+	{"a wicked zone", "servers: [\"fe80::1%a port 9\"]\n", "", "", "DHCP, because of the mistakes in time.yaml", true, `is neither`},
+	{"rubbish from DHCP", "", "192.0.2.1 port 9\n\n  192.0.2.2  \n", "server 192.0.2.2 iburst\n", "DHCP", true, `DHCP: "192.0.2.1 port 9" is neither`},
+}
+
+func TestChoose(t *testing.T) {
+	for _, tt := range choices {
 		t.Run(tt.name, func(t *testing.T) {
 			c, errs := choose("time.yaml", []byte(tt.file), []byte(tt.dhcp))
 			if d := cmp.Diff(tt.want, sourceFile(c.sources)); d != "" {
