@@ -70,7 +70,7 @@ func setRoute(r netlink.Route, have []netlink.Route) error {
 	}
 	err := netlink.RouteAdd(&r)
 	if errors.Is(err, unix.EEXIST) {
-		return fmt.Errorf("there is one with the metric %d already, through another interface; give one of them another metric", r.Priority)
+		return fmt.Errorf("there is one with the metric %d already, of another interface or program; give one of them another metric", r.Priority)
 	}
 	return err
 }
