@@ -3,9 +3,12 @@ package network
 import (
 	"context"
 	"log"
+	"os"
+	"path/filepath"
 	"time"
 
 	"kios/internal/boottime"
+	"kios/internal/wholefile"
 	"kios/pods/network/lease"
 )
 
@@ -43,7 +46,7 @@ func (k *keeper) run(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case text := <-k.news:
-			if err := renew(k.path, text); err != nil {
+			if err := k.write(text); err != nil {
 				k.log.Printf("%s: %v", k.cost, err)
 			}
 		}
@@ -53,6 +56,18 @@ func (k *keeper) run(ctx context.Context) {
 			}
 		}
 	}
+}
+
+// write lets the copy outlive a power cut, unlike what is written elsewhere: that is when
+// the next boot needs it.
+func (k *keeper) write(text string) error {
+	if holds(k.path, text) {
+		return nil
+	}
+	if err := os.MkdirAll(filepath.Dir(k.path), 0o755); err != nil {
+		return err
+	}
+	return wholefile.Durable(k.path, []byte(text), 0o644)
 }
 
 // sleep reports whether ctx goes on after so long.
