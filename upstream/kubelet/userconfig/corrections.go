@@ -36,6 +36,7 @@ func (c *checker) correct(joined bool, say func(format string, args ...any)) err
 	o := &corrector{checker: c, kc: kc, say: say}
 	o.access(joined)
 	o.limits()
+	o.systemImages()
 	var known bool
 	if o.machine, known = c.sys.Machine(); !known {
 		return nil
@@ -123,6 +124,28 @@ func (o *corrector) limits() {
 		o.say("%smaxPods is %d and not %d: the node's own pods count", o.from("maxPods"), leastPods, o.kc.MaxPods)
 		o.last["maxPods"] = leastPods
 	}
+}
+
+// ownImages matches the images of the node's own pods. No registry has them: the kubelet
+// cannot pull one again to see whether a pod may use it, and the pod would never start.
+const ownImages = "kios.local/*"
+
+// systemImages takes the node's own images out of what the kubelet verifies.
+func (o *corrector) systemImages() {
+	policy := config.ImagePullCredentialsVerificationPolicy(o.kc.ImagePullCredentialsVerificationPolicy)
+	list := o.kc.PreloadedImagesVerificationAllowlist
+	switch {
+	case policy != config.AlwaysVerify && policy != config.NeverVerifyAllowlistedImages, slices.Contains(list, ownImages):
+		return
+	case policy == config.AlwaysVerify:
+		o.say("%simagePullCredentialsVerificationPolicy is %s for %s and not %s: no registry has the images of the node's own pods",
+			o.from("imagePullCredentialsVerificationPolicy"), config.NeverVerifyAllowlistedImages, ownImages, policy)
+		o.last["imagePullCredentialsVerificationPolicy"] = string(config.NeverVerifyAllowlistedImages)
+	default:
+		o.say("%spreloadedImagesVerificationAllowlist has %s, too: no registry has the images of the node's own pods",
+			o.from("preloadedImagesVerificationAllowlist", "imagePullCredentialsVerificationPolicy"), ownImages)
+	}
+	o.last["preloadedImagesVerificationAllowlist"] = append(slices.Clone(list), ownImages)
 }
 
 // pods does for podsPerCore what limits does for maxPods.

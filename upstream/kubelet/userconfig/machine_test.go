@@ -13,6 +13,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	"k8s.io/kubernetes/pkg/kubelet/apis/config"
+	"k8s.io/kubernetes/pkg/kubelet/images/pullmanager"
 )
 
 // A reserve that this machine does not have is named, and the node's own is used. What
@@ -301,5 +302,37 @@ func TestThisMachine(t *testing.T) {
 	kc, log := effective(t, Node(), false, map[string]string{"config.yaml": head + "cpuManagerPolicy: static\n"})
 	if kc.CPUManagerPolicy != "static" {
 		t.Errorf("policy %s, log %q", kc.CPUManagerPolicy, log)
+	}
+}
+
+// The kubelet's own policy is asked about the images of the node's pods, and about others.
+func TestSystemImagesNeedNoCredentials(t *testing.T) {
+	const word, list = "imagePullCredentialsVerificationPolicy: ", "\npreloadedImagesVerificationAllowlist: "
+	tests := []struct {
+		content, says string
+		verified      bool // an image that somebody has loaded
+	}{
+		{word + "AlwaysVerify", "imagePullCredentialsVerificationPolicy is NeverVerifyAllowlistedImages for kios.local/* and not AlwaysVerify", true},
+		{word + "NeverVerifyAllowlistedImages", "preloadedImagesVerificationAllowlist has kios.local/*, too", true},
+		{word + "NeverVerifyAllowlistedImages" + list + "[example.org/*]", "preloadedImagesVerificationAllowlist has kios.local/*, too", false},
+		{word + "NeverVerifyAllowlistedImages" + list + "['kios.local/*']", "", true},
+		{word + "NeverVerify", "", false},
+		{"maxPods: 20", "", false},
+	}
+	for _, tt := range tests {
+		kc, log := effective(t, testSystem, false, map[string]string{"config.yaml": head + tt.content + "\n"})
+		policy, err := pullmanager.NewImagePullCredentialVerificationPolicy(config.ImagePullCredentialsVerificationPolicy(kc.ImagePullCredentialsVerificationPolicy), kc.PreloadedImagesVerificationAllowlist)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if policy.RequireCredentialVerificationForImage("kios.local/system:1", false) {
+			t.Errorf("%s: the node's own pods do not start", tt.content)
+		}
+		if got := policy.RequireCredentialVerificationForImage("example.org/app:1", false); got != tt.verified {
+			t.Errorf("%s: an image of others is verified: %v, want %v", tt.content, got, tt.verified)
+		}
+		if !strings.Contains(log, tt.says) || (tt.says == "") != (log == "") {
+			t.Errorf("%s: log = %q, want %q", tt.content, log, tt.says)
+		}
 	}
 }
