@@ -9,7 +9,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"path"
 	"slices"
 	"strings"
@@ -17,6 +16,8 @@ import (
 	"github.com/containerd/containerd/v2/core/images"
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"kios/upstream/containerd/regular"
 )
 
 // maxIndex bounds the lists of contents that are read into memory, and maxObjects how many
@@ -46,7 +47,7 @@ type archive struct {
 // headers only, so it is quick for a plain archive of any size. Nothing is known of
 // a compressed archive until it has been read to the end.
 func inspect(path string) (*archive, error) {
-	f, err := os.Open(path)
+	f, err := regular.Open(path)
 	if err != nil {
 		return nil, err
 	}
@@ -94,7 +95,7 @@ func (a *archive) identify() (digest.Digest, error) {
 	if a.id != "" {
 		return a.id, nil
 	}
-	f, err := os.Open(a.path)
+	f, err := regular.Open(a.path)
 	if err != nil {
 		return "", err
 	}
@@ -164,7 +165,7 @@ func readList(r io.Reader) ([]byte, error) {
 
 // readListFile is readList of a file.
 func readListFile(path string) ([]byte, error) {
-	f, err := os.Open(path)
+	f, err := regular.Open(path)
 	if err != nil {
 		return nil, err
 	}

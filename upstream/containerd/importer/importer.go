@@ -151,6 +151,7 @@ type Importer struct {
 	done    sync.WaitGroup
 
 	mu      sync.Mutex
+	begun   bool       // the sandbox's image of the OS has been placed
 	scanned bool       // pending is complete
 	pending []*archive // not imported yet
 	changed chan struct{}
@@ -233,16 +234,18 @@ func (im *Importer) wake() {
 }
 
 // scan lists the archives, with what is known about each at little cost, and
-// returns which of them are layouts.
+// returns which of them are layouts. It places the sandbox's image of the OS before it
+// looks at what users have brought, which may be slow: each pod needs it.
 func (im *Importer) scan(ctx context.Context, dirs []string) (layouts []string) {
 	var found, system []*archive
 	for _, path := range list(dirs) {
-		var a, rest *archive
+		var a *archive
 		var err error
 		switch {
 		case path == dirs[0]:
 			layouts = append(layouts, path)
-			a, rest, err = inspectLayout(path, im.sandbox)
+			system = im.begin(ctx, path)
+			continue
 		case isLayout(path):
 			layouts = append(layouts, path)
 			_, a, err = inspectLayout(path, "")
@@ -255,9 +258,6 @@ func (im *Importer) scan(ctx context.Context, dirs []string) (layouts []string) 
 		}
 		im.complain(ctx, a)
 		found = append(found, a)
-		if rest != nil {
-			system = append(system, rest)
-		}
 	}
 	dropReplaced(system, found)
 	im.mu.Lock()
@@ -265,6 +265,23 @@ func (im *Importer) scan(ctx context.Context, dirs []string) (layouts []string) 
 	im.pending, im.scanned = inOrder(found, system), true
 	im.wake()
 	return layouts
+}
+
+// begin places the sandbox's image, lets pods start that wait for it, and returns what
+// else the OS brings in the layout dir.
+func (im *Importer) begin(ctx context.Context, dir string) (system []*archive) {
+	sandbox, rest, err := inspectLayout(dir, im.sandbox)
+	if err != nil {
+		im.failed(ctx, dir, err)
+		return nil
+	}
+	im.complain(ctx, rest)
+	im.place(ctx, sandbox)
+	im.mu.Lock()
+	defer im.mu.Unlock()
+	im.begun = true
+	im.wake()
+	return []*archive{rest}
 }
 
 // inspect is the function of that name, with what is known from earlier boots.
@@ -398,19 +415,22 @@ func (im *Importer) failed(ctx context.Context, path string, err error) {
 // Pending returns a channel that is closed at the next change if an archive
 // that is not imported yet may bring the image ref, else nil.
 func (im *Importer) Pending(ref string) <-chan struct{} {
-	return im.whilePending(func(a *archive) bool { return a.mayBring(ref) })
+	return im.whilePending(ref, (*archive).mayBring)
 }
 
 // Named is Pending for archives that are known to bring the image ref: one that
 // is there already may be of an earlier boot, and about to be replaced.
 func (im *Importer) Named(ref string) <-chan struct{} {
-	return im.whilePending(func(a *archive) bool { return a.brings(ref) })
+	return im.whilePending(ref, (*archive).brings)
 }
 
-func (im *Importer) whilePending(concerns func(*archive) bool) <-chan struct{} {
+func (im *Importer) whilePending(ref string, concerns func(*archive, string) bool) <-chan struct{} {
 	im.mu.Lock()
 	defer im.mu.Unlock()
-	if !im.scanned || slices.ContainsFunc(im.pending, concerns) {
+	switch {
+	case im.begun && !im.scanned && ref == im.sandbox:
+		return nil
+	case !im.scanned || slices.ContainsFunc(im.pending, func(a *archive) bool { return concerns(a, ref) }):
 		return im.changed
 	}
 	return nil

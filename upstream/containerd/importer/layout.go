@@ -23,6 +23,8 @@ import (
 	"github.com/opencontainers/image-spec/identity"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sys/unix"
+
+	"kios/upstream/containerd/regular"
 )
 
 // The images of the OS are an OCI image layout whose layers are EROFS images, and
@@ -248,6 +250,12 @@ func mountLayer(file, target string) error {
 	if err := unix.Statfs(target, &st); err == nil && st.Type == unix.EROFS_SUPER_MAGIC_V1 {
 		return nil
 	}
+	// The kernel opens the file as open(2) does, and would wait for the writer of a FIFO.
+	f, err := regular.Open(file)
+	if err != nil {
+		return err
+	}
+	f.Close()
 	if err := os.MkdirAll(target, 0o755); err != nil {
 		return err
 	}

@@ -1,12 +1,14 @@
 package importer
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/containerd/containerd/v2/core/images"
@@ -14,6 +16,8 @@ import (
 	"github.com/opencontainers/go-digest"
 	"github.com/opencontainers/image-spec/identity"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"kios/upstream/containerd/regular"
 )
 
 // newLayoutStore is a store to which a layer is mounted by making a directory.
@@ -181,7 +185,7 @@ func TestScanFindsLayoutsOfUsers(t *testing.T) {
 		got = append(got, strings.Join(append([]string{filepath.Base(a.path)}, a.names...), " "))
 	}
 	base := filepath.Base(system)
-	want := []string{base + " kios.local/pause:1", "mine example.org/mine:1", base + " kios.local/a:1"}
+	want := []string{"mine example.org/mine:1", base + " kios.local/a:1"}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("pending (-want +got):\n%s", diff)
 	}
@@ -206,5 +210,58 @@ func TestInspectLayout(t *testing.T) {
 	first, rest, err := inspectLayout(dir, "kios.local/pause:1")
 	if err != nil || !slices.Equal(first.names, []string{"kios.local/pause:1"}) || !slices.Equal(rest.names, []string{"kios.local/a:1", "kios.local/b:1"}) {
 		t.Errorf("inspectLayout = %v, %v, %v", first, rest, err)
+	}
+}
+
+// Each pod needs the sandbox's image, and what users bring may be slow to look at.
+func TestSandboxImageIsPlacedBeforeArchivesAreLookedAt(t *testing.T) {
+	s := newLayoutStore(t)
+	system, dir := layoutOf(t, map[string][]string{"kios.local/pause:1": {"p"}, "kios.local/a:1": {"a"}}), t.TempDir()
+	save(t, dir, "bad.tar", []byte("no archive"))
+	im := New(s, "kios.local/pause:1")
+	looked := false
+	im.notify = func(event string, fields ...string) {
+		if event != "image-failed" {
+			return
+		}
+		looked = true
+		if im.Named("kios.local/pause:1") != nil || im.Pending("kios.local/pause:1") != nil {
+			t.Error("pods wait for the sandbox's image while archives are looked at")
+		}
+		if im.Named("kios.local/a:1") == nil {
+			t.Error("nothing waits for an image while it is not known what archives bring")
+		}
+		if diff := cmp.Diff([]string{"kios.local/pause:1"}, imageNames(t, s)); diff != "" {
+			t.Errorf("images (-want +got):\n%s", diff)
+		}
+	}
+	im.Run(t.Context(), []string{system, dir})
+	if !looked {
+		t.Error("the archive was not looked at")
+	}
+}
+
+// Open(2) of a FIFO, or the kernel's own in mount(2), would never return.
+func TestWhatIsNoFileCostsItself(t *testing.T) {
+	s, _ := newStore(t)
+	dir := t.TempDir()
+	at := func(name string) string { return filepath.Join(dir, name) }
+	odd := at("odd-layout")
+	for _, err := range []error{
+		syscall.Mkfifo(at("fifo.tar"), 0o600), syscall.Mkfifo(at("fifo"), 0o600), os.Symlink("fifo", at("link.tar")),
+		os.Symlink("/dev/zero", at("zero.tar.gz")), os.Mkdir(odd, 0o700), os.WriteFile(filepath.Join(odd, "oci-layout"), []byte("{}"), 0o600),
+		syscall.Mkfifo(filepath.Join(odd, "index.json"), 0o600),
+	} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	save(t, dir, "good.tar", newImage(t, "example.org/good:1", "good").oci(t))
+	want := []string{"image-failed fifo.tar", "image-failed link.tar", "image-failed odd-layout", "image-failed zero.tar.gz", "image-imported good.tar"}
+	if diff := cmp.Diff(want, sorted(run(t, s, dir))); diff != "" {
+		t.Errorf("events (-want +got):\n%s", diff)
+	}
+	if err := mountLayer(at("fifo"), at("target")); !errors.Is(err, regular.ErrNoFile) {
+		t.Errorf("mountLayer of a FIFO = %v, want %v", err, regular.ErrNoFile)
 	}
 }

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -26,6 +25,8 @@ import (
 	"github.com/distribution/reference"
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"kios/upstream/containerd/regular"
 )
 
 // Labels of images. The first two are CRI's: this image is mine, and the
@@ -156,7 +157,7 @@ func (s *store) nameAll(ctx context.Context, found []images.Image, id digest.Dig
 // read stores every blob of the archive and returns its index, which
 // containerd makes up for `docker save` files.
 func (s *store) read(ctx context.Context, path string) (ocispec.Descriptor, error) {
-	f, err := os.Open(path)
+	f, err := regular.Open(path)
 	if err != nil {
 		return ocispec.Descriptor{}, err
 	}

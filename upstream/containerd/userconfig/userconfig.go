@@ -26,6 +26,8 @@ import (
 	"github.com/containerd/plugin/registry"
 	"github.com/pelletier/go-toml/v2"
 	"github.com/sirupsen/logrus"
+
+	"kios/upstream/containerd/regular"
 )
 
 // Main is the user's file, below a directory that is laid out as /etc is.
@@ -245,19 +247,18 @@ func (c *checker) sayDropped(path string, lost []dropped) {
 	}
 }
 
-// readBounded reads a regular file of bounded size: a FIFO would never end.
+// readBounded reads a regular file of bounded size.
 func readBounded(path string) ([]byte, error) {
-	info, err := os.Stat(path)
+	f, err := regular.Open(path)
 	if err != nil {
 		return nil, err
 	}
-	if !info.Mode().IsRegular() {
-		return nil, errors.New("it is not a regular file")
+	defer f.Close()
+	text, err := io.ReadAll(io.LimitReader(f, maxFile+1))
+	if err == nil && len(text) > maxFile {
+		err = fmt.Errorf("it has more than %d bytes: at most these are read", maxFile)
 	}
-	if info.Size() > maxFile {
-		return nil, fmt.Errorf("it has %d bytes: at most %d are read", info.Size(), maxFile)
-	}
-	return os.ReadFile(path)
+	return text, err
 }
 
 // position adds to an error where in the file it is.
