@@ -4,6 +4,7 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	containerd "github.com/containerd/containerd/v2/client"
 	"github.com/containerd/containerd/v2/core/snapshots"
@@ -25,7 +26,11 @@ func TestPortableImage(t *testing.T) {
 		if err := mount(file, target); err != nil {
 			return err
 		}
-		return os.WriteFile(filepath.Join(target, "program"), []byte(filepath.Base(file)), 0o555)
+		program := filepath.Join(target, "program")
+		if err := os.WriteFile(program, []byte(filepath.Base(file)), 0o755); err != nil {
+			return err
+		}
+		return os.Chtimes(program, time.Time{}, time.Unix(1, 0)) // a mount is the same each time
 	}
 	names := []string{"kios.local/pause:1", "kios.local/time:1"}
 	dir := layoutOf(t, map[string][]string{names[0]: {"pause"}, names[1]: {"time"}})
