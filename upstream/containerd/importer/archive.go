@@ -39,6 +39,7 @@ type archive struct {
 	large      bool // its import takes long; see largeArchive
 	compressed bool
 	id         digest.Digest // empty for a compressed archive until identify
+	file       fileID        // of the file that id was made from
 	names      []string      // normalized; unknown for a compressed archive
 	flaws      error         // what it brings in vain
 }
@@ -52,11 +53,11 @@ func inspect(path string) (*archive, error) {
 		return nil, err
 	}
 	defer f.Close()
-	info, err := f.Stat()
+	file, err := identifyFile(f)
 	if err != nil {
 		return nil, err
 	}
-	a := &archive{path: path, large: info.Size() > largeArchive}
+	a := &archive{path: path, file: file, large: file.Size > largeArchive}
 	if a.compressed, err = isCompressed(f); err != nil || a.compressed {
 		return a, err
 	}
@@ -100,6 +101,10 @@ func (a *archive) identify() (digest.Digest, error) {
 		return "", err
 	}
 	defer f.Close()
+	// Before it is read: what is written meanwhile changes the file.
+	if a.file, err = identifyFile(f); err != nil {
+		return "", err
+	}
 	a.id, err = digest.FromReader(f)
 	return a.id, err
 }

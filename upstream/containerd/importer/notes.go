@@ -5,9 +5,9 @@ import (
 	"io"
 	"os"
 	"slices"
-	"syscall"
 
 	"github.com/opencontainers/go-digest"
+	"golang.org/x/sys/unix"
 
 	"kios/internal/wholefile"
 )
@@ -50,26 +50,23 @@ func readNotes(path string) *notes {
 	return n
 }
 
-func identifyFile(path string) (fileID, error) {
-	var st syscall.Stat_t
-	err := syscall.Stat(path, &st)
+// identifyFile is about what an open file has, whatever is at its path by now.
+func identifyFile(f *os.File) (fileID, error) {
+	var st unix.Stat_t
+	err := unix.Fstat(int(f.Fd()), &st)
 	return fileID{st.Ino, st.Size, st.Ctim.Nano()}, err
 }
 
 // recall completes what is known of an archive.
 func (n *notes) recall(a *archive) {
-	old, ok := n.old[a.path]
-	if file, err := identifyFile(a.path); !ok || err != nil || file != old.File || a.id != "" {
-		return
+	if old, ok := n.old[a.path]; ok && a.file == old.File && a.id == "" {
+		a.id, a.names, a.compressed = old.ID, old.Names, false
 	}
-	a.id, a.names, a.compressed = old.ID, old.Names, false
 }
 
-// keep remembers an archive that was imported, as it was then.
+// keep remembers an archive that was imported.
 func (n *notes) keep(a *archive, names []string) {
-	if file, err := identifyFile(a.path); err == nil {
-		n.new[a.path] = note{file, a.id, names}
-	}
+	n.new[a.path] = note{a.file, a.id, names}
 }
 
 // keepOld remembers what was known of an archive that cannot be read now.

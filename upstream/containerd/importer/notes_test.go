@@ -66,6 +66,39 @@ func TestCompressedArchiveIsReadOnce(t *testing.T) {
 	}
 }
 
+// replacing is a store in which an archive is replaced while it is imported.
+type replacing struct {
+	*store
+	replace func()
+}
+
+func (s replacing) Import(ctx context.Context, path string, id digest.Digest) ([]string, error) {
+	names, err := s.store.Import(ctx, path, id)
+	s.replace()
+	return names, err
+}
+
+func TestArchiveThatIsReplacedWhileItIsImported(t *testing.T) {
+	s, _ := newStore(t)
+	dir, notes := t.TempDir(), filepath.Join(t.TempDir(), "archives.json")
+	save(t, dir, "app.tar.gz", gzipped(t, newImage(t, "example.org/app:1", "one").oci(t)))
+	next := save(t, t.TempDir(), "next", gzipped(t, newImage(t, "example.org/app:2", "two").oci(t)))
+	replace := func() {
+		if err := os.Rename(next, filepath.Join(dir, "app.tar.gz")); err != nil {
+			t.Error(err)
+		}
+	}
+	if _, events := runNoting(t, replacing{s, replace}, dir, notes); !cmp.Equal(events, []string{"image-imported app.tar.gz"}) {
+		t.Fatalf("first run = %v", events)
+	}
+	if _, events := runNoting(t, s, dir, notes); !cmp.Equal(events, []string{"image-imported app.tar.gz"}) {
+		t.Errorf("second run = %v, want the archive that is there now", events)
+	}
+	if _, err := s.client.ImageService().Get(inK8s(t.Context()), "example.org/app:2"); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestSpoiltNotes(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "archives.json")
 	for _, text := range []string{"", "{", "null", "[]", `{"a":1}`} {
