@@ -392,6 +392,25 @@ func TestBaseSpecOfTheUser(t *testing.T) {
 	}
 }
 
+// Pods that name no RuntimeClass run with the default: a program that is there and does
+// not run starts none of them.
+func TestDefaultRuntimeThatCannotRun(t *testing.T) {
+	script := filepath.Join(t.TempDir(), "shim")
+	if err := os.WriteFile(script, []byte("#!/none/sh\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	content := cri(`containerd.default_runtime_name = "kata"`+"\n"+`containerd.runtimes.kata.runtime_type = "io.containerd.kata.v2"`+"\n") +
+		"containerd.runtimes.kata.runtime_path = \"" + script + "\"\n"
+	r, err := userconfig.Source{Node: nodeConfig, Etc: etcWith(t, userconfig.Main, content)}.Load(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := at(decodes(t, r.Config), criRuntime, "containerd", "default_runtime_name")
+	if got != "runc" || !strings.Contains(strings.Join(r.Lines, "\n"), script+" cannot be executed: it needs /none/sh") {
+		t.Errorf("default_runtime_name = %s, lines %q", got, r.Lines)
+	}
+}
+
 func TestSnapshotterOfAProxy(t *testing.T) {
 	content := runc(`snapshotter = "remote"`) + "[proxy_plugins.remote]\ntype = \"snapshot\"\naddress = \"/run/remote.sock\"\n"
 	c, lines := check(t, etcWith(t, userconfig.Main, content))

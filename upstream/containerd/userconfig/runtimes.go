@@ -29,7 +29,7 @@ func (c *checker) checkRuntimes() {
 		case value == "": // PATH has it, but only of the node's own is known what it can
 			c.setBack(path)
 		case missing != "":
-			c.say(path, value, missing+" is not on the node")
+			c.say(path, value, missing)
 			c.setBack(path)
 		}
 	}
@@ -37,16 +37,16 @@ func (c *checker) checkRuntimes() {
 	value, _ := lookup(c.merged, path...)
 	handler, _ := value.(string)
 	if missing := c.missing(handler); missing != "" && !asNode(c, value, path) {
-		c.say(path, value, missing+" is not on the node: put it into "+Runtimes)
+		c.say(path, value, missing+": put it into "+Runtimes)
 		c.setBack(path)
 	}
 }
 
-// missing returns the program of a runtime that is not there, or "".
+// missing says what a runtime lacks, or "".
 func (c *checker) missing(handler string) string {
 	value, ok := lookup(c.merged, in(criRuntime, "containerd", "runtimes", handler)...)
 	if !ok {
-		return "[containerd.runtimes." + handler + "]"
+		return "[containerd.runtimes." + handler + "] is not on the node"
 	}
 	runtime, _ := value.(tree)
 	kind, _ := runtime["runtime_type"].(string)
@@ -54,15 +54,12 @@ func (c *checker) missing(handler string) string {
 	if shim == "" {
 		shim = shimName(kind)
 	}
-	if !c.isProgram(shim) {
-		return shim
-	}
-	if kind != runcType {
-		return ""
+	if fault := c.fault(shim); fault != "" || kind != runcType {
+		return fault
 	}
 	binary, _ := lookup(runtime, "options", "BinaryName")
-	if name, _ := binary.(string); name != "" && !c.isProgram(name) {
-		return name
+	if name, _ := binary.(string); name != "" {
+		return c.fault(name)
 	}
 	return ""
 }
@@ -74,13 +71,4 @@ func shimName(kind string) string {
 		return kind
 	}
 	return "containerd-shim-" + parts[len(parts)-2] + "-" + parts[len(parts)-1]
-}
-
-func (c *checker) isProgram(name string) bool {
-	if strings.Contains(name, "/") {
-		return c.exists(name)
-	}
-	return slices.ContainsFunc(filepath.SplitList(Path), func(dir string) bool {
-		return name != "" && c.exists(filepath.Join(dir, name))
-	})
 }
