@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -89,13 +90,16 @@ func ignoring(reason error) {
 
 // rejectUserConfig is called when CRI cannot start. If that is the doing of
 // the user's configuration, containerd starts again, in the same process and
-// with the same socket, with the node's own.
-func rejectUserConfig(usesUser bool, reason error) {
+// with the same socket and watchdog, with the node's own.
+func rejectUserConfig(usesUser bool, reason error, watchdog time.Duration) {
 	if !usesUser {
 		return
 	}
 	ignoring(reason)
 	env := append(os.Environ(), rejectedEnv+"=1")
+	if watchdog > 0 {
+		env = append(env, fmt.Sprintf("WATCHDOG_USEC=%d", watchdog.Microseconds()))
+	}
 	if server.Reinherit() {
 		env = append(env, "LISTEN_FDS=1")
 	}

@@ -522,7 +522,7 @@ func startContainerd(t *testing.T, etc string, env ...string) (c *containerd, so
 // expect waits for a datagram of containerd to init.
 func (c *containerd) expect(t *testing.T, want string) {
 	t.Helper()
-	c.notify.SetReadDeadline(time.Now().Add(2 * time.Minute))
+	c.notify.SetReadDeadline(time.Now().Add(time.Minute))
 	buffer := make([]byte, 4096)
 	for {
 		n, err := c.notify.Read(buffer)
@@ -582,6 +582,27 @@ func TestWatchdog(t *testing.T) {
 		if !bytes.Contains(text, []byte(want)) {
 			t.Errorf("the log after SIGABRT has no %s", want)
 		}
+	}
+}
+
+// One that starts again without the user's files, since CRI does not work with them, is
+// watched, too.
+func TestWatchdogWithoutTheUsersFiles(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("a mount needs root")
+	}
+	dir := t.TempDir()
+	if err := syscall.Mount("tmpfs", dir, "tmpfs", syscall.MS_RDONLY, ""); err != nil {
+		t.Skip(err)
+	}
+	t.Cleanup(func() { syscall.Unmount(dir, syscall.MNT_DETACH) })
+	c, _ := startContainerd(t, etcWith(t, userconfig.Main, cri(`cni.conf_dir = "`+dir+`/net.d"`)), "WATCHDOG_USEC=200000")
+	c.expect(t, "READY=1")
+	for range 3 {
+		c.expect(t, "WATCHDOG=1")
+	}
+	if text, err := os.ReadFile(c.log.Name()); err != nil || !bytes.Contains(text, []byte("kios: ignoring /etc/containerd/config.toml: ")) {
+		t.Errorf("the user's files were not rejected: %v", err)
 	}
 }
 

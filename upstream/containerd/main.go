@@ -67,13 +67,14 @@ func startWith(ctx context.Context, args []string, etc, layered string) error {
 	}
 	ownDecompressors()
 	usesUserConfig := false
+	watchdog := server.Watchdog()
 	notify := nodeevents.Open(os.Getenv("NOTIFY_SOCKET"))
 	register(notify, server.Options{
 		Listener:  listener,
-		Watchdog:  server.Watchdog(),
+		Watchdog:  watchdog,
 		Alive:     notify.Alive,
 		CRIReady:  wrapRegistrations(),
-		CRIFailed: func(reason error) { rejectUserConfig(usesUserConfig, reason) },
+		CRIFailed: func(reason error) { rejectUserConfig(usesUserConfig, reason, watchdog) },
 	})
 	args, usesUserConfig = chooseConfig(ctx, args, etc, layered)
 	return command.App().Run(ctx, args)
