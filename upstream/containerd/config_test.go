@@ -320,6 +320,21 @@ var badValues = []struct{ name, content, line string }{
 	{"key", v4 + "[plugins.\"io.containerd.grpc.v1.cri\"]\nx509_key_pair_streaming.tls_key_file = \"/etc/none\"\n", "tls_key_file"},
 	{"messages sent", v4 + "[plugins.\"io.containerd.server.v1.grpc\"]\nmax_send_message_size = 1\n", "max_send_message_size = 1"},
 	{"import's snapshotter", v4 + "[plugins.\"io.containerd.internal.v1.kios-import\"]\nsnapshotter = \"native\"\n", "kios-import"},
+	{"sharing of content", v4 + "[plugins.\"io.containerd.metadata.v1.bolt\"]\ncontent_sharing_policy = \"some\"\n", "content_sharing_policy = \"some\" is not used"},
+	{"platform", img(`runtime_platforms.x.platform = "a/b/c/d"`), "runtime_platforms.x.platform"},
+	{"platform of unpacking", v4 + "[[plugins.\"io.containerd.transfer.v1.local\".unpack_config]]\nplatform = \"a/b/c/d\"\nsnapshotter = \"overlayfs\"\n", "platform"},
+	{"registry that is no URL", img("[plugins.\"" + criImages + "\".registry.auths.\"http://a b\"]\nusername = \"u\""), "registry.auths"},
+	{"place of NRI's plugins", v4 + "[plugins.\"io.containerd.nri.v1.nri\"]\nplugin_path = \"/etc/containerd/config.toml\"\n", "plugin_path"},
+	{"place of NRI's settings", v4 + "[plugins.\"io.containerd.nri.v1.nri\"]\nplugin_config_path = \"/etc/containerd/config.toml\"\n", "plugin_config_path"},
+	{"NRI's socket below a file", v4 + "[plugins.\"io.containerd.nri.v1.nri\"]\nsocket_path = \"/etc/containerd/config.toml/s\"\n", "socket_path"},
+	{"CNI's directory below a file", cri(`cni.conf_dir = "/etc/containerd/config.toml/net.d"`), "conf_dir"},
+	{"CNI's directory of a runtime below a file", runc(`cni_conf_dir = "/etc/containerd/config.toml"`), "cni_conf_dir"},
+	{"temp below a file", v4 + "temp = \"/etc/containerd/config.toml/x\"\n", "temp"},
+	{"relative place of shims' sockets", v4 + "[plugins.\"io.containerd.shim.v1.manager\"]\nsocket_dir = \"s\"\n", "socket_dir"},
+	{"long place of shims' sockets", v4 + "[plugins.\"io.containerd.shim.v1.manager\"]\nsocket_dir = \"/run/" + strings.Repeat("s", 100) + "\"\n", "socket_dir"},
+	{"certificate that is not switched on", v4 + "[plugins.\"io.containerd.grpc.v1.cri\"]\nx509_key_pair_streaming.tls_cert_file = \"/etc/containerd/config.toml\"\n", "enable_tls_streaming is not set"},
+	{"certificate without a key", v4 + "[plugins.\"io.containerd.grpc.v1.cri\"]\nenable_tls_streaming = true\nx509_key_pair_streaming.tls_cert_file = \"/etc/containerd/config.toml\"\n", "a certificate needs its key"},
+	{"certificate that is none", v4 + "[plugins.\"io.containerd.grpc.v1.cri\"]\nenable_tls_streaming = true\nx509_key_pair_streaming.tls_cert_file = \"/etc/containerd/config.toml\"\nx509_key_pair_streaming.tls_key_file = \"/etc/containerd/config.toml\"\n", "x509_key_pair_streaming"},
 	{"messages", v4 + "[plugins.\"io.containerd.server.v1.grpc\"]\nmax_recv_message_size = 1\n", "max_recv_message_size = 1"},
 }
 
@@ -558,6 +573,21 @@ func TestContainerdStartsWithForeignFiles(t *testing.T) {
 			if err := json.Unmarshal([]byte(answer.GetInfo()["config"]), &config); err != nil || config.Containerd.DefaultRuntimeName != "runc" {
 				t.Errorf("default runtime %q, %v", config.Containerd.DefaultRuntimeName, err)
 			}
+		})
+	}
+}
+
+// CRI starts with what is left of each, and not without all of the user's files.
+func TestContainerdStartsWithBadValues(t *testing.T) {
+	for _, tt := range badValues {
+		t.Run(tt.name, func(t *testing.T) {
+			c, _ := startContainerd(t, etcWith(t, userconfig.Main, tt.content))
+			c.expect(t, "READY=1")
+			if text, err := os.ReadFile(c.log.Name()); err != nil || bytes.Contains(text, []byte("kios: ignoring ")) {
+				t.Errorf("all of the user's file is given up: %v\n%s", err, text)
+			}
+			c.Process.Kill()
+			<-c.ended
 		})
 	}
 }

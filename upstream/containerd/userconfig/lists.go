@@ -11,7 +11,7 @@ func (c *checker) checkLists() {
 	c.filter([]string{"disabled_plugins"}, func(v any) bool { return !c.needed(v) }, "pods do not start without it")
 	c.filter([]string{"required_plugins"}, func(v any) bool { uri, _ := v.(string); return c.registered(uri) }, "this containerd has no such plugin, and would not start")
 	c.filter(in(differs, "default"), c.isDiffer, "this containerd has no such differ")
-	c.filter(in(transfer, "unpack_config"), c.unpacks, "this containerd has no such snapshotter or differ")
+	c.filter(in(transfer, "unpack_config"), c.unpacks, "this containerd has no such snapshotter, differ or platform")
 	c.filter(in(shims, "env"), c.isShimEnv, "programs of runtimes are in "+Path+", and shims do not report to init")
 	c.extend(in(shims, "env"))
 	c.extend(in(criRuntime, "cni", "bin_dirs"))
@@ -92,6 +92,9 @@ func (c *checker) isDiffer(v any) bool {
 func (c *checker) unpacks(v any) bool {
 	t, _ := v.(tree)
 	differ, _ := t["differ"].(string)
+	if !platform(c, t["platform"], nil) || t["platform"] == "" {
+		return false // optional or not
+	}
 	return snapshotter(c, t["snapshotter"], nil) && (differ == "" || c.isDiffer(differ)) || t["optional"] == true
 }
 

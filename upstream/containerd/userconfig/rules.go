@@ -21,6 +21,7 @@ const (
 	differs    = "io.containerd.service.v1.diff-service"
 	transfer   = "io.containerd.transfer.v1.local"
 	nri        = "io.containerd.nri.v1.nri"
+	bolt       = "io.containerd.metadata.v1.bolt"
 	overlayfs  = "io.containerd.snapshotter.v1.overlayfs"
 )
 
@@ -47,6 +48,7 @@ var rules = []rule{
 	{[]string{"root"}, asNode, "containerd keeps its data where the data partition is mounted"},
 	{[]string{"state"}, asNode, "init finds the containers that run in the node's own directory"},
 	{[]string{"temp"}, writable, "the root is read-only: use a directory below /run, /tmp or /var"},
+	{[]string{"temp"}, directory, "it is not a directory"},
 	{[]string{"cgroup", "path"}, never, "init has put containerd into a cgroup, with memory that stays free for it"},
 	{[]string{"debug", "level"}, logLevel, "levels are trace, debug, info, warn, error, fatal and panic"},
 	{[]string{"debug", "format"}, oneOf("", "text", "json"), "formats are text and json"},
@@ -64,6 +66,11 @@ var rules = []rule{
 	{in(importer, "sandbox_image"), asNode, "each pod needs it, and the network is not there before the first pod"},
 	{in(verifier, "bin_dir"), asNode, "no other directory can hold verifiers"},
 	{in(nri, "socket_path"), writable, "the root is read-only there"},
+	{in(nri, "socket_path"), parent, "it is below a file"},
+	{in(nri, "plugin_path"), nriPlugins, "it has to be a directory, and the programs in it have names such as 10-name"},
+	{in(nri, "plugin_config_path"), directory, "it is not a directory"},
+	{in(shims, "socket_dir"), socketDir, "it has to be a short path below /run, /tmp or /var"},
+	{in(bolt, "content_sharing_policy"), oneOf("", "shared", "isolated"), "policies are shared and isolated"},
 	{in(overlayfs, "root_path"), never, "containerd keeps its data where the data partition is mounted"},
 
 	// Images.
@@ -72,6 +79,8 @@ var rules = []rule{
 	{in(criImages, "image_pull_progress_timeout"), duration(0), `a time is written as "5m"`},
 	{in(criImages, "stats_collect_period"), atLeast(1), "it is a number of seconds"},
 	{in(criImages, "runtime_platforms", "*", "snapshotter"), snapshotter, "this containerd has no such snapshotter: name it in proxy_plugins"},
+	{in(criImages, "runtime_platforms", "*", "platform"), platform, `a platform is written as "linux/amd64"`},
+	{in(criImages, "registry", "auths", "*"), urlKey, "its name is no URL"},
 
 	// How containers run.
 	{in(criRuntime, "unset_seccomp_profile"), seccomp, `it has to be "", "unconfined", "runtime/default" or "localhost/FILE"`},
@@ -79,8 +88,10 @@ var rules = []rule{
 	{in(criRuntime, "stats_collect_period"), duration(1), `a time is written as "10s"`},
 	{in(criRuntime, "stats_retention_period"), duration(1), `a time is written as "10s"`},
 	{in(criRuntime, "cni", "conf_dir"), writable, "the root is read-only there"},
+	{in(criRuntime, "cni", "conf_dir"), directory, "it is not a directory"},
 	{in(criRuntime, "cni", "use_internal_loopback"), asNode, "the plugin loopback is not on the node, and containerd needs no plugin for that"},
 	{runtimes("cni_conf_dir"), writable, "the root is read-only there"},
+	{runtimes("cni_conf_dir"), directory, "it is not a directory"},
 	{runtimes("options", "SystemdCgroup"), isFalse, "there is no systemd on the node"},
 	{runtimes("options", "ShimCgroup"), never, "init has put shims into a cgroup"},
 	{runtimes("snapshotter"), snapshotter, "this containerd has no such snapshotter: name it in proxy_plugins"},
@@ -106,6 +117,7 @@ func (c *checker) applyRules() {
 			}
 		}
 	}
+	c.checkStreams()
 	c.checkLists()
 	c.checkRegistry()
 	c.checkSnapshotters()
