@@ -167,7 +167,7 @@ func checkLimits(t *testing.T, n *node) {
 		t.Errorf("a container has the limits\n%s", got)
 	}
 	var f facts
-	n.probeJSON(&f, "processes")
+	n.probeJSON(&f, "show", "processes")
 	sandboxes := f.sandboxes()
 	if len(sandboxes) == 0 {
 		t.Fatal("there is no sandbox")
