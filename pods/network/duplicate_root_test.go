@@ -37,8 +37,9 @@ func TestAddressThatAnotherMachineHas(t *testing.T) {
 	l.addRival("10.77.0.40/32")
 	l.startDNSMasq("--dhcp-host=" + l.nodeMAC() + ",10.77.0.40")
 	l.startService("eth0")
-	l.eventually("a line about it", 5*time.Second, l.logged("has 10.77.0.40/24, giving it back to 10.77.0.1"))
-	l.eventually("another address", 20*time.Second, func() bool {
+	// It is asked for twice, with ten seconds in between.
+	l.eventually("a line about it", 25*time.Second, l.logged("has 10.77.0.40/24, giving it back to 10.77.0.1"))
+	l.eventually("another address", 25*time.Second, func() bool {
 		return l.hasAddress() && !strings.Contains(l.address(), "inet 10.77.0.40/")
 	})
 }
