@@ -181,6 +181,11 @@ func checkUsable(t *testing.T, c *srvconfig.Config) {
 	if env := at(c, "io.containerd.shim.v1.manager", "env"); !strings.Contains(env, "PATH=/bin") {
 		t.Errorf("env of shims = %s, want the node's PATH", env)
 	}
+	for _, want := range []string{"io.containerd.runc.v2.group", "kubernetes.io/config.source"} {
+		if got := at(c, criRuntime, "containerd", "runtimes", "runc", "pod_annotations"); !strings.Contains(got, want) {
+			t.Errorf("pod_annotations of runc = %s, want %s among them: the system's pods share a shim", got, want)
+		}
+	}
 	if c.Root != "/var/lib/containerd" || c.State != "/run/containerd" || c.Cgroup.Path != "" {
 		t.Errorf("root %q, state %q, cgroup %q", c.Root, c.State, c.Cgroup.Path)
 	}

@@ -15,6 +15,8 @@ func (c *checker) checkLists() {
 	c.filter(in(shims, "env"), c.isShimEnv, "programs of runtimes are in "+Path+", and shims do not report to init")
 	c.extend(in(shims, "env"))
 	c.extend(in(criRuntime, "cni", "bin_dirs"))
+	// Without these, the shim does not see which pods may share one: each has its own.
+	c.extend(in(criRuntime, "containerd", "runtimes", "runc", "pod_annotations"))
 }
 
 // filter removes the entries that ok does not accept from a list. What is left of it when
