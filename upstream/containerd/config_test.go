@@ -205,7 +205,7 @@ var foreign = []struct {
 	{"deckhouse.toml", []string{"pinned_images.sandbox", "runtimes.runc.options.SystemdCgroup"}},
 	{"nvidia.toml", []string{"runtimes.nvidia.options.SystemdCgroup", "default_runtime_name"}},
 	{"default-1.7.toml", []string{"pinned_images.sandbox", "runtimes.runc.options.SystemdCgroup"}},
-	{"config default", []string{"pinned_images.sandbox"}},
+	{"config default", []string{"pinned_images.sandbox", "NRI is on"}},
 }
 
 func foreignFile(t *testing.T, name string) string {
@@ -428,6 +428,13 @@ func TestDefaultRuntimeThatCannotRun(t *testing.T) {
 	got := at(decodes(t, r.Config), criRuntime, "containerd", "default_runtime_name")
 	if got != "runc" || !strings.Contains(strings.Join(r.Lines, "\n"), script+" cannot be executed: it needs /none/sh") {
 		t.Errorf("default_runtime_name = %s, lines %q", got, r.Lines)
+	}
+}
+
+func TestNRIThatIsAskedForIsNoNews(t *testing.T) {
+	c, lines := check(t, etcWith(t, userconfig.Main, v4+"[plugins.\"io.containerd.nri.v1.nri\"]\ndisable = false\n"))
+	if got := at(c, "io.containerd.nri.v1.nri", "disable"); got != "false" || len(lines) > 0 {
+		t.Errorf("disable = %s, lines %q", got, lines)
 	}
 }
 

@@ -75,6 +75,21 @@ func (c *checker) extend(path []string) {
 	}
 }
 
+// tellNRI names a file of defaults that switches NRI on. One that does so with that key
+// alone has been written for it.
+func (c *checker) tellNRI() {
+	if off, _ := lookup(c.merged, in(nri, "disable")...); off != false {
+		return
+	}
+	path := c.whose(in(nri, "disable"))
+	for _, f := range c.user {
+		section, _ := lookup(f.tree, in(nri)...)
+		if t, _ := section.(tree); f.path == path && len(t) > 1 {
+			c.lines = append(c.lines, path+": "+name(in(nri, "disable"))+" = false: NRI is on, and whoever can use its socket can do what root can: set it to true if you have no NRI plugins")
+		}
+	}
+}
+
 // optional are the plugins that a node can do without.
 var optional = []string{verifier, nri}
 

@@ -121,6 +121,7 @@ func (c *checker) applyRules() {
 	c.checkLists()
 	c.checkRegistry()
 	c.checkSnapshotters()
+	c.tellNRI()
 	c.checkRuntimes()
 }
 
