@@ -10,9 +10,12 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/go-logr/logr"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	"k8s.io/kubernetes/pkg/kubelet/apis/config"
+	"k8s.io/kubernetes/pkg/kubelet/cm/containermap"
+	cpustate "k8s.io/kubernetes/pkg/kubelet/cm/cpumanager/state"
 	"k8s.io/kubernetes/pkg/kubelet/images/pullmanager"
 )
 
@@ -81,6 +84,15 @@ func TestManagers(t *testing.T) {
 		}, "ignoring reservedSystemCPUs: the processors of this machine are 0-1"},
 		{"reservedSystemCPUs: 0-1", func(kc *config.KubeletConfiguration) bool { return kc.ReservedSystemCPUs == "" },
 			"ignoring reservedSystemCPUs: they are all that this machine has"},
+		{"featureGates: {CPUManagerPolicyAlphaOptions: true}\ncpuManagerPolicy: static\ncpuManagerPolicyOptions: {align-by-socket: 'true'}", func(kc *config.KubeletConfiguration) bool {
+			return kc.CPUManagerPolicy == "static" && kc.CPUManagerPolicyOptions["align-by-socket"] == "true"
+		}, ""},
+		{"cpuManagerPolicy: static\ncpuManagerPolicyOptions: {align-by-socket: 'true'}", func(kc *config.KubeletConfiguration) bool {
+			return kc.CPUManagerPolicy == "none"
+		}, "not enabled"},
+		{"featureGates: {CPUManagerPolicyBetaOptions: false}\ncpuManagerPolicy: static\ncpuManagerPolicyOptions: {distribute-cpus-across-numa: 'true'}", func(kc *config.KubeletConfiguration) bool {
+			return kc.CPUManagerPolicy == "none"
+		}, "not enabled"},
 		{"cpuManagerPolicy: static\ncpuManagerPolicyOptions: {no-such-option: 'true'}", func(kc *config.KubeletConfiguration) bool {
 			return kc.CPUManagerPolicy == "none" && len(kc.CPUManagerPolicyOptions) == 0
 		}, "ignoring cpuManagerPolicy: "},
@@ -335,4 +347,15 @@ func TestSystemImagesNeedNoCredentials(t *testing.T) {
 			t.Errorf("%s: log = %q, want %q", tt.content, log, tt.says)
 		}
 	}
+}
+
+// The state of an option that needs a feature gate is not that of another policy.
+func TestStateOfAnOptionBehindAGate(t *testing.T) {
+	kc, log := effective(t, testSystem, false, map[string]string{"config.yaml": head +
+		"featureGates: {CPUManagerPolicyAlphaOptions: true}\ncpuManagerPolicy: static\ncpuManagerPolicyOptions: {align-by-socket: 'true'}\n"})
+	dir := t.TempDir()
+	if _, err := cpustate.NewCheckpointState(logr.Discard(), dir, "cpu_manager_state", kc.CPUManagerPolicy, containermap.ContainerMap{}); err != nil || log != "" {
+		t.Fatal(err, log)
+	}
+	PutAside(dir, kc, testSystem, t.Errorf)
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/go-logr/logr"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
+	utilfeature "k8s.io/apiserver/pkg/util/feature"
 	allocation "k8s.io/kubernetes/pkg/kubelet/allocation/state"
 	"k8s.io/kubernetes/pkg/kubelet/apis/config"
 	"k8s.io/kubernetes/pkg/kubelet/cm/containermap"
@@ -60,12 +61,13 @@ func (o *corrector) tryManagers() error {
 		{tryCPU, nil, map[string]any{"cpuManagerPolicy": "none", "cpuManagerPolicyOptions": nil}},
 		{tryMemory, o.adaptMemory, map[string]any{"memoryManagerPolicy": "None", "reservedMemory": nil}},
 	} {
-		err := m.try(o.kc, o.machine)
+		try := func() error { return withGates(o.kc, func() error { return m.try(o.kc, o.machine) }) }
+		err := try()
 		if err != nil && m.adapt != nil {
 			if fail := m.adapt(); fail != nil {
 				return fail
 			}
-			err = m.try(o.kc, o.machine)
+			err = try()
 		}
 		if err == nil {
 			continue
@@ -77,6 +79,19 @@ func (o *corrector) tryManagers() error {
 		}
 	}
 	return nil
+}
+
+// withGates calls a part of the kubelet that looks at the feature gates of the process,
+// with those that the files ask for: the kubelet sets the real ones later, and only once.
+func withGates(kc *config.KubeletConfiguration, call func() error) error {
+	gates := utilfeature.DefaultMutableFeatureGate.DeepCopy()
+	if err := gates.SetFromMap(kc.FeatureGates); err != nil {
+		return fmt.Errorf("featureGates: %w", err)
+	}
+	real := utilfeature.DefaultFeatureGate
+	defer func() { utilfeature.DefaultFeatureGate = real }()
+	utilfeature.DefaultFeatureGate = gates
+	return call()
 }
 
 // firstField returns the field that has a value, which names the manager.
@@ -259,7 +274,7 @@ func (f stateFile) try(dir string, kc *config.KubeletConfiguration, m Machine) (
 			err = fmt.Errorf("the kubelet cannot take it: %v", p)
 		}
 	}()
-	return f.read(dir, f.name, kc, m)
+	return withGates(kc, func() error { return f.read(dir, f.name, kc, m) })
 }
 
 func readAllocation(dir, name string, _ *config.KubeletConfiguration, _ Machine) error {
