@@ -438,6 +438,15 @@ func TestNRIThatIsAskedForIsNoNews(t *testing.T) {
 	}
 }
 
+func TestDirectoryOfCNIThatIsNotThere(t *testing.T) {
+	for dir, says := range map[string]bool{"/etc/other/net.d": true, "/etc/containerd": false, "/etc/cni/net.d": false} {
+		c, lines := check(t, etcWith(t, userconfig.Main, cri(`cni.conf_dir = "`+dir+`"`)))
+		if got := at(c, criRuntime, "cni", "conf_dir"); got != dir || (len(lines) > 0) != says {
+			t.Errorf("conf_dir = %s, want %s; lines %q", got, dir, lines)
+		}
+	}
+}
+
 func TestSnapshotterOfAProxy(t *testing.T) {
 	content := runc(`snapshotter = "remote"`) + "[proxy_plugins.remote]\ntype = \"snapshot\"\naddress = \"/run/remote.sock\"\n"
 	c, lines := check(t, etcWith(t, userconfig.Main, content))

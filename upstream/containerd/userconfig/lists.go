@@ -90,6 +90,18 @@ func (c *checker) tellNRI() {
 	}
 }
 
+// tellCNI names a directory of CNI's that is not there, as in files of other distributions:
+// the network of the node has its settings in the node's own. A pod may make the directory
+// later, and so it is used.
+func (c *checker) tellCNI() {
+	path := in(criRuntime, "cni", "conf_dir")
+	value, _ := lookup(c.merged, path...)
+	if dir, _ := value.(string); dir != "" && !asNode(c, value, path) && !c.exists(c.place(dir)) {
+		own, _ := lookup(c.node, path...)
+		c.lines = append(c.lines, fmt.Sprintf("%s: %s = %s is not there yet, and %v is not used: pods have no network until a file is there", c.whose(path), name(path), short(dir), own))
+	}
+}
+
 // optional are the plugins that a node can do without.
 var optional = []string{verifier, nri}
 

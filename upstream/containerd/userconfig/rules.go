@@ -122,6 +122,7 @@ func (c *checker) applyRules() {
 	c.checkRegistry()
 	c.checkSnapshotters()
 	c.tellNRI()
+	c.tellCNI()
 	c.checkRuntimes()
 }
 
