@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 	"syscall"
+	"time"
 
 	"k8s.io/component-helpers/node/util/sysctl"
 	"k8s.io/kubernetes/pkg/cluster/ports"
@@ -108,6 +109,8 @@ const (
 	leastPids  = 128  // threads of one pod: a Go program has some for each processor
 	leastFiles = 4096 // open files of the kubelet, which has some for each pod
 	leastPods  = 8    // five are the node's
+
+	leastTimeout = 30 * time.Second // for a sandbox, on a slow machine that boots
 )
 
 // limits raises limits with which the node's own pods, or the kubelet, would not work.
@@ -119,6 +122,10 @@ func (o *corrector) limits() {
 	if o.kc.MaxOpenFiles < leastFiles {
 		o.say("%smaxOpenFiles is %d and not %d, which the kubelet needs", o.from("maxOpenFiles"), leastFiles, o.kc.MaxOpenFiles)
 		o.last["maxOpenFiles"] = leastFiles
+	}
+	if d := o.kc.RuntimeRequestTimeout.Duration; d > 0 && d < leastTimeout {
+		o.say("%sruntimeRequestTimeout is %s and not %s, in which no container would start", o.from("runtimeRequestTimeout"), leastTimeout, d)
+		o.last["runtimeRequestTimeout"] = leastTimeout.String()
 	}
 	if o.kc.MaxPods < leastPods {
 		o.say("%smaxPods is %d and not %d: the node's own pods count", o.from("maxPods"), leastPods, o.kc.MaxPods)

@@ -138,6 +138,7 @@ func TestForeignFields(t *testing.T) {
 		{"podLogsDir: /etc/hostname/logs", "ignoring podLogsDir /etc/hostname/logs"},
 		{"volumePluginDir: /etc/hostname/exec", "ignoring volumePluginDir /etc/hostname/exec"},
 		{"podPidsLimit: 10", "podPidsLimit is 128 and not 10"},
+		{"runtimeRequestTimeout: 1ms", "runtimeRequestTimeout is 30s and not 1ms"},
 		{"maxOpenFiles: 100", "maxOpenFiles is 4096 and not 100"},
 		{"maxPods: 2", "maxPods is 8 and not 2"},
 		{"podsPerCore: 1", "podsPerCore is 4 and not 1"},
