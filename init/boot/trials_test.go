@@ -381,7 +381,8 @@ func TestNoPodStartsWhateverTheFiles(t *testing.T) {
 	b.awaitLog(" without the files of the kubelet either: it starts with them again")
 	lab.Until(t, time.Minute, "both use their files", func() bool {
 		p := b.readyPair()
-		return len(b.rejected()) == 0 && p[0] != 0 && p[1] != 0 &&
+		// Each was started without its files, and with them again.
+		return d.Restarts() >= 2 && k.Restarts() >= 2 && len(b.rejected()) == 0 && p[0] != 0 && p[1] != 0 &&
 			b.trials.get(kubeletName).Suspicion() == trial.Trusted && b.trials.get(containerdName).Suspicion() == trial.Trusted
 	})
 	before := d.Restarts() + k.Restarts()
