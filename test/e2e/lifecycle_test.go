@@ -20,7 +20,9 @@ import (
 
 // TestStateSurvives has the daemons killed, and then the node rebooted.
 func TestStateSurvives(t *testing.T) {
-	n := boot(t, setup{few: true, bus: "nvme", card: "e1000e", pods: map[string]string{"app": pod("app", "/var/lib/app", "-on-term", "/data/stopped", "-linger", "2s")}})
+	n := prepare(t, setup{few: true, bus: "nvme", card: "e1000e", pods: map[string]string{"app": pod("app", "/var/lib/app", "-on-term", "/data/stopped", "-linger", "2s")}})
+	n.cfg.NoReboot = true // to be looked at in between
+	n.start()
 	n.expect(`data partition /dev/nvme0n1p2`)
 	n.running("probe") // through the card
 	n.running("app")
