@@ -79,19 +79,28 @@ func copyCheckout(ctx context.Context, root, dir string) error {
 		return fmt.Errorf("git ls-files: %w", err)
 	}
 	for name := range strings.SplitSeq(strings.TrimRight(string(names), "\x00"), "\x00") {
-		src := filepath.Join(root, name)
-		st, err := os.Stat(src)
-		if errors.Is(err, fs.ErrNotExist) {
-			continue // removed, and not committed yet
-		}
-		if err != nil {
-			return err
-		}
-		if err := filetree.CopyFile(filepath.Join(dir, name), src, st.Mode()); err != nil {
+		err := copyEntry(filepath.Join(dir, name), filepath.Join(root, name))
+		if err != nil && !errors.Is(err, fs.ErrNotExist) { // removed, and not committed yet
 			return err
 		}
 	}
 	return nil
+}
+
+// copyEntry copies a file, or a link as it is: what it leads to may be on a node only.
+func copyEntry(to, from string) error {
+	st, err := os.Lstat(from)
+	if err != nil {
+		return err
+	}
+	if st.Mode()&fs.ModeSymlink == 0 {
+		return filetree.CopyFile(to, from, st.Mode())
+	}
+	target, err := os.Readlink(from)
+	if err != nil {
+		return err
+	}
+	return filetree.Symlink(to, target)
 }
 
 // secondCache returns a cache home for the second build. The Debian packages
