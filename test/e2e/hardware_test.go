@@ -99,7 +99,7 @@ func TestMachineComesBackWhenInitDies(t *testing.T) {
 	n.Mark()
 	ctx, cancel := context.WithTimeout(t.Context(), n.Scale(2*time.Second))
 	defer cancel()
-	_, _ = n.tryProbe(ctx, "abort", "init") // nobody is left to answer
+	_, _ = n.tryProbe(ctx, "crash", "1") // nobody is left to answer
 	n.expect(`Attempted to kill init!`)
 	n.expect(`Rebooting in 10 seconds`)
 	n.expect(`kubelet ready`)

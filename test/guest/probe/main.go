@@ -8,6 +8,7 @@
 //	probe kill NAME         SIGKILL the host's processes with that name
 //	probe halt NAME...      SIGSTOP, after which they do nothing any more
 //	probe abort NAME        SIGABRT, on which a Go program ends as in a panic
+//	probe crash PID         have a process fault, which no handler of signals survives
 //	probe cat FILE          print a file
 //	probe write FILE TEXT   write a file and sync it
 //	probe fill DIR          write into DIR/filler until the file system is full
@@ -28,6 +29,8 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"runtime"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -57,6 +60,8 @@ func main() {
 		}
 	case command == "abort" && len(args) == 1:
 		check(kill(args[0], syscall.SIGABRT))
+	case command == "crash" && len(args) == 1:
+		check(crash(args[0]))
 	case command == "cat" && len(args) == 1:
 		check(cat(args[0]))
 	case command == "write" && len(args) > 1:
@@ -123,6 +128,30 @@ func kill(name string, signal syscall.Signal) error {
 		return fmt.Errorf("the host has no process %q", name)
 	}
 	return nil
+}
+
+// crash lets a process go on at address 0, as a debugger can.
+func crash(text string) error {
+	pid, err := strconv.Atoi(text)
+	if err != nil {
+		return err
+	}
+	runtime.LockOSThread() // which is the tracer
+	if err := syscall.PtraceAttach(pid); err != nil {
+		return fmt.Errorf("attach to %d: %w", pid, err)
+	}
+	if _, err := syscall.Wait4(pid, nil, syscall.WALL, nil); err != nil {
+		return err
+	}
+	var regs syscall.PtraceRegs
+	if err := syscall.PtraceGetRegs(pid, &regs); err != nil {
+		return err
+	}
+	regs.Rip, regs.Orig_rax = 0, ^uint64(0) // and not back into its system call
+	if err := syscall.PtraceSetRegs(pid, &regs); err != nil {
+		return err
+	}
+	return syscall.PtraceDetach(pid)
 }
 
 func cat(path string) error {
