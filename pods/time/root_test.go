@@ -459,7 +459,7 @@ func TestDHCPFarOff(t *testing.T) {
 	l.replaceFile("run/kios/network/ntp", "10.79.0.1\n")
 	l.startService("plain")
 	l.expectLine("a time server from DHCP says that the clock is 1000h0m0s off", 30*time.Second)
-	l.expectLine("no time source has answered within 30s", 60*time.Second)
+	l.expectLine("(ignored)", 30*time.Second)
 	if text := l.service.String(); strings.Contains(text, "synchronised with") || strings.Contains(text, "step") {
 		t.Errorf("one server set the clock:\n%s", text)
 	}
