@@ -5,6 +5,7 @@ package e2e
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"regexp"
 	"strings"
 	"testing"
@@ -71,10 +72,16 @@ func TestTrialEnds(t *testing.T) {
 		t.Errorf("maxPods is %d, want that of the new file", got)
 	}
 
-	// What carries the request is what stands still then, so there is no answer.
-	ctx, cancel := context.WithTimeout(t.Context(), n.Scale(time.Second))
-	_, _ = n.tryProbe(ctx, "halt", "containerd")
-	cancel()
+	n.running("probe")
+	n.eventually("no answer, since what carries it stands still", func(ctx context.Context) error {
+		ctx, cancel := context.WithTimeout(ctx, n.Scale(time.Second))
+		defer cancel()
+		_, err := n.tryProbe(ctx, "halt", "containerd")
+		if ctx.Err() != nil {
+			return nil
+		}
+		return fmt.Errorf("an answer: %w", err)
+	})
 	n.expectLate(`containerd \(pid \d+\) has not reported for .*: it hangs, and is ended`)
 	n.expect(`containerd ready`)
 	n.running("probe")
