@@ -20,6 +20,7 @@ import (
 
 func newBenchCommand() *cobra.Command {
 	var runs int
+	var against string
 	cmd := &cobra.Command{
 		Use:   "bench",
 		Short: "Measure boot time and memory, side by side with Debian",
@@ -28,7 +29,9 @@ containerd, runc, kubelet, pod and image; Debian has upstream's shim. It prints 
 time from power-on to the running container and the memory in use.
 
 The first run installs the Debian guest with debootstrap, which needs root and
-takes a few minutes.`,
+takes a few minutes.
+
+With --against, another build of kiOS takes Debian's place: what a change costs.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			b, err := checkout("amd64")
@@ -38,20 +41,21 @@ takes a few minutes.`,
 			if runs < 1 {
 				return errors.New("--runs must be at least 1")
 			}
-			return runBench(cmd.Context(), b, runs)
+			return runBench(cmd.Context(), b, against, runs)
 		},
 	}
 	cmd.Flags().IntVar(&runs, "runs", 5, "how often to boot each system")
+	cmd.Flags().StringVar(&against, "against", "", "_out/amd64 of another `checkout`, built, to compare with instead of Debian")
 	return cmd
 }
 
-func runBench(ctx context.Context, b *build.Builder, runs int) error {
+func runBench(ctx context.Context, b *build.Builder, against string, runs int) error {
 	dir, remove, err := cache.Scratch("bench-")
 	if err != nil {
 		return err
 	}
 	defer remove()
-	systems, err := benchSystems(ctx, b, dir)
+	systems, err := benchSystems(ctx, b, dir, against)
 	if err != nil {
 		return err
 	}
@@ -59,53 +63,102 @@ func runBench(ctx context.Context, b *build.Builder, runs int) error {
 	if err != nil {
 		return err
 	}
-	efi, err := os.Stat(b.Out("kios.efi"))
-	if err != nil {
-		return err
-	}
 	fmt.Printf("kiOS %s, %d boots each, %s, 2 processors, 1 GiB\n\n", b.Versions.KiOS, runs, systems[0].Config.Accel)
+	if against != "" {
+		// Two pairs: each build with all pods, then each without.
+		bench.Report(os.Stdout, systems[:2], samples[:2])
+		fmt.Println()
+		systems, samples = systems[2:], samples[2:]
+	}
 	bench.Report(os.Stdout, systems, samples)
-	fmt.Printf("\nkios.efi: %.1f MB\n", float64(efi.Size())/1e6)
+	fmt.Println()
+	for _, out := range benchBuilds(b, against) {
+		efi, err := os.Stat(filepath.Join(out, "kios.efi"))
+		if err != nil {
+			return err
+		}
+		fmt.Printf("%s: %.2f MB\n", filepath.Join(out, "kios.efi"), float64(efi.Size())/1e6)
+	}
 	return nil
 }
 
+// benchBuilds are the folders of the builds that are measured, this checkout's first.
+func benchBuilds(b *build.Builder, against string) []string {
+	if against == "" {
+		return []string{b.Out("")}
+	}
+	return []string{b.Out(""), against}
+}
+
 // benchSystems are the guests to compare; the last is the reference.
-func benchSystems(ctx context.Context, b *build.Builder, dir string) ([]bench.System, error) {
-	debian, err := benchReference(ctx, b)
-	if err != nil {
-		return nil, fmt.Errorf("make the Debian reference: %w", err)
-	}
-	image, err := benchDisk(ctx, b, dir, "kios", nil)
-	if err != nil {
-		return nil, err
-	}
-	none, err := noSystemPods(b)
-	if err != nil {
-		return nil, err
-	}
-	bare, err := benchDisk(ctx, b, dir, "bare", none)
-	if err != nil {
-		return nil, err
-	}
+func benchSystems(ctx context.Context, b *build.Builder, dir, against string) ([]bench.System, error) {
 	accel, err := qemu.Probe(ctx, b.Out("vmlinuz"))
 	if err != nil {
 		return nil, err
 	}
-	direct, alone := benchMachine(accel, image), benchMachine(accel, bare)
-	for _, cfg := range []*qemu.Config{&direct, &alone} {
-		if err := cfg.BootDirectly(b.Out("vmlinuz"), b.Out("initrd"), b.Out("cmdline")); err != nil {
-			return nil, err
-		}
+	lab := benchLab{b, dir, accel}
+	if against != "" {
+		return lab.otherBuild(ctx, against)
 	}
-	reference := benchMachine(accel, debian.Disk)
+	systems, err := lab.kiOS(ctx, "kiOS, direct kernel boot", b.Out(""))
+	if err != nil {
+		return nil, err
+	}
+	debian, err := benchReference(ctx, b)
+	if err != nil {
+		return nil, fmt.Errorf("make the Debian reference: %w", err)
+	}
+	reference := lab.machine(debian.Disk)
 	reference.Kernel, reference.Initrd = debian.Kernel, debian.Initrd
 	reference.Append = "root=/dev/vda rw quiet console=ttyS0"
-	return []bench.System{
-		{Name: "kiOS, direct kernel boot", Config: direct},
-		{Name: "kiOS, direct kernel boot, no other pod", Config: alone},
-		{Name: "kiOS, UEFI", Config: benchMachine(accel, image)},
-		{Name: "Debian 12, systemd, direct kernel boot", Config: reference},
-	}, nil
+	uefi := lab.machine(systems[0].Config.Disks[0].Path)
+	return append(systems,
+		bench.System{Name: "kiOS, UEFI", Config: uefi},
+		bench.System{Name: "Debian 12, systemd, direct kernel boot", Config: reference}), nil
+}
+
+// benchLab makes the guests.
+type benchLab struct {
+	build *build.Builder
+	dir   string // of the disks
+	accel qemu.Accel
+}
+
+// otherBuild pairs this build with another one, with the system pods and without them.
+func (l benchLab) otherBuild(ctx context.Context, against string) ([]bench.System, error) {
+	this, err := l.kiOS(ctx, "this build", l.build.Out(""))
+	if err != nil {
+		return nil, err
+	}
+	other, err := l.kiOS(ctx, "the other build", against)
+	if err != nil {
+		return nil, fmt.Errorf("the build in %s: %w", against, err)
+	}
+	return []bench.System{this[0], other[0], this[1], other[1]}, nil
+}
+
+// kiOS are the guests of a build, with and without its system pods.
+func (l benchLab) kiOS(ctx context.Context, name, out string) ([]bench.System, error) {
+	none, err := noSystemPods(l.build)
+	if err != nil {
+		return nil, err
+	}
+	var systems []bench.System
+	for _, s := range []struct {
+		name      string
+		manifests map[string][]byte
+	}{{name, nil}, {name + ", no other pod", none}} {
+		image, err := l.disk(ctx, out, s.manifests)
+		if err != nil {
+			return nil, err
+		}
+		cfg := l.machine(image)
+		if err := cfg.BootDirectly(filepath.Join(out, "vmlinuz"), filepath.Join(out, "initrd"), filepath.Join(out, "cmdline")); err != nil {
+			return nil, err
+		}
+		systems = append(systems, bench.System{Name: s.name, Config: cfg})
+	}
+	return systems, nil
 }
 
 // benchReference makes the Debian guest, of the same programs. Debian has the shim
@@ -125,9 +178,9 @@ func benchReference(ctx context.Context, b *build.Builder) (*bench.Reference, er
 	})
 }
 
-func benchMachine(accel qemu.Accel, disk string) qemu.Config {
+func (l benchLab) machine(disk string) qemu.Config {
 	return qemu.Config{
-		Memory: 1 << 30, CPUs: 2, Accel: accel, Isolated: true,
+		Memory: 1 << 30, CPUs: 2, Accel: l.accel, Isolated: true,
 		Disks: []qemu.Disk{{Path: disk, Snapshot: true, Unsafe: true}},
 	}
 }
@@ -143,10 +196,14 @@ func noSystemPods(b *build.Builder) (map[string][]byte, error) {
 	return empty, err
 }
 
-// benchDisk makes a disk of a kiOS guest: the measured pod, and other manifests
-// by file name.
-func benchDisk(ctx context.Context, b *build.Builder, dir, name string, manifests map[string][]byte) (string, error) {
-	etc := filepath.Join(dir, name+"-etc")
+// disk makes a disk of a kiOS guest: a build's kios.efi, the measured pod, and other
+// manifests by file name.
+func (l benchLab) disk(ctx context.Context, out string, manifests map[string][]byte) (string, error) {
+	dir, err := os.MkdirTemp(l.dir, "")
+	if err != nil {
+		return "", err
+	}
+	etc := filepath.Join(dir, "etc")
 	pods := filepath.Join(etc, "kubernetes/manifests")
 	if err := filetree.WriteFile(filepath.Join(pods, "bench.yaml"), bench.Pod, 0o644); err != nil {
 		return "", err
@@ -156,8 +213,8 @@ func benchDisk(ctx context.Context, b *build.Builder, dir, name string, manifest
 			return "", err
 		}
 	}
-	image := filepath.Join(dir, name+".raw")
+	image := filepath.Join(dir, "disk.raw")
 	return image, diskimage.Create(ctx, diskimage.Options{
-		EFI: b.Out("kios.efi"), Etc: etc, OCI: []string{b.Out("hello.tar")}, Out: image,
+		EFI: filepath.Join(out, "kios.efi"), Etc: etc, OCI: []string{l.build.Out("hello.tar")}, Out: image,
 	})
 }
