@@ -31,12 +31,14 @@ with its keys and all its data. That is asked for on a terminal, and needs --yes
 elsewhere. Who presses Ctrl-C before the machines have ended keeps all of it.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if purge && !yes {
-				if err := confirm(os.Stdin, os.Stderr, name); err != nil {
-					return err
-				}
+			c, err := clusterToEnd(name, purge)
+			if err == nil && purge && !yes {
+				err = confirm(cmd.Context(), os.Stdin, os.Stderr, name)
 			}
-			return runClusterDown(cmd.Context(), name, purge)
+			if err != nil {
+				return err
+			}
+			return runClusterDown(cmd.Context(), c, purge)
 		},
 	}
 	nameFlag(cmd, &name)
@@ -45,32 +47,44 @@ elsewhere. Who presses Ctrl-C before the machines have ended keeps all of it.`,
 	return cmd
 }
 
-// confirm asks whether a cluster is to be removed. Only a person at a terminal is asked.
-func confirm(in *os.File, out io.Writer, name string) error {
-	if !term.IsTerminal(int(in.Fd())) {
-		return errors.New("--purge removes the cluster's keys and all its data: confirm that with --yes")
-	}
-	fmt.Fprintf(out, "Remove cluster %s with its keys and all its data? [y/N] ", name)
-	answer, _ := bufio.NewReader(in).ReadString('\n')
-	if a := strings.ToLower(strings.TrimSpace(answer)); a != "y" && a != "yes" {
-		return errors.New("nothing was stopped and nothing was removed")
-	}
-	return nil
-}
-
-func runClusterDown(ctx context.Context, name string, purge bool) error {
+// clusterToEnd opens the cluster that is to be stopped or removed.
+func clusterToEnd(name string, purge bool) (*cluster.Cluster, error) {
 	c, err := cluster.Open(name)
 	if err != nil && purge {
 		c, err = cluster.Remains(name) // a damaged one, or one that was never finished
 	}
-	if err != nil {
-		return err
+	return c, err
+}
+
+// confirm asks whether a cluster is to be removed. Only a person at a terminal is asked,
+// and Ctrl-C is an answer, too.
+func confirm(ctx context.Context, in *os.File, out io.Writer, name string) error {
+	if !term.IsTerminal(int(in.Fd())) {
+		return errors.New("--purge removes the cluster's keys and all its data: confirm that with --yes")
 	}
+	fmt.Fprintf(out, "Remove cluster %s with its keys and all its data? [y/N] ", name)
+	answer := make(chan string, 1)
+	go func() {
+		text, _ := bufio.NewReader(in).ReadString('\n')
+		answer <- strings.ToLower(strings.TrimSpace(text))
+	}()
+	select {
+	case a := <-answer:
+		if (a == "y" || a == "yes") && ctx.Err() == nil {
+			return nil
+		}
+	case <-ctx.Done():
+		fmt.Fprintln(out)
+	}
+	return errors.New("nothing was stopped and nothing was removed")
+}
+
+func runClusterDown(ctx context.Context, c *cluster.Cluster, purge bool) error {
 	v := newClusterView(os.Stdout, c)
 	if len(c.Running()) == 0 {
 		v.Note("no machine of cluster %s is running", c.Name)
 	}
-	err = c.Down(ctx, v)
+	err := c.Down(ctx, v)
 	v.end()
 	if err != nil {
 		return err

@@ -5,11 +5,16 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
+	"golang.org/x/sys/unix"
+
+	"kios/host/cluster"
 	"kios/test/lab"
 )
 
@@ -42,8 +47,63 @@ func TestPurgeIsConfirmed(t *testing.T) {
 	out.WriteString("y\n")
 	out.Close()
 	var said bytes.Buffer
-	if err := confirm(in, &said, "a"); err == nil || !strings.Contains(err.Error(), "--yes") || said.Len() > 0 {
+	if err := confirm(t.Context(), in, &said, "a"); err == nil || !strings.Contains(err.Error(), "--yes") || said.Len() > 0 {
 		t.Errorf("confirm without a terminal = %v, and asks %q", err, said.String())
+	}
+}
+
+// newTerminal returns both ends of a new terminal (pty(7)).
+func newTerminal(t *testing.T) (keyboard, tty *os.File) {
+	t.Helper()
+	keyboard, err := os.OpenFile("/dev/ptmx", os.O_RDWR|unix.O_NOCTTY, 0)
+	lab.Must(t, err)
+	t.Cleanup(func() { keyboard.Close() })
+	lab.Must(t, unix.IoctlSetPointerInt(int(keyboard.Fd()), unix.TIOCSPTLCK, 0))
+	number, err := unix.IoctlGetInt(int(keyboard.Fd()), unix.TIOCGPTN)
+	lab.Must(t, err)
+	tty, err = os.OpenFile(fmt.Sprintf("/dev/pts/%d", number), os.O_RDWR|unix.O_NOCTTY, 0)
+	lab.Must(t, err)
+	t.Cleanup(func() { tty.Close() })
+	return keyboard, tty
+}
+
+func TestPurgeAtATerminal(t *testing.T) {
+	for answer, want := range map[string]bool{"y\n": true, "Yes\n": true, "n\n": false, "\n": false, "\x04": false} {
+		keyboard, tty := newTerminal(t)
+		keyboard.WriteString(answer)
+		if err := confirm(t.Context(), tty, io.Discard, "a"); (err == nil) != want {
+			t.Errorf("answer %q: confirm = %v, want success %v", answer, err, want)
+		}
+	}
+}
+
+// Ctrl-C at the question ends it, and an answer after that counts no more.
+func TestPurgeIsInterrupted(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	_, tty := newTerminal(t)
+	asked := make(chan error)
+	go func() { asked <- confirm(ctx, tty, io.Discard, "a") }()
+	cancel()
+	select {
+	case err := <-asked:
+		if err == nil {
+			t.Error("confirm takes Ctrl-C for yes")
+		}
+	case <-time.After(10 * time.Second):
+		t.Error("the question goes on after Ctrl-C")
+	}
+	keyboard, tty := newTerminal(t)
+	keyboard.WriteString("y\n")
+	if err := confirm(ctx, tty, io.Discard, "a"); err == nil {
+		t.Error("confirm takes yes after Ctrl-C")
+	}
+}
+
+// A cluster that is not there is not asked about.
+func TestPurgeOfNoCluster(t *testing.T) {
+	t.Setenv("XDG_STATE_HOME", t.TempDir())
+	if _, err := clusterToEnd("none", true); !errors.Is(err, cluster.ErrNone) {
+		t.Errorf("clusterToEnd = %v, want %v", err, cluster.ErrNone)
 	}
 }
 
