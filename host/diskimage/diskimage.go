@@ -18,6 +18,7 @@ import (
 
 	"kios/host/cache"
 	"kios/host/hosttool"
+	"kios/host/uki"
 	"kios/internal/gpt"
 )
 
@@ -59,7 +60,7 @@ type File struct {
 // Create makes a disk image. The file appears under its name when it is
 // complete.
 func Create(ctx context.Context, o Options) error {
-	if err := o.check(); err != nil {
+	if err := o.Check(); err != nil {
 		return err
 	}
 	work, remove, err := cache.ScratchIn(filepath.Dir(o.Out), ".kios-image-")
@@ -81,8 +82,9 @@ func Create(ctx context.Context, o Options) error {
 	return nil
 }
 
-// check sets defaults and finds what is wrong before anything is written.
-func (o *Options) check() error {
+// Check sets defaults and finds what is wrong with the names of files and the format,
+// before anything is written.
+func (o *Options) Check() error {
 	if o.Size == 0 {
 		o.Size = DefaultSize
 	}
@@ -117,27 +119,18 @@ func (o *Options) checkOut() error {
 	return nil
 }
 
-// checkEFI looks at the EFI file no further than that the firmware would start
-// it and that it has room.
+// checkEFI demands an EFI file that is whole and has room.
 func (o *Options) checkEFI() error {
-	f, err := os.Open(o.EFI)
+	image, f, err := uki.Read(o.EFI)
 	if errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("EFI file %s does not exist; make it with kios build, or give another one with --efi", o.EFI)
 	}
 	if err != nil {
-		return fmt.Errorf("open EFI file: %w", err)
+		return fmt.Errorf("%w; make one with kios build, or give another one with --efi", err)
 	}
 	defer f.Close()
-	info, err := f.Stat()
-	if err != nil {
-		return fmt.Errorf("read EFI file: %w", err)
-	}
-	magic := make([]byte, 2)
-	if _, err := f.ReadAt(magic, 0); err != nil || string(magic) != "MZ" {
-		return fmt.Errorf("%s is not an EFI file", o.EFI)
-	}
-	if info.Size() > espSize-16*mib {
-		return fmt.Errorf("EFI file %s is too large: it has %s, and the EFI system partition has %s", o.EFI, FormatSize(info.Size()), FormatSize(espSize))
+	if image.Size > espSize-16*mib {
+		return fmt.Errorf("EFI file %s is too large: it has %s, and the EFI system partition has %s", o.EFI, FormatSize(image.Size), FormatSize(espSize))
 	}
 	return nil
 }

@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"kios/host/hosttool"
+	"kios/host/uki/ukitest"
 	"kios/internal/gpt"
 	"kios/test/lab"
 )
@@ -46,7 +47,7 @@ func exampleOptions(t *testing.T) Options {
 	writeFile(t, etc, "a b", "space\n", 0o600)
 	lab.Must(t, os.Symlink("../run/resolv.conf", filepath.Join(etc, "resolv.conf")))
 	return Options{
-		EFI:   writeFile(t, dir, "kios.efi", "MZ"+strings.Repeat("x", 100000), 0o600),
+		EFI:   writeFile(t, dir, "kios.efi", string(ukitest.PE(0))+strings.Repeat("x", 100000), 0o600),
 		Etc:   etc,
 		OCI:   []string{writeArchive(t, dir, "one/hello.tar", ociArchive), writeArchive(t, dir, "two/hello.tar", ociArchive)},
 		Extra: map[string]File{"data/lib/kubelet/pki/key": {Mode: 0o600, Data: []byte("secret")}},
@@ -257,7 +258,8 @@ func TestCreateRefuses(t *testing.T) {
 		{"too small", func(o *Options) { o.Size = 512 * mib }, "a size of 512M is too small: at least 579M is needed"},
 		{"format", func(o *Options) { o.Format = "vmdk" }, `format "vmdk" is not known: use raw or qcow2`},
 		{"no EFI file", func(o *Options) { o.EFI = "/no/kios.efi" }, "EFI file /no/kios.efi does not exist; make it with kios build"},
-		{"not EFI", func(o *Options) { os.WriteFile(o.EFI, []byte("text"), 0o600) }, "is not an EFI file"},
+		{"not EFI", func(o *Options) { os.WriteFile(o.EFI, []byte("text"), 0o600) }, "not a PE file"},
+		{"half an EFI file", func(o *Options) { os.Truncate(o.EFI, 0x700) }, "it is truncated; make one with kios build"},
 		{"huge EFI", func(o *Options) { os.Truncate(o.EFI, 600*mib) }, "is too large: it has 600M, and the EFI system partition has 512M"},
 		{"no directory", func(o *Options) { o.Out = "/no/such/dir/disk" }, "make disk image /no/such/dir/disk"},
 		{"no etc", func(o *Options) { o.Etc = "/no/etc" }, "copy /no/etc"},

@@ -88,6 +88,9 @@ func runImage(ctx context.Context, f imageFlags) error {
 		}
 		f.EFI = b.Out("kios.efi")
 	}
+	if err := f.Check(); err != nil {
+		return err
+	}
 	if f.Etc != "" {
 		if err := f.check(ctx); err != nil {
 			return err
