@@ -16,6 +16,8 @@ import (
 	"strconv"
 	"strings"
 
+	"golang.org/x/sys/unix"
+
 	"kios/host/hosttool"
 )
 
@@ -136,11 +138,28 @@ func Extract(ctx context.Context, image, dir string, tools Tools) error {
 	if _, err := os.Stat(image); err != nil {
 		return fmt.Errorf("extract EROFS image: %w", err)
 	}
-	if _, err := run(ctx, tools.Fsck, "fsck.erofs", "--extract="+dir, "--overwrite", "--no-preserve", image); err != nil {
+	_, err := run(ctx, tools.Fsck, "fsck.erofs", "--extract="+dir, "--overwrite", "--no-preserve", image)
+	if disk := full(dir); disk != nil {
+		err = disk
+	}
+	if err != nil {
 		return fmt.Errorf("extract EROFS image %s: %w", image, err)
 	}
 	return nil
 }
+
+// full names a full file system: fsck.erofs says of it that the image is damaged, or
+// nothing at all, and cuts the file that it writes.
+func full(dir string) error {
+	var st unix.Statfs_t
+	if err := unix.Statfs(dir, &st); err != nil || st.Bavail*uint64(st.Bsize) >= nearlyFull {
+		return nil
+	}
+	return fmt.Errorf("the file system of %s is full", dir)
+}
+
+// nearlyFull is what a file system may still have when a write to it has failed.
+const nearlyFull = 64 << 10
 
 // stat asks dump.erofs for one inode.
 func stat(ctx context.Context, image, path string, tools Tools) (Entry, error) {
