@@ -25,13 +25,17 @@ import (
 	"kios/host/progress"
 )
 
-// Dir returns the cache's root: ${XDG_CACHE_HOME:-~/.cache}/kios.
+// Dir returns the cache's root, ${XDG_CACHE_HOME:-~/.cache}/kios, and makes it.
 func Dir() (string, error) {
 	base, err := os.UserCacheDir()
 	if err != nil {
 		return "", fmt.Errorf("find the cache directory: %w (set HOME or XDG_CACHE_HOME)", err)
 	}
-	return filepath.Join(base, "kios"), nil
+	dir := filepath.Join(base, "kios")
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return "", fmt.Errorf("make the cache directory: %w (set XDG_CACHE_HOME to a directory that you may write to)", err)
+	}
+	return dir, nil
 }
 
 // Key is the hash of a product's inputs. The zero value is not ready for use;
@@ -111,9 +115,6 @@ func Product(ctx context.Context, log *progress.Log, name string, key *Key, buil
 	dir := filepath.Join(root, name+"-"+key.String())
 	if _, err := os.Stat(dir); err == nil {
 		return dir, nil
-	}
-	if err := os.MkdirAll(root, 0o755); err != nil {
-		return "", err
 	}
 	unlock, err := Lock(ctx, log, dir+".lock")
 	if err != nil {

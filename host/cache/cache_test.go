@@ -211,3 +211,18 @@ func TestAddTreeFollowsALink(t *testing.T) {
 		t.Error("a link has another key than what it leads to")
 	}
 }
+
+// A user without a home directory, such as nobody, is told what to do.
+func TestNoPlaceForTheCache(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "file")
+	lab.WriteFile(t, file, "")
+	t.Setenv("XDG_CACHE_HOME", file)
+	for name, err := range map[string]error{
+		"Scratch": func() error { _, _, err := Scratch("x-"); return err }(),
+		"Product": func() error { _, err := Product(t.Context(), quiet, "thing", NewKey("a"), nil); return err }(),
+	} {
+		if err == nil || !strings.Contains(err.Error(), "set XDG_CACHE_HOME") {
+			t.Errorf("%s = %v, want an error with the remedy", name, err)
+		}
+	}
+}

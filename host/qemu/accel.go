@@ -188,9 +188,6 @@ func parseVerdict(said []byte) Accel {
 }
 
 func keepVerdict(file string, accel Accel, reason string) error {
-	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
-		return fmt.Errorf("keep the KVM probe's verdict: %w", err)
-	}
 	text := fmt.Sprintf("%s %s\n", accel, reason)
 	if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
 		return fmt.Errorf("keep the KVM probe's verdict: %w", err)
