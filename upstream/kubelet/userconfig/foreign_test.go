@@ -201,10 +201,12 @@ func TestOwnDefaultsYield(t *testing.T) {
 			return kc.EnableSystemLogHandler && !kc.EnableSystemLogQuery
 		}},
 		{"featureGates: {KubeletCrashLoopBackOffMax: false}", func(kc *config.KubeletConfiguration) bool {
-			return kc.CrashLoopBackOff.MaxContainerRestartPeriod == nil
+			on, set := kc.FeatureGates["KubeletCrashLoopBackOffMax"]
+			return set && !on
 		}},
 		{"featureGates: {AllBeta: false}", func(kc *config.KubeletConfiguration) bool {
-			return kc.CrashLoopBackOff.MaxContainerRestartPeriod == nil
+			on, set := kc.FeatureGates["AllBeta"]
+			return set && !on
 		}},
 		{"featureGates: {GracefulNodeShutdown: false, GracefulNodeShutdownBasedOnPodPriority: false, WindowsGracefulNodeShutdown: false}", func(kc *config.KubeletConfiguration) bool { return kc.ShutdownGracePeriod.Duration == 0 }},
 		{"serializeImagePulls: true", func(kc *config.KubeletConfiguration) bool { return kc.SerializeImagePulls }},

@@ -199,7 +199,6 @@ var yielding = [][]string{
 	{"shutdownGracePeriod"},
 	{"shutdownGracePeriod", "shutdownGracePeriodCriticalPods"},
 	{"enableSystemLogQuery"},
-	{"crashLoopBackOff"},
 	{"maxParallelImagePulls"},
 	{"imageGCHighThresholdPercent"},
 	{"imageGCLowThresholdPercent"},
