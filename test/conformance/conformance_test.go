@@ -82,7 +82,7 @@ func (e *env) testCRI(t *testing.T) {
 const critestScript = `while nc -z -w 5 %[1]s 6443; do sleep 1; done
 kill $(pidof kubelet)
 mount -t securityfs securityfs /sys/kernel/security
-critest --ginkgo.no-color --ginkgo.succinct --ginkgo.timeout=3h --ginkgo.junit-report=/tmp/junit.xml %[2]s 2>&1 | nc %[1]s %[3]d
+critest --ginkgo.no-color --ginkgo.succinct --ginkgo.timeout=3h --ginkgo.junit-report=/tmp/junit.xml --nri-socket=/run/nri/nri.sock %[2]s 2>&1 | nc %[1]s %[3]d
 nc %[1]s %[4]d < /tmp/junit.xml
 sleep inf
 `
@@ -93,8 +93,8 @@ const (
 	junitPort = 5002
 )
 
-// critestPod has what critest has where it is started on a node: the socket of the
-// runtime, the node's processes and network, and a directory which the runtime finds
+// critestPod has what critest has where it is started on a node: the sockets of the
+// runtime and of NRI, the node's processes and network, and a directory which the runtime finds
 // under the same path, with the mounts that are made there.
 func critestPod(script string) string {
 	return `apiVersion: v1
@@ -114,9 +114,11 @@ spec:
     securityContext: {privileged: true}
     volumeMounts:
     - {name: containerd, mountPath: /run/containerd}
+    - {name: nri, mountPath: /run/nri}
     - {name: files, mountPath: /var/lib/critest, mountPropagation: Bidirectional}
   volumes:
   - {name: containerd, hostPath: {path: /run/containerd}}
+  - {name: nri, hostPath: {path: /run/nri, type: Directory}}
   - {name: files, hostPath: {path: /var/lib/critest, type: DirectoryOrCreate}}
 `
 }

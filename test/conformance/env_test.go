@@ -97,6 +97,8 @@ func (e *env) makeDisk(layouts []string) (disk string) {
 	for path, text := range map[string]string{
 		"kios/network.yaml": fmt.Sprintf("interfaces:\n  eth0:\n    addresses: [%s/24]\n    routes: [{to: default, via: %s}]\n    dns: [%[2]s]\n",
 			nodeAddress, gateway),
+		// NRI is off by itself. Without plugins it changes nothing, and critest brings one.
+		"containerd/config.toml":                 "version = 3\n[plugins.\"io.containerd.nri.v1.nri\"]\ndisable = false\n",
 		"containerd/certs.d/_default/hosts.toml": "[host.\"http://" + registryAddress + "\"]\n",
 		// The registry that a pod of the tests is, on the node's own network.
 		"containerd/certs.d/localhost:5000/hosts.toml": "[host.\"http://localhost:5000\"]\n",

@@ -209,12 +209,13 @@ func (m *maker) agnhost(pause oci.Image) oci.Image {
 	image := m.image([]string{"pause"},
 		oci.File{Path: "/agnhost", Mode: 0o755, From: m.program(gobuild.Agnhost)},
 		oci.File{Path: "/agnhost-2", Mode: fs.ModeSymlink, Data: []byte("agnhost")},
+		oci.File{Path: "/bin/bash", Mode: fs.ModeSymlink, Data: []byte("/usr/bin/bash")},
 		oci.File{Path: "/uploads", Mode: fs.ModeDir | 0o755},
 		oci.File{Path: "/localhost.crt", Mode: 0o444, From: filepath.Join(source, "test/images/agnhost/porter/localhost.crt")},
 		oci.File{Path: "/localhost.key", Mode: 0o444, From: filepath.Join(source, "test/images/agnhost/porter/localhost.key")},
 	)
 	image.Entrypoint = []string{"/agnhost"}
-	image.Files = slices.Concat(image.Files, m.debian("/usr/bin/curl"), m.fakeRegistry("pause", pause))
+	image.Files = slices.Concat(image.Files, m.debian("/usr/bin/curl", "/usr/bin/bash"), m.fakeRegistry("pause", pause))
 	return image
 }
 
