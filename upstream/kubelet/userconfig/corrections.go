@@ -35,6 +35,9 @@ func (c *checker) correct(joined bool, say func(format string, args ...any)) err
 		return err
 	}
 	o := &corrector{checker: c, kc: kc, say: say}
+	if err := o.pair(); err != nil {
+		return err
+	}
 	o.access(joined)
 	o.limits()
 	o.systemImages()

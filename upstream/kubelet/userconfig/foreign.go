@@ -164,11 +164,11 @@ func (d *document) dropPath(field, instead string, check func(string) error) {
 	}
 }
 
-// dropPair removes a certificate that cannot be served.
+// dropPair removes a certificate that cannot be served. Halves in two files are judged
+// when all files are known, in pair.
 func (c *checker) dropPair(d *document) {
-	certFile, hasCert := d.fields["tlsCertFile"].(string)
-	keyFile, hasKey := d.fields["tlsPrivateKeyFile"].(string)
-	if !hasCert && !hasKey || certFile == "" && keyFile == "" {
+	certFile, keyFile := d.text("tlsCertFile"), d.text("tlsPrivateKeyFile")
+	if certFile == "" || keyFile == "" {
 		return
 	}
 	if err := c.sys.isPair(certFile, keyFile); err != nil {
@@ -176,6 +176,39 @@ func (c *checker) dropPair(d *document) {
 		delete(d.fields, "tlsPrivateKeyFile")
 		d.note("ignoring tlsCertFile and tlsPrivateKeyFile: %s: the node's own certificate is served", plainFile(err))
 	}
+}
+
+// text returns a field that is a text, and "" for any other.
+func (d *document) text(name string) string {
+	value, _ := d.fields[name].(string)
+	return value
+}
+
+// pair has the node's own certificate served where the user's files together give none
+// with its key. Both empty is a pair: the kubelet makes one.
+func (o *corrector) pair() error {
+	cert, key := o.kc.TLSCertFile, o.kc.TLSPrivateKeyFile
+	certOf, keyOf := o.said["tlsCertFile"], o.said["tlsPrivateKeyFile"]
+	if certOf == "" && keyOf == "" || cert == "" && key == "" {
+		return nil
+	}
+	err := errors.New("a certificate needs its key, and a key its certificate")
+	if certOf != "" && keyOf != "" && cert != "" && key != "" {
+		err = o.sys.isPair(cert, key)
+	}
+	if err == nil {
+		return nil
+	}
+	var ignored []string
+	for _, half := range []struct{ name, file, value string }{{"tlsCertFile", certOf, cert}, {"tlsPrivateKeyFile", keyOf, key}} {
+		if half.file != "" && half.value != "" {
+			ignored = append(ignored, half.name+" of "+half.file)
+		}
+	}
+	if len(ignored) > 0 {
+		o.say("ignoring %s: %s: the node's own certificate is served", strings.Join(ignored, " and "), plainFile(err))
+	}
+	return o.set(map[string]any{"tlsCertFile": o.own.TLSCertFile, "tlsPrivateKeyFile": o.own.TLSPrivateKeyFile})
 }
 
 // plainFile shortens the error of a file that the sentence has named already.
