@@ -55,8 +55,8 @@ var rules = []rule{
 	{[]string{"timeouts", "*"}, duration(0), `a time is written as "10s"`},
 	{[]string{"proxy_plugins", "*"}, proxy, "its type has to be snapshot, diff or sandbox, and its name one that is not taken"},
 	{in(grpcServer, "address"), asNode, "init has made the socket, and the kubelet is there"},
-	{in(grpcServer, "max_recv_message_size"), atLeast(4 << 20), "the kubelet's messages are larger"},
-	{in(grpcServer, "max_send_message_size"), atLeast(4 << 20), "the kubelet's messages are larger"},
+	{in(grpcServer, "max_recv_message_size"), noneOr(atLeast(4 << 20)), "the kubelet's messages are larger"},
+	{in(grpcServer, "max_send_message_size"), noneOr(atLeast(4 << 20)), "the kubelet's messages are larger"},
 	{in("io.containerd.server.v1.ttrpc", "address"), asNode, "shims report there"},
 	{in("io.containerd.server.v1.grpc-tcp", "address"), never, "this containerd has no TCP server"},
 	{in("io.containerd.server.v1.debug", "address"), never, "this containerd has no debug server"},
@@ -111,10 +111,13 @@ func (c *checker) applyRules() {
 	for _, r := range rules {
 		for _, path := range expand(c.merged, r.path) {
 			value, _ := lookup(c.merged, path...)
-			if !asNode(c, value, path) && !r.ok(c, value, path) {
-				c.say(path, value, r.reason)
-				c.setBack(path)
+			if asNode(c, value, path) || r.ok(c, value, path) {
+				continue
 			}
+			if !isEmpty(value) {
+				c.say(path, value, r.reason)
+			}
+			c.setBack(path)
 		}
 	}
 	c.checkStreams()
@@ -140,6 +143,13 @@ func (c *checker) setBack(path []string) {
 func asNode(c *checker, value any, path []string) bool {
 	own, ok := lookup(c.node, path...)
 	return same(value, own) || !ok && (value == "" || path[0] != "plugins" && isZero(value))
+}
+
+// isEmpty reports whether a value says nothing: programs that write all keys have it where
+// they mean the default.
+func isEmpty(value any) bool {
+	list, isList := value.([]any)
+	return value == "" || isList && len(list) == 0
 }
 
 func never(*checker, any, []string) bool { return false }
@@ -178,6 +188,11 @@ func atLeast(lowest int64) func(*checker, any, []string) bool {
 		n, ok := value.(int64)
 		return ok && n >= lowest
 	}
+}
+
+// noneOr accepts zero, too, where that is containerd's default.
+func noneOr(ok func(*checker, any, []string) bool) func(*checker, any, []string) bool {
+	return func(c *checker, value any, path []string) bool { return value == int64(0) || ok(c, value, path) }
 }
 
 func port(_ *checker, value any, _ []string) bool {

@@ -36,10 +36,14 @@ func (c *checker) checkRuntimes() {
 	path := in(criRuntime, "containerd", "default_runtime_name")
 	value, _ := lookup(c.merged, path...)
 	handler, _ := value.(string)
-	if missing := c.missing(handler); missing != "" && !asNode(c, value, path) {
-		c.say(path, value, missing+": put it into "+Runtimes)
-		c.setBack(path)
+	missing := c.missing(handler)
+	if missing == "" || asNode(c, value, path) {
+		return
 	}
+	if handler != "" {
+		c.say(path, value, missing+": put it into "+Runtimes)
+	}
+	c.setBack(path)
 }
 
 // missing says what a runtime lacks, or "".

@@ -275,6 +275,9 @@ func position(err error) error {
 func (c *checker) resolve(parent string, imports []string) []string {
 	var out []string
 	for _, path := range imports {
+		if path == "" {
+			continue
+		}
 		path = c.place(filepath.Clean(path))
 		if !filepath.IsAbs(path) {
 			path = filepath.Join(filepath.Dir(parent), path)
@@ -367,9 +370,19 @@ func (c *checker) loadFile(path string) (t tree, err error) {
 	config := &srvconfig.Config{Version: version.ConfigVersion}
 	plugins := func() iter.Seq[plugin.Registration] { return slices.Values(c.plugins) }
 	if err := srvconfig.LoadConfigWithPlugins(c.ctx, path, plugins, config); err != nil {
-		return nil, err
+		return nil, c.withoutScratch(err)
 	}
 	return asTree(config)
+}
+
+// withoutScratch takes the path of a file that the user has not written off an error.
+func (c *checker) withoutScratch(err error) error {
+	text, ours := strings.CutPrefix(err.Error(), "failed to load TOML from "+c.scratch)
+	if !ours {
+		return err
+	}
+	_, text, _ = strings.Cut(text, ": ")
+	return errors.New(text)
 }
 
 // asTree returns a configuration without what containerd itself keeps no more.

@@ -69,7 +69,8 @@ func (f foreignField) drop(d *document, own *config.KubeletConfiguration) {
 	}
 	delete(d.fields, f.name)
 	ours := f.ours(own)
-	if slices.ContainsFunc(ours, func(v string) bool { return samePlace(v, fmt.Sprint(value)) }) {
+	// A text without content is upstream's default: programs that write all fields have it.
+	if value == "" || slices.ContainsFunc(ours, func(v string) bool { return samePlace(v, fmt.Sprint(value)) }) {
 		return // what the node has in any case
 	}
 	why := f.why

@@ -117,7 +117,7 @@ func checkOurs(t *testing.T, kc *config.KubeletConfiguration) {
 func TestForeignFields(t *testing.T) {
 	tests := []struct{ field, says string }{
 		{"staticPodPath: /etc/kubelet.d", "ignoring staticPodPath /etc/kubelet.d: the static pods of this node are in /etc/kubernetes/manifests"},
-		{"staticPodPath: ''", "ignoring staticPodPath : the static pods"},
+		{"staticPodPath: ''", ""},
 		{"staticPodPath: /etc/kubernetes/manifests/", ""},
 		{"staticPodPath: null", ""},
 		{"StaticPodPath: /etc/kubelet.d", `ignoring unknown field "StaticPodPath"`},
