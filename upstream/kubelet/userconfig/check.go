@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/go-logr/logr"
+	"k8s.io/klog/v2"
 	kubeletv1 "k8s.io/kubelet/config/v1"
 	"k8s.io/kubernetes/pkg/credentialprovider/plugin"
 	"sigs.k8s.io/yaml"
@@ -32,6 +34,8 @@ func CheckOnHost(list []string, stdout, stderr io.Writer) (code int, mine bool) 
 	if len(list) < 2 || list[1] != hostCommand {
 		return 0, false
 	}
+	// The kubelet's own code logs of what it looks at. Here, only the lines count.
+	klog.SetLogger(logr.Discard())
 	if err := checkOnHost(list[2:], stdout, stderr); err != nil {
 		fmt.Fprintf(stderr, "%s: %v\n", hostCommand, err)
 		return 1, true

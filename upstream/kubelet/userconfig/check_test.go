@@ -52,6 +52,10 @@ func TestCheckOnHost(t *testing.T) {
 		{"too much, on this machine", head + "systemReserved: {memory: 8Gi}\n", kc, []string{"--memory", "1073741824", "--cpus=2"},
 			[]string{"/etc/kubernetes/config.yaml: this machine has 1024Mi of memory, and systemReserved 8Gi, kubeReserved 128Mi, evictionHard 64Mi leave"}},
 		{"enough on this machine", head + "systemReserved: {memory: 8Gi}\n", kc, []string{"--memory=17179869184"}, nil},
+		// The kubelet's own code logs of these.
+		{"a gate that cannot be switched", head + "featureGates: {SidecarContainers: true}\n", kc, nil, nil},
+		{"managers", head + "cpuManagerPolicy: static\nkubeReserved: {cpu: 500m}\nmemoryManagerPolicy: Static\nreservedMemory: [{numaNode: 0, limits: {memory: 500Mi}}]\n" +
+			"topologyManagerPolicy: restricted\n", kc, []string{"--memory", "8589934592", "--cpus=4"}, nil},
 		{"good providers", "apiVersion: kubelet.config.k8s.io/v1\nkind: CredentialProviderConfig\n" + provider, "kubernetes/credential-providers.yaml", nil, nil},
 		{"bad providers", "kind: CredentialProviderConfig\n" + provider, "kubernetes/credential-providers.yaml", nil,
 			[]string{"ignoring /etc/kubernetes/credential-providers.yaml: "}},
@@ -65,7 +69,7 @@ func TestCheckOnHost(t *testing.T) {
 			if stdout == "" {
 				lines = nil
 			}
-			if code != 0 || len(lines) != len(tt.want) {
+			if code != 0 || len(lines) != len(tt.want) || stderr != "" {
 				t.Fatalf("code %d, stdout %q, stderr %q, want %d lines", code, stdout, stderr, len(tt.want))
 			}
 			for i, want := range tt.want {
