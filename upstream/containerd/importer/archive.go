@@ -20,6 +20,9 @@ import (
 	"kios/upstream/containerd/regular"
 )
 
+// maxEntries bounds the files of an archive, which are all looked for: it takes time.
+const maxEntries = 200_000
+
 // maxIndex bounds the lists of contents that are read into memory, and maxObjects how many
 // objects they have: decoded, each takes some hundred times the memory of its two letters.
 const (
@@ -27,16 +30,11 @@ const (
 	maxObjects = 50_000
 )
 
-// largeArchive is the size, in bytes, beyond which an archive is imported after
-// the images of the OS. Those are placed in a moment, and without them a node has
-// no network; a small archive takes no longer, and is what a node is for.
-const largeArchive = 16 << 20
-
 // archive is a file that brings images.
 type archive struct {
 	path       string
 	layout     bool // a directory whose images are used in place
-	large      bool // its import takes long; see largeArchive
+	rank       int  // the higher one wins; see order.go
 	compressed bool
 	id         digest.Digest // empty for a compressed archive until identify
 	file       fileID        // of the file that id was made from
@@ -57,7 +55,7 @@ func inspect(path string) (*archive, error) {
 	if err != nil {
 		return nil, err
 	}
-	a := &archive{path: path, file: file, large: file.Size > largeArchive}
+	a := &archive{path: path, file: file}
 	if a.compressed, err = isCompressed(f); err != nil || a.compressed {
 		return a, err
 	}
@@ -109,20 +107,14 @@ func (a *archive) identify() (digest.Digest, error) {
 	return a.id, err
 }
 
-// mayBring tells whether the image ref can be in the archive. A digest can be
-// in any.
-func (a *archive) mayBring(ref string) bool {
-	if a.compressed || strings.Contains(ref, "sha256:") {
-		return true
-	}
-	return a.brings(ref)
+// mayBring tells whether an image can be in the archive, by its normalized name or a
+// digest, which can be in any.
+func (a *archive) mayBring(name string) bool {
+	return a.compressed || strings.Contains(name, "sha256:") || a.brings(name)
 }
 
-// brings tells whether the image ref is known to be in the archive.
-func (a *archive) brings(ref string) bool {
-	name, err := normalize(ref)
-	return err == nil && slices.Contains(a.names, name)
-}
+// brings tells whether an image is known to be in the archive, by its normalized name.
+func (a *archive) brings(name string) bool { return slices.Contains(a.names, name) }
 
 // contents are the lists of contents that an archive can have: of an OCI
 // layout, of `docker save`, or both. The OCI one goes first, as in containerd.
@@ -132,10 +124,14 @@ type contents struct{ layout, index, manifest []byte }
 // truncated ones, too.
 func readContents(r io.Reader) (*contents, error) {
 	var c contents
-	for tr := tar.NewReader(r); ; {
+	tr := tar.NewReader(r)
+	for n := 0; ; n++ {
 		h, err := tr.Next()
 		if err == io.EOF {
 			break
+		}
+		if n == maxEntries {
+			return nil, fmt.Errorf("it has more than %d files", maxEntries)
 		}
 		if err != nil {
 			return nil, fmt.Errorf("read tar: %w", err)

@@ -18,6 +18,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -34,6 +35,7 @@ import (
 	"github.com/containerd/plugin/registry"
 	"github.com/distribution/reference"
 	"github.com/opencontainers/go-digest"
+	"golang.org/x/sys/unix"
 
 	"kios/upstream/containerd/nodeevents"
 )
@@ -44,9 +46,9 @@ const ID = "kios-import"
 // config is the plugin's section of the configuration file.
 type config struct {
 	// Directories are searched for archives, in this order, by name in each. A
-	// later archive wins when two bring an image of the same name. The first
-	// directory may be an OCI image layout instead, with the images of the OS,
-	// over which every plain archive wins.
+	// later archive wins when two bring an image of the same name: order.go. The
+	// first directory may be an OCI image layout instead, with the images of the OS,
+	// over which every archive wins.
 	Directories []string `toml:"directories"`
 	// Snapshotter is where images are unpacked. It must be CRI's.
 	Snapshotter string `toml:"snapshotter"`
@@ -126,20 +128,30 @@ func start(ic *plugin.InitContext, n *nodeevents.Notifier) (*Importer, error) {
 type Store interface {
 	// Prepare removes what an interrupted import left behind.
 	Prepare(ctx context.Context) error
-	// Has returns the names of the images that the archive id brought, if all of it
-	// is still there, else none.
-	Has(ctx context.Context, id digest.Digest) (names []string, err error)
-	// Import imports the archive at path, and returns the names of its images.
-	Import(ctx context.Context, path string, id digest.Digest) (names []string, err error)
+	// Has returns what the archive id brought, if all of it is still there, else
+	// nothing.
+	Has(ctx context.Context, id digest.Digest, taken func(name string) bool) (brought, error)
+	// Import imports the archive at path, and returns what it brings.
+	Import(ctx context.Context, path string, id digest.Digest, taken func(name string) bool) (brought, error)
 	// Place makes images known that stay in their layout in the directory dir,
 	// and tells whether any was not.
 	Place(ctx context.Context, dir string, names []string) (changed bool, err error)
+	// Differ returns those of the names by which a layout has another image.
+	Differ(ctx context.Context, dir string, names []string) ([]string, error)
 	// Forget removes images that were placed from other layouts than dirs.
 	Forget(ctx context.Context, dirs []string) error
 	// Unpin leaves to the kubelet's garbage collection what other archives brought
 	// than those with the IDs.
 	Unpin(ctx context.Context, ids []digest.Digest) error
 }
+
+// brought are the images of an archive.
+type brought struct {
+	names  []string // those that are known now
+	others []string // names that are taken by other images of another archive
+}
+
+func (b brought) all() []string { return slices.Concat(b.names, b.others) }
 
 // Importer imports archives and knows which are still to come.
 type Importer struct {
@@ -151,9 +163,10 @@ type Importer struct {
 	done    sync.WaitGroup
 
 	mu      sync.Mutex
-	begun   bool       // the sandbox's image of the OS has been placed
-	scanned bool       // pending is complete
-	pending []*archive // not imported yet
+	begun   bool                // the sandbox's image of the OS has been placed
+	scanned bool                // pending is complete
+	pending []*archive          // not imported yet
+	winners map[string]*archive // that have brought an image, by its name
 	changed chan struct{}
 }
 
@@ -164,6 +177,7 @@ func New(s Store, sandboxImage string) *Importer {
 		sandbox: sandboxImage,
 		notify:  func(string, ...string) {},
 		notes:   readNotes(""),
+		winners: map[string]*archive{},
 		changed: make(chan struct{}),
 	}
 }
@@ -237,29 +251,31 @@ func (im *Importer) wake() {
 // returns which of them are layouts. It places the sandbox's image of the OS before it
 // looks at what users have brought, which may be slow: each pod needs it.
 func (im *Importer) scan(ctx context.Context, dirs []string) (layouts []string) {
-	var found, system []*archive
-	for _, path := range list(dirs) {
-		var a *archive
-		var err error
-		switch {
-		case path == dirs[0]:
+	var found []*archive
+	var system *archive
+	names := 0
+	for i, path := range im.list(ctx, dirs) {
+		if path == dirs[0] {
 			layouts = append(layouts, path)
 			system = im.begin(ctx, path)
 			continue
-		case isLayout(path):
+		}
+		a, err := im.inspect(path)
+		if a != nil && a.layout {
 			layouts = append(layouts, path)
-			_, a, err = inspectLayout(path, "")
-		default:
-			a, err = im.inspect(path)
+		}
+		if err == nil && names+len(a.names) > maxNames {
+			err = errManyNames
 		}
 		if err != nil {
+			im.notes.keepOld(path)
 			im.failed(ctx, path, err)
 			continue
 		}
+		a.rank, names = i+1, names+len(a.names)
 		im.complain(ctx, a)
 		found = append(found, a)
 	}
-	dropReplaced(system, found)
 	im.mu.Lock()
 	defer im.mu.Unlock()
 	im.pending, im.scanned = inOrder(found, system), true
@@ -269,26 +285,35 @@ func (im *Importer) scan(ctx context.Context, dirs []string) (layouts []string) 
 
 // begin places the sandbox's image, lets pods start that wait for it, and returns what
 // else the OS brings in the layout dir.
-func (im *Importer) begin(ctx context.Context, dir string) (system []*archive) {
+func (im *Importer) begin(ctx context.Context, dir string) (system *archive) {
 	sandbox, rest, err := inspectLayout(dir, im.sandbox)
 	if err != nil {
 		im.failed(ctx, dir, err)
 		return nil
 	}
+	sandbox.rank, rest.rank = sandboxRank, systemRank
 	im.complain(ctx, rest)
-	im.place(ctx, sandbox)
+	im.place(ctx, sandbox, sandbox.names)
+	im.win(sandbox, sandbox.names)
 	im.mu.Lock()
 	defer im.mu.Unlock()
 	im.begun = true
 	im.wake()
-	return []*archive{rest}
+	return rest
 }
 
-// inspect is the function of that name, with what is known from earlier boots.
+// inspect is the function of that name, with what is known from earlier boots. A layout
+// that cannot be read is still one.
 func (im *Importer) inspect(path string) (*archive, error) {
+	if isLayout(path) {
+		_, a, err := inspectLayout(path, "")
+		if err != nil {
+			a = &archive{path: path, layout: true}
+		}
+		return a, err
+	}
 	a, err := inspect(path)
 	if err != nil {
-		im.notes.keepOld(path)
 		return nil, err
 	}
 	im.notes.recall(a)
@@ -299,51 +324,52 @@ func (im *Importer) inspect(path string) (*archive, error) {
 func (im *Importer) complain(ctx context.Context, a *archive) {
 	if a.flaws != nil {
 		im.failed(ctx, a.path, a.flaws)
+		a.flaws = nil
 	}
-}
-
-// dropReplaced takes those names off the images of the OS that another archive
-// brings, too: that one wins.
-func dropReplaced(system, found []*archive) {
-	for _, rest := range system {
-		rest.names = slices.DeleteFunc(rest.names, func(name string) bool {
-			return slices.ContainsFunc(found, func(a *archive) bool { return a.path != rest.path && slices.Contains(a.names, name) })
-		})
-	}
-}
-
-// inOrder puts the images of the OS where they belong: the pods of the OS let
-// others go first, and so do their images, unless that would take long.
-func inOrder(found, system []*archive) []*archive {
-	var small, large []*archive
-	for _, a := range found {
-		if a.large {
-			large = append(large, a)
-		} else {
-			small = append(small, a)
-		}
-	}
-	return slices.Concat(small, system, large)
 }
 
 // list returns the archives and layouts in dirs, and the first of dirs itself if
 // it is a layout. Directories that are missing are empty.
-func list(dirs []string) []string {
+func (im *Importer) list(ctx context.Context, dirs []string) []string {
 	var paths []string
 	for i, dir := range dirs {
 		if i == 0 && isLayout(dir) {
 			paths = append(paths, dir)
 			continue
 		}
-		entries, _ := os.ReadDir(dir) // sorted by name
-		for _, e := range entries {
-			path := filepath.Join(dir, e.Name())
-			if isArchive(e.Name()) && !e.IsDir() || e.IsDir() && isLayout(path) {
-				paths = append(paths, path)
-			}
+		in, all := archivesIn(dir, maxArchives-len(paths))
+		if !all {
+			im.failed(ctx, dir, errManyArchives)
 		}
+		paths = append(paths, in...)
 	}
 	return paths
+}
+
+// archivesIn returns at most so many archives and layouts in a directory, sorted by name,
+// and whether these are all.
+func archivesIn(dir string, most int) (paths []string, all bool) {
+	d, err := os.OpenFile(dir, os.O_RDONLY|unix.O_DIRECTORY, 0)
+	if err != nil {
+		return nil, true
+	}
+	defer d.Close()
+	defer func() { slices.Sort(paths) }()
+	for err == nil {
+		var entries []fs.DirEntry
+		entries, err = d.ReadDir(256)
+		for _, e := range entries {
+			path := filepath.Join(dir, e.Name())
+			if !(isArchive(e.Name()) && !e.IsDir() || e.IsDir() && isLayout(path)) {
+				continue
+			}
+			if len(paths) == most {
+				return paths, false
+			}
+			paths = append(paths, path)
+		}
+	}
+	return paths, true
 }
 
 func isArchive(name string) bool {
@@ -356,22 +382,40 @@ func isArchive(name string) bool {
 	return false
 }
 
-// place makes the images of a layout known.
-func (im *Importer) place(ctx context.Context, a *archive) {
+// place makes images of a layout known.
+func (im *Importer) place(ctx context.Context, a *archive, names []string) {
 	begin := time.Now()
-	changed, err := im.store.Place(ctx, a.path, a.names)
+	changed, err := im.store.Place(ctx, a.path, names)
 	switch {
 	case err != nil && ctx.Err() == nil:
 		im.failed(ctx, a.path, err)
 	case err == nil && changed:
-		im.imported(ctx, a.path, a.names, time.Since(begin))
+		im.imported(ctx, a.path, names, time.Since(begin))
 	}
+}
+
+// placeFree makes those images of a layout known whose names are not taken.
+func (im *Importer) placeFree(ctx context.Context, a *archive) {
+	taken := im.taken(a)
+	if free := slices.DeleteFunc(slices.Clone(a.names), taken); len(free) > 0 || a.rank != systemRank {
+		im.place(ctx, a, free) // with none, its layers are mounted
+	}
+	if a.rank == systemRank {
+		return // whoever brings an image of the OS means to replace it
+	}
+	others, err := im.store.Differ(ctx, a.path, a.names)
+	if err != nil {
+		log.G(ctx).WithError(err).Warnf("look for the images of %s", a.path)
+		return
+	}
+	im.win(a, slices.DeleteFunc(slices.Clone(a.names), func(name string) bool { return slices.Contains(others, name) }))
+	im.tellTaken(ctx, a, slices.DeleteFunc(others, func(name string) bool { return !taken(name) }))
 }
 
 // one imports one archive, unless what it brings is there.
 func (im *Importer) one(ctx context.Context, a *archive) {
 	if a.layout {
-		im.place(ctx, a)
+		im.placeFree(ctx, a)
 		return
 	}
 	begin := time.Now()
@@ -381,25 +425,33 @@ func (im *Importer) one(ctx context.Context, a *archive) {
 		im.failed(ctx, a.path, err)
 		return
 	}
-	names, err := im.store.Has(ctx, id)
+	taken := im.taken(a)
+	b, err := im.store.Has(ctx, id, taken)
 	if err != nil {
 		log.G(ctx).WithError(err).Warnf("look for the images of %s", a.path)
-	} else if len(names) > 0 {
+	} else if len(b.all()) > 0 {
 		log.G(ctx).Infof("image archive %s was imported earlier", a.path)
-		im.notes.keep(a, names)
+		im.bring(ctx, a, b)
 		return
 	}
-	names, err = im.store.Import(ctx, a.path, id)
+	b, err = im.store.Import(ctx, a.path, id, taken)
 	if ctx.Err() != nil {
 		return // it is not the archive's fault
 	}
-	im.notes.keep(a, names)
 	if err != nil {
 		im.failed(ctx, a.path, err)
 	}
-	if len(names) > 0 {
-		im.imported(ctx, a.path, names, time.Since(begin))
+	im.bring(ctx, a, b)
+	if len(b.names) > 0 {
+		im.imported(ctx, a.path, b.names, time.Since(begin))
 	}
+}
+
+// bring notes what an archive has brought.
+func (im *Importer) bring(ctx context.Context, a *archive, b brought) {
+	im.notes.keep(a, b.all())
+	im.win(a, b.names)
+	im.tellTaken(ctx, a, b.others)
 }
 
 func (im *Importer) imported(ctx context.Context, path string, names []string, took time.Duration) {
@@ -407,9 +459,16 @@ func (im *Importer) imported(ctx context.Context, path string, names []string, t
 	im.notify("image-imported", "ARCHIVE", filepath.Base(path), "MS", strconv.FormatInt(took.Milliseconds(), 10))
 }
 
+// maxReason bounds a reason, in bytes: an archive can have very many flaws.
+const maxReason = 1000
+
 func (im *Importer) failed(ctx context.Context, path string, err error) {
-	log.G(ctx).WithError(err).Errorf("import image archive %s", path)
-	im.notify("image-failed", "ARCHIVE", filepath.Base(path), "ERROR", err.Error())
+	reason := strings.Join(strings.Fields(err.Error()), " ")
+	if len(reason) > maxReason {
+		reason = reason[:maxReason] + "..."
+	}
+	log.G(ctx).WithField("error", reason).Errorf("import image archive %s", path)
+	im.notify("image-failed", "ARCHIVE", filepath.Base(path), "ERROR", reason)
 }
 
 // Pending returns a channel that is closed at the next change if an archive
@@ -425,12 +484,16 @@ func (im *Importer) Named(ref string) <-chan struct{} {
 }
 
 func (im *Importer) whilePending(ref string, concerns func(*archive, string) bool) <-chan struct{} {
+	name, err := normalize(ref)
+	if err != nil {
+		name = ref // of a digest, or of nothing
+	}
 	im.mu.Lock()
 	defer im.mu.Unlock()
 	switch {
 	case im.begun && !im.scanned && ref == im.sandbox:
 		return nil
-	case !im.scanned || slices.ContainsFunc(im.pending, func(a *archive) bool { return concerns(a, ref) }):
+	case !im.scanned || slices.ContainsFunc(im.pending, func(a *archive) bool { return concerns(a, name) && !im.taken(a)(name) }):
 		return im.changed
 	}
 	return nil

@@ -343,7 +343,7 @@ func importError(t *testing.T, s *store, path string) error {
 	if err != nil {
 		return err
 	}
-	if _, err := s.Import(t.Context(), path, id); err != nil {
+	if _, err := s.Import(t.Context(), path, id, noneTaken); err != nil {
 		return err
 	}
 	return errors.New("nothing is wrong")
@@ -459,18 +459,24 @@ func (s slowStore) Prepare(context.Context) error                         { retu
 func (s slowStore) Place(context.Context, string, []string) (bool, error) { return false, nil }
 func (s slowStore) Forget(context.Context, []string) error                { return nil }
 
-func (s slowStore) Unpin(context.Context, []digest.Digest) error         { return nil }
-func (s slowStore) Has(context.Context, digest.Digest) ([]string, error) { return nil, nil }
-func (s slowStore) Import(_ context.Context, path string, _ digest.Digest) ([]string, error) {
+func (s slowStore) Differ(context.Context, string, []string) ([]string, error) { return nil, nil }
+func (s slowStore) Unpin(context.Context, []digest.Digest) error               { return nil }
+func (s slowStore) Has(context.Context, digest.Digest, func(string) bool) (brought, error) {
+	return brought{}, nil
+}
+
+func (s slowStore) Import(_ context.Context, path string, _ digest.Digest, _ func(string) bool) (brought, error) {
 	s.started <- filepath.Base(path)
 	<-s.finish
-	return nil, nil
+	return brought{}, nil
 }
+
+func noneTaken(string) bool { return false }
 
 func TestPending(t *testing.T) {
 	dir := t.TempDir()
-	save(t, dir, "a.tar", newImage(t, "example.org/a:1", "a").oci(t))
-	save(t, dir, "b.tar", newImage(t, "example.org/b:1", "b").oci(t))
+	save(t, dir, "2.tar", newImage(t, "example.org/a:1", "a").oci(t)) // the last by name is the first
+	save(t, dir, "1.tar", newImage(t, "example.org/b:1", "b").oci(t))
 	s := slowStore{make(chan string), make(chan struct{})}
 	im := New(s, "kios.local/pause:1")
 	if im.Pending("example.org/other:1") == nil {
@@ -511,16 +517,4 @@ func normal(t *testing.T, name string) string {
 		t.Fatalf("normalize(%q) = %q, %v", name, ref, err)
 	}
 	return ref
-}
-
-func TestLargeArchivesLetTheSystemGoFirst(t *testing.T) {
-	first, system := &archive{path: "first", layout: true}, &archive{path: "system", layout: true}
-	big, small := &archive{path: "big", large: true}, &archive{path: "small"}
-	var got []string
-	for _, a := range inOrder([]*archive{first, big, small}, []*archive{system}) {
-		got = append(got, a.path)
-	}
-	if want := []string{"first", "small", "system", "big"}; !slices.Equal(got, want) {
-		t.Errorf("inOrder = %v, want %v", got, want)
-	}
 }

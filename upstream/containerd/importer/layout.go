@@ -116,6 +116,30 @@ func (s *store) Place(ctx context.Context, dir string, names []string) (changed 
 	return len(missing) > 0, errors.Join(errs...)
 }
 
+// Differ returns those of the names by which a layout has another image, or by which
+// there is none.
+func (s *store) Differ(ctx context.Context, dir string, names []string) (others []string, err error) {
+	index, err := readIndex(dir)
+	if err != nil {
+		return nil, err
+	}
+	ctx = inK8s(ctx)
+	for _, m := range index.Manifests {
+		name, err := imageName(m)
+		if err != nil || !slices.Contains(names, name) {
+			continue
+		}
+		i, err := s.client.ImageService().Get(ctx, name)
+		if ignoreNotFound(err) != nil {
+			return nil, err
+		}
+		if i.Target.Digest != m.Digest {
+			others = append(others, name)
+		}
+	}
+	return others, nil
+}
+
 // missing returns what makes an image known whose layers are mounted, or nil if it is.
 func (s *store) missing(ctx context.Context, dir string, b *bundled) (func(context.Context) error, error) {
 	if b.name != s.portable {

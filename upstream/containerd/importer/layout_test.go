@@ -185,7 +185,7 @@ func TestScanFindsLayoutsOfUsers(t *testing.T) {
 		got = append(got, strings.Join(append([]string{filepath.Base(a.path)}, a.names...), " "))
 	}
 	base := filepath.Base(system)
-	want := []string{"mine example.org/mine:1", base + " kios.local/a:1"}
+	want := []string{"mine example.org/mine:1", base + " example.org/mine:1 kios.local/a:1"}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("pending (-want +got):\n%s", diff)
 	}

@@ -36,9 +36,11 @@ const (
 	pinnedLabel  = "io.cri-containerd.pinned"
 	// archivePrefix and the start of an archive's digest make the label of what it
 	// brought. The value at the names of its images is their number, so that a missing
-	// one is noticed; that at their records by digest is byDigest.
+	// one is noticed; that at their records by digest is byDigest, and that at a name by
+	// which another archive has another image is replaced.
 	archivePrefix = "kios.local/archive-"
 	byDigest      = "by-digest"
+	replaced      = "replaced"
 )
 
 // ingestPrefix starts the references of blobs that containerd is reading from
@@ -78,26 +80,33 @@ func (s *store) Prepare(ctx context.Context) error {
 }
 
 // Has compares the images that carry the archive's label with their number in
-// that label, and looks whether each is complete and unpacked.
-func (s *store) Has(ctx context.Context, id digest.Digest) ([]string, error) {
+// that label, and looks whether each is complete and unpacked. Those that are replaced
+// count if their names are still taken.
+func (s *store) Has(ctx context.Context, id digest.Digest, taken func(name string) bool) (b brought, err error) {
 	ctx = inK8s(ctx)
 	label := archiveLabel(id)
 	found, err := s.client.ImageService().List(ctx, fmt.Sprintf("labels.%q", label))
 	if err != nil {
-		return nil, err
+		return brought{}, err
 	}
 	found = slices.DeleteFunc(found, func(i images.Image) bool { return i.Labels[label] == byDigest })
-	var names []string
 	for _, i := range found {
-		if i.Labels[label] != strconv.Itoa(len(found)) {
-			return nil, nil
+		switch i.Labels[label] {
+		case replaced:
+			if !taken(i.Name) {
+				return brought{}, nil
+			}
+			b.others = append(b.others, i.Name)
+		case strconv.Itoa(len(found)):
+			if ok, err := s.complete(ctx, i); !ok || err != nil {
+				return brought{}, err
+			}
+			b.names = append(b.names, i.Name)
+		default:
+			return brought{}, nil
 		}
-		if ok, err := s.complete(ctx, i); !ok || err != nil {
-			return nil, err
-		}
-		names = append(names, i.Name)
 	}
-	return names, nil
+	return b, nil
 }
 
 // complete tells whether an image's blobs are there and its layers unpacked.
@@ -111,47 +120,77 @@ func (s *store) complete(ctx context.Context, i images.Image) (bool, error) {
 
 // Import reads the archive into the content store, unpacks its images and only
 // then names them. A lease protects all of it until the names do.
-func (s *store) Import(ctx context.Context, path string, id digest.Digest) ([]string, error) {
+func (s *store) Import(ctx context.Context, path string, id digest.Digest, taken func(name string) bool) (brought, error) {
 	ctx, release, err := s.client.WithLease(inK8s(ctx), leases.WithRandomID(), leases.WithExpiration(time.Hour))
 	if err != nil {
-		return nil, err
+		return brought{}, err
 	}
 	defer release(context.WithoutCancel(ctx))
 	index, err := s.read(ctx, path)
 	if err != nil {
 		// A second error would only hide the first.
 		s.Prepare(context.WithoutCancel(ctx))
-		return nil, err
+		return brought{}, err
 	}
 	found, err := s.images(ctx, index)
 	if err != nil {
-		return nil, err
+		return brought{}, err
 	}
-	return s.nameAll(ctx, found, id)
+	return s.nameAll(ctx, found, id, taken)
 }
 
 // nameAll unpacks and names the images that the archive id brought, and returns their
 // names. One that fails costs itself only: the number in the others' label then says that
 // one is missing, and the next boot tries again.
-func (s *store) nameAll(ctx context.Context, found []images.Image, id digest.Digest) ([]string, error) {
-	var names []string
+func (s *store) nameAll(ctx context.Context, found []images.Image, id digest.Digest, taken func(name string) bool) (b brought, err error) {
 	var errs []error
 	for _, i := range found {
 		i.Labels = map[string]string{archiveLabel(id): strconv.Itoa(len(found))}
-		err := s.mark(ctx, i)
-		if err == nil {
-			err = s.unpack(ctx, i)
-		}
-		if err == nil {
-			err = s.name(ctx, i)
-		}
-		if err != nil {
+		other, err := s.addFree(ctx, i, taken)
+		switch {
+		case err != nil:
 			errs = append(errs, fmt.Errorf("image %s: %w", i.Name, err))
-			continue
+		case other:
+			b.others = append(b.others, i.Name)
+		default:
+			b.names = append(b.names, i.Name)
 		}
-		names = append(names, i.Name)
 	}
-	return names, errors.Join(errs...)
+	return b, errors.Join(errs...)
+}
+
+// addFree unpacks and names an image, unless its name is taken by another one.
+func (s *store) addFree(ctx context.Context, i images.Image, taken func(name string) bool) (other bool, err error) {
+	if taken(i.Name) {
+		if other, err := s.yield(ctx, i); other || err != nil {
+			return other, err
+		}
+	}
+	if err := s.mark(ctx, i); err != nil {
+		return false, err
+	}
+	if err := s.unpack(ctx, i); err != nil {
+		return false, err
+	}
+	return false, s.name(ctx, i)
+}
+
+// yield notes at a name that an archive has another image for it, and reports whether it
+// has.
+func (s *store) yield(ctx context.Context, i images.Image) (other bool, err error) {
+	is := s.client.ImageService()
+	old, err := is.Get(ctx, i.Name)
+	if err != nil || old.Target.Digest == i.Target.Digest {
+		return false, ignoreNotFound(err)
+	}
+	if old.Labels == nil {
+		old.Labels = map[string]string{}
+	}
+	for label := range i.Labels {
+		old.Labels[label] = replaced
+	}
+	_, err = is.Update(ctx, old, "labels")
+	return true, err
 }
 
 // read stores every blob of the archive and returns its index, which
@@ -269,8 +308,8 @@ func (s *store) name(ctx context.Context, i images.Image) error {
 	return s.record(ctx, i)
 }
 
-// record creates or replaces one record. Labels of other archives stay if they
-// brought the same image.
+// record creates or replaces one record. Labels of other archives stay, of those that
+// have another image as replaced.
 func (s *store) record(ctx context.Context, i images.Image) error {
 	is := s.client.ImageService()
 	labels := map[string]string{managedLabel: "managed", pinnedLabel: "pinned"}
@@ -281,13 +320,7 @@ func (s *store) record(ctx context.Context, i images.Image) error {
 		i.Labels = labels
 		_, err = is.Create(ctx, i)
 	case err == nil:
-		if old.Target.Digest == i.Target.Digest {
-			for k, v := range old.Labels {
-				if strings.HasPrefix(k, archivePrefix) && labels[k] == "" {
-					labels[k] = v
-				}
-			}
-		}
+		keepArchives(labels, old, i.Target.Digest)
 		i.Labels = labels
 		_, err = is.Update(ctx, i, "target", "labels")
 	}
@@ -296,6 +329,20 @@ func (s *store) record(ctx context.Context, i images.Image) error {
 	}
 	// CRI also hears of it by an event, but later than we say that it is there.
 	return s.updateCRI(ctx, i.Name)
+}
+
+// keepArchives adds the archives that an old record had.
+func keepArchives(labels map[string]string, old images.Image, target digest.Digest) {
+	for k, v := range old.Labels {
+		same := old.Target.Digest == target
+		switch {
+		case !strings.HasPrefix(k, archivePrefix) || labels[k] != "" || !same && v == byDigest:
+		case same:
+			labels[k] = v
+		default:
+			labels[k] = replaced
+		}
+	}
 }
 
 // Unpin takes the labels off that archives gave which are not among ids, and leaves
