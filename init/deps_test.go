@@ -55,6 +55,7 @@ var linked = []string{
 	"kios/internal/logfile",
 	"kios/internal/modprobe",
 	"kios/internal/ptp",
+	"kios/internal/ratelimit",
 	"kios/internal/rfc1123",
 	"kios/internal/uevent",
 	"kios/internal/unixsocket",

@@ -4,7 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
+	"kios/internal/boottime"
 	"kios/internal/identity"
 	"kios/internal/kubeletargs"
 	"kios/internal/wholefile"
@@ -70,6 +72,9 @@ func (n *Node) offerHostname(offer string) error {
 	if (kubeletargs.Files{Root: "/"}).Known() {
 		return fmt.Errorf("the node is known to its cluster as %s and keeps that name; write the name into /etc/hostname to change it", now)
 	}
+	if err := n.boundNames(boottime.Now()); err != nil {
+		return err
+	}
 	if err := wholefile.Durable(offeredHostname, []byte(name+"\n"), 0o644); err != nil {
 		return fmt.Errorf("keep the name: %w", err)
 	}
@@ -77,6 +82,24 @@ func (n *Node) offerHostname(offer string) error {
 	n.Log.Notice("the network calls this node %s, not %s any more; the kubelet starts again", name, now)
 	n.restartKubelet()
 	return nil
+}
+
+// How often the network may name the node. Each name costs a write to the disk and a
+// start of the kubelet, and whoever answers DHCP can send another one with each lease.
+// The pod network sends fewer: it waits with the others.
+const (
+	nameEvery = 10 * time.Minute
+	nameBurst = 4
+)
+
+// boundNames refuses a name that comes too soon after others. It is work.
+func (n *Node) boundNames(now time.Duration) error {
+	wait := n.work.names.Wait(now)
+	if wait == 0 {
+		return nil
+	}
+	return fmt.Errorf("the network has named this node %d times in a short time, and it stays %s for another %s; write a name into /etc/hostname to end this",
+		n.work.names.Burst, n.self.get().hostname, wait.Round(time.Second))
 }
 
 // renaming is a name that the kubelet takes when it starts again, and how often that

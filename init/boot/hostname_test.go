@@ -1,7 +1,9 @@
 package boot
 
 import (
+	"strings"
 	"testing"
+	"time"
 
 	"kios/init/supervise"
 )
@@ -35,5 +37,22 @@ func TestIsNewName(t *testing.T) {
 		if got := n.isNewName(tt.name); got != tt.want {
 			t.Errorf("isNewName(%q) after %v = %v, want %v", tt.name, tt.told, got, tt.want)
 		}
+	}
+}
+
+// A server that sends another name with each lease does not start the kubelet again and
+// again.
+func TestNamesAreBounded(t *testing.T) {
+	n, _ := node(t)
+	taken := 0
+	for now := time.Duration(0); now < time.Hour; now += 10 * time.Second {
+		if err := n.boundNames(now); err == nil {
+			taken++
+		} else if !strings.Contains(err.Error(), "/etc/hostname") {
+			t.Fatalf("the refusal names no remedy: %v", err)
+		}
+	}
+	if most := 4 + 6; taken < 4 || taken > most {
+		t.Errorf("%d names in an hour, want 4 to %d", taken, most)
 	}
 }

@@ -21,6 +21,7 @@ import (
 	"kios/internal/cmdline"
 	"kios/internal/datapart"
 	"kios/internal/gpt"
+	"kios/internal/ratelimit"
 )
 
 // Node is the machine that PID 1 runs. Many goroutines use it: the main one, which
@@ -91,6 +92,7 @@ type worker struct {
 	dataPart  string          // as datapart= on the kernel command line
 	attempted map[string]bool // devices that the node tried to move onto
 	renaming  renaming        // the name that was offered last
+	names     ratelimit.Limit // of names that are offered
 
 	// Of the disk that the machine booted from, or zero.
 	bootPartition gpt.GUID
@@ -124,7 +126,11 @@ func New(caught signals.Caught) *Node {
 			shutdowns: make(chan shutdownRequest, 8),
 			pings:     make(chan struct{}),
 		},
-		work:    worker{dataPart: cmdline.Defaults.DataPart, attempted: map[string]bool{}},
+		work: worker{
+			dataPart:  cmdline.Defaults.DataPart,
+			attempted: map[string]bool{},
+			names:     ratelimit.Limit{Every: nameEvery, Burst: nameBurst},
+		},
 		daemons: newDaemons(),
 		trials:  newTrials(),
 	}

@@ -8,8 +8,8 @@ import (
 	"time"
 
 	"kios/internal/boottime"
+	"kios/internal/ratelimit"
 	"kios/internal/wholefile"
-	"kios/pods/network/lease"
 )
 
 // keeper keeps a copy of a file on the data partition, for the next boot. It writes in
@@ -20,12 +20,12 @@ type keeper struct {
 	path string
 	cost string // of a copy that cannot be written, for messages
 	news chan string
-	pace lease.Pace
+	pace ratelimit.Limit
 	done chan struct{} // closed when run has ended
 }
 
 func newKeeper(log *log.Logger, path, cost string) *keeper {
-	return &keeper{log, path, cost, make(chan string, 1), lease.Pace{Every: time.Minute, Burst: 3}, make(chan struct{})}
+	return &keeper{log, path, cost, make(chan string, 1), ratelimit.Limit{Every: time.Minute, Burst: 3}, make(chan struct{})}
 }
 
 // keep makes the copy have the text. It never waits. Only one goroutine at a time may

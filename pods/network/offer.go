@@ -14,11 +14,11 @@ import (
 
 	"kios/internal/boottime"
 	"kios/internal/control"
+	"kios/internal/ratelimit"
 	"kios/internal/userfile"
 	"kios/pods/network/dhcp"
 	"kios/pods/network/dhcp6"
 	"kios/pods/network/hostaddr"
-	"kios/pods/network/lease"
 	"kios/pods/network/ndisc"
 	"kios/pods/network/resolvconf"
 )
@@ -76,11 +76,19 @@ type offers struct {
 	ctx       context.Context // set once it is open
 	sources   map[int]*[origins]learned
 	published texts
-	pace      lease.Pace  // of new texts
-	later     *time.Timer // publishes what came too soon; nil if nothing did
-	name      string      // the hostname on offer
+	pace      ratelimit.Limit // of new texts
+	later     *time.Timer     // publishes what came too soon; nil if nothing did
+	name      string          // the hostname on offer
+	names     ratelimit.Limit // of names that PID 1 is told
 	tell      context.CancelFunc
 }
+
+// How often PID 1 is told a name: each one starts the kubelet again, and a server can send
+// another one with each lease. PID 1 takes a few more, so that it refuses none of these.
+const (
+	nameEvery = 10 * time.Minute
+	nameBurst = 3
+)
 
 // texts is what the files say.
 type texts struct{ resolver, ntp, hostname string }
@@ -93,7 +101,8 @@ func newOffers(s *Service) *offers {
 			"after a reboot, pods that start before the network find no name servers"),
 		control: s.Control,
 		sources: map[int]*[origins]learned{},
-		pace:    lease.Pace{Every: 3 * time.Second, Burst: 10}, // a boot with some interfaces takes a few
+		pace:    ratelimit.Limit{Every: 3 * time.Second, Burst: 10}, // a boot with some interfaces takes a few
+		names:   ratelimit.Limit{Every: nameEvery, Burst: nameBurst},
 		tell:    func() {},
 	}
 }
@@ -291,6 +300,9 @@ func (o *offers) announce(name string) {
 		return // it has the name already, and the server may only repeat it
 	}
 	go func() {
+		if !o.awaitTurn(ctx, name) {
+			return
+		}
 		err := tell(ctx, o.control, name)
 		switch {
 		case ctx.Err() != nil: // another name came
@@ -300,6 +312,27 @@ func (o *offers) announce(name string) {
 			o.log.Printf("the network offers the hostname %s, and the node takes it", name)
 		}
 	}()
+}
+
+// awaitTurn waits until PID 1 may be told a name. It reports false when another name
+// came meanwhile.
+func (o *offers) awaitTurn(ctx context.Context, name string) bool {
+	wait := o.turn()
+	if wait > 0 {
+		o.log.Printf("the network offers the hostname %s, the latest of many: the node is told in %s, if it is still offered then", name, wait.Round(time.Second))
+	}
+	for ; wait > 0; wait = o.turn() {
+		if !sleep(ctx, wait) {
+			return false
+		}
+	}
+	return ctx.Err() == nil
+}
+
+func (o *offers) turn() time.Duration {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.names.Wait(boottime.Now())
 }
 
 // tell tries a few times: PID 1 may be busy moving the node onto its disk. What it

@@ -1,6 +1,7 @@
 package network
 
 import (
+	"fmt"
 	"io"
 	"log"
 	"net/netip"
@@ -12,6 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"kios/internal/boottime"
+	"kios/internal/control"
 	"kios/pods/network/resolvconf"
 	"kios/test/lab"
 )
@@ -134,5 +136,33 @@ func TestOfferedHostnameStays(t *testing.T) {
 		if got := file("hostname"); got != step.want {
 			t.Errorf("after %q on interface %d: %q, want %q", step.name, step.index, got, step.want)
 		}
+	}
+}
+
+// A server can send another name with each lease, and each name that PID 1 takes starts
+// the kubelet again.
+func TestNamesThatChangeAllTheTime(t *testing.T) {
+	o, _ := desk(t)
+	names := make(chan string, 1000)
+	server, err := control.Listen(o.control, func(name string) error { names <- name; return nil })
+	lab.Must(t, err)
+	go server.Run(t.Logf)
+	t.Cleanup(func() { server.Close() })
+	o.pace.Burst, o.names.Every = 1000, 500*time.Millisecond
+	o.open(t.Context())
+	began := boottime.Now()
+	for n := range 500 {
+		o.set(1, byDHCP4, learned{Hostname: fmt.Sprintf("node-%d", n)})
+	}
+	told := 0
+	for name := ""; name != "node-499"; told++ {
+		select {
+		case name = <-names:
+		case <-time.After(10 * time.Second):
+			t.Fatal("PID 1 does not learn the latest name")
+		}
+	}
+	if most := nameBurst + int((boottime.Now()-began)/o.names.Every) + 1; told > most {
+		t.Errorf("PID 1 was told %d names, want %d at most", told, most)
 	}
 }

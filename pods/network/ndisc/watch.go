@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"kios/internal/boottime"
+	"kios/internal/ratelimit"
 	"kios/pods/network/lease"
 )
 
@@ -68,17 +69,17 @@ type watcher struct {
 	table  table
 	socket *nl.NetlinkSocket
 	events chan Event
-	dump   uint32        // sequence number of the dump that is under way, or 0
-	again  bool          // messages were lost since it began
-	flush  time.Duration // when changes are to be sent
-	pace   lease.Pace    // of sending them
+	dump   uint32          // sequence number of the dump that is under way, or 0
+	again  bool            // messages were lost since it began
+	flush  time.Duration   // when changes are to be sent
+	pace   ratelimit.Limit // of sending them
 }
 
 // newWatcher returns one that sends some changes at once, as a boot takes, and then one
 // in a second: a router can change its mind many times in that, and a reader writes
 // files then.
 func newWatcher(events chan Event) *watcher {
-	return &watcher{events: events, flush: lease.Forever, pace: lease.Pace{Every: time.Second, Burst: 20}}
+	return &watcher{events: events, flush: lease.Forever, pace: ratelimit.Limit{Every: time.Second, Burst: 20}}
 }
 
 func (w *watcher) run(ctx context.Context) {

@@ -1,12 +1,12 @@
-package lease
+package ratelimit
 
 import (
 	"testing"
 	"time"
 )
 
-func TestPace(t *testing.T) {
-	p := Pace{Every: 3 * time.Second, Burst: 2}
+func TestLimit(t *testing.T) {
+	l := Limit{Every: 3 * time.Second, Burst: 2}
 	for _, tc := range []struct{ at, want time.Duration }{
 		{time.Hour, 0},
 		{time.Hour, 0},
@@ -18,7 +18,7 @@ func TestPace(t *testing.T) {
 		{2 * time.Hour, 0},
 		{2 * time.Hour, 3 * time.Second},
 	} {
-		if got := p.Wait(tc.at); got != tc.want {
+		if got := l.Wait(tc.at); got != tc.want {
 			t.Errorf("Wait at %s = %s, want %s", tc.at, got, tc.want)
 		}
 	}
