@@ -1,6 +1,8 @@
 package uevent
 
 import (
+	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -26,7 +28,23 @@ func TestParse(t *testing.T) {
 func FuzzParse(f *testing.F) {
 	f.Add([]byte("add@/devices/x\x00SUBSYSTEM=usb\x00DEVPATH=/devices/x\x00MODALIAS=usb:v1\x00"))
 	f.Add([]byte("add@\x00=\x00MODALIAS=\x00"))
-	f.Fuzz(func(t *testing.T, message []byte) { Parse(message) })
+	f.Add([]byte(strings.Repeat("=\x00", 8<<10)))
+	f.Add([]byte(manyFields()))
+	f.Fuzz(func(t *testing.T, message []byte) {
+		message = message[:min(len(message), len(Socket{}.buf))]
+		if took := lab.Allocated(func() { Parse(message) }); took > 4<<20 {
+			t.Errorf("a message of %d bytes became %d", len(message), took)
+		}
+	})
+}
+
+// manyFields is a message of as many fields as fit.
+func manyFields() string {
+	var b strings.Builder
+	for n := 0; b.Len() < 16<<10; n++ {
+		fmt.Fprintf(&b, "%x=\x00", n)
+	}
+	return b.String()
 }
 
 func TestFromKernel(t *testing.T) {

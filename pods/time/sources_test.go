@@ -105,7 +105,11 @@ func FuzzChoose(f *testing.F) {
 	f.Add("servers: [{address: \"a\\tport 1\", nts: true}]\npools: [\"%a\"]\n", "a\rb\n")
 	known := []string{"iburst", "nts", "prefer", "trust"}
 	f.Fuzz(func(t *testing.T, file, dhcp string) {
-		c, _ := choose("time.yaml", []byte(file), []byte(dhcp))
+		var c choice
+		if took := lab.Allocated(func() { c, _ = choose("time.yaml", nil, []byte(dhcp)) }); took > 64<<10+16*uint64(len(dhcp)) {
+			t.Errorf("%d bytes of DHCP became %d", len(dhcp), took)
+		}
+		c, _ = choose("time.yaml", []byte(file), []byte(dhcp))
 		for line := range strings.SplitSeq(strings.TrimSuffix(sourceFile(c.sources), "\n"), "\n") {
 			words := strings.Fields(line)
 			if len(words) == 0 {

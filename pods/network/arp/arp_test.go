@@ -5,6 +5,8 @@ import (
 	"net"
 	"net/netip"
 	"testing"
+
+	"kios/test/lab"
 )
 
 var (
@@ -54,7 +56,11 @@ func TestClaimIn(t *testing.T) {
 func FuzzClaimIn(f *testing.F) {
 	f.Add([]byte(request(mac, addr, addr)))
 	f.Fuzz(func(t *testing.T, packet []byte) {
-		c, ok := claimIn(packet, mac)
+		var c Claim
+		var ok bool
+		if took := lab.Allocated(func() { c, ok = claimIn(packet, mac) }); took > 64<<10 {
+			t.Errorf("a packet of %d bytes became %d", len(packet), took)
+		}
 		if ok && (len(c.By) != hardwareSize || !c.Addr.Is4() || c.Addr.IsUnspecified()) {
 			t.Errorf("claim %v", c)
 		}

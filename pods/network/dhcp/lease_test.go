@@ -14,7 +14,6 @@ import (
 
 	"kios/pods/network/dnsname"
 	"kios/pods/network/lease"
-	"kios/pods/network/leasetest"
 	"kios/test/lab"
 )
 
@@ -365,7 +364,7 @@ func FuzzReceive(f *testing.F) {
 		b.m.LinkUp(b.Now)
 		b.answer(dhcpv4.MessageTypeOffer)
 		copy(payload[atXID:], b.sent.TransactionID[:])
-		if took := leasetest.Allocated(func() { b.m.Receive(b.Now, payload) }); took > 256<<10 {
+		if took := lab.Allocated(func() { b.m.Receive(b.Now, payload) }); took > 256<<10 {
 			t.Errorf("a message of %d bytes became %d", len(payload), took)
 		}
 		if b.Applied != nil {

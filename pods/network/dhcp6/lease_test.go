@@ -20,7 +20,6 @@ import (
 	"github.com/insomniacslk/dhcp/rfc1035label"
 
 	"kios/pods/network/lease"
-	"kios/pods/network/leasetest"
 	"kios/test/lab"
 )
 
@@ -258,7 +257,7 @@ func FuzzReceive(f *testing.F) {
 				b.m.LinkUp(b.Now)
 				raw := append([]byte{byte(kind)}, b.sent.TransactionID[:]...)
 				raw = append(raw, options...)
-				if took := leasetest.Allocated(func() { b.m.Receive(b.Now, raw) }); took > 256<<10 {
+				if took := lab.Allocated(func() { b.m.Receive(b.Now, raw) }); took > 256<<10 {
 					t.Errorf("a message of %d bytes became %d", len(raw), took)
 				}
 				b.Sleep(time.Minute)

@@ -6,7 +6,7 @@ import (
 	"strings"
 	"testing"
 
-	"kios/pods/network/leasetest"
+	"kios/test/lab"
 )
 
 func TestValid(t *testing.T) {
@@ -117,7 +117,7 @@ func FuzzList(f *testing.F) {
 	f.Add([]byte("\x3f" + strings.Repeat("a", 63) + strings.Repeat("\xc0\x00", 1000)))
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		var names []string
-		if took := leasetest.Allocated(func() { names, _ = List(raw) }); took > 256<<10 {
+		if took := lab.Allocated(func() { names, _ = List(raw) }); took > 256<<10 {
 			t.Errorf("%d bytes became %d", len(raw), took)
 		}
 		for _, name := range names {

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -16,7 +17,6 @@ import (
 
 	"kios/pods/network/dnsname"
 	"kios/pods/network/lease"
-	"kios/pods/network/leasetest"
 	"kios/test/lab"
 )
 
@@ -318,13 +318,26 @@ func FuzzParseOption(f *testing.F) {
 	f.Add(userOption(f, "1fff000000000000"+strings.Repeat("0161", 500)+"00"+strings.Repeat("c000", 515)+"00"))
 	f.Fuzz(func(t *testing.T, body []byte) {
 		var o option
-		if took := leasetest.Allocated(func() { o, _ = parseOption(body) }); took > 256<<10 {
+		if took := lab.Allocated(func() { o, _ = parseOption(body) }); took > 256<<10 {
 			t.Errorf("an option of %d bytes became %d", len(body), took)
 		}
 		for _, d := range o.domains {
 			if !dnsname.Valid(d) {
 				t.Errorf("domain %q", d)
 			}
+		}
+	})
+}
+
+// FuzzParseLink feeds what the kernel says about interfaces: names come from users.
+func FuzzParseLink(f *testing.F) {
+	f.Add(uint16(unix.RTM_NEWLINK), make([]byte, unix.SizeofIfInfomsg))
+	f.Add(uint16(unix.RTM_DELLINK), append(make([]byte, unix.SizeofIfInfomsg), 8, 0, 3, 0, 'a', 'b', 'c', 0))
+	f.Add(uint16(unix.RTM_NEWLINK), append(make([]byte, unix.SizeofIfInfomsg), 12, 0, 26, 128, 8, 0, 10, 0, 4, 0, 1, 0))
+	f.Fuzz(func(t *testing.T, kind uint16, data []byte) {
+		m := syscall.NetlinkMessage{Header: syscall.NlMsghdr{Type: kind}, Data: data}
+		if took := lab.Allocated(func() { parseLink(m) }); took > 64<<10+32*uint64(len(data)) {
+			t.Errorf("a message of %d bytes became %d", len(data), took)
 		}
 	})
 }
