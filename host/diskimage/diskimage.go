@@ -96,10 +96,45 @@ func (o *Options) Check() error {
 		return fmt.Errorf("disk format %q is not known: use raw or qcow2", o.Format)
 	}
 	o.Size -= o.Size % mib
-	if err := o.checkOut(); err != nil {
+	if err := errors.Join(o.checkOut(), o.checkInputs()); err != nil {
 		return err
 	}
 	return o.checkEFI()
+}
+
+// checkInputs refuses to write the image over what it is made of, or among it.
+func (o *Options) checkInputs() error {
+	for _, input := range append([]string{o.EFI, o.Etc}, o.OCI...) {
+		if input != "" && within(o.Out, input) {
+			return fmt.Errorf("the image would be made of %s and be written to %s: write it to another place", input, o.Out)
+		}
+	}
+	return nil
+}
+
+// within reports whether a path is a file or directory, or lies below it.
+func within(path, input string) bool {
+	want, err := os.Stat(input)
+	if err != nil {
+		return false // who reads it says so
+	}
+	if path, err = filepath.Abs(path); err != nil {
+		return false
+	}
+	for {
+		// A link's directory is not the one that it leads to.
+		if real, err := filepath.EvalSymlinks(path); err == nil {
+			path = real
+		}
+		if info, err := os.Stat(path); err == nil && os.SameFile(info, want) {
+			return true
+		}
+		parent := filepath.Dir(path)
+		if parent == path {
+			return false
+		}
+		path = parent
+	}
 }
 
 func (o *Options) checkOut() error {

@@ -249,6 +249,27 @@ func TestCreateLeavesFilesAlone(t *testing.T) {
 	}
 }
 
+// An image is written neither over what it is made of, nor into a directory that it is
+// made of, by whatever name.
+func TestCreateOverItsInput(t *testing.T) {
+	o := exampleOptions(t)
+	dir := filepath.Dir(o.Out)
+	lab.Must(t, os.Symlink("etc/kubernetes", filepath.Join(dir, "link")))
+	t.Chdir(dir)
+	for _, out := range []string{
+		o.EFI, "kios.efi", "etc/../kios.efi", o.OCI[1], "etc/disk.img", "etc/kubernetes/new.img", "link/new.img",
+	} {
+		o.Out, o.Force = out, true
+		if err := o.Check(); err == nil || !strings.Contains(err.Error(), "write it to another place") {
+			t.Errorf("Check with the image in %s = %v, want a refusal", out, err)
+		}
+	}
+	for _, out := range []string{"new.img", "one/new.img", "etc.img"} {
+		o.Out = out
+		lab.Must(t, o.Check())
+	}
+}
+
 func TestCreateRefuses(t *testing.T) {
 	tests := []struct {
 		name string
