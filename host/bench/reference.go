@@ -121,10 +121,10 @@ func makeDisk(ctx context.Context, base, dir string, parts Parts) error {
 	if err := run(ctx, "cp", "-a", filepath.Join(base, "root"), root); err != nil {
 		return err
 	}
-	if err := fill(root, parts); err != nil {
+	if err := fill(ctx, root, parts); err != nil {
 		return err
 	}
-	if err := takeBoot(root, dir); err != nil {
+	if err := takeBoot(ctx, root, dir); err != nil {
 		return err
 	}
 	disk := filepath.Join(dir, "disk.raw")
@@ -136,14 +136,14 @@ func makeDisk(ctx context.Context, base, dir string, parts Parts) error {
 
 // fill adds to an installed Debian what it shares with kiOS, and the units that
 // start it.
-func fill(root string, parts Parts) error {
+func fill(ctx context.Context, root string, parts Parts) error {
 	for name, path := range parts.Binaries {
-		if err := filetree.CopyFile(filepath.Join(root, "usr/local/bin", name), path, 0o755); err != nil {
+		if err := filetree.CopyFile(ctx, filepath.Join(root, "usr/local/bin", name), path, 0o755); err != nil {
 			return err
 		}
 	}
 	for _, image := range parts.Images {
-		if err := filetree.CopyFile(filepath.Join(root, "usr/share/kios/images", filepath.Base(image)), image, 0o644); err != nil {
+		if err := filetree.CopyFile(ctx, filepath.Join(root, "usr/share/kios/images", filepath.Base(image)), image, 0o644); err != nil {
 			return err
 		}
 	}
@@ -182,7 +182,7 @@ func enable(root string, units ...string) error {
 }
 
 // takeBoot copies the kernel and the initrd that Debian's packages made.
-func takeBoot(root, dir string) error {
+func takeBoot(ctx context.Context, root, dir string) error {
 	for pattern, name := range map[string]string{"boot/vmlinuz-*": "vmlinuz", "boot/initrd.img-*": "initrd"} {
 		found, err := filepath.Glob(filepath.Join(root, pattern))
 		if err != nil {
@@ -191,7 +191,7 @@ func takeBoot(root, dir string) error {
 		if len(found) != 1 {
 			return fmt.Errorf("the Debian reference has %d files %s instead of one", len(found), pattern)
 		}
-		if err := filetree.CopyFile(filepath.Join(dir, name), found[0], 0o644); err != nil {
+		if err := filetree.CopyFile(ctx, filepath.Join(dir, name), found[0], 0o644); err != nil {
 			return err
 		}
 	}

@@ -125,7 +125,7 @@ func (b *Builder) makeLayer(ctx context.Context, l layer) (string, error) {
 		return "", err
 	}
 	for _, f := range l.files {
-		if err := f.Place(dir); err != nil {
+		if err := f.Place(ctx, dir); err != nil {
 			return "", err
 		}
 	}

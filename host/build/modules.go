@@ -22,7 +22,7 @@ func (b *Builder) buildModules(ctx context.Context, tree string) error {
 		return err
 	}
 	defer remove()
-	if err := stageModules(dir, tree); err != nil {
+	if err := stageModules(ctx, dir, tree); err != nil {
 		return err
 	}
 	image, err := b.makeErofs(ctx, dir, "modules", nil)
@@ -32,7 +32,7 @@ func (b *Builder) buildModules(ctx context.Context, tree string) error {
 	return b.publish("modules.erofs", image)
 }
 
-func stageModules(dir, tree string) error {
+func stageModules(ctx context.Context, dir, tree string) error {
 	if err := os.Chmod(dir, 0o755); err != nil {
 		return err
 	}
@@ -47,6 +47,6 @@ func stageModules(dir, tree string) error {
 		if err != nil {
 			return err
 		}
-		return filetree.CopyFile(filepath.Join(dir, rel), path, 0o444)
+		return filetree.CopyFile(ctx, filepath.Join(dir, rel), path, 0o444)
 	})
 }

@@ -76,11 +76,11 @@ var links = map[string]string{
 }
 
 // stageRoot lays out the root file system below dir.
-func (b *Builder) stageRoot(dir string, debs debianPackages, bins programs, pods []SystemPod) error {
+func (b *Builder) stageRoot(ctx context.Context, dir string, debs debianPackages, bins programs, pods []SystemPod) error {
 	if err := os.Chmod(dir, 0o755); err != nil { // a temporary directory has 0700
 		return err
 	}
-	if err := filetree.Copy(dir, filepath.Join(b.Root, "rootfs"), filetree.ReadOnly); err != nil {
+	if err := filetree.Copy(ctx, dir, filepath.Join(b.Root, "rootfs"), filetree.ReadOnly); err != nil {
 		return err
 	}
 	for _, d := range emptyDirs {
@@ -89,7 +89,7 @@ func (b *Builder) stageRoot(dir string, debs debianPackages, bins programs, pods
 		}
 	}
 	for name, path := range bins.node() {
-		if err := filetree.CopyFile(filepath.Join(dir, "bin", name), path, 0o555); err != nil {
+		if err := filetree.CopyFile(ctx, filepath.Join(dir, "bin", name), path, 0o555); err != nil {
 			return err
 		}
 	}
@@ -210,7 +210,7 @@ func (b *Builder) buildRoot(ctx context.Context, debs debianPackages, bins progr
 		return err
 	}
 	defer remove()
-	if err := b.stageRoot(dir, debs, bins, pods); err != nil {
+	if err := b.stageRoot(ctx, dir, debs, bins, pods); err != nil {
 		return fmt.Errorf("lay out the root: %w", err)
 	}
 	if err := stageProfile(ctx, dir, bins["containerd"]); err != nil {

@@ -23,7 +23,7 @@ func Check(ctx context.Context, files []oci.File, argv []string, wantOutput stri
 	}
 	defer remove()
 	for _, f := range files {
-		if err := f.Place(root); err != nil {
+		if err := f.Place(ctx, root); err != nil {
 			return fmt.Errorf("place /%s: %w", f.Path, err)
 		}
 	}

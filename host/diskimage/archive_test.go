@@ -114,7 +114,7 @@ func TestLayout(t *testing.T) {
 		t.Errorf("ImageNames = %v, %v", names, err)
 	}
 	images := t.TempDir()
-	lab.Must(t, (&Options{OCI: []string{dir}}).stageImages(images))
+	lab.Must(t, (&Options{OCI: []string{dir}}).stageImages(t.Context(), images))
 	if _, err := os.Stat(filepath.Join(images, filepath.Base(dir), blob)); err != nil {
 		t.Error(err)
 	}
@@ -165,7 +165,7 @@ func TestEtcByLink(t *testing.T) {
 	lab.Must(t, os.Symlink("real", filepath.Join(dir, "current")))
 	to := filepath.Join(dir, "to")
 	lab.Must(t, os.Mkdir(to, 0o755))
-	lab.Must(t, (&Options{Etc: filepath.Join(dir, "current")}).stageEtc(to))
+	lab.Must(t, (&Options{Etc: filepath.Join(dir, "current")}).stageEtc(t.Context(), to))
 	if got := lab.ReadFile(t, filepath.Join(to, "hostname")); got != "n1" {
 		t.Errorf("hostname = %q", got)
 	}

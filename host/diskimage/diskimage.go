@@ -15,6 +15,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"kios/host/cache"
 	"kios/host/hosttool"
@@ -68,18 +69,26 @@ func Create(ctx context.Context, o Options) error {
 		return fmt.Errorf("make disk image %s: %w", o.Out, err)
 	}
 	defer remove()
-	stage := filepath.Join(work, "data")
-	if err := o.stage(stage); err != nil {
-		return err
+	err = o.make(ctx, work)
+	if full := hosttool.FullDisk(work); err != nil && full != nil {
+		err = fmt.Errorf("%w (%w)", full, err)
 	}
-	raw := filepath.Join(work, "raw")
-	if err := o.write(ctx, raw, stage); err != nil {
-		return fmt.Errorf("make disk image %s: %w", o.Out, err)
-	}
-	if err := o.finish(ctx, raw); err != nil {
+	if err != nil {
 		return fmt.Errorf("make disk image %s: %w", o.Out, err)
 	}
 	return nil
+}
+
+// make makes the image in the directory work, and moves it to its place.
+func (o *Options) make(ctx context.Context, work string) error {
+	stage, raw := filepath.Join(work, "data"), filepath.Join(work, "raw")
+	if err := o.stage(ctx, stage); err != nil {
+		return err
+	}
+	if err := o.write(ctx, raw, stage); err != nil {
+		return err
+	}
+	return o.finish(ctx, raw)
 }
 
 // Check sets defaults and finds what is wrong with the names of files and the format,
@@ -102,10 +111,28 @@ func (o *Options) Check() error {
 	return o.checkEFI()
 }
 
-// checkInputs refuses to write the image over what it is made of, or among it.
+// checkPlace looks for the directory of a new image.
+func (o *Options) checkPlace() error {
+	if info, err := os.Stat(filepath.Dir(o.Out)); err != nil || !info.IsDir() {
+		return fmt.Errorf("there is no directory %s for the disk image", filepath.Dir(o.Out))
+	}
+	return nil
+}
+
+// checkInputs demands files and directories, since a named pipe would be waited for,
+// and refuses to write the image over what it is made of, or among it.
 func (o *Options) checkInputs() error {
-	for _, input := range append([]string{o.EFI, o.Etc}, o.OCI...) {
-		if input != "" && within(o.Out, input) {
+	inputs := slices.DeleteFunc(append([]string{o.EFI, o.Etc}, o.OCI...), func(name string) bool { return name == "" })
+	for _, input := range inputs {
+		info, err := os.Stat(input)
+		switch {
+		case errors.Is(err, fs.ErrNotExist) && input == o.EFI:
+			return fmt.Errorf("EFI file %s does not exist; make it with kios build, or give another one with --efi", o.EFI)
+		case err != nil:
+			return err
+		case !info.IsDir() && !info.Mode().IsRegular():
+			return fmt.Errorf("%s is neither a file nor a directory", input)
+		case within(o.Out, info):
 			return fmt.Errorf("the image would be made of %s and be written to %s: write it to another place", input, o.Out)
 		}
 	}
@@ -113,12 +140,9 @@ func (o *Options) checkInputs() error {
 }
 
 // within reports whether a path is a file or directory, or lies below it.
-func within(path, input string) bool {
-	want, err := os.Stat(input)
+func within(path string, input fs.FileInfo) bool {
+	path, err := filepath.Abs(path)
 	if err != nil {
-		return false // who reads it says so
-	}
-	if path, err = filepath.Abs(path); err != nil {
 		return false
 	}
 	for {
@@ -126,7 +150,7 @@ func within(path, input string) bool {
 		if real, err := filepath.EvalSymlinks(path); err == nil {
 			path = real
 		}
-		if info, err := os.Stat(path); err == nil && os.SameFile(info, want) {
+		if info, err := os.Stat(path); err == nil && os.SameFile(info, input) {
 			return true
 		}
 		parent := filepath.Dir(path)
@@ -143,7 +167,7 @@ func (o *Options) checkOut() error {
 	case o.Out == "":
 		return errors.New("no file to write the disk image to")
 	case errors.Is(err, fs.ErrNotExist):
-		return nil
+		return o.checkPlace()
 	case err != nil:
 		return fmt.Errorf("make disk image: %w", err)
 	case !info.Mode().IsRegular():
@@ -157,9 +181,6 @@ func (o *Options) checkOut() error {
 // checkEFI demands an EFI file that is whole and has room.
 func (o *Options) checkEFI() error {
 	image, f, err := uki.Read(o.EFI)
-	if errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("EFI file %s does not exist; make it with kios build, or give another one with --efi", o.EFI)
-	}
 	if err != nil {
 		return fmt.Errorf("%w; make one with kios build, or give another one with --efi", err)
 	}

@@ -270,6 +270,23 @@ func TestCreateOverItsInput(t *testing.T) {
 	}
 }
 
+// Nobody writes into a named pipe that was given in place of a file.
+func TestCreateOfAPipe(t *testing.T) {
+	pipe := filepath.Join(t.TempDir(), "pipe")
+	lab.Must(t, unix.Mkfifo(pipe, 0o600))
+	for name, set := range map[string]func(*Options){
+		"EFI": func(o *Options) { o.EFI = pipe },
+		"Etc": func(o *Options) { o.Etc = pipe },
+		"OCI": func(o *Options) { o.OCI = append(o.OCI, pipe) },
+	} {
+		o := exampleOptions(t)
+		set(&o)
+		if err := Create(t.Context(), o); err == nil || !strings.Contains(err.Error(), pipe+" is neither a file nor a directory") {
+			t.Errorf("Create with a pipe as %s = %v", name, err)
+		}
+	}
+}
+
 func TestCreateRefuses(t *testing.T) {
 	tests := []struct {
 		name string
@@ -282,8 +299,8 @@ func TestCreateRefuses(t *testing.T) {
 		{"not EFI", func(o *Options) { os.WriteFile(o.EFI, []byte("text"), 0o600) }, "not a PE file"},
 		{"half an EFI file", func(o *Options) { os.Truncate(o.EFI, 0x700) }, "it is truncated; make one with kios build"},
 		{"huge EFI", func(o *Options) { os.Truncate(o.EFI, 600*mib) }, "is too large: it has 600M, and the EFI system partition has 512M"},
-		{"no directory", func(o *Options) { o.Out = "/no/such/dir/disk" }, "make disk image /no/such/dir/disk"},
-		{"no etc", func(o *Options) { o.Etc = "/no/etc" }, "copy /no/etc"},
+		{"no directory", func(o *Options) { o.Out = "/no/such/dir/disk" }, "there is no directory /no/such/dir"},
+		{"no etc", func(o *Options) { o.Etc = "/no/etc" }, "/no/etc: no such file"},
 		{"bad archive", func(o *Options) { o.OCI = []string{o.EFI} }, "is not a tar file"},
 		{"extra outside", func(o *Options) { o.Extra = map[string]File{"../x": {}} }, `extra file "../x" is not a path below`},
 		{"socket", func(o *Options) { mkfifo(o.Etc) }, "fifo is neither a file, a directory nor a symbolic link"},
@@ -333,7 +350,7 @@ func TestExtraReplacesEtc(t *testing.T) {
 	o := exampleOptions(t)
 	o.Extra["meta/etc/a b"] = File{Mode: 0o640, Data: []byte("ours\n")}
 	dir := filepath.Join(t.TempDir(), "data")
-	lab.Must(t, o.stage(dir))
+	lab.Must(t, o.stage(t.Context(), dir))
 	path := filepath.Join(dir, "meta/etc/a b")
 	got, err := os.ReadFile(path)
 	info, statErr := os.Stat(path)

@@ -1,6 +1,7 @@
 package diskimage
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -14,7 +15,7 @@ import (
 // stage lays out the data partition in the new directory dir. Paths follow the
 // contract of the data partition: /meta/etc is laid over /etc, /images is
 // imported at boot.
-func (o *Options) stage(dir string) error {
+func (o *Options) stage(ctx context.Context, dir string) error {
 	for _, d := range []struct {
 		path string
 		mode fs.FileMode
@@ -30,17 +31,17 @@ func (o *Options) stage(dir string) error {
 			return err
 		}
 	}
-	if err := o.stageEtc(filepath.Join(dir, "meta/etc")); err != nil {
+	if err := o.stageEtc(ctx, filepath.Join(dir, "meta/etc")); err != nil {
 		return fmt.Errorf("copy %s: %w", o.Etc, err)
 	}
-	if err := o.stageImages(filepath.Join(dir, "images")); err != nil {
+	if err := o.stageImages(ctx, filepath.Join(dir, "images")); err != nil {
 		return err
 	}
 	return o.stageExtra(dir)
 }
 
 // stageEtc copies the directory for /etc, which may be named by a link.
-func (o *Options) stageEtc(dir string) error {
+func (o *Options) stageEtc(ctx context.Context, dir string) error {
 	if o.Etc == "" {
 		return nil
 	}
@@ -48,34 +49,34 @@ func (o *Options) stageEtc(dir string) error {
 	if err != nil {
 		return err
 	}
-	return filetree.Copy(dir, etc, filetree.Keep)
+	return filetree.Copy(ctx, dir, etc, filetree.Keep)
 }
 
 // stageImages copies the archives and layouts. Two with the same name get
 // different ones.
-func (o *Options) stageImages(dir string) error {
+func (o *Options) stageImages(ctx context.Context, dir string) error {
 	used := map[string]bool{}
 	for _, path := range o.OCI {
 		if _, err := ImageNames(path); err != nil {
 			return err
 		}
-		if err := stageImage(dir, path, used); err != nil {
+		if err := stageImage(ctx, dir, path, used); err != nil {
 			return fmt.Errorf("copy %s: %w", path, err)
 		}
 	}
 	return nil
 }
 
-func stageImage(dir, path string, used map[string]bool) error {
+func stageImage(ctx context.Context, dir, path string, used map[string]bool) error {
 	if !isLayout(path) {
 		// The suffix is that by which the node knows archives.
-		return filetree.CopyFile(filepath.Join(dir, freeName(path, ".tar", used)), path, 0o644)
+		return filetree.CopyFile(ctx, filepath.Join(dir, freeName(path, ".tar", used)), path, 0o644)
 	}
 	to := filepath.Join(dir, freeName(path, "", used))
 	if err := mkdir(to, 0o755); err != nil {
 		return err
 	}
-	return filetree.Copy(to, path, filetree.Keep)
+	return filetree.Copy(ctx, to, path, filetree.Keep)
 }
 
 // freeName returns the last element of path, with a number if it is taken, and

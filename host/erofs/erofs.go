@@ -16,8 +16,6 @@ import (
 	"strconv"
 	"strings"
 
-	"golang.org/x/sys/unix"
-
 	"kios/host/hosttool"
 )
 
@@ -139,27 +137,14 @@ func Extract(ctx context.Context, image, dir string, tools Tools) error {
 		return fmt.Errorf("extract EROFS image: %w", err)
 	}
 	_, err := run(ctx, tools.Fsck, "fsck.erofs", "--extract="+dir, "--overwrite", "--no-preserve", image)
-	if disk := full(dir); disk != nil {
-		err = disk
+	if full := hosttool.FullDisk(dir); full != nil {
+		err = full // fsck.erofs may cut the file that it writes, and say nothing
 	}
 	if err != nil {
 		return fmt.Errorf("extract EROFS image %s: %w", image, err)
 	}
 	return nil
 }
-
-// full names a full file system: fsck.erofs says of it that the image is damaged, or
-// nothing at all, and cuts the file that it writes.
-func full(dir string) error {
-	var st unix.Statfs_t
-	if err := unix.Statfs(dir, &st); err != nil || st.Bavail*uint64(st.Bsize) >= nearlyFull {
-		return nil
-	}
-	return fmt.Errorf("the file system of %s is full", dir)
-}
-
-// nearlyFull is what a file system may still have when a write to it has failed.
-const nearlyFull = 64 << 10
 
 // stat asks dump.erofs for one inode.
 func stat(ctx context.Context, image, path string, tools Tools) (Entry, error) {

@@ -10,6 +10,7 @@ package filetree
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -33,8 +34,8 @@ func ReadOnly(mode fs.FileMode) fs.FileMode {
 }
 
 // Copy copies the directories, files and symbolic links below src into the
-// existing directory dst. Any other kind of file is an error.
-func Copy(dst, src string, modes Modes) error {
+// existing directory dst. Any other kind of file is an error. It ends with its context.
+func Copy(ctx context.Context, dst, src string, modes Modes) error {
 	var closing []func() error // of directories: last, for one may be read-only
 	err := filepath.WalkDir(src, func(path string, d fs.DirEntry, err error) error {
 		if err != nil {
@@ -56,7 +57,7 @@ func Copy(dst, src string, modes Modes) error {
 		case fs.ModeSymlink:
 			return copyLink(to, path)
 		case 0:
-			return CopyFile(to, path, mode)
+			return CopyFile(ctx, to, path, mode)
 		}
 		return fmt.Errorf("%s is neither a file, a directory nor a symbolic link", rel)
 	})
@@ -75,14 +76,31 @@ func copyLink(dst, src string) error {
 }
 
 // CopyFile copies the file src to the new file dst. The kernel shares the blocks
-// of the two where the file system can.
-func CopyFile(dst, src string, mode fs.FileMode) error {
+// of the two where the file system can. It ends with its context, and leaves what it has
+// written.
+func CopyFile(ctx context.Context, dst, src string, mode fs.FileMode) error {
 	in, err := os.Open(src)
 	if err != nil {
 		return err
 	}
 	defer in.Close()
-	return WriteFrom(dst, in, mode)
+	return write(dst, mode, func(out *os.File) error { return copyChunks(ctx, out, in) })
+}
+
+// chunk is how much of a file is copied between two looks at the context, in bytes.
+const chunk = 64 << 20
+
+// copyChunks leaves the copying to the kernel, as io.Copy does with files.
+func copyChunks(ctx context.Context, out, in *os.File) error {
+	for {
+		_, err := io.CopyN(out, in, chunk)
+		if err == io.EOF {
+			return nil
+		}
+		if err = errors.Join(err, ctx.Err()); err != nil {
+			return err
+		}
+	}
 }
 
 // WriteFile writes data to the new file dst.
@@ -92,6 +110,14 @@ func WriteFile(dst string, data []byte, mode fs.FileMode) error {
 
 // WriteFrom writes what r has to the new file dst.
 func WriteFrom(dst string, r io.Reader, mode fs.FileMode) error {
+	return write(dst, mode, func(out *os.File) error {
+		_, err := io.Copy(out, r)
+		return err
+	})
+}
+
+// write makes the new file dst with what fill writes into it.
+func write(dst string, mode fs.FileMode, fill func(out *os.File) error) error {
 	if err := makeParents(dst); err != nil {
 		return err
 	}
@@ -99,8 +125,7 @@ func WriteFrom(dst string, r io.Reader, mode fs.FileMode) error {
 	if err != nil {
 		return err
 	}
-	_, err = io.Copy(f, r)
-	return errors.Join(err, f.Chmod(mode), f.Close())
+	return errors.Join(fill(f), f.Chmod(mode), f.Close())
 }
 
 // Mkdir makes the directory dst, or gives the one that is there the mode.

@@ -1,6 +1,8 @@
 package filetree
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"io/fs"
 	"net"
@@ -86,7 +88,7 @@ Lrwxrwxrwx link no/where
 		t.Run(tt.name, func(t *testing.T) {
 			src, dst := source(t), t.TempDir()
 			lab.Must(t, Mkdir(filepath.Join(src, "closed/sub"), 0o755))
-			lab.Must(t, Copy(dst, src, tt.modes))
+			lab.Must(t, Copy(t.Context(), dst, src, tt.modes))
 			if diff := cmp.Diff(tt.want, list(t, dst)); diff != "" {
 				t.Errorf("the copy (-want +got):\n%s", diff)
 			}
@@ -100,18 +102,34 @@ func TestCopyRefuses(t *testing.T) {
 	l, err := net.Listen("unix", filepath.Join(src, "socket"))
 	lab.Must(t, err)
 	defer l.Close()
-	if err := Copy(t.TempDir(), src, Keep); err == nil || !strings.Contains(err.Error(), "socket is neither a file") {
+	if err := Copy(t.Context(), t.TempDir(), src, Keep); err == nil || !strings.Contains(err.Error(), "socket is neither a file") {
 		t.Errorf("Copy of a socket = %v, want an error that names it", err)
 	}
-	if err := Copy(t.TempDir(), filepath.Join(src, "none"), Keep); err == nil {
+	if err := Copy(t.Context(), t.TempDir(), filepath.Join(src, "none"), Keep); err == nil {
 		t.Error("Copy of a missing tree succeeds")
 	}
 	src, dst := source(t), t.TempDir()
 	lab.Must(t, WriteFile(filepath.Join(dst, "run"), nil, 0o644))
-	if err := Copy(dst, src, Keep); err == nil || !strings.Contains(err.Error(), "file exists") {
+	if err := Copy(t.Context(), dst, src, Keep); err == nil || !strings.Contains(err.Error(), "file exists") {
 		t.Errorf("Copy over a file = %v, want that it exists", err)
 	}
 	os.Chmod(filepath.Join(dst, "closed"), 0o700)
+}
+
+// A large archive takes a while to copy: Ctrl-C does not wait for it.
+func TestCopyEndsWithItsContext(t *testing.T) {
+	src, dst := t.TempDir(), t.TempDir()
+	large := filepath.Join(src, "large")
+	lab.WriteFile(t, large, "")
+	lab.Must(t, os.Truncate(large, 4*chunk))
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := Copy(ctx, dst, src, Keep); !errors.Is(err, context.Canceled) {
+		t.Errorf("Copy = %v, want %v", err, context.Canceled)
+	}
+	if info, err := os.Stat(filepath.Join(dst, "large")); err != nil || info.Size() > chunk {
+		t.Errorf("it has copied %v (%v), want one chunk at most", info, err)
+	}
 }
 
 func TestNothingIsReplaced(t *testing.T) {
@@ -121,7 +139,7 @@ func TestNothingIsReplaced(t *testing.T) {
 	lab.Must(t, WriteFile(file, []byte("first"), 0o444))
 	for name, err := range map[string]error{
 		"WriteFile": WriteFile(file, nil, 0o644),
-		"CopyFile":  CopyFile(file, os.DevNull, 0o644),
+		"CopyFile":  CopyFile(t.Context(), file, os.DevNull, 0o644),
 		"Symlink":   Symlink(file, "x"),
 	} {
 		if err == nil || !strings.Contains(err.Error(), "exists") {

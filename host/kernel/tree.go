@@ -158,7 +158,7 @@ func (t *tree) install(ctx context.Context, out string) error {
 		"include/config/kernel.release": "kernel.release",
 	}
 	for from, to := range files {
-		if err := filetree.CopyFile(filepath.Join(out, to), filepath.Join(t.dir, from), 0o644); err != nil {
+		if err := filetree.CopyFile(ctx, filepath.Join(out, to), filepath.Join(t.dir, from), 0o644); err != nil {
 			return err
 		}
 	}

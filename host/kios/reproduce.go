@@ -79,7 +79,7 @@ func copyCheckout(ctx context.Context, root, dir string) error {
 		return fmt.Errorf("git ls-files: %w", err)
 	}
 	for name := range strings.SplitSeq(strings.TrimRight(string(names), "\x00"), "\x00") {
-		err := copyEntry(filepath.Join(dir, name), filepath.Join(root, name))
+		err := copyEntry(ctx, filepath.Join(dir, name), filepath.Join(root, name))
 		if err != nil && !errors.Is(err, fs.ErrNotExist) { // removed, and not committed yet
 			return err
 		}
@@ -88,13 +88,13 @@ func copyCheckout(ctx context.Context, root, dir string) error {
 }
 
 // copyEntry copies a file, or a link as it is: what it leads to may be on a node only.
-func copyEntry(to, from string) error {
+func copyEntry(ctx context.Context, to, from string) error {
 	st, err := os.Lstat(from)
 	if err != nil {
 		return err
 	}
 	if st.Mode()&fs.ModeSymlink == 0 {
-		return filetree.CopyFile(to, from, st.Mode())
+		return filetree.CopyFile(ctx, to, from, st.Mode())
 	}
 	target, err := os.Readlink(from)
 	if err != nil {

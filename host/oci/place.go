@@ -1,6 +1,7 @@
 package oci
 
 import (
+	"context"
 	"io/fs"
 	"path/filepath"
 
@@ -8,7 +9,7 @@ import (
 )
 
 // Place puts the file below the directory root, as it is in the image.
-func (f File) Place(root string) error {
+func (f File) Place(ctx context.Context, root string) error {
 	at, mode := filepath.Join(root, filepath.Clean("/"+f.Path)), f.Mode&^fs.ModeType
 	switch {
 	case f.Mode.IsDir():
@@ -16,7 +17,7 @@ func (f File) Place(root string) error {
 	case f.Mode&fs.ModeSymlink != 0:
 		return filetree.Symlink(at, string(f.Data))
 	case f.From != "":
-		return filetree.CopyFile(at, f.From, mode)
+		return filetree.CopyFile(ctx, at, f.From, mode)
 	}
 	return filetree.WriteFile(at, f.Data, mode)
 }

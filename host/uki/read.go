@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"sort"
+	"syscall"
 )
 
 // Section is one section of a PE file.
@@ -35,7 +36,8 @@ type Image struct {
 // Read opens the EFI file at path and hashes its sections. The caller closes
 // the file.
 func Read(path string) (*Image, *os.File, error) {
-	f, err := os.Open(path)
+	// A named pipe is not waited for.
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
 		return nil, nil, fmt.Errorf("read EFI file: %w", err)
 	}

@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -184,6 +185,13 @@ func TestReadBadInput(t *testing.T) {
 	}
 	if _, _, err := Read(t.TempDir()); err == nil || !strings.Contains(err.Error(), "not a regular file") {
 		t.Errorf("directory: error = %v", err)
+	}
+	pipe := filepath.Join(t.TempDir(), "pipe")
+	if err := syscall.Mkfifo(pipe, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := Read(pipe); err == nil || !strings.Contains(err.Error(), "not a regular file") {
+		t.Errorf("Read of a named pipe = %v", err)
 	}
 }
 
