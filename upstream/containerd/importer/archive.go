@@ -21,7 +21,7 @@ import (
 )
 
 // maxEntries bounds the files of an archive, which are all looked for: it takes time.
-const maxEntries = 200_000
+const maxEntries = 50_000
 
 // maxIndex bounds the lists of contents that are read into memory, and maxObjects how many
 // objects they have: decoded, each takes some hundred times the memory of its two letters.

@@ -120,7 +120,7 @@ func shortList(names []string) string {
 // Bounds of what is kept in memory of all archives together.
 const (
 	maxArchives = 1000
-	maxNames    = 50_000
+	maxNames    = 10_000
 )
 
 var (
