@@ -25,8 +25,20 @@ type document struct {
 	notes  []string // what was left out of it
 }
 
+// Bounds of what is said about one file: maxNotes lines, and maxLine bytes of a reason.
+const (
+	maxNotes = 50
+	maxLine  = 1000
+)
+
 func (d *document) note(format string, args ...any) {
-	d.notes = append(d.notes, fmt.Sprintf(format, args...))
+	switch len(d.notes) {
+	case maxNotes:
+		d.notes = append(d.notes, "more is ignored, and not listed")
+	case maxNotes + 1:
+	default:
+		d.notes = append(d.notes, fmt.Sprintf(format, args...))
+	}
 }
 
 // data returns the document as JSON.
@@ -79,8 +91,8 @@ func (c *checker) fits(fields map[string]any) error {
 	return err
 }
 
-// maxFile is more than any configuration has.
-const maxFile = 1 << 20
+// maxFile, in bytes, is more than any configuration has.
+const maxFile = 256 << 10
 
 // readFile reads a regular file of a sane size. Anything else could hold the
 // kubelet up for ever, or take the node's memory.
@@ -218,10 +230,17 @@ func (d *document) dropGates() {
 	if !ok {
 		return // a value of another kind is a matter of types
 	}
+	all := utilfeature.DefaultMutableFeatureGate.GetAll()
 	for _, name := range slices.Sorted(maps.Keys(gates)) {
-		on, ok := gates[name].(bool)
-		err := fmt.Errorf("it is %v: want true or false", gates[name])
-		if ok {
+		spec, known := all[featuregate.Feature(name)]
+		on, isBool := gates[name].(bool)
+		var err error
+		switch {
+		case !known:
+			err = errors.New("this kubelet has no such feature gate")
+		case !isBool:
+			err = fmt.Errorf("it is %v: want true or false", gates[name])
+		case spec.LockToDefault && spec.Default != on:
 			err = gateFault(name, on)
 		}
 		if err != nil {
@@ -231,12 +250,8 @@ func (d *document) dropGates() {
 	}
 }
 
-// gateFault looks at one gate by itself. Gates that depend on one another are a matter
-// of all together.
+// gateFault says why one gate cannot be switched. Gates that depend on one another are a
+// matter of all together.
 func gateFault(name string, on bool) error {
-	spec, known := utilfeature.DefaultMutableFeatureGate.GetAll()[featuregate.Feature(name)]
-	if known && (!spec.LockToDefault || spec.Default == on) {
-		return nil
-	}
 	return utilfeature.DefaultMutableFeatureGate.DeepCopy().SetFromMap(map[string]bool{name: on})
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"slices"
 	"strings"
 
 	"k8s.io/apimachinery/pkg/api/resource"
@@ -184,13 +185,24 @@ func checkQuantity(name, value string) error {
 	return nil
 }
 
-// taintFaults asks the API server's own rules about the taints.
+// taintFaults asks the API server's own rules about the taints, a few at a time up to the
+// first that are bad: very many of those took minutes.
 func taintFaults(kc *config.KubeletConfiguration) []error {
-	node := &core.Node{ObjectMeta: metav1.ObjectMeta{Name: "node"}}
+	var taints []core.Taint
 	for _, t := range kc.RegisterWithTaints {
-		node.Spec.Taints = append(node.Spec.Taints, core.Taint{Key: t.Key, Value: t.Value, Effect: core.TaintEffect(t.Effect)})
+		taints = append(taints, core.Taint{Key: t.Key, Value: t.Value, Effect: core.TaintEffect(t.Effect)})
 	}
 	var errs []error
+	for some := range slices.Chunk(taints, 100) {
+		if errs = faultsOf(some); len(errs) > 0 {
+			return errs
+		}
+	}
+	return faultsOf(taints) // one that is there twice is bad, too
+}
+
+func faultsOf(taints []core.Taint) (errs []error) {
+	node := &core.Node{ObjectMeta: metav1.ObjectMeta{Name: "node"}, Spec: core.NodeSpec{Taints: taints}}
 	for _, err := range corevalidation.ValidateNode(node) {
 		err.Field = strings.Replace(err.Field, "metadata.taints", "registerWithTaints", 1)
 		errs = append(errs, err)

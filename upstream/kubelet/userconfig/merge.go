@@ -205,12 +205,19 @@ var yielding = [][]string{
 	{"imageGCHighThresholdPercent", "imageGCLowThresholdPercent"},
 }
 
+// maxFaults is more than the node's own defaults make together: where there are more, the
+// file is what is bad, and it takes long to look at.
+const maxFaults = 20
+
 // validate applies the kubelet's own rules to a merged configuration. What is
 // wrong without the user's files as well is not their fault. It returns the defaults
 // of the node that have to go, each with the value nil.
 func (c *checker) validate(merged []byte, said map[string]string) (yields map[string]any, errs []error) {
 	yields = map[string]any{}
 	errs = c.newFaults(merged, yields)
+	if len(errs) > maxFaults {
+		return yields, errs
+	}
 	for _, group := range yielding {
 		if len(errs) == 0 || slices.ContainsFunc(group, func(name string) bool { return said[name] != "" }) {
 			continue

@@ -169,7 +169,11 @@ func withHead(fields map[string]any) map[string]any {
 
 // oneLine keeps a message on the one line that the log has for it.
 func oneLine(err error) string {
-	return strings.Join(strings.Fields(err.Error()), " ")
+	line := strings.Join(strings.Fields(err.Error()), " ")
+	if len(line) > maxLine {
+		line = line[:maxLine] + "..."
+	}
+	return line
 }
 
 // writeFile replaces a file whole, so that a kubelet never reads half of one. All
