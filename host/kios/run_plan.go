@@ -17,6 +17,7 @@ import (
 	"kios/host/pki"
 	"kios/host/progress"
 	"kios/host/qemu"
+	"kios/internal/userfile"
 )
 
 // runPlan is what one run of a node needs on the host.
@@ -219,7 +220,7 @@ func (r *runPlan) readEtc(etc string) {
 
 // readManifest returns the pod of a manifest; what is wrong with one, the check says.
 func readManifest(file string) (name podName, ok bool) {
-	data, err := os.ReadFile(file)
+	data, err := userfile.Read(file, userfile.Max)
 	if err != nil {
 		return podName{}, false
 	}

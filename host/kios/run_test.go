@@ -4,6 +4,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -87,6 +88,7 @@ func TestReadEtc(t *testing.T) {
 	} {
 		lab.Must(t, os.WriteFile(filepath.Join(manifests, name), []byte(text), 0o600))
 	}
+	lab.Must(t, syscall.Mkfifo(filepath.Join(manifests, "pipe.yaml"), 0o600)) // it is not waited for
 	var r runPlan
 	r.readEtc(etc)
 	want := []podName{{"default", "a"}, {"other", "b"}}

@@ -11,6 +11,7 @@ import (
 
 	"kios/init/mount"
 	"kios/internal/hostpath"
+	"kios/internal/userfile"
 
 	"golang.org/x/sys/unix"
 )
@@ -131,19 +132,18 @@ const maxExecPaths = 64
 // storage and runtimes that keep programs in host paths. A mistake in one costs only
 // that one.
 func (n *Node) allowExec() error {
-	text, err := os.ReadFile(execPaths)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	for _, path := range parseExecPaths(string(text)) {
+	paths, err := readExecPaths(execPaths)
+	for _, path := range paths {
 		if err := allowExecIn(path, "/var"); err != nil {
 			n.Log.Error("%s: programs in %s cannot run: %v", execPaths, path, err)
 		}
 	}
-	return nil
+	return err
+}
+
+func readExecPaths(file string) ([]string, error) {
+	text, err := userfile.ReadIfThere(file, userfile.Max)
+	return parseExecPaths(string(text)), err
 }
 
 // parseExecPaths returns the paths of the list, one a line. "#" begins a comment.

@@ -13,6 +13,8 @@ import (
 	"kios/internal/hostpath"
 	"kios/test/lab"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/google/go-cmp/cmp"
 )
 
@@ -82,6 +84,24 @@ func TestParseExecPaths(t *testing.T) {
 	}
 	if got := parseExecPaths(strings.Repeat("/var/lib/x\n", 1000)); len(got) != maxExecPaths {
 		t.Errorf("%d paths of 1000, want %d", len(got), maxExecPaths)
+	}
+}
+
+// What is no file costs nothing but itself: PID 1 does not wait for it, and does not read
+// without end.
+func TestReadExecPaths(t *testing.T) {
+	dir := t.TempDir()
+	if paths, err := readExecPaths(filepath.Join(dir, "missing")); paths != nil || err != nil {
+		t.Errorf("without a file: %q, %v", paths, err)
+	}
+	pipe, large := filepath.Join(dir, "pipe"), filepath.Join(dir, "large")
+	lab.Must(t, unix.Mkfifo(pipe, 0o600))
+	lab.WriteFile(t, large, "")
+	lab.Must(t, os.Truncate(large, 1<<40))
+	for _, file := range []string{pipe, large, dir, "/dev/zero"} {
+		if paths, err := readExecPaths(file); paths != nil || err == nil {
+			t.Errorf("readExecPaths(%s) = %q, %v, want an error", file, paths, err)
+		}
 	}
 }
 

@@ -204,7 +204,7 @@ func TestFilesOfADaemon(t *testing.T) {
 	lab.Must(t, b.restartUnit(systembus.Kubelet, "a test"))
 	b.await(kubeletName, "")
 	b.awaitKept(kubeletName, "better")
-	demand(t, b.log, "the kubelet works with the files in /etc again")
+	b.awaitLog("the kubelet works with the files in /etc again")
 	if d.Restarts() != 0 {
 		t.Error("containerd is started again for the kubelet's files")
 	}

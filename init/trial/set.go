@@ -12,6 +12,8 @@ import (
 	"slices"
 	"strings"
 
+	"golang.org/x/sys/unix"
+
 	"kios/internal/userfile"
 )
 
@@ -103,7 +105,8 @@ func (r *reader) list(dir string) []string {
 	if r.full() {
 		return nil
 	}
-	f, err := os.Open(filepath.Join(r.etc, dir))
+	// A named pipe in its place is not waited for.
+	f, err := os.OpenFile(filepath.Join(r.etc, dir), os.O_RDONLY|unix.O_DIRECTORY, 0)
 	if err != nil {
 		return nil
 	}

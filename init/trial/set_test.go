@@ -93,6 +93,17 @@ func TestReadOfStrangeThings(t *testing.T) {
 	}
 }
 
+// A named pipe in the place of a directory is not waited for.
+func TestReadOfAPipe(t *testing.T) {
+	etc := etcWith(t, nil)
+	lab.Must(t, unix.Mkfifo(filepath.Join(etc, "pipe"), 0o600))
+	for _, s := range []Sources{{Names: []string{"pipe/*.yaml"}}, {Tree: "pipe"}} {
+		if set := s.Read(etc); len(set) != 0 {
+			t.Errorf("Read = %q", names(set))
+		}
+	}
+}
+
 func TestReadIsBounded(t *testing.T) {
 	etc := etcWith(t, nil)
 	lab.Must(t, os.MkdirAll(filepath.Join(etc, "containerd/many"), 0o700))

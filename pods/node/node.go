@@ -205,7 +205,7 @@ func (t *Tail) open(last *os.File) (files []*os.File, gap bool, err error) {
 	defer func() { slices.Reverse(files) }()
 	var newest *os.File
 	for i := range maxFiles {
-		f, err := os.Open(numbered(t.Path, i))
+		f, err := openLog(numbered(t.Path, i))
 		if errors.Is(err, fs.ErrNotExist) {
 			continue // while the files are rotated, one is missing for a moment
 		}
@@ -226,6 +226,23 @@ func (t *Tail) open(last *os.File) (files []*os.File, gap bool, err error) {
 		}
 	}
 	return files, last != nil && len(files) > 0, nil
+}
+
+// openLog opens a regular file. Pods may write to the directory, too: what else they have
+// put there is no log (fs.ErrNotExist), and is not waited for.
+func openLog(path string) (*os.File, error) {
+	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
+	if errors.Is(err, unix.ELOOP) || errors.Is(err, unix.ENXIO) { // a link, a socket
+		return nil, fs.ErrNotExist
+	}
+	if err != nil {
+		return nil, err
+	}
+	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() {
+		f.Close()
+		return nil, errors.Join(err, fs.ErrNotExist)
+	}
+	return f, nil
 }
 
 func numbered(path string, i int) string {

@@ -10,7 +10,9 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
 	"kios/internal/logfile"
+
 	"kios/test/lab"
 )
 
@@ -249,6 +251,22 @@ func TestRemoved(t *testing.T) {
 	if got := out.String(); !strings.HasPrefix(got, first+second) || strings.Count(got, third) != 1 {
 		t.Errorf("printed %q", got)
 	}
+}
+
+// TestStrangeFiles has what is no log among the older files, and then in the log's place.
+func TestStrangeFiles(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "a.log")
+	lab.Must(t, unix.Mkfifo(numbered(path, 1), 0o600))
+	lab.Must(t, os.Symlink("/dev/zero", numbered(path, 2)))
+	lab.Must(t, os.Mkdir(numbered(path, 3), 0o700))
+	lab.Must(t, os.WriteFile(path, []byte("one\n"), 0o640))
+	out, _ := tail(t, path)
+	out.expect(t, "one\n")
+	lab.Must(t, unix.Mkfifo(path+".new", 0o600))
+	lab.Must(t, os.Rename(path+".new", path))
+	lab.Must(t, os.WriteFile(path+".new", []byte("two\n"), 0o640))
+	lab.Must(t, os.Rename(path+".new", path))
+	out.wait(t, "print the next log", func() bool { return strings.HasSuffix(out.String(), "\ntwo\n") })
 }
 
 // TestTooFast lets files be removed before they can be read: the tail says so

@@ -168,7 +168,11 @@ func (f Files) dropOther(m *Membership, node string, say Say) {
 // what they may do is for the API server to say.
 func (f Files) findClientCA(m *Membership, own, boot kubeconfig, say Say) {
 	if _, err := os.Stat(f.ClientCA); err == nil {
-		if _, err := cert.NewPool(f.ClientCA); err != nil {
+		err := checkFile(f.ClientCA)
+		if err == nil {
+			_, err = cert.NewPool(f.ClientCA)
+		}
+		if err != nil {
 			say("%s is not used, so clients with its certificates are refused: %v", f.ClientCA, err)
 			return
 		}

@@ -10,12 +10,14 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"encoding/pem"
+	"errors"
 	"fmt"
 	"math/big"
 	"os"
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -260,6 +262,41 @@ func TestSpoiltCertificates(t *testing.T) {
 		}
 		if _, err := os.Stat(path + ".bad"); err != nil {
 			t.Error(err)
+		}
+	}
+}
+
+// A named pipe, or a file without end, in the place of any file: the kubelet neither waits
+// for it nor reads it.
+func TestStrangeFiles(t *testing.T) {
+	for name, put := range map[string]func(path string) error{
+		"pipe":    func(path string) error { return syscall.Mkfifo(path, 0o600) },
+		"endless": func(path string) error { return os.Symlink("/dev/zero", path) },
+		"large": func(path string) error {
+			return errors.Join(os.WriteFile(path, nil, 0o600), os.Truncate(path, 1<<40))
+		},
+	} {
+		for _, place := range []string{"kubeconfig", "bootstrap", "authority", "token", "client CA"} {
+			t.Run(name+" as "+place, func(t *testing.T) {
+				n := newNode(t)
+				path := filepath.Join(t.TempDir(), "strange")
+				n.must(put(path))
+				switch place {
+				case "kubeconfig":
+					n.Kubeconfig = path
+				case "bootstrap":
+					n.Bootstrap = path
+				case "authority":
+					n.write(n.Kubeconfig, config(server, ", certificate-authority: "+path, "token: x"))
+				case "token":
+					n.write(n.Kubeconfig, config(server, "", "tokenFile: "+path))
+				case "client CA":
+					n.ClientCA = path
+				}
+				if m := n.Prepare("node-1", n.say); m.Server != "" || !strings.Contains(n.said(), path) {
+					t.Errorf("membership = %+v, log = %q, want no cluster and the file's name", m, n.said())
+				}
+			})
 		}
 	}
 }

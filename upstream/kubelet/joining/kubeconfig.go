@@ -19,14 +19,15 @@ import (
 
 // kubeconfig is a file that was read, or was found to be bad.
 type kubeconfig struct {
-	path   string
-	text   string
-	there  bool
-	err    error // what is wrong with it
-	config *rest.Config
-	leaf   *x509.Certificate // the client certificate, nil for other credentials
-	refs   []string          // files that it names
-	waits  bool              // for a certificate that the kubelet is to get
+	path    string
+	text    string
+	there   bool
+	err     error // what is wrong with it
+	config  *rest.Config
+	leaf    *x509.Certificate // the client certificate, nil for other credentials
+	refs    []string          // files that it names
+	program string            // one of them, which gets its credentials
+	waits   bool              // for a certificate that the kubelet is to get
 
 	authority string // certificates in PEM of who may sign the API server's
 }
@@ -49,7 +50,7 @@ func (f Files) load(path string) (k kubeconfig) {
 	if path == "" {
 		return k
 	}
-	text, err := os.ReadFile(path)
+	text, err := readFile(path)
 	if errors.Is(err, os.ErrNotExist) {
 		return k
 	}
@@ -72,6 +73,9 @@ func (k *kubeconfig) read(current string) error {
 	k.note(loaded)
 	if k.waits = k.lacks(current); k.waits {
 		return errNotIssued
+	}
+	if err := k.checkRefs(); err != nil {
+		return err
 	}
 	k.config, err = clientcmd.NewNonInteractiveClientConfig(*loaded, loaded.CurrentContext, &clientcmd.ConfigOverrides{}, loader).ClientConfig()
 	if err != nil {
@@ -98,9 +102,50 @@ func (k *kubeconfig) note(loaded *clientcmdapi.Config) {
 	if u := loaded.AuthInfos[context.AuthInfo]; u != nil {
 		k.refs = append(k.refs, u.ClientCertificate, u.ClientKey, u.TokenFile)
 		if u.Exec != nil {
-			k.refs = append(k.refs, u.Exec.Command)
+			k.program = u.Exec.Command
+			k.refs = append(k.refs, k.program)
 		}
 	}
+}
+
+// maxFile is more than any kubeconfig, certificate or token has, in bytes.
+const maxFile = 1 << 20
+
+// readFile reads a file that a kubelet can use.
+func readFile(path string) ([]byte, error) {
+	if err := checkFile(path); err != nil {
+		return nil, err
+	}
+	return os.ReadFile(path)
+}
+
+// checkFile refuses what the kubelet would wait for, as for a named pipe, or read without
+// end: it and client-go open all files that a kubeconfig names.
+func checkFile(path string) error {
+	info, err := os.Stat(path)
+	switch {
+	case err != nil:
+		return err
+	case !info.Mode().IsRegular():
+		return fmt.Errorf("%s is no regular file", path)
+	case info.Size() > maxFile:
+		return fmt.Errorf("%s has more than %d bytes", path, maxFile)
+	}
+	return nil
+}
+
+// checkRefs is checkFile for the files that it names, but for those that are not there:
+// client-go's words for these are good. Programs are for checkExec.
+func (k *kubeconfig) checkRefs() error {
+	for _, ref := range k.refs {
+		if ref == "" || ref == k.program {
+			continue
+		}
+		if err := checkFile(ref); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return err
+		}
+	}
+	return nil
 }
 
 // lacks reports whether it names a file that is not there.
