@@ -300,6 +300,12 @@ roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: system:n
 	checkStanding(u, n, before)
 }
 
+// noRunc is good, and no container starts with it.
+const noRunc = `version = 3
+[plugins."io.containerd.cri.v1.runtime".containerd.runtimes.runc.options]
+BinaryName = "/bin/kubelet"
+`
+
 // garbage is in each file of the node that has a grammar.
 var garbage = map[string]string{
 	"machine-id":                           "not a machine's id\n",
@@ -311,13 +317,14 @@ var garbage = map[string]string{
 	"kubernetes/node-ip":                   "somewhere\n",
 	"kubernetes/credential-providers.yaml": "providers: none\n",
 	"kubernetes/manifests/broken.yaml":     "kind: Pod\nspec: [\n",
-	"containerd/config.toml":               "version = \"\n",
+	"containerd/config.toml":               noRunc,
 	"kios/time.yaml":                       "servers: {\n",
 	"kios/modules.yaml":                    "nonsense: {\n",
 }
 
 // TestBadFiles boots a node of whose files each is bad. It comes up, names them
-// all, and joins when the one that it needs for it is mended.
+// all, and joins when the one that it needs for it is mended. The cluster hears of the
+// one that only a trial could tell of.
 func TestBadFiles(t *testing.T) {
 	long(t)
 	t.Parallel()
@@ -328,6 +335,7 @@ func TestBadFiles(t *testing.T) {
 		etc: with(noNetwork, standing, garbage, fetching("worker-1", bootstrapFile),
 			map[string]string{bootstrapFile: "apiVersion: v1\nkind: Config\nclusters: 3\n"}),
 	})
+	n.expectLate(t, `error: containerd does not work with /etc/containerd/config.toml .*it starts without`)
 	n.expect(t, `pod default/standing\S* container main started`)
 	before := time.Now()
 	o.set(n, bootstrapFile, e.bootstrapKubeconfig())
@@ -339,7 +347,19 @@ func TestBadFiles(t *testing.T) {
 		t.Errorf("the good label is %q", got)
 	}
 	checkNamed(u, n)
+	checkRejected(u, n)
 	n.powerOff(t)
+}
+
+// checkRejected looks at what the cluster knows of a file that the node does without.
+func checkRejected(u *user, n *node) {
+	u.t.Helper()
+	const message = "containerd does not stay up with /etc/containerd/config.toml, so it uses no files: "
+	u.eventually("an event", func() error {
+		text, err := u.try("get", "events", "--field-selector=reason=ConfigurationRejected", "-o", "jsonpath={.items[*].involvedObject.name} {.items[*].message}")
+		return errors.Join(err, wants(text, n.name+" "+message))
+	})
+	u.demand(u.kubectl("describe", "node", n.name), "ConfigurationRejected")
 }
 
 // checkNamed looks for the name of each bad file in the node's logs.

@@ -191,6 +191,15 @@ func (n *node) expect(t *testing.T, pattern string) []string {
 	return found
 }
 
+// expectLate waits for a line that a node waits minutes for, however fast it is.
+func (n *node) expectLate(t *testing.T, pattern string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 6*time.Minute+n.Scale(time.Minute))
+	defer cancel()
+	_, err := n.Expect(ctx, regexp.MustCompile(pattern))
+	lab.Must(t, err)
+}
+
 // cut takes the node off the network, mend puts it back.
 func (n *node) cut()  { n.env.ip("link", "set", n.tap, "nomaster") }
 func (n *node) mend() { n.env.ip("link", "set", n.tap, "master", "lan") }
