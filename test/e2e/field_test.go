@@ -109,6 +109,7 @@ func fieldPods() map[string]string {
 		"confined":   work("confined", "cat, /proc/self/attr/current", ", securityContext: {appArmorProfile: {type: RuntimeDefault}}", ""),
 		"unconfined": work("unconfined", "cat, /proc/self/attr/current", ", securityContext: {appArmorProfile: {type: Unconfined}}", ""),
 		"strangler":  work("strangler", `signal, "1", "1", "3-14", "16-31", "34-37", "39-64"`, ", securityContext: {runAsUser: 0, capabilities: {drop: [ALL]}, appArmorProfile: {type: Unconfined}}", ", hostPID: true"),
+		"iptables":   iptablesPod,
 		"threads":    work("threads", `threads, "100000"`, "", ""),
 	}
 	for name, v := range map[string][2]string{
@@ -132,7 +133,7 @@ func TestFleet(t *testing.T) {
 	t.Parallel()
 	n := boot(t, setup{
 		memory: 1024,
-		images: []string{machine.Image(t, "workload", "workload")},
+		images: []string{machine.Image(t, "workload", "workload"), iptablesImage(t)},
 		pods:   fieldPods(),
 		etc: map[string]string{
 			"hostname":               "# what a tool has written\n\nnode\n",
@@ -146,6 +147,7 @@ func TestFleet(t *testing.T) {
 	for name, check := range map[string]func(*testing.T, *node){
 		"kubelet": checkFleetKubelet, "named": checkNamed, "limits": checkLimits, "paths": checkPaths,
 		"apparmor": checkAppArmor, "signals": checkSignals, "threads": checkThreads,
+		"iptables": checkIPTables,
 	} {
 		t.Run(name, func(t *testing.T) { check(t, n) })
 	}
