@@ -18,7 +18,11 @@ import (
 	"kios/internal/gpt"
 )
 
-// TestStateSurvives has the daemons killed, and then the node rebooted.
+// staticCPUs has the kubelet give whole processors to some pods, and keep in a file which.
+const staticCPUs = `{"apiVersion": "kubelet.config.k8s.io/v1beta1", "kind": "KubeletConfiguration", "cpuManagerPolicy": "static"}`
+
+// TestStateSurvives has the daemons killed, and then the node rebooted, with another
+// policy for processors and then with other processors.
 func TestStateSurvives(t *testing.T) {
 	n := prepare(t, setup{few: true, bus: "nvme", card: "e1000e", pods: map[string]string{"app": pod("app", "/var/lib/app", "-on-term", "/data/stopped", "-linger", "2s")}})
 	n.cfg.NoReboot = true // to be looked at in between
@@ -31,6 +35,7 @@ func TestStateSurvives(t *testing.T) {
 	id := n.probe("cat", "/etc/machine-id")
 	n.expect(`image probe.tar imported`)
 	n.killDaemons("app")
+	n.probe("write", "/etc/kubernetes/config.d/cpu.yaml", staticCPUs)
 	n.pressCtrlAltDel()
 	n.demandCleanDisk()
 	if got := n.fileOnDisk("/data/lib/app/stopped"); got == "" {
@@ -51,6 +56,29 @@ func TestStateSurvives(t *testing.T) {
 	if n.consoleHas(`image .* imported`) {
 		t.Error("an image that was there is imported again")
 	}
+	n.demandStaticCPUs("0-1", 1)
+	n.powerOff()
+	n.cfg.CPUs = 3
+	n.reboot()
+	n.running("probe")
+	n.demandStaticCPUs("0-2", 2)
+	n.powerOff()
+	n.demandCleanDisk()
+}
+
+// demandStaticCPUs demands that the kubelet keeps a list of these processors, and that it
+// has put aside the state of another policy or machine as often as this, ever.
+func (n *node) demandStaticCPUs(processors string, aside int) {
+	n.t.Helper()
+	const path = "/var/lib/kubelet/cpu_manager_state"
+	if got := n.probe("cat", path); !strings.Contains(got, `"policyName":"static"`) || !strings.Contains(got, `"`+processors+`"`) {
+		n.t.Errorf("the kubelet's state is %s, want the policy static and the processors %s", got, processors)
+	}
+	line := "kios: " + path + " is put aside as cpu_manager_state.old: "
+	if log := n.probe("cat", "/var/log/kubelet.log"); strings.Count(log, line) != aside {
+		n.t.Errorf("the kubelet's log has %d lines with %q, want %d", strings.Count(log, line), line, aside)
+	}
+	n.expect(regexp.QuoteMeta(line))
 }
 
 // killDaemons demands that those that are killed come back, and that a container
