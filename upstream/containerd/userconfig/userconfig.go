@@ -9,6 +9,7 @@
 package userconfig
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -35,8 +36,11 @@ const Main = "containerd/config.toml"
 
 // Bounds of what a user's files may be.
 const (
-	maxFile  = 1 << 20
+	maxFile  = 256 << 10 // bytes
 	maxFiles = 64
+	maxKeys  = 5000 // and headers of tables: decoding takes the square of their number
+	maxDots  = 100  // in one of them, each of which is a table in a table
+	maxStars = 2    // directories in one import that may be any
 )
 
 // Source says which files there are.
@@ -209,6 +213,9 @@ func (c *checker) readFile(path string) (imports []string, err error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := checkSize(text); err != nil {
+		return nil, err
+	}
 	var t tree
 	if err := toml.Unmarshal(text, &t); err != nil {
 		return nil, position(err)
@@ -245,6 +252,25 @@ func (c *checker) sayDropped(path string, lost []dropped) {
 		}
 		c.lines = append(c.lines, fmt.Sprintf("%s: %s is not used: %s", path, what, oneLine(d.err)))
 	}
+}
+
+// checkSize refuses what takes long to decode.
+func checkSize(text []byte) error {
+	keys := 0
+	for line := range bytes.Lines(text) {
+		key, _, found := bytes.Cut(line, []byte("="))
+		if !found && !bytes.HasPrefix(bytes.TrimSpace(line), []byte("[")) {
+			continue // of a list or a text of many lines
+		}
+		keys++
+		if bytes.Count(key, []byte(".")) > maxDots {
+			return fmt.Errorf("it has a key of more than %d parts", maxDots)
+		}
+	}
+	if keys > maxKeys {
+		return fmt.Errorf("it has more than %d keys", maxKeys)
+	}
+	return nil
 }
 
 // readBounded reads a regular file of bounded size.
@@ -287,6 +313,10 @@ func (c *checker) resolve(parent string, imports []string) []string {
 		}
 		if !strings.Contains(path, "*") {
 			out = append(out, path)
+			continue
+		}
+		if strings.Count(filepath.Dir(path), "*") >= maxStars {
+			c.lines = append(c.lines, fmt.Sprintf("%s: the import %s is not used: looking for it takes long: name its directory", parent, short(path)))
 			continue
 		}
 		matches, err := filepath.Glob(path)
