@@ -10,8 +10,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// mark is the alias of the VLANs and bonds that are ours to change and remove.
+// mark is the alias of the VLANs and bonds that are ours to change and remove, or the
+// beginning of it.
 const mark = "from network.yaml"
+
+// markMAC is the alias of a bond that has its hardware address from the file, too.
+const markMAC = mark + ", with its address"
+
+func isOurs(a *netlink.LinkAttrs) bool { return a.Alias == mark || a.Alias == markMAC }
 
 // link is what the kernel says about an interface.
 type link struct {
@@ -91,7 +97,7 @@ func linkOf(nl netlink.Link, gone bool) link {
 		up:      a.RawFlags&unix.IFF_UP != 0,
 		carrier: a.RawFlags&unix.IFF_LOWER_UP != 0 && a.RawFlags&unix.IFF_UP != 0,
 		ether:   a.EncapType == "ether",
-		ours:    a.Alias == mark,
+		ours:    isOurs(a),
 		gone:    gone,
 	}
 	if l.kind == "vlan" {

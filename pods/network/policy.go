@@ -76,8 +76,9 @@ func (s *Service) unlisted() int {
 func (s *Service) listed(l link) int {
 	n := 0
 	for _, o := range s.links {
-		key, entry := s.conf.Find(s.id(o))
-		managed := entry != nil && !entry.Unmanaged || s.conf.BondOf(key, o.name) != "" || len(s.conf.VLANsOn(key, o.name)) > 0
+		_, entry := s.conf.Find(s.id(o))
+		names := s.names(o)
+		managed := entry != nil && !entry.Unmanaged || s.conf.BondOf(names...) != "" || len(s.conf.VLANsOn(names...)) > 0
 		if managed && o.index != l.index && s.hardware.isPhysical(o.name) {
 			n++
 		}
@@ -114,6 +115,9 @@ func (s *Service) hasWay(l link) bool {
 	}
 	return false
 }
+
+// names are by what entries of the file mean the interface.
+func (s *Service) names(l link) []string { return s.conf.Names(s.id(l)) }
 
 // id is by what the file finds an interface.
 func (s *Service) id(l link) netconf.ID {

@@ -22,8 +22,7 @@ func (s *Service) reconcileAll(ctx context.Context) {
 	}
 	for _, l := range s.ordered() {
 		s.reconcile(ctx, l)
-		key, _ := s.conf.Find(s.id(l))
-		s.makeVLANs(key, l)
+		s.makeVLANs(l)
 	}
 	s.missing()
 }
@@ -39,12 +38,12 @@ func (s *Service) ordered() []link {
 
 // place returns the place of an interface among the members of its bond, from 0, or -1.
 func (s *Service) place(l link) int {
-	key, _ := s.conf.Find(s.id(l))
-	bond := s.conf.Interfaces[s.conf.BondOf(key, l.name)]
+	names := s.names(l)
+	bond := s.conf.Interfaces[s.conf.BondOf(names...)]
 	if bond == nil {
 		return -1
 	}
-	return slices.IndexFunc(bond.Bond.Members, func(m string) bool { return m == key || m == l.name })
+	return slices.IndexFunc(bond.Bond.Members, func(m string) bool { return slices.Contains(names, m) })
 }
 
 // missing logs which interfaces of the file do not exist. That is no error: their
@@ -52,8 +51,9 @@ func (s *Service) place(l link) int {
 func (s *Service) missing() {
 	seen := map[string]bool{}
 	for _, l := range s.links {
-		key, _ := s.conf.Find(s.id(l))
-		seen[key], seen[l.name] = true, true
+		for _, name := range s.names(l) {
+			seen[name] = true
+		}
 	}
 	for _, key := range slices.Sorted(maps.Keys(s.conf.Interfaces)) {
 		i := s.conf.Interfaces[key]
@@ -74,8 +74,8 @@ func (s *Service) missing() {
 
 // reconcile decides what is to become of one interface, and has it done.
 func (s *Service) reconcile(ctx context.Context, l link) {
-	key, entry := s.conf.Find(s.id(l))
-	bond := s.bond(s.conf.BondOf(key, l.name))
+	_, entry := s.conf.Find(s.id(l))
+	bond := s.bond(s.conf.BondOf(s.names(l)...))
 	if l.gone || l.master == 0 {
 		s.reclaim(l)
 	}
@@ -93,7 +93,7 @@ func (s *Service) reconcile(ctx context.Context, l link) {
 		s.lend(l)
 	case isTaken(entry, l.kind):
 		s.release(l, asItIs)
-	case s.isWanted(l, key, entry):
+	case s.isWanted(l, entry):
 		if entry == nil {
 			entry = netconf.Default()
 		}
@@ -106,11 +106,11 @@ func (s *Service) reconcile(ctx context.Context, l link) {
 // isWanted reports whether the interface is to be managed: the file has an entry
 // for it or puts a VLAN on it, this program made it, or it is chosen without an
 // entry.
-func (s *Service) isWanted(l link, key string, entry *netconf.Interface) bool {
+func (s *Service) isWanted(l link, entry *netconf.Interface) bool {
 	if entry != nil {
 		return !entry.Unmanaged
 	}
-	return l.ours || len(s.conf.VLANsOn(key, l.name)) > 0 || s.isChosen(l)
+	return l.ours || len(s.conf.VLANsOn(s.names(l)...)) > 0 || s.isChosen(l)
 }
 
 func isVirtual(i *netconf.Interface, kind string) bool {

@@ -301,9 +301,8 @@ func (s *Service) changed(ctx context.Context, l link) {
 	if l.gone {
 		return
 	}
-	key, _ := s.conf.Find(s.id(l))
 	if old.name != l.name {
-		s.makeVLANs(key, l)
+		s.makeVLANs(l)
 	}
 	if old.mtu != l.mtu {
 		for _, p := range s.ports {

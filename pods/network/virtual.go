@@ -59,48 +59,66 @@ func (s *Service) makeBond(name string, b *netconf.Bond) {
 }
 
 // addressOf returns the permanent address of the first interface that has one by the
-// file, or is there.
+// file, or is there. Of several that fit one pattern, it is the lowest.
 func (s *Service) addressOf(keys []string) net.HardwareAddr {
 	for _, wanted := range keys {
-		text := ""
+		var known []string
 		if i := s.conf.Interfaces[wanted]; i != nil {
-			text = i.MAC
+			known = append(known, i.MAC)
 		}
 		for _, l := range s.links {
-			if key, _ := s.conf.Find(s.id(l)); l.perm != "" && (key == wanted || l.name == wanted) {
-				text = l.perm
+			if slices.Contains(s.names(l), wanted) {
+				known = append(known, l.perm)
 			}
 		}
-		if mac, err := net.ParseMAC(text); err == nil {
-			return mac
+		for _, text := range slices.Sorted(slices.Values(known)) {
+			if mac, err := net.ParseMAC(text); err == nil {
+				return mac
+			}
 		}
 	}
 	return nil
 }
 
-// preferMember makes the interface the primary member of its bond, if the file says
-// so.
+// noPrimary is no member, for the kernel.
+const noPrimary = 0
+
+// preferMember makes the interface the primary member of its bond if the file says so,
+// and ends that if the file does not.
 func (s *Service) preferMember(l link, bond netlink.Link) {
-	key, _ := s.conf.Find(s.id(l))
-	entry := s.conf.Interfaces[bond.Attrs().Name]
-	if entry == nil || entry.Bond == nil || entry.Bond.Primary == "" || entry.Bond.Primary != key && entry.Bond.Primary != l.name {
-		return
-	}
-	if have, ok := bond.(*netlink.Bond); !ok || have.Primary == l.index {
-		return
+	have, ok := bond.(*netlink.Bond)
+	if !ok || s.isPrimary(s.links[have.Primary], bond) {
+		return // also one of several that fit: they must not take turns
 	}
 	attrs := netlink.NewLinkAttrs()
 	attrs.Name, attrs.Index = bond.Attrs().Name, bond.Attrs().Index
 	change := netlink.NewLinkBond(attrs)
-	change.Primary = l.index
+	switch {
+	case s.isPrimary(l, bond):
+		change.Primary = l.index
+	case have.Primary == l.index:
+		change.Primary = noPrimary
+	default:
+		return
+	}
 	if err := netlink.LinkModify(change); err != nil {
-		s.Log.Printf("%s: prefer %s: %v", bond.Attrs().Name, l.name, err)
+		s.Log.Printf("%s: change the primary member, %s: %v", bond.Attrs().Name, l.name, err)
 	}
 }
 
-// makeVLANs makes the VLANs on the interface.
-func (s *Service) makeVLANs(key string, l link) {
-	for _, vlan := range s.conf.VLANsOn(key, l.name) {
+// isPrimary reports whether the file says that the bond prefers the interface.
+func (s *Service) isPrimary(l link, bond netlink.Link) bool {
+	entry := s.conf.Interfaces[bond.Attrs().Name]
+	return entry != nil && entry.Bond != nil && entry.Bond.Primary != "" && slices.Contains(s.names(l), entry.Bond.Primary)
+}
+
+// makeVLANs makes the VLANs on the interface. One that is on another interface which
+// fits as well stays there.
+func (s *Service) makeVLANs(l link) {
+	for _, vlan := range s.conf.VLANsOn(s.names(l)...) {
+		if s.isOnAnother(vlan, l) {
+			continue
+		}
 		attrs := netlink.NewLinkAttrs()
 		attrs.Name, attrs.ParentIndex = vlan, l.index
 		s.make(vlan, &netlink.Vlan{
@@ -111,6 +129,15 @@ func (s *Service) makeVLANs(key string, l link) {
 	}
 }
 
+func (s *Service) isOnAnother(vlan string, l link) bool {
+	have, err := netlink.LinkByName(vlan)
+	if err != nil || have.Type() != "vlan" || have.Attrs().ParentIndex == l.index {
+		return false
+	}
+	parent, there := s.links[have.Attrs().ParentIndex]
+	return there && slices.Contains(s.names(parent), s.conf.Interfaces[vlan].VLAN.Parent)
+}
+
 // make is makeWith for an interface whose address the kernel chooses, or the file.
 func (s *Service) make(name string, want netlink.Link) { s.makeWith(name, want, nil) }
 
@@ -118,6 +145,10 @@ func (s *Service) make(name string, want netlink.Link) { s.makeWith(name, want, 
 // different is replaced: the mode of a bond cannot be changed while it has
 // members, nor the parent of a VLAN at all.
 func (s *Service) makeWith(name string, want netlink.Link, mac net.HardwareAddr) {
+	alias := mark
+	if want.Attrs().HardwareAddr != nil {
+		alias = markMAC
+	}
 	have, err := netlink.LinkByName(name)
 	switch notFound := (netlink.LinkNotFoundError{}); {
 	case errors.As(err, &notFound):
@@ -125,9 +156,9 @@ func (s *Service) makeWith(name string, want netlink.Link, mac net.HardwareAddr)
 		s.Log.Printf("%s: look for it: %v", name, err)
 		return
 	case alike(have, want):
-		s.claim(have)
+		s.claim(have, alias)
 		return
-	case have.Attrs().Alias != mark:
+	case !isOurs(have.Attrs()):
 		s.Log.Printf("%s: there is an interface of that name already, of type %s, that was not made from the file; it is left as it is", name, have.Type())
 		return
 	default:
@@ -148,15 +179,15 @@ func (s *Service) makeWith(name string, want netlink.Link, mac net.HardwareAddr)
 		s.Log.Printf("%s: find it again: %v", name, err)
 		return
 	}
-	s.claim(have)
+	s.claim(have, alias)
 }
 
 // claim marks the interface as ours.
-func (s *Service) claim(nl netlink.Link) {
-	if nl.Attrs().Alias == mark {
+func (s *Service) claim(nl netlink.Link, alias string) {
+	if nl.Attrs().Alias == alias {
 		return
 	}
-	if err := netlink.LinkSetAlias(nl, mark); err != nil {
+	if err := netlink.LinkSetAlias(nl, alias); err != nil {
 		s.Log.Printf("%s: mark it: %v", nl.Attrs().Name, err)
 	}
 }
@@ -172,7 +203,7 @@ func alike(have, want netlink.Link) bool {
 		return ok && h.Mode == w.Mode && h.Miimon == w.Miimon &&
 			max(h.UpDelay, 0) == max(w.UpDelay, 0) && max(h.DownDelay, 0) == max(w.DownDelay, 0) && h.MinLinks == w.MinLinks &&
 			max(h.ArpInterval, 0) == max(w.ArpInterval, 0) && slices.EqualFunc(h.ArpIpTargets, w.ArpIpTargets, net.IP.Equal) &&
-			(w.HardwareAddr == nil || bytes.Equal(h.HardwareAddr, w.HardwareAddr)) &&
+			(w.HardwareAddr == nil && h.Alias != markMAC || bytes.Equal(h.HardwareAddr, w.HardwareAddr)) &&
 			(w.LacpRate < 0 || h.LacpRate == w.LacpRate) &&
 			(w.XmitHashPolicy < 0 || h.XmitHashPolicy == w.XmitHashPolicy)
 	}

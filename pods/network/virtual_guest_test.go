@@ -453,10 +453,18 @@ func TestBondOrder(t *testing.T) {
 	}
 	l.configure("  bond0: {bond: {members: [port1, port0], primary: port1, upDelay: 200, downDelay: 100}, addresses: [10.1.0.20/24]}\n")
 	l.eventually("another primary", func() bool { return strings.Contains(bonding("bond0"), "Primary Slave: port1 ") })
+	bond0 := index("bond0")
+	l.configure("  bond0: {bond: {members: [port1, port0], upDelay: 200, downDelay: 100}, addresses: [10.1.0.20/24]}\n")
+	l.eventually("no primary", func() bool { return strings.Contains(bonding("bond0"), "Primary Slave: None") })
+	if index("bond0") != bond0 {
+		t.Error("the bond was replaced")
+	}
 	l.configure("  bond0: {bond: {members: [port1, port0], mac: 52:54:00:aa:00:01, arpInterval: 200, arpTargets: [10.1.0.1, 10.1.0.2]}, addresses: [10.1.0.20/24]}\n")
 	l.eventually("an address of its own, and questions", func() bool {
 		return exists("bond0") && perm(t, "bond0") == "52:54:00:aa:00:01" && strings.Contains(bonding("bond0"), "ARP IP target/s (n.n.n.n form): 10.1.0.1, 10.1.0.2")
 	})
+	l.configure("  bond0: {bond: {members: [port1, port0]}, addresses: [10.1.0.20/24]}\n")
+	l.eventually("the address of the first member again", func() bool { return exists("bond0") && perm(t, "bond0") == first })
 }
 
 // The first member's driver is loaded after the second one's. By the address in the
@@ -469,6 +477,88 @@ func TestBondOfALateFirstMember(t *testing.T) {
 	l.eventually("the second member", func() bool { return memberOf("port1", "bond0") })
 	if got := perm(t, "bond0"); got != "52:54:00:aa:00:02" {
 		t.Errorf("the bond's address is %s, want that of its first member", got)
+	}
+}
+
+// cableFrom joins an interface of that address with the network.
+func (l *vlan) cableFrom(node, mac string) {
+	l.t.Helper()
+	l.cable(node)
+	nl, err := netlink.LinkByName(node)
+	lab.Must(l.t, err)
+	address, err := net.ParseMAC(mac)
+	lab.Must(l.t, err)
+	lab.Must(l.t, netlink.LinkSetHardwareAddr(nl, address))
+}
+
+// partner makes a bond of the network's ends of the cables that are there later.
+func (l *vlan) partner() {
+	l.t.Helper()
+	l.outside(func() error {
+		bond := netlink.NewLinkBond(newAttrs("x-bond"))
+		bond.Mode, bond.LacpRate, bond.Miimon = netlink.BOND_MODE_802_3AD, netlink.BOND_LACP_RATE_FAST, 50
+		if err := netlink.LinkAdd(bond); err != nil {
+			return err
+		}
+		return up("x-bond")
+	})
+}
+
+func (l *vlan) aggregate(name string) {
+	l.t.Helper()
+	l.outside(func() error {
+		nl, err := netlink.LinkByName(name)
+		if err != nil {
+			return err
+		}
+		if err := netlink.LinkSetDown(nl); err != nil {
+			return err
+		}
+		return netlink.LinkSetMasterByIndex(nl, index("x-bond"))
+	})
+}
+
+func carrier(name string) bool {
+	nl, err := netlink.LinkByName(name)
+	return err == nil && nl.Attrs().RawFlags&unix.IFF_LOWER_UP != 0
+}
+
+// Members are found by a pattern, more of them than the file has names, and one comes
+// late: only then, the bond has as many links as it is to have.
+func TestBondOfMembersByPattern(t *testing.T) {
+	l := newVLAN(t)
+	l.partner()
+	l.cableFrom("port0", "52:54:00:bb:00:01")
+	l.aggregate("x-port0")
+	l.configure("  fast: {match: {mac: '52:54:00:bb:*'}}\n  bond0: {bond: {members: [fast], mode: 802.3ad, lacpRate: fast, minLinks: 2}, addresses: [10.1.0.20/24]}\n")
+	l.start()
+	l.eventually("the first member, and the other side", func() bool {
+		got := bonding("bond0")
+		_, partner, _ := strings.Cut(got, "Partner Mac Address: ")
+		return memberOf("port0", "bond0") && partner != "" && !strings.HasPrefix(partner, "00:00:00:00:00:00")
+	})
+	if carrier("bond0") {
+		t.Error("the bond has a carrier with one link, and is to have two")
+	}
+	l.cableFrom("port1", "52:54:00:bb:00:02")
+	l.aggregate("x-port1")
+	l.eventually("the late member, and a carrier", func() bool { return memberOf("port1", "bond0") && carrier("bond0") })
+}
+
+// The name of an entry is no interface's if the entry says which one it is for: a card
+// that has this name by chance is another one.
+func TestNameOfAnotherCard(t *testing.T) {
+	l := newVLAN(t)
+	l.cableFrom("port0", "52:54:00:cc:00:01")
+	l.cableFrom("port1", "52:54:00:cc:00:02")
+	l.configure("  port0: {mac: '52:54:00:cc:00:02'}\n  lan: {vlan: {id: 5, parent: port0}, addresses: [10.5.0.20/24]}\n")
+	l.start()
+	l.eventually("the VLAN on the card that is meant", func() bool {
+		_, parent := vlanOf("lan")
+		return has("lan", "10.5.0.20/24") && parent == index("port1")
+	})
+	if strings.Contains(l.String(), "lan: replaced") {
+		t.Error("the VLAN was on another card before")
 	}
 }
 

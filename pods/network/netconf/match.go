@@ -66,6 +66,19 @@ func (c *Config) Find(id ID) (string, *Interface) {
 	return id.Name, nil
 }
 
+// Names returns by what other entries mean the interface: by the key of its own entry,
+// and by its name, unless that is the key of an entry which is about another one.
+func (c *Config) Names(id ID) (names []string) {
+	key, entry := c.Find(id)
+	if entry != nil {
+		names = append(names, key)
+	}
+	if i := c.Interfaces[id.Name]; i == nil || i.named() && key != id.Name {
+		names = append(names, id.Name)
+	}
+	return names
+}
+
 // HasPatterns reports whether Find needs more than the name and the address.
 func (c *Config) HasPatterns() bool { return len(c.patterns) > 0 }
 
@@ -78,6 +91,9 @@ func (c *Config) notePatterns() {
 	}
 	slices.Sort(c.patterns)
 }
+
+// several reports whether more than one interface can fit the entry.
+func (i *Interface) several() bool { return i.Match != nil && !i.Match.one() }
 
 // named reports whether the key is the interface's name.
 func (i *Interface) named() bool { return i.MAC == "" && i.Match == nil }

@@ -182,7 +182,8 @@ var mistakes = []struct{ text, want string }{
 	{"x: {bond: {members: [a], primary: b}}", `interfaces.x.bond.primary: "b" is no member`},
 	{"x: {bond: {members: [a], primary: a, mode: 802.3ad}}", "interfaces.x.bond.primary: it belongs to the modes active-backup"},
 	{"x: {bond: {members: [a], minLinks: 1}}", "interfaces.x.bond.minLinks: it belongs to mode 802.3ad"},
-	{"x: {bond: {members: [a], minLinks: 2, mode: 802.3ad}}", "interfaces.x.bond.minLinks: 2 is not between 0 and"},
+	{"x: {bond: {members: [a], minLinks: 2, mode: 802.3ad}}", "interfaces.x.bond.minLinks: 2 is more than the bond has members"},
+	{"x: {bond: {members: [a], minLinks: -1, mode: 802.3ad}}", "interfaces.x.bond.minLinks: -1 is below 0"},
 	{"x: {bond: {members: [a], upDelay: 150}}", "interfaces.x.bond.upDelay: 150 is no multiple of miimon, which is 100"},
 	{"x: {bond: {members: [a], downDelay: -1}}", "interfaces.x.bond.downDelay: -1 is not between 0 and"},
 	{"x: {bond: {members: [a], arpInterval: 100}}", "interfaces.x.bond.arpTargets: arpInterval needs 1 to 16 addresses"},
@@ -358,20 +359,29 @@ func TestFind(t *testing.T) {
 		{"eth0", "52:54:00:00:00:09", "eth0", true, ""},
 		{"eth0", "52:54:00:00:00:01", "uplink", true, "b"}, // the address is the more exact
 		{"eth1", "52:54:00:00:00:01", "uplink", true, "b"},
-		{"uplink", "52:54:00:00:00:09", "uplink", false, "b"},
+		{"uplink", "52:54:00:00:00:09", "uplink", false, ""}, // it only has the name of the entry for another one
 		{"eth3", "", "eth3", false, "b"},
 		{"eth2", "", "eth2", false, ""},
 	} {
-		key, i := c.Find(ID{Name: tc.name, MAC: tc.mac})
+		id := ID{Name: tc.name, MAC: tc.mac}
+		key, i := c.Find(id)
 		if key != tc.key || (i != nil) != tc.found {
 			t.Errorf("Find(%s, %s) = %s, %v, want %s, %v", tc.name, tc.mac, key, i, tc.key, tc.found)
 		}
-		if bond := c.BondOf(key, tc.name); bond != tc.bond {
-			t.Errorf("BondOf(%s, %s) = %q, want %q", key, tc.name, bond, tc.bond)
+		if bond := c.BondOf(c.Names(id)...); bond != tc.bond {
+			t.Errorf("BondOf(%v) = %q, want %q", c.Names(id), bond, tc.bond)
 		}
 	}
 	if got := c.VLANsOn("eth0"); len(got) != 1 || got[0] != "v" {
 		t.Errorf("VLANsOn(eth0) = %v, want v", got)
+	}
+}
+
+// A member that several interfaces can fit counts for as many as there are.
+func TestMinLinksOfAPattern(t *testing.T) {
+	c, errs := Parse(path, []byte("interfaces:\n  fast: {match: {driver: mlx5_core}}\n  b: {bond: {members: [fast], mode: 802.3ad, minLinks: 2}}\n"))
+	if b := c.Interfaces["b"]; errs != nil || b == nil || b.Bond.MinLinks != 2 {
+		t.Errorf("Parse = %+v, %v", b, errs)
 	}
 }
 

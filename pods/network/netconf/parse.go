@@ -217,7 +217,7 @@ func (e *entry) convert(key, where string, mistakes bool) (*Interface, []error) 
 	i := e.rest(k)
 	i.MAC, i.Match, i.Unmanaged, i.VLAN, i.Bond = id.MAC, id.Match, id.Unmanaged, id.VLAN, id.Bond
 	k.unmanaged(i)
-	if i.Match != nil && !i.Match.one() && len(i.Addresses) > 0 {
+	if i.several() && len(i.Addresses) > 0 {
 		k.bad("addresses", "several interfaces may fit the patterns, and cannot have one address: use mac")
 	}
 	switch {

@@ -129,8 +129,8 @@ func (k *checker) bond(b *Bond) {
 	if b.XmitHash != "" && !slices.Contains(hashed, b.Mode) {
 		k.bad("bond.xmitHash", "it belongs to the modes 802.3ad, balance-xor and balance-tlb only")
 	}
-	if b.MinLinks < 0 || b.MinLinks > len(b.Members) {
-		k.bad("bond.minLinks", "%d is not between 0 and the number of members", b.MinLinks)
+	if b.MinLinks < 0 {
+		k.bad("bond.minLinks", "%d is below 0", b.MinLinks)
 	}
 	if b.MinLinks > 0 && b.Mode != "802.3ad" {
 		k.bad("bond.minLinks", "it belongs to mode 802.3ad only")
@@ -247,6 +247,9 @@ func (c *Config) checkParent(k *checker, key, parent string) {
 }
 
 func (c *Config) checkMembers(k *checker, key string, b *Bond) {
+	if b.MinLinks > len(b.Members) && !slices.ContainsFunc(b.Members, c.several) {
+		k.bad("bond.minLinks", "%d is more than the bond has members", b.MinLinks)
+	}
 	for n, m := range b.Members {
 		i := c.Interfaces[m]
 		if m == key || i != nil && i.virtual() {
@@ -258,6 +261,12 @@ func (c *Config) checkMembers(k *checker, key string, b *Bond) {
 			}
 		}
 	}
+}
+
+// several reports whether the name can mean more than one interface.
+func (c *Config) several(name string) bool {
+	i := c.Interfaces[name]
+	return i != nil && i.several()
 }
 
 func (c *Config) checkUnique(k *checker, key string, i *Interface, seen map[string]string) {
