@@ -2,6 +2,7 @@ package boot
 
 import (
 	"errors"
+	"path/filepath"
 
 	"kios/internal/control"
 )
@@ -33,10 +34,13 @@ func (n *Node) serialize(do func() (refusal, failure error)) error {
 
 // listenControl lets pods ask for what only PID 1 can do. An error of the second
 // kind ends the node: a move that got stuck halfway.
-func (n *Node) listenControl() error {
+func (n *Node) listenControl() error { return n.listenBelow("/") }
+
+// listenBelow does so with the sockets in another root.
+func (n *Node) listenBelow(root string) error {
 	return errors.Join(
-		n.listenFor(control.Hostname, func(name string) (refusal, failure error) { return n.offerHostname(name), nil }),
-		n.listenFor(control.DataPartition, n.moveToData))
+		n.listenFor(filepath.Join(root, control.Hostname), func(name string) (refusal, failure error) { return n.offerHostname(name), nil }),
+		n.listenFor(filepath.Join(root, control.DataPartition), n.moveToData))
 }
 
 // listenFor serves one kind of request. What it asks for is done as work.

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"kios/init/supervise"
+	"kios/internal/control"
 	"kios/internal/datapart"
 	"kios/test/lab"
 
@@ -54,6 +55,29 @@ func TestRefusals(t *testing.T) {
 	}
 	if refusal := n.offerHostname("not_a_name"); refusal == nil {
 		t.Error("a bad name is taken")
+	}
+}
+
+// A pod is given the socket of one kind of request, and gets nothing else there: what it
+// sends is taken for that kind, and no other socket is in the same file.
+func TestSocketsAreApart(t *testing.T) {
+	n, _ := node(t)
+	root := t.TempDir()
+	go func() {
+		for task := range n.inbox.tasks {
+			_ = task.run()
+		}
+	}()
+	lab.Must(t, n.listenBelow(root))
+	ofDisk, _ := n.moveToData("node_7")
+	for socket, want := range map[string]error{control.Hostname: n.offerHostname("node_7"), control.DataPartition: ofDisk} {
+		if err := control.Send(t.Context(), filepath.Join(root, socket), "node_7"); err == nil || err.Error() != want.Error() {
+			t.Errorf("%s answers %v, want %v", socket, err, want)
+		}
+	}
+	entries, err := os.ReadDir(filepath.Join(root, control.Dir))
+	if err != nil || len(entries) != 2 {
+		t.Errorf("%s has %v, %v, want two sockets", control.Dir, entries, err)
 	}
 }
 

@@ -63,10 +63,3 @@ func TestBound(t *testing.T) {
 		t.Errorf("error = %v", err)
 	}
 }
-
-// Each request has a socket of its own, in one directory.
-func TestSocketsAreApart(t *testing.T) {
-	if filepath.Dir(Hostname) != Dir || filepath.Dir(DataPartition) != Dir || Hostname == DataPartition {
-		t.Errorf("sockets %s and %s, want two in %s", Hostname, DataPartition, Dir)
-	}
-}
