@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"math"
 	"net/netip"
+	"slices"
 	"syscall"
 	"time"
 
@@ -58,7 +59,7 @@ func parseLink(m syscall.NetlinkMessage) (link, bool) {
 	if info.Family != unix.AF_UNSPEC && info.Family != unix.AF_INET6 {
 		return link{}, false
 	}
-	attrs, err := nl.ParseRouteAttr(m.Data[unix.SizeofIfInfomsg:])
+	attrs, err := attributes(m.Data[unix.SizeofIfInfomsg:])
 	if err != nil {
 		return link{}, false
 	}
@@ -100,8 +101,14 @@ func (l *link) setIPv6(nested []byte) {
 	l.accepts = acceptRA == 2 || acceptRA == 1 && forwarding == 0
 }
 
+// attributes is ParseRouteAttr, which needs the padding of the last attribute.
+func attributes(raw []byte) ([]syscall.NetlinkRouteAttr, error) {
+	padding := make([]byte, -len(raw)&(unix.RTA_ALIGNTO-1))
+	return nl.ParseRouteAttr(slices.Concat(raw, padding))
+}
+
 func attribute(nested []byte, kind uint16) []byte {
-	attrs, err := nl.ParseRouteAttr(nested)
+	attrs, err := attributes(nested)
 	if err != nil {
 		return nil
 	}
