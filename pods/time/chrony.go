@@ -36,6 +36,8 @@ import (
 	"kios/internal/userfile"
 	"kios/internal/wholefile"
 	"kios/pods/network/resolvconf"
+
+	"golang.org/x/sys/unix"
 )
 
 // Service keeps the clock.
@@ -354,11 +356,19 @@ func (s *Service) copyResolvConf() bool {
 // network, to which the name leads. What is mounted here of the latter is how it was
 // when this container started.
 func (s *Service) hostResolvConf() ([]byte, error) {
-	text, err := readIfThere(filepath.Join(s.Etc, "resolv.conf"))
-	if err != nil || !resolvconf.IsOurs(text) {
+	path := filepath.Join(s.Etc, "resolv.conf")
+	text, err := readIfThere(path)
+	if err != nil || !resolvconf.IsOurs(text) || !onOneFilesystem(path, s.NetworkDir) {
 		return text, err
 	}
 	return readIfThere(filepath.Join(s.NetworkDir, "resolv.conf"))
+}
+
+// onOneFilesystem tells the pod network's file, which is in memory, from a user's in
+// /etc, which may be a copy of it and begin alike.
+func onOneFilesystem(a, b string) bool {
+	var of [2]unix.Stat_t
+	return unix.Stat(a, &of[0]) == nil && unix.Stat(b, &of[1]) == nil && of[0].Dev == of[1].Dev
 }
 
 // overwrite writes first and shortens then, so that a reader sees no empty file.
