@@ -148,7 +148,8 @@ func (f Files) NodeIP() (string, error) {
 }
 
 // CheckNodeIP finds what the kubelet would not take as --node-ip (parseNodeIP,
-// k8s.io/component-helpers/node/util).
+// k8s.io/component-helpers/node/util), and what it takes and then never registers with
+// (validateNodeIP of pkg/kubelet).
 func CheckNodeIP(text string) error {
 	var ips []netip.Addr
 	for part := range strings.SplitSeq(text, ",") {
@@ -156,7 +157,10 @@ func CheckNodeIP(text string) error {
 		if err != nil || ip.Zone() != "" {
 			return fmt.Errorf("%.100q is no IP address, nor two with a comma", text)
 		}
-		ips = append(ips, ip.Unmap())
+		if ip = ip.Unmap(); ip.IsLoopback() || ip.IsMulticast() || ip.IsLinkLocalUnicast() {
+			return fmt.Errorf("%s is not an address by which a node can be reached: choose one that is not of loopback, multicast or a link alone", ip)
+		}
+		ips = append(ips, ip)
 	}
 	switch {
 	case len(ips) == 1:
