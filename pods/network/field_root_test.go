@@ -1,0 +1,41 @@
+//go:build root
+
+package network
+
+import (
+	"strings"
+	"testing"
+	"time"
+)
+
+// Clouds lease one address alone, with a router that is outside of its subnet.
+func TestLeaseOfOneAddress(t *testing.T) {
+	l := newLAN(t)
+	l.run("ip", "-n", l.server, "addr", "add", "172.31.1.1/32", "dev", "srv")
+	l.startDNSMasq("--dhcp-option=1,255.255.255.255", "--dhcp-option=3,172.31.1.1", "--dhcp-option=58,5", "--dhcp-option=59,90")
+	l.startService("eth0")
+	l.eventually("the way to the router", 5*time.Second, func() bool {
+		return l.has("-4 route", "default via 172.31.1.1 dev eth0 proto dhcp", "onlink")
+	})
+	if a := l.address(); !strings.Contains(a, "/32 ") {
+		t.Errorf("the address is not alone:\n%s", a)
+	}
+	l.eventually("a renewal", 15*time.Second, l.logged("extended by 2m0s"))
+	if n := strings.Count(l.routes(), "default"); n != 1 {
+		t.Errorf("%d default routes:\n%s", n, l.routes())
+	}
+}
+
+// A name of 15 characters, the most that there is, with characters that sysctl's keys
+// have another meaning for.
+func TestLongName(t *testing.T) {
+	const name = "enp129s0f1.np-1"
+	l := newLAN(t)
+	l.cable("srv2", "10.78.0.1/24", name)
+	l.startDNSMasqFor("10.78.0.50,10.78.0.99,255.255.255.0,2m", "--dhcp-option=3,10.78.0.1")
+	l.configure("  " + name + ": {mtu: 1400}\n")
+	l.startService("eth0")
+	l.eventually("a lease", 5*time.Second, func() bool {
+		return l.has("-4 addr show dev "+name, "inet 10.78.0.", "mtu 1400") && l.has("-4 route", "default via 10.78.0.1 dev "+name)
+	})
+}
