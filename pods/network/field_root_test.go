@@ -39,3 +39,22 @@ func TestLongName(t *testing.T) {
 		return l.has("-4 addr show dev "+name, "inet 10.78.0.", "mtu 1400") && l.has("-4 route", "default via 10.78.0.1 dev "+name)
 	})
 }
+
+// Two cards have one hardware address: the addresses of its entry are one's, and the
+// other's only when that one is gone.
+func TestTwoCardsOfOneMAC(t *testing.T) {
+	l := newLAN(t)
+	l.cable("srv2", "10.78.0.1/24", "eth1")
+	for _, name := range []string{"eth0", "eth1"} {
+		l.ip("link", "set", name, "address", "52:54:00:12:34:56")
+	}
+	l.configure("  uplink: {mac: '52:54:00:12:34:56', addresses: [10.77.0.20/24]}\n")
+	l.startService()
+	l.eventually("a line about the other", 5*time.Second, l.logged("eth1: left alone: another interface has the addresses of its entry, eth0"))
+	l.eventually("the address", 5*time.Second, func() bool { return l.has("addr show eth0", "inet 10.77.0.20/24") })
+	if l.has("addr show eth1", "inet 10.77.0.20/24") {
+		t.Error("both cards have the address")
+	}
+	l.run("ip", "-n", l.server, "link", "del", "srv")
+	l.eventually("the address", 5*time.Second, func() bool { return l.has("addr show eth1", "inet 10.77.0.20/24") })
+}

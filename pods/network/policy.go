@@ -1,6 +1,7 @@
 package network
 
 import (
+	"context"
 	"maps"
 	"slices"
 
@@ -58,6 +59,35 @@ func (s *Service) reasonAgainst(l link) string {
 		return "too many other interfaces use DHCP without being in the file"
 	}
 	return ""
+}
+
+const twin = "another interface has the addresses of its entry"
+
+// isTwin reports whether another interface has the addresses of the entry already: two
+// cards can have one hardware address, as a clone has, or a virtual function and what it
+// speeds up.
+func (s *Service) isTwin(l link, entry *netconf.Interface) bool {
+	for _, p := range s.ports {
+		if _, other := s.conf.Find(s.id(p.link)); p.link.index == l.index || other != entry || len(entry.Addresses) == 0 {
+			continue
+		}
+		if s.decisions[l.index].against != twin {
+			s.Log.Printf("%s: left alone: %s, %s; find it by match with device to configure it", l.name, twin, p.link.name)
+		}
+		s.decisions[l.index] = decision{l.name, twin}
+		return true
+	}
+	return false
+}
+
+// replaceTwin has another interface in place of one that is gone.
+func (s *Service) replaceTwin(ctx context.Context) {
+	for _, l := range s.ordered() {
+		if s.decisions[l.index].against == twin {
+			delete(s.decisions, l.index)
+			s.reconcile(ctx, l)
+		}
+	}
 }
 
 // unlisted counts the interfaces that were chosen.

@@ -108,7 +108,7 @@ func (s *Service) reconcile(ctx context.Context, l link) {
 // entry.
 func (s *Service) isWanted(l link, entry *netconf.Interface) bool {
 	if entry != nil {
-		return !entry.Unmanaged
+		return !entry.Unmanaged && !s.isTwin(l, entry)
 	}
 	return l.ours || len(s.conf.VLANsOn(s.names(l)...)) > 0 || s.isChosen(l)
 }

@@ -299,6 +299,7 @@ func (s *Service) changed(ctx context.Context, l link) {
 	}
 	s.reconcile(ctx, l)
 	if l.gone {
+		s.replaceTwin(ctx)
 		return
 	}
 	if old.name != l.name {
