@@ -91,11 +91,6 @@ func checkKubeletOnHost(etc string, memory uint64, cpus int, log io.Writer) erro
 	return nil
 }
 
-func isThere(file string) bool {
-	_, err := os.Stat(file)
-	return err == nil
-}
-
 // checkProvidersOnHost checks the credential providers without their programs, which are
 // not among the files: a pod brings them.
 func checkProvidersOnHost(etc string, log io.Writer) error {

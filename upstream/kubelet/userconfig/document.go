@@ -69,28 +69,6 @@ func (c *checker) read(file string) (doc *document, err error) {
 	return doc, c.dropMisfits(doc)
 }
 
-// dropMisfits removes fields whose values are of another type than the kubelet's.
-func (c *checker) dropMisfits(d *document) error {
-	if c.fits(d.fields) == nil {
-		return nil
-	}
-	for _, name := range slices.Sorted(maps.Keys(d.fields)) {
-		if err := c.fits(withHead(map[string]any{name: d.fields[name]})); err != nil {
-			delete(d.fields, name)
-			d.note("ignoring %s: %s", name, oneLine(err))
-		}
-	}
-	return c.fits(d.fields)
-}
-
-func (c *checker) fits(fields map[string]any) error {
-	data, err := json.Marshal(fields)
-	if err == nil {
-		_, err = c.parse(data)
-	}
-	return err
-}
-
 // maxFile, in bytes, is more than any configuration has.
 const maxFile = 256 << 10
 

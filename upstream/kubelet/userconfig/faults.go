@@ -40,12 +40,21 @@ func faults(kc *config.KubeletConfiguration) []error {
 	err := validation.ValidateKubeletConfiguration(kc, gates)
 	var many utilerrors.Aggregate
 	if errors.As(err, &many) {
-		return append(errs, many.Errors()...)
-	}
-	if err != nil {
+		errs = append(errs, many.Errors()...)
+	} else if err != nil {
 		errs = append(errs, err)
 	}
-	return errs
+	return once(errs)
+}
+
+// once removes errors that say what an earlier one has said.
+func once(errs []error) []error {
+	said := map[string]bool{}
+	return slices.DeleteFunc(errs, func(err error) bool {
+		text := err.Error()
+		defer func() { said[text] = true }()
+		return said[text]
+	})
 }
 
 // laterFaults returns what the kubelet's validation lets pass, and what it, or

@@ -177,7 +177,7 @@ func listen(address string) error {
 // described is a machine of which only the sizes are known: one NUMA node, and cores of
 // one thread each.
 func described(memory uint64, cpus int) *cadvisorapi.MachineInfo {
-	node := cadvisorapi.Node{Memory: memory}
+	node := cadvisorapi.Node{Memory: memory, Distances: []uint64{10}} // to itself, as the kernel counts
 	for i := range cpus {
 		node.Cores = append(node.Cores, cadvisorapi.Core{Id: i, Threads: []int{i}})
 	}

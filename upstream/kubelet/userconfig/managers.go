@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 
 	"github.com/go-logr/logr"
@@ -72,7 +74,7 @@ func (o *corrector) tryManagers() error {
 		if err == nil {
 			continue
 		}
-		name := firstField(m.fields)
+		name := o.named(m.fields)
 		o.say("%signoring %s: %s", o.from(name), name, oneLine(err))
 		if err := o.set(m.fields); err != nil {
 			return err
@@ -94,14 +96,16 @@ func withGates(kc *config.KubeletConfiguration, call func() error) error {
 	return call()
 }
 
-// firstField returns the field that has a value, which names the manager.
-func firstField(fields map[string]any) string {
-	for name, value := range fields {
-		if value != nil {
+// named returns the first of the fields that a user's file has: a manager's options may
+// be all that is wrong.
+func (o *corrector) named(fields map[string]any) string {
+	names := slices.Sorted(maps.Keys(fields))
+	for _, name := range names {
+		if o.said[name] != "" {
 			return name
 		}
 	}
-	return ""
+	return names[0]
 }
 
 // tryReserved repeats what the kubelet does with reservedSystemCPUs (getReservedCPUs,

@@ -113,42 +113,6 @@ func (c *checker) choose(files []string, log io.Writer) []*document {
 	})
 }
 
-// mend takes a document without the fields that the kubelet would refuse, each with a
-// note. It fails if the document is bad without any one of them.
-func (c *checker) mend(d *document) error {
-	for {
-		errs := c.try(d).errs
-		if len(errs) == 0 {
-			return c.take(d)
-		}
-		name, left := c.worst(d, errs)
-		if name == "" {
-			return errors.Join(errs...)
-		}
-		gone := slices.DeleteFunc(errs, func(err error) bool {
-			return slices.ContainsFunc(left, func(l error) bool { return l.Error() == err.Error() })
-		})
-		delete(d.fields, name)
-		d.note("ignoring %s: %s", name, oneLine(errors.Join(gone...)))
-	}
-}
-
-// worst returns the field without which there are the fewest faults, and these.
-func (c *checker) worst(d *document, errs []error) (name string, left []error) {
-	left = errs
-	for _, field := range slices.Sorted(maps.Keys(d.fields)) {
-		if field == "apiVersion" || field == "kind" {
-			continue
-		}
-		without := &document{file: d.file, fields: maps.Clone(d.fields)}
-		delete(without.fields, field)
-		if e := c.try(without).errs; len(e) < len(left) {
-			name, left = field, e
-		}
-	}
-	return name, left
-}
-
 // attempt is the configuration with further documents.
 type attempt struct {
 	merged []byte

@@ -26,6 +26,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
+	"unicode"
 
 	kubeletv1beta1 "k8s.io/kubelet/config/v1beta1"
 	"k8s.io/kubernetes/pkg/kubelet/apis/config"
@@ -63,7 +65,11 @@ func Check(etc string, list []string, sys System, log io.Writer) *config.Kubelet
 		return nil
 	}
 	removeOld(dropins)
-	files := userFiles(etc)
+	log = lines{log}
+	files, err := userFiles(etc)
+	if err != nil {
+		fmt.Fprintf(log, "kios: ignoring %s\n", oneLine(err))
+	}
 	if len(files) == 0 {
 		if sys.Place == nil {
 			closeTakenPort(dropins, log)
@@ -97,8 +103,7 @@ func fill(files []string, dropins string, list []string, sys System, log io.Writ
 		if err != nil {
 			return nil, err
 		}
-		name := fmt.Sprintf("%s%03d-%s.conf", prefix, indexOf(files, d.file), filepath.Base(d.file))
-		if err := writeFile(filepath.Join(dropins, name), data); err != nil {
+		if err := writeFile(filepath.Join(dropins, dropinName(indexOf(files, d.file), d.file)), data); err != nil {
 			return nil, err
 		}
 	}
@@ -106,6 +111,12 @@ func fill(files []string, dropins string, list []string, sys System, log io.Writ
 		return nil, fmt.Errorf("write %s: %w", last, err)
 	}
 	return c.final()
+}
+
+// dropinName is the name of a file's copy. A name that is as long as one can be is cut.
+func dropinName(index int, file string) string {
+	name := filepath.Base(file)
+	return fmt.Sprintf("%s%03d-%s.conf", prefix, index, name[:min(len(name), 200)])
 }
 
 func indexOf(files []string, file string) int {
@@ -126,20 +137,36 @@ func removeOld(dropins string) {
 	}
 }
 
-// userFiles lists the user's files in the order in which they take effect.
-func userFiles(etc string) []string {
-	var files []string
-	main := filepath.Join(etc, "config.yaml")
-	if _, err := os.Stat(main); err == nil || !errors.Is(err, fs.ErrNotExist) {
+// maxFiles is more than anybody needs. Each costs time, and twice as much if one is bad.
+const maxFiles = 64
+
+// userFiles lists the user's files in the order in which they take effect. What it does not
+// list is an error, if it is there.
+func userFiles(etc string) (files []string, err error) {
+	main, dir := filepath.Join(etc, "config.yaml"), filepath.Join(etc, "config.d")
+	if isThere(main) {
 		files = append(files, main)
 	}
-	entries, _ := os.ReadDir(filepath.Join(etc, "config.d")) // sorted by name
+	entries, err := os.ReadDir(dir) // sorted by name
+	if err != nil && !isThere(dir) {
+		return files, nil
+	}
 	for _, e := range entries {
 		if ext := filepath.Ext(e.Name()); ext == ".yaml" || ext == ".conf" {
-			files = append(files, filepath.Join(etc, "config.d", e.Name()))
+			files = append(files, filepath.Join(dir, e.Name()))
 		}
 	}
-	return files
+	if len(files) > maxFiles {
+		return files[:maxFiles], fmt.Errorf("%s and what comes after it: a node reads %d files", files[maxFiles], maxFiles)
+	}
+	return files, err
+}
+
+// isThere reports whether a path is in use: by a link to nowhere, too, which somebody has
+// made for a purpose.
+func isThere(path string) bool {
+	_, err := os.Lstat(path)
+	return err == nil || !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, syscall.ENOTDIR)
 }
 
 // writeLast writes the drop-in that is read after the user's, if there is need
@@ -169,11 +196,26 @@ func withHead(fields map[string]any) map[string]any {
 
 // oneLine keeps a message on the one line that the log has for it.
 func oneLine(err error) string {
-	line := strings.Join(strings.Fields(err.Error()), " ")
-	if len(line) > maxLine {
-		line = line[:maxLine] + "..."
+	text := strings.Join(strings.Fields(err.Error()), " ")
+	if len(text) > maxLine {
+		text = strings.ToValidUTF8(text[:maxLine], "") + "..."
 	}
-	return line
+	return text
+}
+
+// lines writes each message as one line, whatever names of files and values are in it:
+// PID 1 repeats what begins a line with "kios: ".
+type lines struct{ to io.Writer }
+
+func (l lines) Write(message []byte) (int, error) {
+	text := strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) {
+			return '?'
+		}
+		return r
+	}, strings.TrimSuffix(string(message), "\n"))
+	_, err := io.WriteString(l.to, text+"\n")
+	return len(message), err
 }
 
 // writeFile replaces a file whole, so that a kubelet never reads half of one. All

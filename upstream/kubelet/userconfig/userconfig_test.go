@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"k8s.io/apimachinery/pkg/runtime/serializer"
+	"k8s.io/kubernetes/pkg/kubelet/apis/config"
 	kubeletscheme "k8s.io/kubernetes/pkg/kubelet/apis/config/scheme"
 
 	"kios/upstream/kubelet/defaults"
@@ -109,7 +111,7 @@ func TestBadFieldIsNamedAndLeftOut(t *testing.T) {
 		{"bad duration", head + "syncFrequency: soon\n", `"soon"`},
 		{"gate that is no gate", head + "featureGates: {NodeLogQuery: 'yes'}\n", "featureGates.NodeLogQuery: it is yes"},
 		{"gates that are none", head + "featureGates: [NodeLogQuery]\n", "ignoring featureGates: "},
-		{"wrong type inside", head + "logging: {verbosity: loud}\n", "ignoring logging: "},
+		{"wrong type inside", head + "logging: {verbosity: loud}\n", "ignoring logging.verbosity: "},
 		{"port out of range", head + "port: 99999\n", "port (--port) 99999 must be between 1 and 65535"},
 		{"bad log format", head + "logging: {format: xml}\n", "logging.format"},
 		{"taint without a known effect", head + "registerWithTaints: [{key: a, effect: NoWay}]\n", `registerWithTaints[0].effect: Unsupported value: "NoWay"`},
@@ -136,6 +138,96 @@ func TestBadFieldIsNamedAndLeftOut(t *testing.T) {
 				t.Errorf("log = %q, want one line with %q", log, tt.want)
 			}
 		})
+	}
+}
+
+// A field costs no more of itself than the kubelet would refuse.
+func TestBadPartCostsItself(t *testing.T) {
+	tests := []struct {
+		name, content string
+		want          func(*config.KubeletConfiguration) bool
+		says          string
+	}{
+		{"a key of a map", "evictionHard: {memory.available: 99Mi, disk.available: 5%}", func(kc *config.KubeletConfiguration) bool {
+			return kc.EvictionHard["memory.available"] == "99Mi"
+		}, "ignoring evictionHard.disk.available: eviction: unsupported eviction signal"},
+		{"a key of another type", "systemReserved: {cpu: 1, memory: 99Mi}", func(kc *config.KubeletConfiguration) bool {
+			return kc.SystemReserved["memory"] == "99Mi" && kc.SystemReserved["cpu"] == ""
+		}, "ignoring systemReserved.cpu: json: cannot unmarshal number"},
+		{"a field of a field", "tracing: {endpoint: 'http://[::1', samplingRatePerMillion: 100}", func(kc *config.KubeletConfiguration) bool {
+			return kc.Tracing != nil && kc.Tracing.Endpoint == nil && *kc.Tracing.SamplingRatePerMillion == 100
+		}, "ignoring tracing.endpoint: "},
+		{"a field of a field of another type", "authentication: {anonymous: {enabled: 'true'}, webhook: {cacheTTL: 7s}}", func(kc *config.KubeletConfiguration) bool {
+			return !kc.Authentication.Anonymous.Enabled && kc.Authentication.Webhook.CacheTTL.Seconds() == 7
+		}, "ignoring authentication.anonymous.enabled: "},
+		{"a field and not the gate", "featureGates: {KubeletEnsureSecretPulledImages: false, CustomCPUCFSQuotaPeriod: true}\nimagePullCredentialsVerificationPolicy: AlwaysVerify", func(kc *config.KubeletConfiguration) bool {
+			return kc.FeatureGates["CustomCPUCFSQuotaPeriod"] && !kc.FeatureGates["KubeletEnsureSecretPulledImages"]
+		}, "ignoring imagePullCredentialsVerificationPolicy: "},
+		{"a gate at which the kubelet panics", "featureGates: {UserNamespacesSupport: false, CustomCPUCFSQuotaPeriod: true}", func(kc *config.KubeletConfiguration) bool {
+			return kc.FeatureGates["CustomCPUCFSQuotaPeriod"]
+		}, "ignoring featureGates.UserNamespacesSupport: the kubelet cannot take it: "},
+		{"two fields of which each is too much", "maxPods: 70000\nuserNamespaces: {idsPerPod: 67108864}\nsyncFrequency: 7s", func(kc *config.KubeletConfiguration) bool {
+			return kc.SyncFrequency.Seconds() == 7 && kc.MaxPods < 70000
+		}, "there are user IDs for "},
+		{"an option and not its manager", "cpuManagerPolicyOptions: {full-pcpus-only: 'true'}", func(kc *config.KubeletConfiguration) bool {
+			return len(kc.CPUManagerPolicyOptions) == 0
+		}, "ignoring cpuManagerPolicyOptions: "},
+		{"something that is said once", "logging: {flushFrequency: -5s}", func(kc *config.KubeletConfiguration) bool { return true },
+			"ignoring logging.flushFrequency: logging.flushFrequency: Invalid value: \"-5s\": Must be greater than zero\n"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			kc, log := effective(t, testSystem, false, map[string]string{"config.yaml": head + tt.content + "\neventBurst: 77\n"})
+			if kc.EventBurst != 77 || !tt.want(kc) {
+				t.Errorf("the rest does not count: %s", log)
+			}
+			if !strings.Contains(log, tt.says) {
+				t.Errorf("log = %q, want %q", log, tt.says)
+			}
+		})
+	}
+}
+
+// What is no file, or has a strange name, has its line and costs itself.
+func TestStrangeFiles(t *testing.T) {
+	long := strings.Repeat("n", 250) + ".yaml"
+	d := newNode(t, map[string]string{
+		"config.d/10-a\nb.yaml":   head + "maxPods: many\n",
+		"config.d/20-" + long[3:]: head + "maxPods: 20\n",
+	})
+	for link, target := range map[string]string{"config.yaml": "/nowhere", "config.d/30-loop.yaml": "30-loop.yaml"} {
+		if err := os.Symlink(target, filepath.Join(d.etc, link)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	log, dropins := d.check(t)
+	if len(dropins) != 3 || !strings.HasPrefix(dropins[2], "50-002-20-nnn") {
+		t.Errorf("drop-ins %q", dropins)
+	}
+	for _, want := range []string{"ignoring " + d.etc + "/config.yaml: ", "/10-a?b.yaml: ignoring maxPods: ", "ignoring " + d.etc + "/config.d/30-loop.yaml: "} {
+		if strings.Count(log, want) != 1 || strings.Count(log, "\n") != 3 {
+			t.Errorf("log = %q, want a line with %q", log, want)
+		}
+	}
+}
+
+// Each file takes time: there is an end to it.
+func TestTooManyFiles(t *testing.T) {
+	files := map[string]string{}
+	for i := range maxFiles + 5 {
+		files[fmt.Sprintf("config.d/%03d.yaml", i)] = head + fmt.Sprintf("maxPods: %d\n", 100+i)
+	}
+	kc, log := effective(t, testSystem, false, files)
+	if want := fmt.Sprintf("config.d/%03d.yaml and what comes after it", maxFiles); int(kc.MaxPods) != 100+maxFiles-1 || !strings.Contains(log, want) || strings.Count(log, "\n") != 1 {
+		t.Errorf("maxPods %d, log %q, want %q", kc.MaxPods, log, want)
+	}
+}
+
+// A directory that is none has a line.
+func TestDirectoryThatIsNone(t *testing.T) {
+	d := newNode(t, map[string]string{"config.d": "a file\n"})
+	if log, dropins := d.check(t); len(dropins) != 1 || log != "kios: ignoring open "+d.etc+"/config.d: not a directory\n" {
+		t.Errorf("log %q, drop-ins %q", log, dropins)
 	}
 }
 
