@@ -209,6 +209,10 @@ func TestOwnDefaultsYield(t *testing.T) {
 			return set && !on
 		}},
 		{"featureGates: {GracefulNodeShutdown: false, GracefulNodeShutdownBasedOnPodPriority: false, WindowsGracefulNodeShutdown: false}", func(kc *config.KubeletConfiguration) bool { return kc.ShutdownGracePeriod.Duration == 0 }},
+		{"nodeStatusUpdateFrequency: 4s", func(kc *config.KubeletConfiguration) bool { return kc.NodeStatusReportFrequency.Seconds() == 4 }},
+		{"featureGates: {KubeletEnsureSecretPulledImages: false}", func(kc *config.KubeletConfiguration) bool {
+			return kc.ImagePullCredentialsVerificationPolicy == ""
+		}},
 		{"serializeImagePulls: true", func(kc *config.KubeletConfiguration) bool { return kc.SerializeImagePulls }},
 		{"imageGCLowThresholdPercent: 84", func(kc *config.KubeletConfiguration) bool { return kc.ImageGCLowThresholdPercent == 84 }},
 	}
@@ -217,6 +221,26 @@ func TestOwnDefaultsYield(t *testing.T) {
 			kc, log := effective(t, testSystem, false, map[string]string{"config.yaml": head + tt.content + "\n"})
 			if !tt.want(kc) || log != "" {
 				t.Errorf("log %q, configuration %+v", log, kc)
+			}
+		})
+	}
+}
+
+// Before the kubelet reads a drop-in, it has filled in its defaults. One that depends on a
+// field of the user has to be taken out of that again.
+func TestFilledInDefaults(t *testing.T) {
+	tests := []struct{ content, want string }{
+		{"featureGates: {AllBeta: false}", "imagePullCredentialsVerificationPolicy"},
+		{"featureGates: {KubeletEnsureSecretPulledImages: false}", "imagePullCredentialsVerificationPolicy"},
+		{"nodeStatusUpdateFrequency: 4s", "nodeStatusReportFrequency"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.content, func(t *testing.T) {
+			d := newNode(t, map[string]string{"config.yaml": head + tt.content + "\n"})
+			log, _ := d.check(t)
+			text, err := os.ReadFile(filepath.Join(d.dropins, last))
+			if err != nil || log != "" || !strings.Contains(string(text), `"`+tt.want+`": null`) {
+				t.Errorf("%s = %s, %v; log %q, want %s: null", last, text, err, log, tt.want)
 			}
 		})
 	}

@@ -14,6 +14,7 @@ import (
 	kubeletv1beta1 "k8s.io/kubelet/config/v1beta1"
 	"k8s.io/kubernetes/pkg/kubelet/apis/config"
 	kubeletscheme "k8s.io/kubernetes/pkg/kubelet/apis/config/scheme"
+	conversion "k8s.io/kubernetes/pkg/kubelet/apis/config/v1beta1"
 	"sigs.k8s.io/yaml"
 )
 
@@ -56,7 +57,12 @@ func (c *checker) mergeAll(configFile, dropins string) error {
 	}
 	slices.Sort(files)
 	if configFile != "" {
-		files = slices.Insert(files, 0, configFile)
+		if err := c.mergeOwn(configFile); err != nil {
+			return fmt.Errorf("read %s: %w", configFile, err)
+		}
+		if err := c.fillIn(); err != nil {
+			return fmt.Errorf("fill in %s: %w", configFile, err)
+		}
 	}
 	for _, f := range files {
 		if err := c.mergeOwn(f); err != nil {
@@ -64,6 +70,22 @@ func (c *checker) mergeAll(configFile, dropins string) error {
 		}
 	}
 	return nil
+}
+
+// fillIn gives all fields that have none the kubelet's defaults, as the kubelet does before
+// it reads drop-ins: no default depends on what is in these.
+func (c *checker) fillIn() error {
+	kc, err := c.parse(c.merged)
+	if err != nil {
+		return err
+	}
+	var filled kubeletv1beta1.KubeletConfiguration
+	if err := conversion.Convert_config_KubeletConfiguration_To_v1beta1_KubeletConfiguration(kc, &filled, nil); err != nil {
+		return err
+	}
+	filled.APIVersion, filled.Kind = kubeletv1beta1.SchemeGroupVersion.String(), "KubeletConfiguration"
+	c.merged, err = json.Marshal(filled)
+	return err
 }
 
 func (c *checker) mergeOwn(file string) error {
@@ -155,14 +177,17 @@ func (c *checker) take(docs ...*document) error {
 	return errors.Join(a.errs...)
 }
 
-// yielding are groups of the node's own defaults that the kubelet may refuse beside a
-// user's field, or beside a feature gate. Then they are the kubelet's defaults again:
-// a file that is good for a kubelet elsewhere is good here.
+// yielding are groups of the node's own defaults, and of the kubelet's that it has filled in
+// before it reads a user's file, that it may refuse beside a user's field, or beside a
+// feature gate. Then they are the kubelet's defaults again: a file that is good for a
+// kubelet elsewhere is good here.
 var yielding = [][]string{
 	{"shutdownGracePeriodCriticalPods"},
 	{"shutdownGracePeriod"},
 	{"shutdownGracePeriod", "shutdownGracePeriodCriticalPods"},
 	{"enableSystemLogQuery"},
+	{"crashLoopBackOff"},
+	{"imagePullCredentialsVerificationPolicy"},
 	{"maxParallelImagePulls"},
 	{"imageGCHighThresholdPercent"},
 	{"imageGCLowThresholdPercent"},
@@ -178,6 +203,9 @@ const maxFaults = 20
 // of the node that have to go, each with the value nil.
 func (c *checker) validate(merged []byte, said map[string]string) (yields map[string]any, errs []error) {
 	yields = map[string]any{}
+	if said["nodeStatusUpdateFrequency"] != "" && said["nodeStatusReportFrequency"] == "" {
+		yields["nodeStatusReportFrequency"] = nil // the kubelet's default is the other one
+	}
 	errs = c.newFaults(merged, yields)
 	if len(errs) > maxFaults {
 		return yields, errs
