@@ -1,6 +1,7 @@
 package userconfig
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -8,6 +9,7 @@ import (
 	"maps"
 	"os"
 	"reflect"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -64,6 +66,7 @@ func (c *checker) read(file string) (doc *document, err error) {
 	}
 	doc.dropNulls()
 	doc.dropUnknown()
+	doc.dropExponents(doc.fields, "")
 	doc.dropGates()
 	c.dropForeign(doc)
 	return doc, c.dropMisfits(doc)
@@ -199,6 +202,41 @@ func jsonFields(t reflect.Type) map[string]reflect.Type {
 		}
 	}
 	return fields
+}
+
+// exponent is that of a quantity of more digits than any machine has of anything. The
+// kubelet writes all of them out when it calculates with it, which does not end.
+var exponent = regexp.MustCompile(`^[-+]?[0-9.]+[eE][-+]?[0-9]{3,}$`)
+
+// dropExponents removes quantities with such an exponent.
+func (d *document) dropExponents(fields map[string]any, path string) {
+	for _, name := range slices.Sorted(maps.Keys(fields)) {
+		if inner, ok := fields[name].(map[string]any); ok {
+			d.dropExponents(inner, path+name+".")
+		} else if bad := withExponent(fields[name]); bad != "" {
+			delete(fields, name)
+			d.note("ignoring %s%s: %.40q is no quantity: its exponent has more than two digits", path, name, bad)
+		}
+	}
+}
+
+// withExponent returns the first such quantity in a value, or "".
+func withExponent(value any) (bad string) {
+	switch value := value.(type) {
+	case string:
+		if exponent.MatchString(value) {
+			return value
+		}
+	case []any:
+		for _, element := range value {
+			bad = cmp.Or(bad, withExponent(element))
+		}
+	case map[string]any:
+		for _, name := range slices.Sorted(maps.Keys(value)) {
+			bad = cmp.Or(bad, withExponent(value[name]))
+		}
+	}
+	return bad
 }
 
 // dropGates removes feature gates that the kubelet does not have, or no longer, and
