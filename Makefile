@@ -63,12 +63,13 @@ test-vm: ## needs a build: our kernel in small machines, with unit tests as root
 
 # Those that call t.Parallel wait more than they work.
 test-image: ## needs root and a build: boots of the real image
-	$(TEST) -count=1 -p 1 -tags image -timeout 60m -parallel 3 -v $(call tagged,image)
+	$(TEST) -count=1 -p 1 -tags image -short -timeout 60m -parallel 3 -v $(call tagged,image)
 
 test-cluster: controlplane ## needs root and a build: the control plane, the pod network, a node that joins
 	$(TEST) -count=1 -p 1 -tags cluster -short -timeout 20m -v $(call tagged,cluster)
 
-test-long: build controlplane ## needs root: all that nodes do in clusters, an hour and a half
+test-long: build controlplane ## needs root: all that nodes do in clusters, and machines with other hardware, an hour and a half
+	$(TEST) -count=1 -p 1 -tags image -timeout 90m -v -run '^TestHardware' ./test/e2e
 	$(TEST) -count=1 -p 1 -tags cluster -timeout 180m -v $(call tagged,cluster)
 
 conformance: build controlplane ## needs root: the conformance tests of Kubernetes and of CRI on a node, hours; FOCUS=... runs some

@@ -11,6 +11,7 @@
 //	probe crash PID         have a process fault, which no handler of signals survives
 //	probe cat FILE          print a file
 //	probe write FILE TEXT   write a file and sync it
+//	probe set FILE TEXT     write to a file of the kernel's, such as those in /proc/sys
 //	probe fill DIR          write into DIR/filler until the file system is full
 //	probe sha256 FILE       print a file's digest
 //	probe time              print the node's time in seconds since 1970
@@ -66,6 +67,8 @@ func main() {
 		check(cat(args[0]))
 	case command == "write" && len(args) > 1:
 		check(write(args[0], strings.Join(args[1:], " ")))
+	case command == "set" && len(args) == 2:
+		check(os.WriteFile(onHost(args[0]), []byte(args[1]), 0))
 	case command == "fill" && len(args) == 1:
 		check(fill(args[0]))
 	case command == "sha256" && len(args) == 1:
