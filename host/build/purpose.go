@@ -33,6 +33,7 @@ var purposes = []struct {
 	{"/bin/blkid", fromKiOS, "link to init: the kubelet looks with it whether a volume is empty"},
 	{"/bin/blockdev", fromKiOS, "link to init: the kubelet reads with it the size of a volume"},
 	{"/bin/fsck", fromKiOS, "link to init: the kubelet checks ext4 volumes with it"},
+	{"/bin/iscsiadm", fromKiOS, "link to init: the kubelet gets the answer that there is none"},
 	{"/bin/losetup", fromKiOS, "link to init: the kubelet holds raw block volumes with it"},
 	{"/bin/mkfs.btrfs", fromKiOS, "link to init: the kubelet gets the answer that there is none"},
 	{"/bin/mkfs.ext2", fromKiOS, "link to init: the kubelet formats volumes with it"},

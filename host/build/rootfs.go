@@ -53,6 +53,7 @@ var links = map[string]string{
 	"bin/blkid":             "init",
 	"bin/blockdev":          "init",
 	"bin/fsck":              "init",
+	"bin/iscsiadm":          "init",
 	"bin/losetup":           "init",
 	"bin/mkfs.btrfs":        "init",
 	"bin/mkfs.ext2":         "init",

@@ -1,7 +1,8 @@
 // Package diskcmd is the programs for block devices that the kubelet runs on the host:
 // losetup, blockdev, resize2fs and xfs_growfs, which are a call of the kernel each, and
 // blkid, fsck and mkfs, which are those of Debian in the image of the pod disk. These
-// run in a sandbox that holds one device and nothing else of the node.
+// run in a sandbox that holds one device and nothing else of the node. And iscsiadm,
+// which only says that there is none.
 //
 // It knows the arguments that the kubelet and k8s.io/mount-utils give, and few others.
 package diskcmd
@@ -12,6 +13,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"kios/internal/ext4"
@@ -33,6 +35,7 @@ var Commands = map[string]func(args []string, stdout, stderr io.Writer) int{
 	"mkfs.ext4":  command("mkfs.ext4", mkfs("ext4")),
 	"mkfs.xfs":   command("mkfs.xfs", noMkfs("xfs")),
 	"mkfs.btrfs": command("mkfs.btrfs", noMkfs("btrfs")),
+	"iscsiadm":   command("iscsiadm", iscsiadm),
 }
 
 // exitFailure is the exit code of errors: none of the programs gives it another
@@ -78,6 +81,17 @@ func noMkfs(fstype string) func([]string, io.Writer) error {
 	return func([]string, io.Writer) error {
 		return fmt.Errorf("kiOS makes no file systems of the type %s: use ext4 (fsType: ext4), or make it in a pod before the volume is used", fstype)
 	}
+}
+
+// iscsiadm says that there is none, where the kubelet puts its words into the pod's event.
+// It does so with discovery and login, but not with the first question, which is for an
+// interface: that is answered, as with the one that all initiators have.
+func iscsiadm(args []string, stdout io.Writer) error {
+	if strings.HasPrefix(strings.Join(args, " "), "-m iface ") && slices.Contains(args, "show") {
+		fmt.Fprintln(stdout, "iface.transport_name = tcp")
+		return nil
+	}
+	return errors.New("kiOS has no iSCSI initiator: use a CSI driver that brings one")
 }
 
 // fsck checks ext2 to ext4. Others need no check: their journals are replayed when they

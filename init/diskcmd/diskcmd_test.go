@@ -27,6 +27,7 @@ func TestRefusals(t *testing.T) {
 		"blockdev --getss /dev/null":   "is no block device",
 		"xfs_growfs -d " + file + " x": "this xfs_growfs knows",
 		"xfs_growfs -d " + file:        "it is not mounted",
+		"iscsiadm -m node --login":     "kiOS has no iSCSI initiator: use a CSI driver",
 	} {
 		args := strings.Fields(line)
 		var stdout, stderr bytes.Buffer
@@ -34,6 +35,14 @@ func TestRefusals(t *testing.T) {
 		if code != exitFailure || !strings.Contains(stderr.String(), want) {
 			t.Errorf("%s = %d, %q, want %q", line, code, stderr.String(), want)
 		}
+	}
+}
+
+// The kubelet gives up without a word of iscsiadm's if this fails.
+func TestISCSIInterface(t *testing.T) {
+	var stdout, stderr bytes.Buffer
+	if code := Commands["iscsiadm"](strings.Fields("-m iface -I default -o show"), &stdout, &stderr); code != 0 || stdout.String() != "iface.transport_name = tcp\n" {
+		t.Errorf("%d, %q, %q", code, stdout.String(), stderr.String())
 	}
 }
 

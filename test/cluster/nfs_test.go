@@ -90,7 +90,7 @@ func testRefusedVolumes(u *user, n *node) {
 		"nfs: {server: "+gateway+", path: "+nfsPath+"}", "iscsi: {targetPortal: "+gateway+", iqn: \"iqn.2026-11.example:disk\", lun: 0}", 1))
 	for pod, want := range map[string]string{
 		"not-exported": "the server does not export that path",
-		"iscsi":        `"iscsiadm": executable file not found`,
+		"iscsi":        "kiOS has no iSCSI initiator: use a CSI driver",
 	} {
 		u.eventually("an event of "+pod, func() error {
 			text, err := u.try("get", "events", "--field-selector=reason=FailedMount,involvedObject.name="+pod, "-o", "jsonpath={.items[*].message}")
