@@ -106,13 +106,28 @@ func testWithoutServer(u *user, n *node) {
 	u.t.Helper()
 	u.kubectl("delete", "pod", "writing", "--wait=false")
 	u.apply(nfsPod("late", n.name, gateway, "list, /data"))
-	gone := time.Now()
-	// By then the cluster would have taken the node for lost, and the kubelet would have
-	// looked at all volumes.
-	u.within(3*time.Minute, "two minutes", func() error { return over(gone.Add(2 * time.Minute)) })
+	// They are ten seconds apart: by then the cluster would have taken the node for lost,
+	// and the kubelet has looked at all volumes.
+	u.renews(n, 10)
 	u.waitFor("node/"+n.name, "condition=Ready")
+	u.demand(u.field("pod/late", "{.status.phase}"), "Pending")
+	u.kubectl("get", "pod", "writing") // it cannot end
 	u.apply(hostPod("other", n.name))
 	u.ready("other")
 	u.kubectl("delete", "pod", "other")
 	u.demand(n.probe(u.t, "cat", "/etc/hostname"), n.name)
+}
+
+// renews waits until the kubelet has said so often that it is there.
+func (u *user) renews(n *node, times int) {
+	u.t.Helper()
+	seen := map[string]bool{}
+	u.within(3*time.Minute, fmt.Sprintf("%s renews its lease %d times", n.name, times), func() error {
+		text, err := u.try("get", "lease", "-n", "kube-node-lease", n.name, "-o", "jsonpath={.spec.renewTime}")
+		seen[text] = true
+		if err == nil && len(seen) <= times {
+			err = fmt.Errorf("it has done so %d times", len(seen)-1)
+		}
+		return err
+	})
 }
