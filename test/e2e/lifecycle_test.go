@@ -119,13 +119,26 @@ func TestPowerCutLosesNothingSynced(t *testing.T) {
 	n.Kill()
 
 	n.reboot()
-	n.running("probe")
-	if got := lastRecord(n.probe("cat", "/var/lib/writer/records")); got < last {
+	if got := n.recordsFound(); got < last {
 		t.Errorf("record %d is the last after the power cut, but %d was synced", got, last)
 	}
-	n.running("writer")
 	n.powerOff()
 	n.demandCleanDisk()
+}
+
+// recordsFound returns how many records the writer has found when it started. The file
+// itself does not tell: the writer goes on in it.
+func (n *node) recordsFound() int {
+	n.t.Helper()
+	n.running("writer")
+	found := 0
+	n.eventually("what the writer has found", func(context.Context) error {
+		if _, err := fmt.Sscanf(n.logs("writer"), "found %d records", &found); err != nil {
+			return fmt.Errorf("the writer does not say it first: %w", err)
+		}
+		return nil
+	})
+	return found
 }
 
 // lastRecord returns the number of the last record in the file, or in the log
