@@ -31,8 +31,8 @@ func (c Config) check() error {
 		if _, err := os.Stat(d.Path); err != nil {
 			return fmt.Errorf("disk: %w", err)
 		}
-		if deviceFor(d.Bus) == "" {
-			return fmt.Errorf("disk %s: unknown bus %q (virtio, nvme, scsi, pvscsi or ahci)", d.Path, d.Bus)
+		if _, known := buses[d.Bus]; !known {
+			return fmt.Errorf("disk %s: unknown bus %q (virtio, nvme, scsi, pvscsi, megasas, ahci or usb)", d.Path, d.Bus)
 		}
 	}
 	return checkMemory(c.Memory)
@@ -172,14 +172,17 @@ func (d Disk) args(i int, boot bool) []string {
 			drive += "," + option.text
 		}
 	}
-	device := fmt.Sprintf("%s,drive=drive%d,id=disk%d,serial=%s", deviceFor(d.Bus), i, i, d.serial(i))
+	bus := buses[d.Bus]
+	device := fmt.Sprintf("%s,drive=drive%d,id=disk%d,serial=%s", bus.device, i, i, d.serial(i))
 	if boot {
 		device += fmt.Sprintf(",bootindex=%d", i)
 	}
 	args := []string{"-drive", drive}
-	if controller := map[string]string{"scsi": "virtio-scsi-pci", "pvscsi": "pvscsi"}[d.Bus]; controller != "" {
-		args = append(args, "-device", fmt.Sprintf("%s,id=scsi%d", controller, i))
-		device += fmt.Sprintf(",bus=scsi%d.0", i)
+	if bus.controller != "" {
+		args = append(args, "-device", fmt.Sprintf("%s,id=bus%d", bus.controller, i))
+	}
+	if bus.name != "" {
+		device += ",bus=" + fmt.Sprintf(bus.name, i)
 	}
 	return append(args, "-device", device)
 }
@@ -198,15 +201,18 @@ func (d Disk) serial(i int) string {
 	return fmt.Sprintf("disk%d", i) // NVMe insists on one
 }
 
-func deviceFor(bus string) string {
-	return map[string]string{
-		"":       "virtio-blk-pci",
-		"virtio": "virtio-blk-pci",
-		"nvme":   "nvme",
-		"scsi":   "scsi-hd",
-		"pvscsi": "scsi-hd",
-		"ahci":   "ide-hd",
-	}[bus]
+// buses are QEMU's devices for a disk, its controller if each disk has one of its own, and
+// the name of the bus that the disk with a number is on, unless QEMU chooses.
+var buses = map[string]struct{ device, controller, name string }{
+	"":       {"virtio-blk-pci", "", ""},
+	"virtio": {"virtio-blk-pci", "", ""},
+	"nvme":   {"nvme", "", ""},
+	"ahci":   {"ide-hd", "", "ide.%d"}, // QEMU would put all at the first port
+	"scsi":   {"scsi-hd", "virtio-scsi-pci", "bus%d.0"},
+	"pvscsi": {"scsi-hd", "pvscsi", "bus%d.0"},
+	// QEMU takes the bit FUA of a write to this controller for a LUN, and fails.
+	"megasas": {"scsi-hd,dpofua=off", "megasas-gen2", "bus%d.0"},
+	"usb":     {"usb-storage", "qemu-xhci", "bus%d.0"},
 }
 
 func (c Config) networkArgs(ports map[int]int) []string {

@@ -100,7 +100,7 @@ const UserMAC = "52:54:00:4b:4d:01"
 type Disk struct {
 	Path     string
 	Format   string // "raw" or "qcow2"; detected if empty
-	Bus      string // "virtio" (also if empty), "nvme", "scsi" (virtio's), "pvscsi" (VMware's) or "ahci"
+	Bus      string // "virtio" (also if empty), "nvme", "ahci", "usb", or SCSI: "scsi" (virtio's), "pvscsi" (VMware's), "megasas"
 	Serial   string // what the guest sees as the drive's serial number
 	ReadOnly bool
 	Snapshot bool // changes are lost at the machine's end; the file is untouched

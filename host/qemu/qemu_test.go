@@ -74,6 +74,16 @@ func TestDiskArgs(t *testing.T) {
 	}
 }
 
+// A port of AHCI has one disk.
+func TestDisksOfAHCI(t *testing.T) {
+	for i, want := range []string{"ide-hd,drive=drive0,id=disk0,serial=disk0,bus=ide.0", "ide-hd,drive=drive1,id=disk1,serial=disk1,bus=ide.1"} {
+		got := Disk{Path: "/tmp/a.raw", Bus: "ahci"}.args(i, false)
+		if got[len(got)-1] != want {
+			t.Errorf("disk %d is %s, want %s", i, got[len(got)-1], want)
+		}
+	}
+}
+
 func TestNetworkArgs(t *testing.T) {
 	cfg := Config{Isolated: true, MAC: "52:54:00:00:00:01", Forward: []Port{{Guest: 10250}}}
 	got := cfg.networkArgs(map[int]int{10250: 4711})

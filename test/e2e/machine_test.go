@@ -55,3 +55,67 @@ func TestHardwareWatchdogOfInit(t *testing.T) {
 		t.Error("the machine was not reset by its watchdog")
 	}
 }
+
+// controllers are those that disks hang at, and what the node does with a data partition
+// there. The kernel command line decides: the machine does not know its boot disk.
+var controllers = []struct{ bus, words, want string }{
+	{"megasas", "datapart=auto kios.disk=auto", `data partition /dev/sda2$`}, // its driver is a module
+	{"megasas", "datapart=auto", `sda2 .*has the type of a data partition and is not used`},
+	{"scsi", "datapart=auto kios.disk=auto", `data partition /dev/sda2$`},
+	{"nvme", "datapart=auto kios.disk=/dev/nvme0n1", `data partition /dev/nvme0n1p2$`},
+	{"usb", "datapart=auto kios.disk=auto", `sda2 .*has the type of a data partition and is not used`},
+	{"usb", "", `data partition /dev/sda2$`}, // named by its GUID
+}
+
+func TestHardwareControllers(t *testing.T) {
+	long(t)
+	n := prepare(t, setup{few: true})
+	words := n.cfg.Append
+	for _, tt := range controllers {
+		n.cfg.Disks = []qemu.Disk{{Path: n.disk, Bus: tt.bus, Snapshot: true}}
+		n.cfg.Append = words + " " + tt.words
+		t.Run(tt.bus+" "+tt.words, func(t *testing.T) {
+			one := *n
+			one.t, one.cfg.Dir = t, t.TempDir()
+			one.start()
+			one.expect(tt.want)
+			one.expect(`step etc `) // after the search
+			if strings.Contains(tt.want, "not used") && one.consoleHas(`kios: data partition`) {
+				t.Error("a disk was used that does not count")
+			}
+			one.Kill()
+		})
+	}
+}
+
+// demandQuiet demands that PID 1 has found nothing to complain about.
+func (n *node) demandQuiet() {
+	n.t.Helper()
+	for _, line := range n.Lines() {
+		if strings.Contains(line.Text, "kios: warning: ") || strings.Contains(line.Text, "kios: error: ") {
+			n.t.Errorf("the node says %q", line.Text)
+		}
+	}
+}
+
+// Machines with one, and with many processors, and with little memory come up without a
+// warning.
+func TestHardwareProcessors(t *testing.T) {
+	long(t)
+	for _, tt := range []struct {
+		processors int
+		memory     int64
+	}{{1, 512}, {8, 1024}} {
+		t.Run(fmt.Sprint(tt.processors), func(t *testing.T) {
+			n := prepare(t, setup{memory: tt.memory})
+			n.cfg.CPUs = tt.processors
+			n.start()
+			n.running("probe")
+			for _, name := range systemPods {
+				n.running(name)
+			}
+			n.demandQuiet()
+			n.powerOff()
+		})
+	}
+}
