@@ -27,7 +27,7 @@ func (n *Node) mountEtc() error {
 		for _, file := range []string{"localtime", "timezone"} {
 			removeFalseDir(filepath.Join(etcDir, file))
 		}
-		err := overlay("/etc", lower, etcDir, etcWork)
+		err := (&layers{"/etc", lower, etcDir, etcWork}).mount(n.Log.Error)
 		if err == nil {
 			return n.completeEtc()
 		}
@@ -37,7 +37,7 @@ func (n *Node) mountEtc() error {
 	if _, err := os.Stat(etcDir); err == nil {
 		lower = append([]string{etcDir}, lower...)
 	}
-	if err := overlay("/etc", lower, "/run/kios/etc.upper", "/run/kios/etc.work"); err != nil {
+	if err := (&layers{"/etc", lower, "/run/kios/etc.upper", "/run/kios/etc.work"}).mount(n.Log.Error); err != nil {
 		return err
 	}
 	return n.completeEtc()

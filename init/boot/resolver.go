@@ -8,9 +8,11 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
+	"kios/internal/userfile"
 	"kios/internal/wholefile"
 )
 
@@ -84,7 +86,24 @@ func (r resolver) replaceable() (string, error) {
 	if text, err := readHead(r.etc()); err == nil && bytes.HasPrefix(text, []byte(resolvOld)) {
 		return silently, nil
 	}
-	return keep, nil
+	return r.refused(), nil
+}
+
+// refused says what of the user's file the kubelet would not take: then it starts no pod,
+// the network's included (parseResolvConf, k8s.io/kubernetes/pkg/kubelet/network/dns).
+func (r resolver) refused() string {
+	text, err := userfile.Read(r.etc(), resolvLength)
+	if err != nil {
+		return err.Error()
+	}
+	n := 0
+	for line := range strings.Lines(string(text)) {
+		n++
+		if strings.TrimSpace(line) == "nameserver" {
+			return fmt.Sprintf("line %d has no address: write nameserver ADDRESS", n)
+		}
+	}
+	return keep
 }
 
 // linked is replaceable for a symbolic link. systemd's leads to a file that a service
@@ -100,7 +119,7 @@ func (r resolver) linked(target string) string {
 	if !info.Mode().IsRegular() {
 		return fmt.Sprintf("it is a link to %s, which is no file", target)
 	}
-	return keep
+	return r.refused()
 }
 
 func (r resolver) link() error {

@@ -30,6 +30,11 @@ func TestResolverLink(t *testing.T) {
 		"no file": {func(r resolver) error { return os.Mkdir(r.etc(), 0o755) }, false, "it is no file"},
 		"a FIFO":  {func(r resolver) error { return unix.Mkfifo(r.etc(), 0o644) }, false, "it is no file"},
 		"a copy":  {func(r resolver) error { return os.WriteFile(r.etc(), []byte(copied), 0o644) }, true, ""},
+		"of no address": {func(r resolver) error {
+			return os.WriteFile(r.etc(), []byte("# mine\n nameserver \t\n"+own), 0o644)
+		}, false, "line 2 has no address: write nameserver ADDRESS; the name servers of the network are used"},
+		"large":                  {func(r resolver) error { return os.WriteFile(r.etc(), make([]byte, resolvLength+1), 0o644) }, false, "it is too large"},
+		"a link to the kernel's": {func(r resolver) error { return os.Symlink("/proc/version", r.etc()) }, false, "it is the kernel's"},
 		"users link": {func(r resolver) error {
 			return os.Symlink("my.conf", r.etc())
 		}, true, ""},
