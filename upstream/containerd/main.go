@@ -18,12 +18,19 @@ import (
 	"kios/upstream/containerd/differ"
 	"kios/upstream/containerd/importer"
 	"kios/upstream/containerd/nodeevents"
+	"kios/upstream/containerd/regular"
 	"kios/upstream/containerd/runtimeinfo"
 	"kios/upstream/containerd/server"
 )
 
 // layeredConfig is where the node's configuration is with the user's over it.
 const layeredConfig = "/run/kios/containerd.toml"
+
+// networks is where CNI's configuration is.
+const networks = "/etc/cni/net.d"
+
+// say prints a line that init repeats in the kernel's log.
+func say(format string, args ...any) { fmt.Fprintf(os.Stderr, "kios: "+format+"\n", args...) }
 
 // etcVariable names the directory with the user's files where it is not /etc: init has
 // containerd start with files that worked before, or with none.
@@ -77,6 +84,8 @@ func startWith(ctx context.Context, args []string, etc, layered string) error {
 		CRIFailed: func(reason error) { rejectUserConfig(usesUserConfig, reason, watchdog) },
 	})
 	args, usesUserConfig = chooseConfig(ctx, args, etc, layered)
+	// CRI reads these before it is ready, and a named pipe among them would hold it up.
+	regular.PutAside(networks, []string{".conf", ".conflist", ".json"}, 1<<20, say)
 	return command.App().Run(ctx, args)
 }
 
