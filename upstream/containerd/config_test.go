@@ -368,6 +368,7 @@ func TestFilesThatCannotBeRead(t *testing.T) {
 	tests := []struct{ name, content, line string }{
 		{"no TOML", "version = \n", "ignoring /etc/containerd/config.toml: row 1"},
 		{"version from the future", "version = 99\n", "ignoring /etc/containerd/config.toml: "},
+		{"version below all", "version = -1\n", "ignoring /etc/containerd/config.toml: there is no version -1: write the one that the file is in, from 1 to 4: using defaults"},
 		{"too large", "# " + strings.Repeat("x", 1<<20), "at most"},
 	}
 	for _, tt := range tests {

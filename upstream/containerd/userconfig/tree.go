@@ -98,8 +98,11 @@ func expand(t tree, path []string) [][]string {
 	return out
 }
 
-// maxLeaves bounds how many values are tried one by one.
-const maxLeaves = 1000
+// Bounds of what is looked at value by value, and of how often that is decoded.
+const (
+	maxLeaves = 1000
+	maxTries  = 300
+)
 
 // dropped is a value that was left out, and why.
 type dropped struct {
@@ -108,8 +111,8 @@ type dropped struct {
 }
 
 // grow returns base with as much of t as valid accepts: all of it as a rule, or else
-// each value that is accepted together with those before it. One value may need
-// another, so it goes on for as long as there is progress. base is accepted.
+// what is accepted together with the values before it. One value may need another, so it
+// goes on for as long as there is progress. base is accepted.
 func grow(base, t tree, valid func(tree) error) (tree, []dropped) {
 	err := valid(t)
 	if err == nil {
@@ -119,23 +122,48 @@ func grow(base, t tree, valid func(tree) error) (tree, []dropped) {
 	if len(rest) > maxLeaves {
 		return base, []dropped{{leaf{}, err}}
 	}
-	got := clone(base)
+	g := grower{got: clone(base), valid: valid}
 	for {
-		var failed []leaf
-		var reasons []dropped
-		for _, l := range rest {
-			next := clone(got)
-			put(next, l.value, l.path...)
-			if err := valid(next); err != nil {
-				failed, reasons = append(failed, l), append(reasons, dropped{l, err})
-				continue
-			}
-			got = next
+		before := len(rest)
+		g.failed = nil
+		g.add(rest)
+		if len(g.failed) == 0 || len(g.failed) == before || g.tries >= maxTries {
+			return g.got, g.failed
 		}
-		if len(failed) == 0 || len(failed) == len(rest) {
-			return got, reasons
+		rest = nil
+		for _, d := range g.failed {
+			rest = append(rest, d.leaf)
 		}
-		rest = failed
+	}
+}
+
+// grower is the state of grow.
+type grower struct {
+	got    tree
+	valid  func(tree) error
+	failed []dropped
+	tries  int
+}
+
+// add adds values, or the halves of them, or each by itself: few are bad, as a rule, and
+// each look at them costs. After maxTries those that were refused together are left out.
+func (g *grower) add(values []leaf) {
+	next := clone(g.got)
+	for _, l := range values {
+		put(next, l.value, l.path...)
+	}
+	g.tries++
+	err := g.valid(next)
+	switch {
+	case err == nil:
+		g.got = next
+	case len(values) == 1 || g.tries >= maxTries:
+		for _, l := range values {
+			g.failed = append(g.failed, dropped{l, err})
+		}
+	default:
+		g.add(values[:len(values)/2])
+		g.add(values[len(values)/2:])
 	}
 }
 

@@ -229,6 +229,9 @@ func (c *checker) readFile(path string) (imports []string, err error) {
 	delete(t, "imports")
 	base := tree{}
 	if v, ok := t["version"]; ok {
+		if n, isInt := v.(int64); isInt && n < 0 {
+			return nil, fmt.Errorf("there is no version %d: write the one that the file is in, from 1 to %d", n, version.ConfigVersion)
+		}
 		base["version"] = v
 	}
 	if _, err := c.loadTree(base); err != nil {
