@@ -13,6 +13,8 @@ import (
 	"path/filepath"
 
 	"golang.org/x/sys/unix"
+
+	"kios/internal/userfile"
 )
 
 // Bounds of what is loaded. Profiles are some 10 KB each.
@@ -68,7 +70,10 @@ func textError(dir string, names []string) []error {
 }
 
 func load(kernel, path string) error {
-	profile, err := read(path)
+	profile, err := userfile.Read(path, maxSize)
+	if detail, ok := errors.AsType[*fs.PathError](err); ok {
+		return detail.Err // the message has the path already
+	}
 	if err != nil {
 		return err
 	}
@@ -85,23 +90,6 @@ func load(kernel, path string) error {
 		return fmt.Errorf("the kernel refuses it: %w: it is damaged, or compiled for another kernel: give apparmor_parser the features of this one", err)
 	}
 	return nil
-}
-
-// read reads a regular file of bounded size. Opening never waits.
-func read(path string) ([]byte, error) {
-	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	info, err := f.Stat()
-	if err != nil {
-		return nil, err
-	}
-	if !info.Mode().IsRegular() || info.Size() > maxSize {
-		return nil, fmt.Errorf("it is no regular file of at most %d MiB", maxSize>>20)
-	}
-	return io.ReadAll(io.LimitReader(f, maxSize))
 }
 
 // Parser answers in the name of apparmor_parser. containerd takes that program as the

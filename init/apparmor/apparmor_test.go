@@ -25,10 +25,11 @@ func TestLoadDir(t *testing.T) {
 	lab.WriteFile(t, filepath.Join(dir, "e-large"), "")
 	lab.Must(t, os.Truncate(filepath.Join(dir, "e-large"), maxSize+1))
 	lab.Must(t, os.Symlink("nowhere", filepath.Join(dir, "f-link")))
+	lab.Must(t, os.Symlink("/proc/kmsg", filepath.Join(dir, "g-kernel"))) // would wait
 
 	errs := LoadDir(kernel, dir)
-	want := []string{"c-fifo is not loaded: it is no regular file", "e-large is not loaded: it is no regular file",
-		"f-link is not loaded: open", "2 files in " + dir + " are not loaded, such as a-text: it is not compiled"}
+	want := []string{"c-fifo is not loaded: it is not a regular file", "e-large is not loaded: it is too large",
+		"f-link is not loaded: no such file", "g-kernel is not loaded: it is not a regular file: it is the kernel's", "2 files in " + dir + " are not loaded, such as a-text: it is not compiled"}
 	if len(errs) != len(want) {
 		t.Errorf("errors: %v, want %d", errs, len(want))
 	}

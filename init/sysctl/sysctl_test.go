@@ -122,6 +122,7 @@ kernel.modprobe=/tmp/evil
 	lab.WriteFile(t, filepath.Join(dir, "40-ignored"), "vm.swappiness=99\n")
 	lab.Must(t, unix.Mkfifo(filepath.Join(dir, "50-fifo.conf"), 0o600))
 	lab.Must(t, os.Symlink("/dev/null", filepath.Join(dir, "60-null.conf")))
+	lab.Must(t, os.Symlink("/proc/kmsg", filepath.Join(dir, "70-kernel.conf"))) // would wait
 
 	lines, errs := Read(dir)
 	errs = append(errs, ApplyUser(root, lines, NewRules(1<<30))...)
@@ -141,14 +142,18 @@ kernel.modprobe=/tmp/evil
 		`20-second.conf: "nonsense" is not PARAMETER=VALUE`,
 		`20-second.conf: "../../x=1" names no parameter`,
 		`20-second.conf: ".=1" names no parameter`,
-		"30-long.conf is left out: it has more than 64 KiB",
-		"50-fifo.conf is left out: it is no regular file",
+		"30-long.conf is left out: it is too large: at most 65536 bytes are read",
+		"50-fifo.conf is left out: it is not a regular file",
+		"70-kernel.conf is left out: it is not a regular file: it is the kernel's, as those in /proc and /sys",
 		`10-first.conf: kernel.panic is not set to "0": the kubelet does not start with another value`,
 		`10-first.conf: kernel.modprobe is not set to "/tmp/evil": init loads the kernel's modules`,
 		`20-second.conf: no.such.other is not set to "1": there is no such parameter (those of network interfaces and modules that come later cannot be set here)`,
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("errors (-want +got):\n%s", diff)
+	}
+	if _, errs := Read(filepath.Join(dir, "10-first.conf")); len(errs) != 1 || !strings.Contains(errs[0].Error(), "10-first.conf is left out: it is no directory") {
+		t.Errorf("of a file in place of the directory: %v", errs)
 	}
 }
 

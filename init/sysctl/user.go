@@ -3,15 +3,13 @@ package sysctl
 import (
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 
 	"kios/init/kmsg"
-
-	"golang.org/x/sys/unix"
+	"kios/internal/userfile"
 )
 
 // UserDir is where users put their settings.
@@ -37,6 +35,9 @@ type Line struct {
 // these names, and what is wrong with those that are left out. Of several lines for
 // the same parameter the last counts.
 func Read(dir string) (lines []Line, errs []error) {
+	if info, err := os.Stat(dir); err == nil && !info.IsDir() {
+		return nil, []error{fmt.Errorf("%s is left out: it is no directory: put files NAME.conf into one", dir)}
+	}
 	paths, _ := filepath.Glob(filepath.Join(dir, "*.conf")) // sorted; the pattern is good
 	if len(paths) > maxFiles {
 		errs = append(errs, fmt.Errorf("%s has more than %d files: the others are left out", dir, maxFiles))
@@ -45,7 +46,7 @@ func Read(dir string) (lines []Line, errs []error) {
 	for _, path := range paths {
 		text, err := readFile(path)
 		if err != nil {
-			errs = append(errs, fmt.Errorf("%s is left out: %w", path, err))
+			errs = append(errs, fmt.Errorf("%s is left out: %w", path, withoutPath(err)))
 			continue
 		}
 		more, bad := parse(path, text)
@@ -54,30 +55,28 @@ func Read(dir string) (lines []Line, errs []error) {
 	return lastOfEach(lines), errs
 }
 
-// readFile reads a file of the user, who may have put anything there. A link to
-// /dev/null is how a file is left out by convention. A device is not opened: that
-// alone may do something.
+// readFile reads a file of the user. A link to /dev/null is how a file is left out by
+// convention.
 func readFile(path string) (string, error) {
-	info, err := os.Stat(path)
-	if err != nil {
-		return "", err
-	}
-	if null, err := os.Stat(os.DevNull); err == nil && os.SameFile(info, null) {
+	if isNull(path) {
 		return "", nil
 	}
-	if !info.Mode().IsRegular() {
-		return "", errors.New("it is no regular file")
-	}
-	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0)
-	if err != nil {
-		return "", err
-	}
-	defer f.Close()
-	text, err := io.ReadAll(io.LimitReader(f, maxFile+1))
-	if err == nil && len(text) > maxFile {
-		return "", fmt.Errorf("it has more than %d KiB", maxFile>>10)
-	}
+	text, err := userfile.Read(path, maxFile)
 	return string(text), err
+}
+
+// withoutPath returns the reason alone: the message has the path already.
+func withoutPath(err error) error {
+	if detail, ok := errors.AsType[*os.PathError](err); ok {
+		return detail.Err
+	}
+	return err
+}
+
+func isNull(path string) bool {
+	info, err := os.Stat(path)
+	null, nullErr := os.Stat(os.DevNull)
+	return err == nil && nullErr == nil && os.SameFile(info, null)
 }
 
 // parse reads the lines KEY=VALUE of a file. "#" and ";" begin a comment.
