@@ -40,21 +40,47 @@ func TestLongName(t *testing.T) {
 	})
 }
 
-// Two cards have one hardware address: the addresses of its entry are one's, and the
-// other's only when that one is gone.
-func TestTwoCardsOfOneMAC(t *testing.T) {
+// newTwins is a lan whose node has two cards, eth0 and eth1, of one hardware address.
+func newTwins(t *testing.T) *lan {
 	l := newLAN(t)
 	l.cable("srv2", "10.78.0.1/24", "eth1")
 	for _, name := range []string{"eth0", "eth1"} {
 		l.ip("link", "set", name, "address", "52:54:00:12:34:56")
 	}
-	l.configure("  uplink: {mac: '52:54:00:12:34:56', addresses: [10.77.0.20/24]}\n")
+	return l
+}
+
+// owns reports whether the interface has the address of twins, and the other has not.
+func (l *lan) owns(name, other string) func() bool {
+	return func() bool {
+		return l.has("addr show "+name, "inet 10.77.0.20/24") && !l.has("addr show "+other, "inet 10.77.0.20/24")
+	}
+}
+
+const twins = "  uplink: {mac: '52:54:00:12:34:56', addresses: [10.77.0.20/24]}\n"
+
+// Two cards have one hardware address: the addresses of its entry are one's, and the
+// other's only when that one is gone.
+func TestTwoCardsOfOneMAC(t *testing.T) {
+	l := newTwins(t)
+	l.configure(twins)
 	l.startService()
 	l.eventually("a line about the other", 5*time.Second, l.logged("eth1: left alone: another interface has the addresses of its entry, eth0"))
-	l.eventually("the address", 5*time.Second, func() bool { return l.has("addr show eth0", "inet 10.77.0.20/24") })
-	if l.has("addr show eth1", "inet 10.77.0.20/24") {
-		t.Error("both cards have the address")
-	}
+	l.eventually("the address", 5*time.Second, l.owns("eth0", "eth1"))
 	l.run("ip", "-n", l.server, "link", "del", "srv")
 	l.eventually("the address", 5*time.Second, func() bool { return l.has("addr show eth1", "inet 10.77.0.20/24") })
+}
+
+// The first of them becomes part of a bridge, and is not configured here any more.
+func TestTwinIsLent(t *testing.T) {
+	l := newTwins(t)
+	l.configure(twins)
+	l.startService()
+	l.eventually("the address", 5*time.Second, l.owns("eth0", "eth1"))
+	l.ip("link", "add", "name", "br0", "type", "bridge")
+	l.ip("link", "set", "eth0", "master", "br0")
+	l.eventually("the address", 5*time.Second, func() bool { return l.has("addr show eth1", "inet 10.77.0.20/24") })
+	if n := strings.Count(l.service.String(), "eth1: left alone"); n != 1 {
+		t.Errorf("%d lines say that eth1 is left alone:\n%s", n, l.service.String())
+	}
 }

@@ -28,7 +28,7 @@ func (s *Service) isChosen(l link) bool {
 		return false
 	}
 	d, decided := s.decisions[l.index]
-	if !decided || d.name != l.name {
+	if !decided || d.name != l.name || d.against == twin {
 		d = decision{l.name, s.reasonAgainst(l)}
 		s.decisions[l.index] = d
 		if d.against != "" {
@@ -77,15 +77,18 @@ func (s *Service) isTwin(l link, entry *netconf.Interface) bool {
 		s.decisions[l.index] = decision{l.name, twin}
 		return true
 	}
+	if s.decisions[l.index].against == twin {
+		delete(s.decisions, l.index)
+	}
 	return false
 }
 
-// replaceTwin has another interface in place of one that is gone.
-func (s *Service) replaceTwin(ctx context.Context) {
-	for _, l := range s.ordered() {
-		if s.decisions[l.index].against == twin {
-			delete(s.decisions, l.index)
-			s.reconcile(ctx, l)
+// replaceTwins has other interfaces in place of those that do not have the addresses of
+// their entry any more: one may be gone, or have become part of a bridge.
+func (s *Service) replaceTwins(ctx context.Context) {
+	for _, index := range slices.Sorted(maps.Keys(s.decisions)) {
+		if s.decisions[index].against == twin {
+			s.reconcile(ctx, s.links[index])
 		}
 	}
 }

@@ -24,6 +24,7 @@ func (s *Service) reconcileAll(ctx context.Context) {
 		s.reconcile(ctx, l)
 		s.makeVLANs(l)
 	}
+	s.replaceTwins(ctx)
 	s.missing()
 }
 

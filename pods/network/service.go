@@ -298,8 +298,8 @@ func (s *Service) changed(ctx context.Context, l link) {
 		delete(s.decisions, l.index)
 	}
 	s.reconcile(ctx, l)
+	s.replaceTwins(ctx)
 	if l.gone {
-		s.replaceTwin(ctx)
 		return
 	}
 	if old.name != l.name {
