@@ -19,7 +19,8 @@ import (
 )
 
 // staticCPUs has the kubelet give whole processors to some pods, and keep in a file which.
-const staticCPUs = `{"apiVersion": "kubelet.config.k8s.io/v1beta1", "kind": "KubeletConfiguration", "cpuManagerPolicy": "static"}`
+// It has no spaces, which the probe's arguments cannot have.
+const staticCPUs = `{"apiVersion":"kubelet.config.k8s.io/v1beta1","kind":"KubeletConfiguration","cpuManagerPolicy":"static"}`
 
 // TestStateSurvives has the daemons killed, and then the node rebooted, with another
 // policy for processors and then with other processors.
