@@ -3,6 +3,7 @@ package qemu
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -139,7 +140,7 @@ const forTCG = "no_timer_check highres=off"
 func (c Config) bootArgs() []string {
 	if c.Kernel == "" {
 		args := []string{
-			"-drive", "if=pflash,unit=0,format=raw,readonly=on,file=" + firmwareCode,
+			"-drive", "if=pflash,unit=0,format=raw,readonly=on,file=" + escape(cmp.Or(c.Firmware, firmwareCode)),
 			"-drive", "if=pflash,unit=1,format=raw,file=" + escape(c.varsFile()),
 		}
 		if c.Accel == TCG {

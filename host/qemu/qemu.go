@@ -42,6 +42,10 @@ type Config struct {
 	Initrd string // an initramfs, or several joined with cpio padding; direct boot only
 	Append string // the kernel's command line; direct boot only
 
+	// Firmware is the code of another UEFI firmware than Debian's without Secure Boot.
+	// Its variables may be put into Dir as efivars.fd.
+	Firmware string
+
 	Disks  []Disk
 	Memory int64 // bytes; 512 MiB if 0
 	CPUs   int   // 2 if 0

@@ -4,12 +4,69 @@ package e2e
 
 import (
 	"fmt"
+	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"kios/host/qemu"
 	"kios/test/lab"
 )
+
+// Debian's firmware for tests trusts a key that is public.
+const (
+	secureCode = "/usr/share/OVMF/OVMF_CODE_4M.secboot.fd"
+	secureVars = "/usr/share/OVMF/OVMF_VARS_4M.snakeoil.fd"
+	testKey    = "/usr/share/ovmf/PkKek-1-snakeoil.key"
+	testCert   = "/usr/share/ovmf/PkKek-1-snakeoil.pem"
+)
+
+// secure has the machine's firmware start nothing but what it can verify.
+func (n *node) secure() {
+	n.t.Helper()
+	vars, err := os.ReadFile(secureVars)
+	n.must(err)
+	n.must(os.WriteFile(filepath.Join(n.cfg.Dir, "efivars.fd"), vars, 0o600))
+	n.cfg.Firmware = secureCode
+	n.cfg.Args = append(n.cfg.Args, "-machine", "smm=on", "-global", "driver=cfi.pflash01,property=secure,value=on")
+}
+
+// signed returns kios.efi with a signature.
+func signed(t *testing.T) string {
+	t.Helper()
+	dir := t.TempDir()
+	key, efi := filepath.Join(dir, "key"), filepath.Join(dir, "kios.efi")
+	lab.Run(t, "openssl", "pkey", "-passin", "pass:snakeoil", "-in", testKey, "-out", key)
+	lab.Run(t, "sbsign", "--key", key, "--cert", testCert, "--output", efi, lab.Out(t, "kios.efi"))
+	return efi
+}
+
+// Under Secure Boot the firmware refuses kios.efi as it was built. It starts one that is
+// signed, and then the kernel is locked down by itself.
+func TestHardwareSecureBoot(t *testing.T) {
+	long(t)
+	refused := prepare(t, setup{uefi: true, few: true})
+	refused.secure()
+	refused.start()
+	refused.expect(`BdsDxe: failed to load Boot\w+ .*: Access Denied`)
+	refused.Kill()
+
+	n := prepare(t, setup{uefi: true, memory: 1024, efi: signed(t)})
+	n.secure()
+	n.start()
+	n.expect(`Kernel is locked down from EFI Secure Boot`)
+	n.expect(`kubelet ready`)
+	n.running("probe")
+	for _, name := range systemPods {
+		n.running(name)
+	}
+	if got := n.probe("cat", "/sys/kernel/security/lockdown"); !strings.Contains(got, "[integrity]") {
+		t.Errorf("lockdown is %q, want integrity", got)
+	}
+	n.demandQuiet()
+	n.powerOff()
+	n.demandCleanDisk()
+}
 
 // copyDisk copies the node's disk, GUIDs included.
 func (n *node) copyDisk() string {

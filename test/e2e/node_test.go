@@ -3,6 +3,7 @@
 package e2e
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -34,6 +35,7 @@ var spared = []string{"modules", "node", "time"}
 // setup describes a node before its first boot.
 type setup struct {
 	uefi   bool              // else direct kernel boot
+	efi    string            // in place of kios.efi
 	noName bool              // leave out /etc/hostname
 	few    bool              // leave out the spared pods: emulated, each costs every boot seconds
 	memory int64             // MiB; 512 if 0
@@ -150,7 +152,7 @@ func (n *node) makeDisk(s setup) {
 		s.diskMB = 2048
 	}
 	n.must(diskimage.Create(n.t.Context(), diskimage.Options{
-		EFI: lab.Out(n.t, "kios.efi"), Etc: etc, OCI: images, Extra: extra, Size: s.diskMB << 20, Out: n.disk,
+		EFI: cmp.Or(s.efi, lab.Out(n.t, "kios.efi")), Etc: etc, OCI: images, Extra: extra, Size: s.diskMB << 20, Out: n.disk,
 	}))
 }
 
