@@ -26,6 +26,8 @@ func TestWhatHidesTheSystemsOwn(t *testing.T) {
 	file := func(path string) error { return os.WriteFile(path, []byte("a: [\n"), 0o000) }
 	loop := func(path string) error { return os.Symlink(filepath.Base(path), path) }
 	full := func(path string) error { return os.MkdirAll(filepath.Join(path, "in/it"), 0o755) }
+	fifo := func(path string) error { return unix.Mkfifo(path, 0o600) }
+	toNowhere := func(path string) error { return os.Symlink("../gone/file", path) }
 	here := func(path string) error { return os.Symlink(".", path) }
 	null := func(path string) error { return os.Symlink(os.DevNull, path) }
 	for _, tt := range []struct {

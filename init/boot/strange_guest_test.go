@@ -43,3 +43,7 @@ func TestStrangeFiles(t *testing.T) {
 		t.Errorf("the machine id is %q", n.self.get().machineID)
 	}
 }
+
+func fifo(path string) error { return unix.Mkfifo(path, 0o600) }
+
+func toNowhere(path string) error { return os.Symlink("../gone/file", path) }
