@@ -102,6 +102,9 @@ func (d *document) parse(raw []byte) error {
 	if len(strings.TrimSpace(string(raw))) == 0 {
 		return errors.New("the file is empty")
 	}
+	if HasMore(raw) {
+		d.note("only the first YAML document of the file counts: put each into a file of its own, in config.d")
+	}
 	data, strict := yaml.YAMLToJSONStrict(raw)
 	if strict != nil {
 		var err error
@@ -114,6 +117,24 @@ func (d *document) parse(raw []byte) error {
 		return err
 	}
 	return json.Unmarshal(data, &d.fields)
+}
+
+// mark begins a YAML document.
+var mark = regexp.MustCompile(`(?m)^---(?:[ \t\r].*)?$`)
+
+// HasMore reports whether there is content after the first document. What is a comment
+// ends none.
+func HasMore(raw []byte) bool {
+	documents := 0
+	for _, part := range mark.Split(string(raw), -1) {
+		for line := range strings.Lines(part) {
+			if line = strings.TrimSpace(line); line != "" && line[0] != '#' {
+				documents++
+				break
+			}
+		}
+	}
+	return documents > 1
 }
 
 // checkKind is there for its message: the decoder's own prints the whole file.
