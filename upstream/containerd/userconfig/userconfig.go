@@ -9,7 +9,6 @@
 package userconfig
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -33,15 +32,6 @@ import (
 
 // Main is the user's file, below a directory that is laid out as /etc is.
 const Main = "containerd/config.toml"
-
-// Bounds of what a user's files may be.
-const (
-	maxFile  = 256 << 10 // bytes
-	maxFiles = 64
-	maxKeys  = 5000 // and headers of tables: decoding takes the square of their number
-	maxDots  = 100  // in one of them, each of which is a table in a table
-	maxStars = 2    // directories in one import that may be any
-)
 
 // Source says which files there are.
 type Source struct {
@@ -75,6 +65,7 @@ type checker struct {
 	ctx     context.Context
 	plugins []plugin.Registration
 	scratch string // a directory for files that the loader reads
+	spent   spent
 
 	node   tree // the node's own configuration
 	user   []userFile
@@ -213,7 +204,7 @@ func (c *checker) readFile(path string) (imports []string, err error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := checkSize(text); err != nil {
+	if err := c.spent.admit(text); err != nil {
 		return nil, err
 	}
 	var t tree
@@ -255,25 +246,6 @@ func (c *checker) sayDropped(path string, lost []dropped) {
 		}
 		c.lines = append(c.lines, fmt.Sprintf("%s: %s is not used: %s", path, what, oneLine(d.err)))
 	}
-}
-
-// checkSize refuses what takes long to decode.
-func checkSize(text []byte) error {
-	keys := 0
-	for line := range bytes.Lines(text) {
-		key, _, found := bytes.Cut(line, []byte("="))
-		if !found && !bytes.HasPrefix(bytes.TrimSpace(line), []byte("[")) {
-			continue // of a list or a text of many lines
-		}
-		keys++
-		if bytes.Count(key, []byte(".")) > maxDots {
-			return fmt.Errorf("it has a key of more than %d parts", maxDots)
-		}
-	}
-	if keys > maxKeys {
-		return fmt.Errorf("it has more than %d keys", maxKeys)
-	}
-	return nil
 }
 
 // readBounded reads a regular file of bounded size.
