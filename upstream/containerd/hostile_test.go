@@ -41,6 +41,9 @@ func TestHostileFiles(t *testing.T) {
 		"tables":         {v4 + many("[plugins.a%d]\n", 15_000), "more than 5000 keys"},
 		"too large":      {v4 + "# " + strings.Repeat("x", 300_000), "bytes"},
 		"all files":      {"imports = ['conf/*/*/*.toml']\n" + v4, "looking for it takes long"},
+		"any files":      {"imports = ['conf/?/[a-z]*/*.toml']\n" + v4, "looking for it takes long"},
+		"many patterns":  {"imports = [" + many("'conf/*/a%d*.toml',", 10_000) + "]\n" + v4, "there are more than 64"},
+		"long import":    {"imports = ['" + strings.Repeat("a/", 5000) + "']\n" + v4, "longer than a path can be"},
 		"NUL":            {v4 + "root = \"a\x00b\"\n", "row 2"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -63,5 +66,25 @@ func TestManyHostileFiles(t *testing.T) {
 		if config == nil || config.OOMScore != -1 || len(lines) != 49 || !strings.Contains(lines[0], "01.toml: with the files before it, it has more than") {
 			t.Errorf("%s: %d lines, %.300q, want all but the first file left out", name, len(lines), lines)
 		}
+	}
+}
+
+// What only looks as if it took long is used.
+func TestHarmlessFiles(t *testing.T) {
+	for name, text := range map[string]string{
+		"a comment":   v4 + "# " + strings.Repeat(".", 3000) + " = 1\noom_score = -1 # " + strings.Repeat("a.", 300) + "a = 1\n",
+		"texts":       v4 + "oom_score = -1\nx = [\n" + many("  \"a%d=1\",\n", 5100) + "]\n",
+		"long text":   v4 + "oom_score = -1\nx = \"\"\"\n" + many("a%d.a = 1\n[a]\n", 5100) + "\"\"\"\n",
+		"two stars":   v4 + "imports = ['conf-*-v*/*-*.toml']\n",
+		"two classes": v4 + "imports = ['[a-z]*-?-v*/*-*.toml']\n",
+		"many tables": v4 + "oom_score = -1\n" + many("[plugins.'io.containerd.cri.v1.images'.registry.mirrors.'r%d.example.org']\nendpoint = []\n", 400),
+	} {
+		t.Run(name, func(t *testing.T) {
+			etc := etcWith(t, userconfig.Main, text, "containerd/conf-x-v1/my-own.toml", v4+"oom_score = -1\n")
+			config, lines := check(t, etc)
+			if config == nil || config.OOMScore != -1 {
+				t.Errorf("config %v, lines = %.300q, want the file used", config != nil, lines)
+			}
+		})
 	}
 }

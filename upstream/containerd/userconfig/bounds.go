@@ -3,7 +3,9 @@ package userconfig
 import (
 	"errors"
 	"fmt"
+	"path/filepath"
 	"slices"
+	"strings"
 
 	"github.com/pelletier/go-toml/v2/unstable"
 )
@@ -12,14 +14,14 @@ import (
 // the number of keys, and of how deep they are.
 const (
 	maxFile  = 256 << 10 // bytes
-	maxFiles = 64
-	maxKeys  = 5000 // see weigh
-	maxDepth = 20   // tables and lists in one another; containerd's own have 8
-	maxStars = 2    // directories in one import that may be any
+	maxFiles = 64        // and imports that name them
+	maxKeys  = 5000      // see weigh
+	maxDepth = 20        // tables and lists in one another; containerd's own have 8
+	maxWild  = 2         // directories in one import that may be any
 )
 
 // spent is what the files before took of these bounds.
-type spent struct{ bytes, keys int }
+type spent struct{ bytes, keys, imports int }
 
 // admit counts a file in, or says why it would take too long to decode.
 func (s *spent) admit(text []byte) error {
@@ -91,4 +93,15 @@ func locate(p *unstable.Parser) error {
 		return fmt.Errorf("row %d, column %d: toml: %w", at.Line, at.Column, err)
 	}
 	return err
+}
+
+// wildDirs counts the directories of a pattern that may be any: each multiplies those that
+// are looked into.
+func wildDirs(pattern string) (n int) {
+	for dir := range strings.SplitSeq(filepath.Dir(pattern), "/") {
+		if strings.ContainsAny(dir, "*?[") {
+			n++
+		}
+	}
+	return n
 }

@@ -26,6 +26,7 @@ import (
 	"github.com/containerd/plugin/registry"
 	"github.com/pelletier/go-toml/v2"
 	"github.com/sirupsen/logrus"
+	"golang.org/x/sys/unix"
 
 	"kios/upstream/containerd/regular"
 )
@@ -279,9 +280,17 @@ func (c *checker) resolve(parent string, imports []string) []string {
 		if path == "" {
 			continue
 		}
+		if c.spent.imports++; c.spent.imports > maxFiles {
+			c.lines = append(c.lines, fmt.Sprintf("%s: the import %s is not used, nor what follows it: there are more than %d: use a pattern", parent, short(path), maxFiles))
+			return out
+		}
 		path = c.place(filepath.Clean(path))
 		if !filepath.IsAbs(path) {
 			path = filepath.Join(filepath.Dir(parent), path)
+		}
+		if len(path) >= unix.PathMax {
+			c.lines = append(c.lines, fmt.Sprintf("%s: the import %s is not used: it is longer than a path can be", parent, short(path)))
+			continue
 		}
 		if c.Elsewhere && !within(path, c.Etc) {
 			continue // it is the node's, and not known here
@@ -290,13 +299,13 @@ func (c *checker) resolve(parent string, imports []string) []string {
 			out = append(out, path)
 			continue
 		}
-		if strings.Count(filepath.Dir(path), "*") >= maxStars {
-			c.lines = append(c.lines, fmt.Sprintf("%s: the import %s is not used: looking for it takes long: name its directory", parent, short(path)))
+		if wildDirs(path) >= maxWild {
+			c.lines = append(c.lines, fmt.Sprintf("%s: the import %s is not used: looking for it takes long: name its directory, with a pattern for at most one part of it", parent, short(path)))
 			continue
 		}
 		matches, err := filepath.Glob(path)
 		if err != nil {
-			c.lines = append(c.lines, fmt.Sprintf("%s: the import %s is not used: %s", parent, path, oneLine(err)))
+			c.lines = append(c.lines, fmt.Sprintf("%s: the import %s is not used: %s", parent, short(path), oneLine(err)))
 		}
 		out = append(out, matches...)
 	}
