@@ -33,12 +33,12 @@ const (
 // archive is a file that brings images.
 type archive struct {
 	path       string
-	layout     bool // a directory whose images are used in place
-	rank       int  // the higher one wins; see order.go
-	compressed bool
+	layout     bool          // a directory whose images are used in place
+	rank       int           // the higher one wins; see order.go
+	compressed bool          // the file is
 	id         digest.Digest // empty for a compressed archive until identify
 	file       fileID        // of the file that id was made from
-	names      []string      // normalized; unknown for a compressed archive
+	names      []string      // normalized; none of a compressed archive that was never imported whole
 	flaws      error         // what it brings in vain
 }
 
@@ -110,7 +110,8 @@ func (a *archive) identify() (digest.Digest, error) {
 // mayBring tells whether an image can be in the archive, by its normalized name or a
 // digest, which can be in any.
 func (a *archive) mayBring(name string) bool {
-	return a.compressed || strings.Contains(name, "sha256:") || a.brings(name)
+	unknown := a.compressed && len(a.names) == 0
+	return unknown || strings.Contains(name, "sha256:") || a.brings(name)
 }
 
 // brings tells whether an image is known to be in the archive, by its normalized name.

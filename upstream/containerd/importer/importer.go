@@ -431,7 +431,7 @@ func (im *Importer) one(ctx context.Context, a *archive) {
 		log.G(ctx).WithError(err).Warnf("look for the images of %s", a.path)
 	} else if len(b.all()) > 0 {
 		log.G(ctx).Infof("image archive %s was imported earlier", a.path)
-		im.bring(ctx, a, b)
+		im.bring(ctx, a, b, true)
 		return
 	}
 	b, err = im.store.Import(ctx, a.path, id, taken)
@@ -441,15 +441,20 @@ func (im *Importer) one(ctx context.Context, a *archive) {
 	if err != nil {
 		im.failed(ctx, a.path, err)
 	}
-	im.bring(ctx, a, b)
+	im.bring(ctx, a, b, err == nil)
 	if len(b.names) > 0 {
 		im.imported(ctx, a.path, b.names, time.Since(begin))
 	}
 }
 
-// bring notes what an archive has brought.
-func (im *Importer) bring(ctx context.Context, a *archive, b brought) {
-	im.notes.keep(a, b.all())
+// bring notes what an archive has brought. An image that could not be imported may be
+// there at the next boot, so pods are to wait for it then.
+func (im *Importer) bring(ctx context.Context, a *archive, b brought, whole bool) {
+	var names []string
+	if whole {
+		names = b.all()
+	}
+	im.notes.keep(a, names)
 	im.win(a, b.names)
 	im.tellTaken(ctx, a, b.others)
 }

@@ -20,11 +20,11 @@ type notes struct {
 	new  map[string]note
 }
 
-// note is what is known of an archive that was imported.
+// note is what is known of an archive that was read.
 type note struct {
 	File  fileID        `json:"file"`
 	ID    digest.Digest `json:"id"`
-	Names []string      `json:"names"`
+	Names []string      `json:"names"` // none if the import failed: there may be others
 }
 
 // fileID changes whenever a file does.
@@ -60,11 +60,11 @@ func identifyFile(f *os.File) (fileID, error) {
 // recall completes what is known of an archive.
 func (n *notes) recall(a *archive) {
 	if old, ok := n.old[a.path]; ok && a.file == old.File && a.id == "" {
-		a.id, a.names, a.compressed = old.ID, old.Names, false
+		a.id, a.names = old.ID, old.Names
 	}
 }
 
-// keep remembers an archive that was imported.
+// keep remembers an archive that was read, and its names if they are all it brings.
 func (n *notes) keep(a *archive, names []string) {
 	n.new[a.path] = note{a.file, a.id, names}
 }

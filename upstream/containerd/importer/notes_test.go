@@ -66,6 +66,62 @@ func TestCompressedArchiveIsReadOnce(t *testing.T) {
 	}
 }
 
+// before are the names of the archives that are imported before the images of the OS.
+func before(t *testing.T, im *Importer) (names []string) {
+	t.Helper()
+	for _, a := range im.pending {
+		if a.layout {
+			return names
+		}
+		names = append(names, filepath.Base(a.path))
+	}
+	t.Fatal("there are no images of the OS")
+	return nil
+}
+
+// A compressed archive never comes before the images of the OS, whatever is noted of it:
+// if its import fails, or its images were removed, it is decompressed in full. Pods wait
+// for what it may still bring.
+func TestCompressedArchiveComesAfterTheOS(t *testing.T) {
+	good, bad := newImage(t, app, "good"), newImage(t, "example.org/bad:1", "bad")
+	for name, tt := range map[string]struct {
+		data []byte
+		then func(b *boots) // before the second boot
+	}{
+		"no archive": {data: gzipped(t, []byte("no archive"))},
+		"broken":     {data: gzipped(t, tarOf(t, layout, file{"index.json", good.index}))},
+		"cut off":    {data: gzipped(t, good.oci(t))[:100]},
+		"half": {data: gzipped(t, tarOf(t, layout, blob(good.layer), blob(good.config), blob(good.manifest), blob(bad.config), blob(bad.manifest),
+			file{"index.json", indexOf(t, bad, good)}))},
+		"removed": {data: gzipped(t, two(t, good, newImage(t, "example.org/bad:1", "sound"))), then: func(b *boots) {
+			if err := b.s.client.ImageService().Delete(inK8s(t.Context()), app); err != nil {
+				t.Fatal(err)
+			}
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			b := newBoots(t, layoutOf(t, map[string][]string{"kios.local/pause:1": {"p"}, "kios.local/network:1": {"n"}}), dir)
+			save(t, dir, "x.tar.gz", tt.data)
+			b.next(t)
+			if tt.then != nil {
+				tt.then(b)
+			}
+			im := New(b.s, "kios.local/pause:1")
+			im.notes = readNotes(b.path)
+			im.scan(t.Context(), b.dirs)
+			if first := before(t, im); first != nil {
+				t.Errorf("%q come before the images of the OS", first)
+			}
+			for _, name := range []string{app, "example.org/bad:1"} {
+				if im.Pending(name) == nil {
+					t.Errorf("no pod waits for %s, which the archive may bring", name)
+				}
+			}
+		})
+	}
+}
+
 // replacing is a store in which an archive is replaced while it is imported.
 type replacing struct {
 	*store

@@ -26,7 +26,8 @@ const (
 // Before the images of the OS come a few archives whose import is quick. The pods of the
 // OS let others go first, and so do their images. But those are placed in a moment, and
 // without them a node has no network: many small archives count as a large one, and so
-// does one that has to be decompressed to know what it brings.
+// does one that is compressed: it has to be decompressed in full to know what it brings, or
+// to bring it again, if its images were removed.
 const (
 	maxFirst     = 16       // archives
 	maxFirstSize = 32 << 20 // bytes of all of them
