@@ -257,6 +257,32 @@ func TestFilesThatNeedOneAnother(t *testing.T) {
 	}
 }
 
+// A fault beside them takes nothing from files that need one another.
+func TestFilesThatNeedOneAnotherBesideAFault(t *testing.T) {
+	soft, grace := head+"evictionSoft: {memory.available: 200Mi}\n", head+"evictionSoftGracePeriod: {memory.available: 30s}\n"
+	tests := []struct{ name, a, b, bad string }{
+		{"in order", soft, grace, "maxPods: -1"},
+		{"in the other order", grace, soft, "maxPods: -1"},
+		{"two faults", soft, grace, "maxPods: -1\nport: 99999"},
+		{"a fault in a map", soft, grace, "kubeReserved: {memory: 100Mi, gpu: '1'}"},
+		{"a fault that hides others", soft, grace, "featureGates: {UserNamespacesSupport: false}\nport: 99999"},
+		{"a field and its gate", head + "cpuCFSQuotaPeriod: 10ms\n" + soft[len(head):], head + "featureGates: {CustomCPUCFSQuotaPeriod: true}\n" + grace[len(head):],
+			"featureGates: {UserNamespacesSupport: false}"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			kc, log := effective(t, testSystem, false, map[string]string{
+				"config.d/1.yaml": tt.a, "config.d/2.yaml": tt.b, "config.d/3.yaml": head + tt.bad + "\neventBurst: 77\n",
+			})
+			want := strings.Count(tt.bad, "\n") + 1
+			if kc.EventBurst != 77 || kc.EvictionSoft["memory.available"] != "200Mi" || kc.EvictionSoftGracePeriod["memory.available"] != "30s" ||
+				strings.Count(log, "\n") != want || strings.Count(log, "3.yaml: ignoring ") != want {
+				t.Errorf("a file lost what is good, or the log is not %d lines: %s", want, log)
+			}
+		})
+	}
+}
+
 // A directory on the read-only root cannot be written.
 func TestReadOnlyDirectory(t *testing.T) {
 	dir := t.TempDir()

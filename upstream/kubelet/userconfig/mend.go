@@ -9,107 +9,120 @@ import (
 	"strings"
 )
 
-// mend takes a document without what the kubelet would refuse, each with a note. It fails
-// if the configuration is bad without anything of the document.
-func (c *checker) mend(d *document) error {
-	for {
-		errs := c.try(d).errs
-		if len(errs) == 0 {
-			return c.take(d)
-		}
-		name, left := c.worst(d, errs)
-		if name == "" {
-			return c.rebuild(d)
-		}
-		c.reduce(d, d.fields, name, left)
-	}
+// part is a field of a document, or a key of one that is a map.
+type part struct {
+	doc   *document
+	path  []string
+	value any
+	why   error // why it was not good when it was tried by itself
 }
 
-// worst returns the field without which there are the fewest faults, and these.
-func (c *checker) worst(d *document, errs []error) (name string, left []error) {
-	left = errs
-	for _, field := range d.names() {
-		without := &document{file: d.file, fields: maps.Clone(d.fields)}
-		delete(without.fields, field)
-		if e := c.try(without).errs; len(e) < len(left) {
-			name, left = field, e
-		}
+// mend leaves in the documents what is good of all of them together. The rest costs a note
+// for each part. It starts with nothing and adds parts, so a fault that hides others does
+// not matter, and of two that exclude each other the later one goes.
+func (c *checker) mend(docs []*document) error {
+	parts := takeApart(docs)
+	for opened := true; opened; {
+		parts = c.addAll(docs, parts)
+		parts, opened = open(parts)
 	}
-	return name, left
+	for _, p := range parts {
+		p.doc.note("ignoring %s: %s", strings.Join(p.path, "."), oneLine(p.why))
+	}
+	return c.take(docs...)
 }
 
-// names lists the fields. The feature gates are the last: where a gate and a field exclude
-// each other, the gate is what may have other uses.
-func (d *document) names() []string {
-	names := slices.DeleteFunc(slices.Sorted(maps.Keys(d.fields)), func(name string) bool {
-		return name == "apiVersion" || name == "kind" || name == "featureGates"
-	})
-	if _, ok := d.fields["featureGates"]; ok {
-		names = append(names, "featureGates")
+// takeApart takes all fields out of the documents. The feature gates are the first: where a
+// gate and a field exclude each other, the gate is what may have other uses.
+func takeApart(docs []*document) []*part {
+	var gates, fields []*part
+	for _, d := range docs {
+		for _, name := range slices.Sorted(maps.Keys(d.fields)) {
+			p := &part{doc: d, path: []string{name}, value: d.fields[name]}
+			switch name {
+			case "apiVersion", "kind":
+			case "featureGates":
+				gates = append(gates, p)
+			default:
+				fields = append(fields, p)
+			}
+		}
+		d.fields = withHead(nil)
 	}
-	return names
+	return append(gates, fields...)
+}
+
+// addAll adds what is good of the parts, and returns the others. One may need another that
+// comes later, so it goes on for as long as there is progress.
+func (c *checker) addAll(docs []*document, parts []*part) []*part {
+	for before := len(parts) + 1; 0 < len(parts) && len(parts) < before; {
+		before = len(parts)
+		parts = c.add(docs, parts)
+	}
+	return parts
+}
+
+// add tries the parts together and, where that is not good, each half of them: a few bad
+// ones among many are found with few tries.
+func (c *checker) add(docs []*document, parts []*part) (bad []*part) {
+	for _, p := range parts {
+		put(p.doc.fields, p.path, p.value)
+	}
+	errs := c.try(docs...).errs
+	if len(errs) == 0 {
+		return nil
+	}
+	for _, p := range parts {
+		remove(p.doc.fields, p.path)
+		p.why = errors.Join(errs...)
+	}
+	half := len(parts) / 2
+	if half == 0 {
+		return parts
+	}
+	return slices.Concat(c.add(docs, parts[:half]), c.add(docs, parts[half:]))
 }
 
 // maxKeys bounds of how many keys of a field each is tried by itself.
 const maxKeys = 64
 
-// reduce takes a field out of a document, or as little of it as will do: in is the map of
-// the document that has it, at path. Left are the faults without it.
-func (c *checker) reduce(d *document, in map[string]any, name string, left []error, path ...string) {
-	value, path := in[name], append(slices.Clone(path), name)
-	why := without(c.try(d).errs, left)
-	delete(in, name)
-	keys, ok := value.(map[string]any)
-	if !ok || len(keys) == 0 || len(keys) > maxKeys {
-		d.note("ignoring %s: %s", strings.Join(path, "."), oneLine(errors.Join(why...)))
-		return
-	}
-	kept := map[string]any{}
-	in[name] = kept
-	for _, key := range slices.Sorted(maps.Keys(keys)) {
-		kept[key] = keys[key]
-		if len(c.try(d).errs) > len(left) {
-			c.reduce(d, kept, key, left, path...)
+// open puts their keys in the place of parts that are maps.
+func open(parts []*part) (all []*part, opened bool) {
+	for _, p := range parts {
+		keys, ok := p.value.(map[string]any)
+		if !ok || len(keys) == 0 || len(keys) > maxKeys {
+			all = append(all, p)
+			continue
+		}
+		opened = true
+		for _, key := range slices.Sorted(maps.Keys(keys)) {
+			all = append(all, &part{doc: p.doc, path: append(slices.Clone(p.path), key), value: keys[key]})
 		}
 	}
-	if len(kept) == 0 {
-		delete(in, name)
-	}
+	return all, opened
 }
 
-// without returns the errors that are not among others.
-func without(errs, others []error) []error {
-	return slices.DeleteFunc(slices.Clone(errs), func(err error) bool {
-		return slices.ContainsFunc(others, func(o error) bool { return o.Error() == err.Error() })
-	})
+func put(in map[string]any, path []string, value any) {
+	name := path[0]
+	if len(path) == 1 {
+		in[name] = value
+		return
+	}
+	if in[name] == nil {
+		in[name] = map[string]any{}
+	}
+	put(in[name].(map[string]any), path[1:], value)
 }
 
-// rebuild takes what is good of a document field by field, where it is bad without any
-// single one: two of them may be at fault together. One may need another, so it goes on
-// for as long as there is progress.
-func (c *checker) rebuild(d *document) error {
-	rest, names := d.fields, d.names()
-	d.fields = withHead(nil)
-	if err := c.take(d); err != nil {
-		return err
+// remove leaves no map without keys.
+func remove(in map[string]any, path []string) {
+	if inner, ok := in[path[0]].(map[string]any); ok && len(path) > 1 {
+		remove(inner, path[1:])
+		if len(inner) > 0 {
+			return
+		}
 	}
-	why := map[string][]error{}
-	for before := len(names) + 1; len(names) < before; {
-		before = len(names)
-		names = slices.DeleteFunc(names, func(name string) bool {
-			d.fields[name] = rest[name]
-			errs := c.try(d).errs
-			if len(errs) > 0 {
-				delete(d.fields, name)
-				why[name] = errs
-			}
-			return len(errs) == 0
-		})
-	}
-	for _, name := range names {
-		d.note("ignoring %s: %s", name, oneLine(errors.Join(why[name]...)))
-	}
-	return c.take(d)
+	delete(in, path[0])
 }
 
 // dropMisfits removes what is of another type than the kubelet's.

@@ -104,35 +104,25 @@ func (c *checker) mergeOwn(file string) error {
 	return err
 }
 
-// choose reads the files and returns the good ones. What the kubelet checks is all of
+// choose reads the files and returns what is good of them. What the kubelet checks is all of
 // them together, so two that are good only together are good.
-func (c *checker) choose(files []string, log io.Writer) []*document {
-	var docs []*document
+func (c *checker) choose(files []string, log io.Writer) (docs []*document, err error) {
 	for _, file := range files {
 		if d, err := c.read(file); err != nil {
 			fmt.Fprintf(log, "kios: ignoring %s: %s: using defaults\n", file, oneLine(plainError(err)))
 		} else {
 			docs = append(docs, d)
-			for _, note := range d.notes {
-				fmt.Fprintf(log, "kios: %s: %s\n", file, note)
-			}
 		}
 	}
-	if c.take(docs...) == nil {
-		return docs
+	if c.take(docs...) != nil {
+		err = c.mend(docs)
 	}
-	return slices.DeleteFunc(docs, func(d *document) bool {
-		before := len(d.notes)
-		err := c.mend(d)
-		if err != nil {
-			fmt.Fprintf(log, "kios: ignoring %s: %s: using defaults\n", d.file, oneLine(err))
-			return true
-		}
-		for _, note := range d.notes[before:] {
+	for _, d := range docs {
+		for _, note := range d.notes {
 			fmt.Fprintf(log, "kios: %s: %s\n", d.file, note)
 		}
-		return false
-	})
+	}
+	return docs, err
 }
 
 // attempt is the configuration with further documents.

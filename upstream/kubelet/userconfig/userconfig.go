@@ -98,7 +98,11 @@ func fill(files []string, dropins string, list []string, sys System, log io.Writ
 	if err != nil {
 		return nil, err
 	}
-	for _, d := range c.choose(files, log) {
+	docs, err := c.choose(files, log)
+	if err != nil {
+		return nil, err
+	}
+	for _, d := range docs {
 		data, err := d.data()
 		if err != nil {
 			return nil, err
