@@ -1,6 +1,7 @@
 package userconfig
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"reflect"
@@ -15,6 +16,7 @@ import (
 	utilfeature "k8s.io/apiserver/pkg/util/feature"
 	cliflag "k8s.io/component-base/cli/flag"
 	logsapi "k8s.io/component-base/logs/api/v1"
+	kubeletv1beta1 "k8s.io/kubelet/config/v1beta1"
 	"k8s.io/kubernetes/pkg/apis/core"
 	corevalidation "k8s.io/kubernetes/pkg/apis/core/validation"
 	"k8s.io/kubernetes/pkg/kubelet/apis/config"
@@ -158,10 +160,17 @@ func durationFaults(kc *config.KubeletConfiguration) (errs []error) {
 	for i := range value.NumField() {
 		name := value.Type().Field(i).Name
 		if d, ok := value.Field(i).Interface().(metav1.Duration); ok && d.Duration < 0 && name != "VolumeStatsAggPeriod" {
-			errs = append(errs, fmt.Errorf("%s%s %s is negative", strings.ToLower(name[:1]), name[1:], d.Duration))
+			errs = append(errs, fmt.Errorf("%s %s is negative", nameInFile(name), d.Duration))
 		}
 	}
 	return errs
+}
+
+// nameInFile is how a user writes a field of the kubelet's internal configuration.
+func nameInFile(field string) string {
+	f, _ := reflect.TypeFor[kubeletv1beta1.KubeletConfiguration]().FieldByName(field)
+	name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
+	return cmp.Or(name, field)
 }
 
 func reserveFaults(kc *config.KubeletConfiguration) (errs []error) {

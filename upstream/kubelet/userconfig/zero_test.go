@@ -56,3 +56,19 @@ func TestFieldsWithoutValue(t *testing.T) {
 		checkOurs(t, kc)
 	}
 }
+
+// A line has a field by the name that it has in a file.
+func TestNegativeDurations(t *testing.T) {
+	text, names := head, []string{}
+	for name, kind := range jsonFields(reflect.TypeFor[kubeletv1beta1.KubeletConfiguration]()) {
+		if (kind == reflect.TypeFor[metav1.Duration]() || kind == reflect.TypeFor[*metav1.Duration]()) && name != "volumeStatsAggPeriod" {
+			text, names = text+name+": -1s\n", append(names, name)
+		}
+	}
+	_, log := effective(t, testSystem, false, map[string]string{"config.yaml": text})
+	for _, name := range names {
+		if !strings.Contains(log, "ignoring "+name+": "+name+" -1s is negative") {
+			t.Errorf("no line about %s:\n%s", name, log)
+		}
+	}
+}
