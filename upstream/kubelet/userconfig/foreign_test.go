@@ -257,6 +257,27 @@ func TestFilesThatNeedOneAnother(t *testing.T) {
 	}
 }
 
+// A feature gate may need one of another file, whatever else is bad.
+func TestGatesOfTwoFiles(t *testing.T) {
+	const needs, needed = "InPlacePodLevelResourcesVerticalScaling", "NodeDeclaredFeatures"
+	for _, bad := range []string{"", "maxPods: -1", "featureGates: {UserNamespacesSupport: false}"} {
+		for _, order := range [][2]string{{needs, needed}, {needed, needs}} {
+			kc, log := effective(t, testSystem, false, map[string]string{
+				"config.d/1.yaml": head + "featureGates: {" + order[0] + ": true}\n",
+				"config.d/2.yaml": head + "featureGates: {" + order[1] + ": true}\n",
+				"config.d/3.yaml": head + bad + "\n",
+			})
+			if !kc.FeatureGates[needs] || !kc.FeatureGates[needed] || strings.Count(log, "\n") != min(len(bad), 1) {
+				t.Errorf("%q beside %q: gates %v, log %q", order, bad, kc.FeatureGates, log)
+			}
+		}
+	}
+	kc, log := effective(t, testSystem, false, map[string]string{"config.yaml": head + "featureGates: {" + needs + ": true, " + needed + ": false}\nmaxPods: 30\n"})
+	if kc.FeatureGates[needs] || kc.MaxPods != 30 || !strings.Contains(log, "ignoring featureGates."+needs+": ") {
+		t.Errorf("without the gate that it needs: %v, log %q", kc.FeatureGates, log)
+	}
+}
+
 // A fault beside them takes nothing from files that need one another.
 func TestFilesThatNeedOneAnotherBesideAFault(t *testing.T) {
 	soft, grace := head+"evictionSoft: {memory.available: 200Mi}\n", head+"evictionSoftGracePeriod: {memory.available: 30s}\n"

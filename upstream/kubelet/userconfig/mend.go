@@ -158,7 +158,8 @@ func (c *checker) dropMisfitsIn(d *document, in map[string]any, whole func(map[s
 	}
 }
 
-// fits reports why the kubelet would not decode fields.
+// fits reports why the kubelet would not decode fields. Nothing is defaulted: there the
+// kubelet panics at a feature gate that needs another, which another file may have.
 func (c *checker) fits(fields map[string]any) (err error) {
 	defer func() { // as in read
 		if p := recover(); p != nil {
@@ -167,7 +168,7 @@ func (c *checker) fits(fields map[string]any) (err error) {
 	}()
 	data, err := json.Marshal(fields)
 	if err == nil {
-		_, err = c.parse(data)
+		_, _, err = c.codecs.UniversalDeserializer().Decode(data, nil, nil)
 	}
 	return err
 }
