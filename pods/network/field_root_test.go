@@ -84,3 +84,19 @@ func TestTwinIsLent(t *testing.T) {
 		t.Errorf("%d lines say that eth1 is left alone:\n%s", n, l.service.String())
 	}
 }
+
+// Both of them use DHCP until the file has addresses: the first one has these, as after a
+// restart.
+func TestTwinsGetAddresses(t *testing.T) {
+	l := newTwins(t)
+	l.configure("  uplink: {mac: '52:54:00:12:34:56'}\n")
+	l.startService()
+	l.eventually("both brought up", 5*time.Second, func() bool { return l.isUp("eth0") && l.isUp("eth1") })
+	l.configure(twins)
+	for range 2 {
+		l.eventually("a line about the other", 5*time.Second, l.logged("eth1: left alone: another interface has the addresses of its entry, eth0"))
+		l.eventually("the address", 5*time.Second, l.owns("eth0", "eth1"))
+		l.service.Stop()
+		l.startService()
+	}
+}

@@ -3,6 +3,7 @@ package network
 import (
 	"context"
 	"maps"
+	"net/netip"
 	"slices"
 
 	"github.com/vishvananda/netlink"
@@ -63,12 +64,13 @@ func (s *Service) reasonAgainst(l link) string {
 
 const twin = "another interface has the addresses of its entry"
 
-// isTwin reports whether another interface has the addresses of the entry already: two
-// cards can have one hardware address, as a clone has, or a virtual function and what it
-// speeds up.
+// isTwin reports whether another interface has addresses of the entry already: two cards
+// can have one hardware address, as a clone has, or a virtual function and what it speeds
+// up. One that has had no addresses by the file, as it had DHCP, comes in its turn.
 func (s *Service) isTwin(l link, entry *netconf.Interface) bool {
 	for _, p := range s.ports {
-		if _, other := s.conf.Find(s.id(p.link)); p.link.index == l.index || other != entry || len(entry.Addresses) == 0 {
+		has := func(a netip.Prefix) bool { return slices.Contains(p.conf.Addresses, a) }
+		if _, other := s.conf.Find(s.id(p.link)); p.link.index == l.index || other != entry || !slices.ContainsFunc(entry.Addresses, has) {
 			continue
 		}
 		if s.decisions[l.index].against != twin {
