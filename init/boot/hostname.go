@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"kios/internal/boottime"
+	"kios/internal/control"
 	"kios/internal/identity"
 	"kios/internal/kubeletargs"
 	"kios/internal/wholefile"
@@ -72,11 +73,8 @@ func (n *Node) offerHostname(offer string) error {
 	if (kubeletargs.Files{Root: "/"}).Known() {
 		return fmt.Errorf("the node is known to its cluster as %s and keeps that name; write the name into /etc/hostname to change it", now)
 	}
-	if err := n.boundNames(boottime.Now()); err != nil {
+	if err := n.keepOffered(offeredHostname, name, boottime.Now()); err != nil {
 		return err
-	}
-	if err := wholefile.Durable(offeredHostname, []byte(name+"\n"), 0o644); err != nil {
-		return fmt.Errorf("keep the name: %w", err)
 	}
 	n.work.renaming = renaming{name, n.kubeletRestarts()}
 	n.Log.Notice("the network calls this node %s, not %s any more; the kubelet starts again", name, now)
@@ -92,14 +90,20 @@ const (
 	nameBurst = 4
 )
 
-// boundNames refuses a name that comes too soon after others. It is work.
-func (n *Node) boundNames(now time.Duration) error {
-	wait := n.work.names.Wait(now)
-	if wait == 0 {
-		return nil
+// keepOffered writes the name for the next boot, unless it comes too soon after others.
+// One that cannot be written does not count among these. Who offers the name may do so
+// again later, in both cases. It is work.
+func (n *Node) keepOffered(file, name string, now time.Duration) error {
+	before := n.work.names
+	if wait := n.work.names.Wait(now); wait > 0 {
+		return control.Later(fmt.Sprintf("the network has named this node %d times in a short time, and it stays %s for another %s; write a name into /etc/hostname to end this",
+			n.work.names.Burst, n.self.get().hostname, wait.Round(time.Second)))
 	}
-	return fmt.Errorf("the network has named this node %d times in a short time, and it stays %s for another %s; write a name into /etc/hostname to end this",
-		n.work.names.Burst, n.self.get().hostname, wait.Round(time.Second))
+	if err := wholefile.Durable(file, []byte(name+"\n"), 0o644); err != nil {
+		n.work.names = before
+		return control.Later(fmt.Sprintf("keep the name: %v", err))
+	}
+	return nil
 }
 
 // renaming is a name that the kubelet takes when it starts again, and how often that

@@ -2,8 +2,9 @@
 // can do. PID 1 listens in the directory /run/kios/control, on one socket for each
 // kind of request, so that a pod can be given one and not the others. They belong
 // to root and have mode 0600; a pod gets one by a hostPath volume. A request is one
-// line with a value, such as "/dev/vda2" or "node-1"; the answer is one line, "ok"
-// or "error: " and the reason. Then the connection is closed.
+// line with a value, such as "/dev/vda2" or "node-1"; the answer is one line: "ok", or
+// "error: " and the reason, or "later: " and the reason, if it is a passing one. Then the
+// connection is closed.
 package control
 
 import (
@@ -38,8 +39,14 @@ type Refusal string
 
 func (r Refusal) Error() string { return string(r) }
 
+// Later is PID 1's answer that it does not do now what it was asked for, and may do so
+// when it is asked again.
+type Later string
+
+func (l Later) Error() string { return string(l) }
+
 // Send asks PID 1 at the socket path and returns what it has against it, which is
-// a Refusal if PID 1 says so. It takes until the request is carried out: seconds,
+// a Refusal or Later if PID 1 says so. It takes until the request is carried out: seconds,
 // for a data partition.
 func Send(ctx context.Context, path, value string) error {
 	var d net.Dialer
@@ -60,6 +67,9 @@ func Send(ctx context.Context, path, value string) error {
 	}
 	if reason, found := strings.CutPrefix(answer, "error: "); found {
 		return Refusal(reason)
+	}
+	if reason, found := strings.CutPrefix(answer, "later: "); found {
+		return Later(reason)
 	}
 	return fmt.Errorf("PID 1 did not answer: %w", err)
 }

@@ -3,6 +3,7 @@ package control
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -49,6 +50,14 @@ func TestRefusal(t *testing.T) {
 		if err := Send(t.Context(), path, value); err != Refusal("a request is one line with one word") {
 			t.Errorf("send %q: %v", value, err)
 		}
+	}
+}
+
+// What is refused for a passing reason is told from what is refused for good.
+func TestLater(t *testing.T) {
+	path := serve(t, func(string) error { return fmt.Errorf("node-1: %w", Later("too soon")) })
+	if err := Send(t.Context(), path, "node-1"); err != Later("node-1: too soon") {
+		t.Errorf("error = %#v", err)
 	}
 }
 

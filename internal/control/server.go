@@ -2,6 +2,7 @@ package control
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -21,7 +22,8 @@ type Server struct {
 	handle   func(value string) error
 }
 
-// Listen opens the socket, for root alone. handle carries a request out.
+// Listen opens the socket, for root alone. handle carries a request out. Its error is a
+// Later if the same request may be carried out another time.
 func Listen(path string, handle func(value string) error) (*Server, error) {
 	l, err := unixsocket.Listen(path, unixsocket.ForRoot)
 	if err != nil {
@@ -47,9 +49,17 @@ func (s *Server) serve(conn *net.UnixConn) {
 		err = s.handle(value)
 	}
 	conn.SetWriteDeadline(time.Now().Add(readBound))
-	if err != nil {
-		fmt.Fprintln(conn, "error: "+strings.ReplaceAll(err.Error(), "\n", "; "))
-		return
+	fmt.Fprintln(conn, answer(err))
+}
+
+// answer is the line that says whether the request was carried out.
+func answer(err error) string {
+	if err == nil {
+		return "ok"
 	}
-	fmt.Fprintln(conn, "ok")
+	kind := "error: "
+	if _, later := errors.AsType[Later](err); later {
+		kind = "later: "
+	}
+	return kind + strings.ReplaceAll(err.Error(), "\n", "; ")
 }

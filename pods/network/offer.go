@@ -299,19 +299,31 @@ func (o *offers) announce(name string) {
 	if have, err := os.Hostname(); err == nil && have == name {
 		return // it has the name already, and the server may only repeat it
 	}
-	go func() {
-		if !o.awaitTurn(ctx, name) {
+	go o.insist(ctx, name)
+}
+
+// insist tells PID 1 the name until it takes it, or refuses it for good: the user named
+// the node, or its cluster knows it. It ends when another name comes.
+func (o *offers) insist(ctx context.Context, name string) {
+	for o.awaitTurn(ctx, name) {
+		err := tell(ctx, o.control, name)
+		_, refused := errors.AsType[control.Refusal](err)
+		switch {
+		case ctx.Err() != nil:
+			return
+		case err == nil:
+			o.log.Printf("the network offers the hostname %s, and the node takes it", name)
+			return
+		case refused:
+			o.log.Printf("the network offers the hostname %s, but the node does not take it: %v", name, err)
 			return
 		}
-		err := tell(ctx, o.control, name)
-		switch {
-		case ctx.Err() != nil: // another name came
-		case err != nil:
-			o.log.Printf("the network offers the hostname %s, but the node does not take it: %v", name, err)
-		default:
-			o.log.Printf("the network offers the hostname %s, and the node takes it", name)
+		o.log.Printf("the network offers the hostname %s, but the node does not take it yet: %v; it is told again in %s, if it is still offered then",
+			name, err, o.names.Every)
+		if !sleep(ctx, o.names.Every) {
+			return
 		}
-	}()
+	}
 }
 
 // awaitTurn waits until PID 1 may be told a name. It reports false when another name
@@ -335,21 +347,18 @@ func (o *offers) turn() time.Duration {
 	return o.names.Wait(boottime.Now())
 }
 
-// tell tries a few times: PID 1 may be busy moving the node onto its disk. What it
-// refuses, it refuses for good: the user named the node, or its cluster knows it.
+// tell tries a few times to get an answer: PID 1 may be busy moving the node onto its
+// disk.
 func tell(ctx context.Context, socket, name string) error {
 	var err error
 	for wait := time.Second; wait <= 16*time.Second; wait *= 2 {
 		attempt, cancel := context.WithTimeout(ctx, 5*time.Second)
 		err = control.Send(attempt, socket, name)
 		cancel()
-		if refused := control.Refusal(""); err == nil || errors.As(err, &refused) {
+		_, refused := errors.AsType[control.Refusal](err)
+		_, later := errors.AsType[control.Later](err)
+		if err == nil || refused || later || !sleep(ctx, wait) {
 			return err
-		}
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-time.After(wait):
 		}
 	}
 	return err

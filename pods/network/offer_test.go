@@ -139,6 +139,35 @@ func TestOfferedHostnameStays(t *testing.T) {
 	}
 }
 
+// PID 1 has taken a few names from a pod that ran before this one: it takes the one on
+// offer when it may.
+func TestNameThatIsTakenLater(t *testing.T) {
+	o, _ := desk(t)
+	taken := make(chan string, 1)
+	refuse := error(control.Later("too soon"))
+	server, err := control.Listen(o.control, func(name string) error {
+		answer := refuse
+		if refuse = nil; answer == nil {
+			taken <- name
+		}
+		return answer
+	})
+	lab.Must(t, err)
+	go server.Run(t.Logf)
+	t.Cleanup(func() { server.Close() })
+	o.names.Every = 50 * time.Millisecond
+	o.open(t.Context())
+	o.set(1, byDHCP4, learned{Hostname: "node-7"})
+	select {
+	case name := <-taken:
+		if name != "node-7" {
+			t.Errorf("PID 1 was told %q", name)
+		}
+	case <-time.After(10 * time.Second):
+		t.Fatal("the name is not told again")
+	}
+}
+
 // A server can send another name with each lease, and each name that PID 1 takes starts
 // the kubelet again.
 func TestNamesThatChangeAllTheTime(t *testing.T) {
