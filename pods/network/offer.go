@@ -80,6 +80,7 @@ type offers struct {
 	later     *time.Timer     // publishes what came too soon; nil if nothing did
 	name      string          // the hostname on offer
 	names     ratelimit.Limit // of names that PID 1 is told
+	waiting   bool            // a name has to wait for that, and the log says so
 	tell      context.CancelFunc
 }
 
@@ -329,11 +330,11 @@ func (o *offers) insist(ctx context.Context, name string) {
 // awaitTurn waits until PID 1 may be told a name. It reports false when another name
 // came meanwhile.
 func (o *offers) awaitTurn(ctx context.Context, name string) bool {
-	wait := o.turn()
-	if wait > 0 {
-		o.log.Printf("the network offers the hostname %s, the latest of many: the node is told in %s, if it is still offered then", name, wait.Round(time.Second))
+	wait, first := o.turn()
+	if first {
+		o.log.Printf("the network offers many hostnames, %s for now: the node is told the latest one in %s", name, wait.Round(time.Second))
 	}
-	for ; wait > 0; wait = o.turn() {
+	for ; wait > 0; wait, _ = o.turn() {
 		if !sleep(ctx, wait) {
 			return false
 		}
@@ -341,10 +342,15 @@ func (o *offers) awaitTurn(ctx context.Context, name string) bool {
 	return ctx.Err() == nil
 }
 
-func (o *offers) turn() time.Duration {
+// turn returns how long PID 1 may not be told a name yet, and whether this name is the
+// first that has to wait for that: there may be one with each lease.
+func (o *offers) turn() (wait time.Duration, first bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	return o.names.Wait(boottime.Now())
+	wait = o.names.Wait(boottime.Now())
+	first = wait > 0 && !o.waiting
+	o.waiting = wait > 0
+	return wait, first
 }
 
 // tell tries a few times to get an answer: PID 1 may be busy moving the node onto its

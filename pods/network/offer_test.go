@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -172,6 +173,8 @@ func TestNameThatIsTakenLater(t *testing.T) {
 // the kubelet again.
 func TestNamesThatChangeAllTheTime(t *testing.T) {
 	o, _ := desk(t)
+	var text lab.Buffer
+	o.log = log.New(&text, "", 0)
 	names := make(chan string, 1000)
 	server, err := control.Listen(o.control, func(name string) error { names <- name; return nil })
 	lab.Must(t, err)
@@ -191,7 +194,11 @@ func TestNamesThatChangeAllTheTime(t *testing.T) {
 			t.Fatal("PID 1 does not learn the latest name")
 		}
 	}
-	if most := nameBurst + int((boottime.Now()-began)/o.names.Every) + 1; told > most {
+	most := nameBurst + int((boottime.Now()-began)/o.names.Every) + 1
+	if told > most {
 		t.Errorf("PID 1 was told %d names, want %d at most", told, most)
+	}
+	if lines := strings.Count(text.String(), "\n"); lines > 2*most { // of each: that it waits, and that it is taken
+		t.Errorf("the log has %d lines about %d names", lines, told)
 	}
 }
