@@ -137,13 +137,36 @@ func Extract(ctx context.Context, image, dir string, tools Tools) error {
 		return fmt.Errorf("extract EROFS image: %w", err)
 	}
 	_, err := run(ctx, tools.Fsck, "fsck.erofs", "--extract="+dir, "--overwrite", "--no-preserve", image)
-	if full := hosttool.FullDisk(dir); full != nil {
-		err = full // fsck.erofs may cut the file that it writes, and say nothing
+	full := hosttool.FullDisk(dir)
+	if err == nil && full != nil {
+		err = compare(ctx, image, dir, tools) // fsck.erofs may cut the file that it writes, and say nothing
+	}
+	if err != nil && full != nil {
+		err = fmt.Errorf("%w: %w", full, err)
 	}
 	if err != nil {
 		return fmt.Errorf("extract EROFS image %s: %w", image, err)
 	}
 	return nil
+}
+
+// compare returns an error if a file below dir has not the size that it has in the image.
+func compare(ctx context.Context, image, dir string, tools Tools) error {
+	return filepath.WalkDir(dir, func(p string, d fs.DirEntry, err error) error {
+		if err != nil || !d.Type().IsRegular() {
+			return err
+		}
+		info, err := d.Info()
+		if err != nil {
+			return err
+		}
+		path := strings.TrimPrefix(p, filepath.Clean(dir))
+		e, err := stat(ctx, image, path, tools)
+		if err == nil && info.Size() != e.Size {
+			err = fmt.Errorf("%s has %d of %d bytes", path, info.Size(), e.Size)
+		}
+		return err
+	})
 }
 
 // stat asks dump.erofs for one inode.
