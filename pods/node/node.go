@@ -159,7 +159,7 @@ func (t *Tail) addNewer(w *watch, f *os.File) error {
 // at each line, and so allocates little.
 func (t *Tail) isNewest(f *os.File) bool {
 	var held, newest unix.Stat_t
-	return unix.Fstat(int(f.Fd()), &held) == nil && unix.Stat(t.Path, &newest) == nil &&
+	return unix.Fstat(int(f.Fd()), &held) == nil && unix.Lstat(t.Path, &newest) == nil &&
 		held.Dev == newest.Dev && held.Ino == newest.Ino
 }
 
@@ -186,9 +186,9 @@ func (t *Tail) remark(text string) error {
 // gap if last is none of the log's files any more.
 func (t *Tail) since(last *os.File) (files []*os.File, gap bool, err error) {
 	for {
-		before, _ := os.Stat(t.Path)
+		before, _ := os.Lstat(t.Path)
 		files, gap, err = t.open(last)
-		after, _ := os.Stat(t.Path)
+		after, _ := os.Lstat(t.Path)
 		if err != nil || before == nil && after == nil || before != nil && after != nil && os.SameFile(before, after) {
 			return files, gap, err
 		}
@@ -229,20 +229,28 @@ func (t *Tail) open(last *os.File) (files []*os.File, gap bool, err error) {
 }
 
 // openLog opens a regular file. Pods may write to the directory, too: what else they have
-// put there is no log (fs.ErrNotExist), and is not waited for.
+// put there is no log (fs.ErrNotExist), and is not waited for. Nor is what belongs to
+// another user, which this root may not read. A descriptor with O_PATH opens nothing
+// (open(2)): a device does not notice it, and nothing can be put in its place before the
+// file behind it is opened.
 func openLog(path string) (*os.File, error) {
-	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
-	if errors.Is(err, unix.ELOOP) || errors.Is(err, unix.ENXIO) { // a link, a socket
+	what, err := unix.Open(path, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, &fs.PathError{Op: "open", Path: path, Err: err}
+	}
+	defer unix.Close(what)
+	var st unix.Stat_t
+	if err := unix.Fstat(what, &st); err != nil || st.Mode&unix.S_IFMT != unix.S_IFREG {
+		return nil, errors.Join(err, fs.ErrNotExist)
+	}
+	fd, err := unix.Open(fmt.Sprintf("/proc/self/fd/%d", what), unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if errors.Is(err, unix.EACCES) {
 		return nil, fs.ErrNotExist
 	}
 	if err != nil {
-		return nil, err
+		return nil, &fs.PathError{Op: "open", Path: path, Err: err}
 	}
-	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() {
-		f.Close()
-		return nil, errors.Join(err, fs.ErrNotExist)
-	}
-	return f, nil
+	return os.NewFile(uintptr(fd), path), nil
 }
 
 func numbered(path string, i int) string {

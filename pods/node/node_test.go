@@ -269,6 +269,19 @@ func TestStrangeFiles(t *testing.T) {
 	out.wait(t, "print the next log", func() bool { return strings.HasSuffix(out.String(), "\ntwo\n") })
 }
 
+// A link in the log's place is not the log, whatever it leads to: that may hang.
+func TestLinkIsNotFollowed(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "a.log")
+	lab.Must(t, os.WriteFile(numbered(path, 1), []byte("one\n"), 0o640))
+	lab.Must(t, os.Symlink(numbered(path, 1), path))
+	f, err := openLog(numbered(path, 1))
+	lab.Must(t, err)
+	t.Cleanup(func() { f.Close() })
+	if (&Tail{Path: path}).isNewest(f) {
+		t.Error("the file that the link leads to counts as the log")
+	}
+}
+
 // TestTooFast lets files be removed before they can be read: the tail says so
 // and goes on with what is left.
 func TestTooFast(t *testing.T) {
