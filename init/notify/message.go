@@ -53,7 +53,8 @@ const (
 const maxTook = 24 * time.Hour
 
 // Parse reads the lines KEY=VALUE of a datagram. It returns false for a datagram
-// without anything that PID 1 acts on (STATUS= and so on). It ignores unknown keys; a bad value of a known key is an error.
+// without anything that PID 1 acts on (STATUS= and so on). It ignores unknown keys; a
+// bad value of a known key is an error.
 func Parse(datagram []byte) (m Message, known bool, err error) {
 	for line := range strings.SplitSeq(string(datagram), "\n") {
 		key, value, found := strings.Cut(line, "=")

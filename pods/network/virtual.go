@@ -141,9 +141,9 @@ func (s *Service) isOnAnother(vlan string, l link) bool {
 // make is makeWith for an interface whose address the kernel chooses, or the file.
 func (s *Service) make(name string, want netlink.Link) { s.makeWith(name, want, nil) }
 
-// makeWith makes a VLAN or a bond, with that address to begin with, unless there is one like it. One of ours that is
-// different is replaced: the mode of a bond cannot be changed while it has
-// members, nor the parent of a VLAN at all.
+// makeWith makes a VLAN or a bond, with that address to begin with, unless there is one
+// like it. One of ours that is different is replaced: the mode of a bond cannot be
+// changed while it has members, nor the parent of a VLAN at all.
 func (s *Service) makeWith(name string, want netlink.Link, mac net.HardwareAddr) {
 	alias := mark
 	if want.Attrs().HardwareAddr != nil {

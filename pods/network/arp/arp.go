@@ -3,8 +3,9 @@
 // one Ethernet interface.
 //
 // It takes another machine for one that has the address only if that machine says
-// so, with a hardware address that no interface of this machine has. Its probes for the address, which RFC 5227 counts as well, mean nothing: some
-// switches send them to find out which of their ports a machine is on.
+// so, with a hardware address that no interface of this machine has. Its probes for the
+// address, which RFC 5227 counts as well, mean nothing: some switches send them to find
+// out which of their ports a machine is on.
 package arp
 
 import (

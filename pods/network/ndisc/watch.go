@@ -21,8 +21,9 @@ const settle = 10 * time.Millisecond
 
 // Watch sends the state of an interface each time it changes: flags, entries
 // that are new or repeated (their expiry is later then), and entries that
-// expired. What changes all the time is sent once in a second. First come the interfaces about which something is known already;
-// an interface that went down or away has an event without anything in it.
+// expired. What changes all the time is sent once in a second. First come the
+// interfaces about which something is known already; an interface that went down or
+// away has an event without anything in it.
 //
 // The kernel keeps addresses and routes over a restart of this program, but neither
 // servers nor domains: known are the latest events of before.

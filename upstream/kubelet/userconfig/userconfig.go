@@ -57,8 +57,9 @@ func Etc() string {
 
 // Check looks for the user's files below etc (config.yaml and config.d) and
 // fills the directory that the command line gives as --config-dir. It costs two
-// failed look-ups and a look at the kubelet's port when there are none, and nothing without --config-dir. It returns
-// the configuration that the kubelet will have, nil if that is the node's own.
+// failed look-ups and a look at the kubelet's port when there are none, and nothing
+// without --config-dir. It returns the configuration that the kubelet will have, nil if
+// that is the node's own.
 func Check(etc string, list []string, sys System, log io.Writer) *config.KubeletConfiguration {
 	dropins := args.Value(list, "config-dir")
 	if dropins == "" {
