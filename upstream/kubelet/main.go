@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"time"
 
 	"github.com/coreos/go-systemd/v22/daemon"
 	"k8s.io/component-base/cli"
@@ -24,7 +23,6 @@ import (
 	"kios/upstream/kubelet/grace"
 	"kios/upstream/kubelet/joining"
 	"kios/upstream/kubelet/rejected"
-	"kios/upstream/kubelet/staticpods"
 	"kios/upstream/kubelet/userconfig"
 )
 
@@ -41,19 +39,11 @@ func main() {
 	configure(etc, list)
 	os.Args = append(os.Args[:1], list...)
 	go grace.Tell(say)
-	time.AfterFunc(manifestsAfter, func() { staticpods.Check(manifests, say) })
 	os.Exit(cli.Run(app.NewKubeletCommand(context.Background())))
 }
 
 // kubeletDir is where the kubelet keeps pods and its state.
 const kubeletDir = "/var/lib/kubelet"
-
-// Where static pods are, and when it is said which of them do not run: not while the node
-// comes up.
-const (
-	manifests      = "/etc/kubernetes/manifests"
-	manifestsAfter = 15 * time.Second
-)
 
 // configure fills the kubelet's drop-in directory, and puts aside what would not fit
 // the configuration.

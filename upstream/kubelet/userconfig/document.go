@@ -102,7 +102,7 @@ func (d *document) parse(raw []byte) error {
 	if len(strings.TrimSpace(string(raw))) == 0 {
 		return errors.New("the file is empty")
 	}
-	if HasMore(raw) {
+	if hasMore(raw) {
 		d.note("only the first YAML document of the file counts: put each into a file of its own, in config.d")
 	}
 	data, strict := yaml.YAMLToJSONStrict(raw)
@@ -122,9 +122,9 @@ func (d *document) parse(raw []byte) error {
 // mark begins a YAML document.
 var mark = regexp.MustCompile(`(?m)^---(?:[ \t\r].*)?$`)
 
-// HasMore reports whether there is content after the first document. What is a comment
+// hasMore reports whether there is content after the first document. What is a comment
 // ends none.
-func HasMore(raw []byte) bool {
+func hasMore(raw []byte) bool {
 	documents := 0
 	for _, part := range mark.Split(string(raw), -1) {
 		for line := range strings.Lines(part) {
