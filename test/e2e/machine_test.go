@@ -3,12 +3,19 @@
 package e2e
 
 import (
+	"context"
 	"fmt"
+	"net"
+	"os"
+	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
 
+	"kios/host/kubeletapi"
 	"kios/host/qemu"
+	"kios/test/lab/netns"
 )
 
 // long marks a test of hardware that "make test-long" runs, and "make test" does not. Its
@@ -85,6 +92,84 @@ func TestHardwareControllers(t *testing.T) {
 			}
 			one.Kill()
 		})
+	}
+}
+
+// twoCards is a network that both cards of a machine are on, and a subnet behind a router.
+// It returns the taps of the cards.
+func twoCards(t *testing.T) (l *lan, taps []*os.File) {
+	t.Helper()
+	l = &lan{t: t, name: fmt.Sprintf("kios-e2e-%d-cards", os.Getpid())}
+	netns.Add(t, l.name)
+	netns.IP(t, l.name, "link", "add", "lan", "type", "bridge")
+	for _, tap := range []string{"tap0", "tap1"} {
+		netns.IP(t, l.name, "tuntap", "add", tap, "mode", "tap")
+		netns.IP(t, l.name, "link", "set", tap, "master", "lan", "up")
+		taps = append(taps, netns.OpenTap(t, l.name, tap))
+	}
+	netns.IP(t, l.name, "addr", "add", "10.78.0.1/24", "dev", "lan")
+	netns.IP(t, l.name, "addr", "add", "10.79.0.1/24", "dev", "lo")
+	netns.IP(t, l.name, "link", "set", "lan", "up")
+	return l, taps
+}
+
+// received returns how many packets the network has got from the card of a tap.
+func (l *lan) received(tap string) int {
+	l.t.Helper()
+	text := netns.IP(l.t, l.name, "-s", "-o", "link", "show", tap)
+	m := regexp.MustCompile(`RX: [^\\]*\\\s+\d+\s+(\d+)`).FindStringSubmatch(text)
+	if m == nil {
+		l.t.Fatalf("ip -s link says %q", text)
+	}
+	count, err := strconv.Atoi(m[1])
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	return count
+}
+
+// Two cards in one subnet both answer, each for its own address: to neighbours, and through
+// the router.
+func TestHardwareTwoCards(t *testing.T) {
+	long(t)
+	l, taps := twoCards(t)
+	n := prepare(t, setup{few: true})
+	n.cfg.Taps = taps
+	l.serve("dnsmasq", "--keep-in-foreground", "--log-facility=-", "--log-dhcp", "--conf-file=/dev/null", "--user=root",
+		"--port=0", "--pid-file=", "--no-ping", "--interface=lan", "--bind-interfaces", "--dhcp-leasefile="+t.TempDir()+"/leases",
+		"--dhcp-range=10.78.0.50,10.78.0.99,255.255.255.0,10m",
+		"--dhcp-host=52:54:00:4b:05:01,10.78.0.60", "--dhcp-host=52:54:00:4b:05:02,10.78.0.61")
+	n.start()
+	n.running("probe")
+	for _, from := range []string{"10.78.0.1", "10.79.0.1"} {
+		for i, address := range []string{"10.78.0.60", "10.78.0.61"} {
+			netns.IP(t, l.name, "route", "replace", address+"/32", "dev", "lan", "src", from)
+			l.demandCard(n, net.JoinHostPort(address, strconv.Itoa(kubeletapi.Port)), fmt.Sprintf("tap%d", i), fmt.Sprintf("tap%d", 1-i))
+		}
+	}
+	n.powerOff()
+}
+
+// connections is more than anything else that a card sends within that time.
+const connections = 50
+
+// demandCard connects often, and demands that the answers come from one card.
+func (l *lan) demandCard(n *node, address, own, other string) {
+	l.t.Helper()
+	dial := func(ctx context.Context) error {
+		conn, err := netns.Dial(ctx, l.name, "tcp", address)
+		if err == nil {
+			conn.Close()
+		}
+		return err
+	}
+	n.eventually("an answer of "+address, dial)
+	before, others := l.received(own), l.received(other)
+	for range connections {
+		n.must(dial(l.t.Context()))
+	}
+	if got, wrong := l.received(own)-before, l.received(other)-others; got < connections || wrong >= connections {
+		l.t.Errorf("of %d answers of %s, its card sent %d and the other one %d", connections, address, got, wrong)
 	}
 }
 
