@@ -18,6 +18,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -251,15 +252,24 @@ func (im *Importer) wake() {
 // returns which of them are layouts. It places the sandbox's image of the OS before it
 // looks at what users have brought, which may be slow: each pod needs it.
 func (im *Importer) scan(ctx context.Context, dirs []string) (layouts []string) {
-	var found []*archive
 	var system *archive
+	paths := im.list(ctx, dirs)
+	if len(paths) > 0 && paths[0] == dirs[0] {
+		system = im.begin(ctx, dirs[0])
+		layouts, paths = append(layouts, dirs[0]), paths[1:]
+	}
+	found, more := im.look(ctx, paths)
+	im.mu.Lock()
+	defer im.mu.Unlock()
+	im.pending, im.scanned = inOrder(found, system), true
+	im.wake()
+	return append(layouts, more...)
+}
+
+// look lists what users have brought: of too many images, those of the last archives count.
+func (im *Importer) look(ctx context.Context, paths []string) (found []*archive, layouts []string) {
 	names := 0
-	for i, path := range im.list(ctx, dirs) {
-		if path == dirs[0] {
-			layouts = append(layouts, path)
-			system = im.begin(ctx, path)
-			continue
-		}
+	for i, path := range slices.Backward(paths) {
 		a, err := im.inspect(path)
 		if a != nil && a.layout {
 			layouts = append(layouts, path)
@@ -276,11 +286,8 @@ func (im *Importer) scan(ctx context.Context, dirs []string) (layouts []string) 
 		im.complain(ctx, a)
 		found = append(found, a)
 	}
-	im.mu.Lock()
-	defer im.mu.Unlock()
-	im.pending, im.scanned = inOrder(found, system), true
-	im.wake()
-	return layouts
+	slices.Reverse(found)
+	return found, layouts
 }
 
 // begin places the sandbox's image, lets pods start that wait for it, and returns what
@@ -329,47 +336,61 @@ func (im *Importer) complain(ctx context.Context, a *archive) {
 }
 
 // list returns the archives and layouts in dirs, and the first of dirs itself if
-// it is a layout. Directories that are missing are empty.
-func (im *Importer) list(ctx context.Context, dirs []string) []string {
-	var paths []string
-	for i, dir := range dirs {
+// it is a layout. Directories that are missing are empty. If there are too many, the last
+// ones count, as they do where two bring one image; what was known of the others stays.
+func (im *Importer) list(ctx context.Context, dirs []string) (paths []string) {
+	for i, dir := range slices.Backward(dirs) {
 		if i == 0 && isLayout(dir) {
-			paths = append(paths, dir)
+			paths = slices.Insert(paths, 0, dir)
 			continue
 		}
-		in, all := archivesIn(dir, maxArchives-len(paths))
+		in, all, err := archivesIn(dir, maxArchives-len(paths), im.notes.keepOld)
+		if err != nil {
+			im.notes.keepAllIn(dir)
+			im.failed(ctx, dir, err)
+		}
 		if !all {
 			im.failed(ctx, dir, errManyArchives)
 		}
-		paths = append(paths, in...)
+		paths = slices.Insert(paths, 0, in...)
 	}
 	return paths
 }
 
-// archivesIn returns at most so many archives and layouts in a directory, sorted by name,
-// and whether these are all.
-func archivesIn(dir string, most int) (paths []string, all bool) {
+// archivesIn returns at most so many archives and layouts in a directory, the last ones by
+// name, sorted, and whether these are all. Each of the others goes to leaveOut.
+func archivesIn(dir string, most int, leaveOut func(path string)) (paths []string, all bool, err error) {
 	d, err := os.OpenFile(dir, os.O_RDONLY|unix.O_DIRECTORY, 0)
 	if err != nil {
-		return nil, true
+		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENOTDIR) {
+			err = nil
+		}
+		return nil, true, err
 	}
 	defer d.Close()
-	defer func() { slices.Sort(paths) }()
+	all = true
 	for err == nil {
 		var entries []fs.DirEntry
 		entries, err = d.ReadDir(256)
 		for _, e := range entries {
 			path := filepath.Join(dir, e.Name())
-			if !(isArchive(e.Name()) && !e.IsDir() || e.IsDir() && isLayout(path)) {
-				continue
+			if isArchive(e.Name()) && !e.IsDir() || e.IsDir() && isLayout(path) {
+				paths = append(paths, path)
 			}
-			if len(paths) == most {
-				return paths, false
+		}
+		slices.Sort(paths)
+		if over := len(paths) - most; over > 0 {
+			all = false
+			for _, path := range paths[:over] {
+				leaveOut(path)
 			}
-			paths = append(paths, path)
+			paths = slices.Delete(paths, 0, over)
 		}
 	}
-	return paths, true
+	if err == io.EOF {
+		err = nil
+	}
+	return paths, all, err
 }
 
 func isArchive(name string) bool {

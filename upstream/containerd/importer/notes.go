@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"io"
 	"os"
+	"path/filepath"
 	"slices"
 
 	"github.com/opencontainers/go-digest"
@@ -73,6 +74,15 @@ func (n *notes) keep(a *archive, names []string) {
 func (n *notes) keepOld(path string) {
 	if old, ok := n.old[path]; ok {
 		n.new[path] = old
+	}
+}
+
+// keepAllIn is keepOld for all archives of a directory that cannot be listed.
+func (n *notes) keepAllIn(dir string) {
+	for path := range n.old {
+		if filepath.Dir(path) == filepath.Clean(dir) {
+			n.keepOld(path)
+		}
 	}
 }
 

@@ -300,7 +300,7 @@ func TestOtherCompressionsAreNamed(t *testing.T) {
 		if _, err := inspect(path); err == nil || !strings.Contains(err.Error(), "compressed with "+name) {
 			t.Errorf("inspect of %s = %v, want an error that names it", name, err)
 		}
-		if got, all := archivesIn(dir, maxArchives); len(got) != 1 || !all {
+		if got, all, err := archivesIn(dir, maxArchives, nil); len(got) != 1 || !all || err != nil {
 			t.Errorf("an archive compressed with %s is not even looked at", name)
 		}
 	}

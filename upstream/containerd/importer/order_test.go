@@ -288,21 +288,75 @@ func TestPodsDoNotWaitForArchivesThatLose(t *testing.T) {
 	}
 }
 
+// Of too many archives, the last ones by name count, whatever the order of the directory.
 func TestVeryManyArchives(t *testing.T) {
-	dir := t.TempDir()
-	for i := range maxArchives + 5 {
-		save(t, dir, fmt.Sprintf("%04d.tar", i), []byte("no archive"))
+	const more = 300 // than one read of the directory has
+	dir, last := t.TempDir(), t.TempDir()
+	var want []string
+	for i := range maxArchives + more {
+		path := save(t, dir, fmt.Sprintf("%04d.tar", i), []byte("no archive"))
+		if i >= more+2 {
+			want = append(want, path)
+		}
 	}
-	paths, all := archivesIn(dir, maxArchives)
-	if len(paths) != maxArchives || all || !slices.IsSorted(paths) {
-		t.Errorf("%d archives, all %v, want %d of them, sorted", len(paths), all, maxArchives)
+	for _, name := range []string{"a.tar", "b.tar"} { // of the later directory
+		want = append(want, save(t, last, name, []byte("no archive")))
 	}
 	im := New(slowStore{}, "kios.local/pause:1")
 	var told []string
 	im.notify = func(_ string, fields ...string) { told = append(told, fields[3]) }
-	if got := im.list(t.Context(), []string{t.TempDir(), dir}); !slices.Equal(got, paths) || !slices.Equal(told, []string{errManyArchives.Error()}) {
-		t.Errorf("%d archives, told %q, want one line about the number", len(got), told)
+	if diff := cmp.Diff(want, im.list(t.Context(), []string{t.TempDir(), dir, last})); diff != "" {
+		t.Errorf("archives (-want +got):\n%s", diff)
 	}
+	if !slices.Equal(told, []string{errManyArchives.Error()}) {
+		t.Errorf("told %q, want one line about the number", told)
+	}
+}
+
+// The images of archives that are left out, or in a directory that cannot be read, stay
+// pinned: the archives are still there.
+func TestImagesOfArchivesThatAreLeftOutStay(t *testing.T) {
+	dir := t.TempDir()
+	b := newBoots(t, t.TempDir(), dir)
+	save(t, dir, "a.tar", newImage(t, app, "a").oci(t))
+	b.expect(t, "first boot", "image-imported a.tar")
+	isPinned := func(want bool, when string) {
+		t.Helper()
+		for name, pinned := range pins(t, b.s) {
+			if pinned != want {
+				t.Errorf("%s: pinned %v, want %v %s", name, pinned, want, when)
+			}
+		}
+	}
+	many := t.TempDir()
+	for i := range maxArchives {
+		save(t, many, fmt.Sprintf("%04d.tar", i), nil)
+	}
+	b.dirs = append(b.dirs, many)
+	if _, errors := b.next(t); !slices.Contains(errors, errManyArchives.Error()) {
+		t.Errorf("errors %.200q, want one about the number", errors)
+	}
+	isPinned(true, "beside many others")
+
+	b.dirs = []string{b.dirs[0], dir + "/"}
+	hidden := dir + ".away"
+	for _, replace := range []func() error{
+		func() error { return os.Rename(dir, hidden) },
+		func() error { return os.Symlink(dir, dir) }, // a loop
+	} {
+		if err := replace(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, errors := b.next(t); len(errors) != 1 || !strings.Contains(errors[0], "too many levels of symbolic links") {
+		t.Errorf("errors %q, want one about the directory", errors)
+	}
+	isPinned(true, "while its directory cannot be read")
+	if err := os.Remove(dir); err != nil {
+		t.Fatal(err)
+	}
+	b.next(t)
+	isPinned(false, "after the directory has gone")
 }
 
 // endless is a tar of a file again and again.
@@ -336,12 +390,12 @@ func TestVeryManyNames(t *testing.T) {
 	for _, name := range []string{"a.tar", "b.tar", "c.tar"} {
 		save(t, dir, name, tarOf(t, file{"manifest.json", list}))
 	}
-	save(t, dir, "d.tar", newImage(t, app, "x").oci(t))
+	save(t, dir, "0.tar", newImage(t, app, "x").oci(t))
 	im := New(slowStore{}, "kios.local/pause:1")
 	var failed []string
 	im.notify = func(_ string, fields ...string) { failed = append(failed, fields[1]) }
 	im.scan(t.Context(), []string{t.TempDir(), dir})
-	if diff := cmp.Diff([]string{"c.tar", "d.tar"}, failed); diff != "" {
+	if diff := cmp.Diff([]string{"a.tar", "0.tar"}, failed); diff != "" {
 		t.Errorf("archives that are left out (-want +got):\n%s", diff)
 	}
 }
