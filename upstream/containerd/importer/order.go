@@ -2,7 +2,6 @@ package importer
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"math"
@@ -98,14 +97,14 @@ func (im *Importer) tellTaken(ctx context.Context, a *archive, names []string) {
 	lost := map[string][]string{}
 	for _, name := range names {
 		winner := im.winners[name]
-		reason := winner.path + " has another image of that name, and counts, since it is the later one by name"
+		reason := winner.path + " has another image of that name, and counts, since it is the later one by name: remove one of the two, or give it another name"
 		if winner.rank == sandboxRank {
-			reason = "each pod needs the image of that name that is part of the OS"
+			reason = "each pod needs the image of that name that is part of the OS: give yours another name, or remove it"
 		}
 		lost[reason] = append(lost[reason], name)
 	}
 	for _, reason := range slices.Sorted(maps.Keys(lost)) {
-		im.failed(ctx, a.path, fmt.Errorf("%s: %s: remove one of the two, or give it another name", shortList(lost[reason]), reason))
+		im.failed(ctx, a.path, fmt.Errorf("%s: %s", shortList(lost[reason]), reason))
 	}
 }
 
@@ -125,6 +124,6 @@ const (
 )
 
 var (
-	errManyArchives = fmt.Errorf("it has more than %d image archives: the others are not imported", maxArchives)
-	errManyNames    = errors.New("it is not imported: this and other archives bring more than " + fmt.Sprint(maxNames) + " images")
+	errManyArchives = fmt.Errorf("there are more than %d image archives: only the last ones by name are imported: remove some, or put several images into one", maxArchives)
+	errManyNames    = fmt.Errorf("it is not imported: with the later archives, it brings more than %d images: remove images or archives that are not needed", maxNames)
 )
