@@ -25,6 +25,7 @@ type document struct {
 	file   string
 	fields map[string]any
 	notes  []string // what was left out of it
+	size   int      // of the file, in bytes
 }
 
 // Bounds of what is said about one file: maxNotes lines, and maxLine bytes of a reason.
@@ -61,6 +62,7 @@ func (c *checker) read(file string) (doc *document, err error) {
 	if err != nil {
 		return nil, err
 	}
+	doc.size = len(raw)
 	if err := doc.parse(raw); err != nil {
 		return nil, err
 	}
@@ -72,8 +74,11 @@ func (c *checker) read(file string) (doc *document, err error) {
 	return doc, c.dropMisfits(doc)
 }
 
-// maxFile, in bytes, is more than any configuration has.
-const maxFile = 256 << 10
+// maxFile and maxAll, in bytes, are more than any configuration has in one file and in all.
+const (
+	maxFile = 256 << 10
+	maxAll  = 2 * maxFile
+)
 
 // readFile reads a regular file of a sane size. Anything else could hold the
 // kubelet up for ever, or take the node's memory.

@@ -2,14 +2,19 @@ package userconfig
 
 import (
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
+	"reflect"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/go-logr/logr"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/klog/v2"
+	kubeletv1beta1 "k8s.io/kubelet/config/v1beta1"
 )
 
 // aliases is a document of aliases of aliases: each level has ten times the one below.
@@ -52,6 +57,8 @@ var hostile = map[string]string{
 	"gates that are none":        head + "featureGates:\n" + many("  A%d: true\n", 15_000),
 	"bad taints":                 head + "registerWithTaints:\n" + many("- {key: 'a b%d'}\n", 13_000),
 	"bad sysctls":                head + "allowedUnsafeSysctls:\n" + many("- a%d\n", 28_000),
+	"bad known fields":           head + badFields(),
+	"bad keys of known maps":     head + badMaps(maxKeys),
 	"unknown reserves":           head + "kubeReserved:\n" + many("  a%d: x\n", 20_000),
 }
 
@@ -59,6 +66,38 @@ func many(format string, n int) string {
 	var b strings.Builder
 	for i := range n {
 		fmt.Fprintf(&b, format, i)
+	}
+	return b.String()
+}
+
+// badFields has a value for each known field that the kubelet takes for a value of its type,
+// and mostly refuses.
+func badFields() string {
+	var b strings.Builder
+	fields := jsonFields(reflect.TypeFor[kubeletv1beta1.KubeletConfiguration]())
+	for _, name := range slices.Sorted(maps.Keys(fields)) {
+		kind := fields[name]
+		if kind.Kind() == reflect.Pointer {
+			kind = kind.Elem()
+		}
+		bad := map[reflect.Kind]string{reflect.String: "none", reflect.Int32: "-7", reflect.Int64: "-7", reflect.Float64: "-7"}[kind.Kind()]
+		if kind == reflect.TypeFor[metav1.Duration]() {
+			bad = "-7s"
+		}
+		if bad != "" && name != "apiVersion" && name != "kind" {
+			fmt.Fprintf(&b, "%s: %s\n", name, bad)
+		}
+	}
+	return b.String()
+}
+
+// badMaps has n bad keys for each known map of texts.
+func badMaps(n int) string {
+	var b strings.Builder
+	for name, kind := range jsonFields(reflect.TypeFor[kubeletv1beta1.KubeletConfiguration]()) {
+		if kind == reflect.TypeFor[map[string]string]() {
+			b.WriteString(name + ":\n" + many("  a%d: x\n", n))
+		}
 	}
 	return b.String()
 }
@@ -120,6 +159,34 @@ func TestHostileFiles(t *testing.T) {
 				t.Errorf("%d MB are allocated, want at most %d", used>>20, maxWork>>20)
 			}
 		})
+	}
+}
+
+// The search for what is bad has an end, and a file without faults before it counts.
+func TestManyFilesWithManyFaults(t *testing.T) {
+	files := map[string]string{"config.yaml": head + "eventBurst: 77\n"}
+	for i := range maxFiles - 1 {
+		files[fmt.Sprintf("config.d/%02d.yaml", i)] = head + strings.ReplaceAll(badFields(), "eventBurst", "eventRecordQPS")
+	}
+	used := allocated(func() {
+		kc, log := effective(t, testSystem, false, files)
+		if kc.EventBurst != 77 || strings.Contains(log, "config.yaml: ") || !strings.Contains(log, "62.yaml: ignoring what was not looked at, as the files have very many faults") {
+			t.Errorf("eventBurst %d, log %s", kc.EventBurst, log)
+		}
+	})
+	if used > maxWork {
+		t.Errorf("%d MB are allocated, want at most %d", used>>20, maxWork>>20)
+	}
+}
+
+// All files together have a bound, too.
+func TestManyLargeFiles(t *testing.T) {
+	large := head + many("# %d\n", 28_000)
+	_, log := effective(t, testSystem, false, map[string]string{
+		"config.d/1.yaml": large, "config.d/2.yaml": large, "config.d/3.yaml": large, "config.d/4.yaml": head,
+	})
+	if !strings.Contains(log, "3.yaml: with it, the files have more than 524288 bytes together: using defaults") || strings.Count(log, "\n") != 1 {
+		t.Errorf("log %q", log)
 	}
 }
 

@@ -14,7 +14,7 @@ type part struct {
 	doc   *document
 	path  []string
 	value any
-	why   error // why it was not good when it was tried by itself
+	why   error // why it was not good when it was tried by itself, nil for one that was not tried
 }
 
 // mend leaves in the documents what is good of all of them together. The rest costs a note
@@ -22,14 +22,30 @@ type part struct {
 // not matter, and of two that exclude each other the later one goes.
 func (c *checker) mend(docs []*document) error {
 	parts := takeApart(docs)
-	for opened := true; opened; {
+	for opened := true; opened && c.work < maxSearch; {
 		parts = c.addAll(docs, parts)
 		parts, opened = open(parts)
 	}
-	for _, p := range parts {
-		p.doc.note("ignoring %s: %s", strings.Join(p.path, "."), oneLine(p.why))
+	for _, d := range docs {
+		d.noteBad(slices.DeleteFunc(slices.Clone(parts), func(p *part) bool { return p.doc != d }))
 	}
 	return c.take(docs...)
+}
+
+// noteBad notes parts of a document that are left out.
+func (d *document) noteBad(parts []*part) {
+	var untried []string
+	for _, p := range parts {
+		name := strings.Join(p.path, ".")
+		if p.why == nil {
+			untried = append(untried, name)
+			continue
+		}
+		d.note("ignoring %s: %s", name, oneLine(p.why))
+	}
+	if len(untried) > 0 {
+		d.note("ignoring %s", oneLine(fmt.Errorf("what was not looked at, as the files have very many faults (mend those of the other lines first): %s", strings.Join(untried, ", "))))
+	}
 }
 
 // takeApart takes all fields out of the documents. The feature gates are the first: where a
@@ -65,6 +81,9 @@ func (c *checker) addAll(docs []*document, parts []*part) []*part {
 // add tries the parts together and, where that is not good, each half of them: a few bad
 // ones among many are found with few tries.
 func (c *checker) add(docs []*document, parts []*part) (bad []*part) {
+	if c.work > maxSearch {
+		return parts
+	}
 	for _, p := range parts {
 		put(p.doc.fields, p.path, p.value)
 	}
@@ -74,14 +93,18 @@ func (c *checker) add(docs []*document, parts []*part) (bad []*part) {
 	}
 	for _, p := range parts {
 		remove(p.doc.fields, p.path)
-		p.why = errors.Join(errs...)
 	}
 	half := len(parts) / 2
 	if half == 0 {
+		parts[0].why = errors.Join(errs...)
 		return parts
 	}
 	return slices.Concat(c.add(docs, parts[:half]), c.add(docs, parts[half:]))
 }
+
+// maxSearch bounds the search for what is bad, in bytes of JSON that are looked at: it takes
+// a second, and finds a hundred bad fields.
+const maxSearch = 3 << 20
 
 // maxKeys bounds of how many keys of a field each is tried by itself.
 const maxKeys = 64

@@ -27,6 +27,7 @@ type checker struct {
 	known  map[string]bool              // faults that it has without them
 	said   map[string]string            // the user's fields, and the file with the last word on each
 	last   map[string]any               // what is read after the user's files
+	work   int                          // bytes of JSON that were looked at
 }
 
 // newChecker starts from the kubelet's configuration file and the drop-ins
@@ -107,11 +108,16 @@ func (c *checker) mergeOwn(file string) error {
 // choose reads the files and returns what is good of them. What the kubelet checks is all of
 // them together, so two that are good only together are good.
 func (c *checker) choose(files []string, log io.Writer) (docs []*document, err error) {
+	size := 0
 	for _, file := range files {
-		if d, err := c.read(file); err != nil {
+		d, err := c.read(file)
+		if err == nil && size+d.size > maxAll {
+			err = fmt.Errorf("with it, the files have more than %d bytes together", maxAll)
+		}
+		if err != nil {
 			fmt.Fprintf(log, "kios: ignoring %s: %s: using defaults\n", file, oneLine(plainError(err)))
 		} else {
-			docs = append(docs, d)
+			docs, size = append(docs, d), size+d.size
 		}
 	}
 	if c.take(docs...) != nil {
@@ -140,19 +146,26 @@ func (c *checker) try(docs ...*document) (a attempt) {
 			a.errs = append(a.errs, fmt.Errorf("the kubelet cannot take it: %v", p))
 		}
 	}()
-	a.merged, a.said = c.merged, maps.Clone(c.said)
+	a.said = maps.Clone(c.said)
+	patch := []byte("{}") // of all documents: it is much smaller than the configuration
 	for _, d := range docs {
 		data, err := d.data()
 		if err == nil {
-			a.merged, err = jsonpatch.MergePatch(a.merged, data)
+			patch, err = jsonpatch.MergeMergePatches(patch, data)
 		}
 		if err != nil {
 			a.errs = []error{err}
 			return a
 		}
+		c.work += len(patch)
 		for name := range d.fields {
 			a.said[name] = d.file
 		}
+	}
+	var err error
+	if a.merged, err = jsonpatch.MergePatch(c.merged, patch); err != nil {
+		a.errs = []error{err}
+		return a
 	}
 	a.yields, a.errs = c.validate(a.merged, a.said)
 	return a
@@ -197,7 +210,7 @@ func (c *checker) validate(merged []byte, said map[string]string) (yields map[st
 		yields["nodeStatusReportFrequency"] = nil // the kubelet's default is the other one
 	}
 	errs = c.newFaults(merged, yields)
-	if len(errs) > maxFaults {
+	if !c.mayYield(merged, yields, said, errs) {
 		return yields, errs
 	}
 	for _, group := range yielding {
@@ -215,8 +228,30 @@ func (c *checker) validate(merged []byte, said map[string]string) (yields map[st
 	return yields, errs
 }
 
+// mayYield reports whether any of the faults is not there without all of the defaults.
+func (c *checker) mayYield(merged []byte, yields map[string]any, said map[string]string, errs []error) bool {
+	if len(errs) == 0 || len(errs) > maxFaults {
+		return false
+	}
+	all := maps.Clone(yields)
+	for _, name := range slices.Concat(yielding...) {
+		if said[name] == "" {
+			all[name] = nil
+		}
+	}
+	return len(without(errs, c.newFaults(merged, all))) > 0
+}
+
+// without returns the errors that are not among others.
+func without(errs, others []error) []error {
+	return slices.DeleteFunc(slices.Clone(errs), func(err error) bool {
+		return slices.ContainsFunc(others, func(o error) bool { return o.Error() == err.Error() })
+	})
+}
+
 // newFaults returns the faults that the user's files make.
 func (c *checker) newFaults(merged []byte, patch map[string]any) []error {
+	c.work += len(merged)
 	kc, err := c.patched(merged, patch)
 	if err != nil {
 		return []error{err}
