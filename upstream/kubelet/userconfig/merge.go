@@ -74,7 +74,8 @@ func (c *checker) mergeAll(configFile, dropins string) error {
 }
 
 // fillIn gives all fields that have none the kubelet's defaults, as the kubelet does before
-// it reads drop-ins: no default depends on what is in these.
+// it reads drop-ins: so no default follows a drop-in, and those that should are withdrawn in
+// validate.
 func (c *checker) fillIn() error {
 	kc, err := c.parse(c.merged)
 	if err != nil {
