@@ -75,11 +75,11 @@ func (n *node) demandStaticCPUs(processors string, aside int) {
 	if got := n.probe("cat", path); !strings.Contains(got, `"policyName":"static"`) || !strings.Contains(got, `"`+processors+`"`) {
 		n.t.Errorf("the kubelet's state is %s, want the policy static and the processors %s", got, processors)
 	}
-	line := "kios: " + path + " is put aside as cpu_manager_state.old: "
-	if log := n.probe("cat", "/var/log/kubelet.log"); strings.Count(log, line) != aside {
+	const line = path + " is put aside as cpu_manager_state.old: "
+	if log := n.probe("cat", "/var/log/kubelet.log"); strings.Count(log, "kios: "+line) != aside {
 		n.t.Errorf("the kubelet's log has %d lines with %q, want %d", strings.Count(log, line), line, aside)
 	}
-	n.expect(regexp.QuoteMeta(line))
+	n.expect("error: " + regexp.QuoteMeta(line))
 }
 
 // killDaemons demands that those that are killed come back, and that a container
