@@ -36,7 +36,7 @@ func TestDefaultsAreThoseOfOneFile(t *testing.T) {
 		want, err := inOneFile(plain, change)
 		a := filled.try(&document{file: "config.yaml", fields: withHead(change)})
 		if err != nil || len(a.errs) > 0 { // a gate that another one needs, or a value that the kubelet refuses
-			if err == nil && len(faults(want)) == 0 {
+			if err == nil && !slices.ContainsFunc(faults(want), func(err error) bool { return !filled.known[err.Error()] }) {
 				t.Errorf("%v is good in one file, and in a drop-in %v", change, a.errs)
 			}
 			continue
