@@ -104,7 +104,10 @@ func (o *Options) Check() error {
 	default:
 		return fmt.Errorf("disk format %q is not known: use raw or qcow2", o.Format)
 	}
-	o.Size -= o.Size % mib
+	// Less than a MiB stays what it is: rounded, it would be 0, which is the default.
+	if o.Size >= mib {
+		o.Size -= o.Size % mib
+	}
 	if err := errors.Join(o.checkOut(), o.checkInputs()); err != nil {
 		return err
 	}

@@ -217,6 +217,20 @@ func TestCreateQcow2(t *testing.T) {
 	output(t, "e2fsck", "-fn", partition(t, raw, 2))
 }
 
+// Check says how large the disk will be, and that is what people are told.
+func TestCreateTheSizeThatCheckSays(t *testing.T) {
+	for size, want := range map[int64]int64{0: DefaultSize, 700*mib + 5: 700 * mib, 700 * mib: 700 * mib} {
+		o := exampleOptions(t)
+		o.Size = size
+		lab.Must(t, o.Check())
+		info, err := os.Stat(create(t, o))
+		lab.Must(t, err)
+		if o.Size != want || info.Size() != want {
+			t.Errorf("size %d: Check says %d, and the disk has %d; want %d", size, o.Size, info.Size(), want)
+		}
+	}
+}
+
 // The size of the disk must not change what the firmware reads.
 func TestCreateLargeDisk(t *testing.T) {
 	o := exampleOptions(t)
@@ -294,6 +308,9 @@ func TestCreateRefuses(t *testing.T) {
 		want string
 	}{
 		{"too small", func(o *Options) { o.Size = 512 * mib }, "a size of 512M is too small: at least 579M is needed"},
+		{"a unit was forgotten", func(o *Options) { o.Size = 579 }, "a size of 579 bytes is too small: at least 579M is needed"},
+		{"almost a MiB", func(o *Options) { o.Size = mib - 1 }, "is too small: at least 579M is needed"},
+		{"negative", func(o *Options) { o.Size = -1 }, "is too small: at least 579M is needed"},
 		{"format", func(o *Options) { o.Format = "vmdk" }, `format "vmdk" is not known: use raw or qcow2`},
 		{"no EFI file", func(o *Options) { o.EFI = "/no/kios.efi" }, "EFI file /no/kios.efi does not exist; make it with kios build"},
 		{"not EFI", func(o *Options) { os.WriteFile(o.EFI, []byte("text"), 0o600) }, "not a PE file"},
