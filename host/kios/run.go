@@ -53,7 +53,7 @@ Without --etc and --oci it runs the bundled example pod. --etc DIR is copied ove
 the node's /etc: put manifests of static pods into DIR/kubernetes/manifests. --oci
 names an image archive (from docker save, or an OCI layout in a tar file) for the
 node to import. The disk made from these is deleted at the end. --disk boots a disk
-that "kios image" made, and changes it.
+that "kios image" made, and changes it. One without a partition to boot from is refused.
 
 Ctrl-C presses the machine's power button and waits until the machine is off. A
 second Ctrl-C cuts the power.

@@ -13,6 +13,7 @@ import (
 	"kios/host/cache"
 	"kios/host/diskimage"
 	"kios/host/etccheck"
+	"kios/host/hosttool"
 	"kios/host/kubeletapi"
 	"kios/host/pki"
 	"kios/host/progress"
@@ -127,6 +128,9 @@ func (r *runPlan) path(name string) string { return filepath.Join(r.dir, name) }
 // prepare makes the certificates and the disk.
 func (r *runPlan) prepare(ctx context.Context) (kubeletAccess, error) {
 	if r.options.disk != "" {
+		if err := r.checkDisk(ctx); err != nil {
+			return kubeletAccess{}, err
+		}
 		return r.givenAccess()
 	}
 	etc, oci, err := r.content()
@@ -150,6 +154,20 @@ func (r *runPlan) prepare(ctx context.Context) (kubeletAccess, error) {
 		Format: "raw",
 		Out:    r.path("disk.img"),
 	}))
+}
+
+// checkDisk refuses a disk that no machine boots from.
+func (r *runPlan) checkDisk(ctx context.Context) error {
+	disk := qemu.Disk{Path: r.options.disk}
+	_, noTool := hosttool.Find("qemu-img")
+	if noTool != nil && qemu.DetectFormat(disk.Path) != "raw" {
+		r.warning = append(r.warning, fmt.Sprintf("it was not checked whether a machine boots from %s: %v", disk.Path, noTool))
+		return nil
+	}
+	if err := disk.CheckBoot(ctx, r.dir, r.options.firmware == "direct"); err != nil {
+		return fmt.Errorf("--disk %s: %w", disk.Path, err)
+	}
+	return nil
 }
 
 // content returns what goes on the disk: the user's files or the example.

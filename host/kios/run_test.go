@@ -10,6 +10,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"kios/host/hosttool"
 	"kios/host/kubeletapi"
 	"kios/host/qemu"
 	"kios/test/lab"
@@ -55,6 +56,31 @@ func TestRunOptionsCheck(t *testing.T) {
 				t.Errorf("check() = %v, want an error with %q", err, tt.want)
 			}
 		})
+	}
+}
+
+// Any file would be booted as a disk, and the firmware's shell would come after minutes.
+func TestRunOfNoDisk(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "README.md")
+	lab.WriteFile(t, file, strings.Repeat("kiOS is an operating system.\n", 100))
+	r := runPlan{options: runOptions{disk: file, firmware: "uefi"}, dir: t.TempDir()}
+	if _, err := r.prepare(t.Context()); err == nil || !strings.Contains(err.Error(), "--disk "+file+": no machine boots from it, because it has no partition table") {
+		t.Errorf("prepare = %v, want that this is no disk", err)
+	}
+}
+
+// Without the program that reads it, a disk of another format is booted as it is.
+func TestRunWithoutQemuImg(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "disk.qcow2")
+	lab.WriteFile(t, file, "QFI\xfb")
+	t.Setenv("PATH", t.TempDir())
+	if _, err := hosttool.Find("qemu-img"); err == nil {
+		t.Skip("qemu-img is where every program is looked for")
+	}
+	r := runPlan{options: runOptions{disk: file, firmware: "uefi"}, dir: t.TempDir()}
+	_, err := r.prepare(t.Context())
+	if err != nil || len(r.warning) != 1 || !strings.Contains(r.warning[0], "was not checked whether a machine boots from "+file) {
+		t.Errorf("prepare = %v, with %q; want that the disk was not checked", err, r.warning)
 	}
 }
 
