@@ -3,13 +3,14 @@ package diskimage
 import (
 	"archive/tar"
 	"bytes"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
-	"sort"
+	"slices"
 	"strings"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -32,8 +33,22 @@ const maxIndex = 8 << 20
 // error if there are none: no pod could refer to them. A layout with layers that
 // are EROFS images, which a node uses in place, may be a directory.
 func ImageNames(path string) ([]string, error) {
+	images, err := readImages(path)
+	var names []string
+	for _, i := range images {
+		names = append(names, i.name)
+	}
+	slices.Sort(names)
+	return slices.Compact(names), err
+}
+
+// namedImage is an image of an archive. Two archives that have the same content under a
+// name bring the same image. Without a content, it is not for a node.
+type namedImage struct{ name, content string }
+
+func readImages(path string) ([]namedImage, error) {
 	if isLayout(path) {
-		return layoutNames(path)
+		return layoutImages(path)
 	}
 	f, err := os.Open(path)
 	if err != nil {
@@ -43,11 +58,11 @@ func ImageNames(path string) ([]string, error) {
 	if err := checkKind(f); err != nil {
 		return nil, fmt.Errorf("image archive %s %w", path, err)
 	}
-	names, err := imageNames(f)
+	images, err := archiveImages(f)
 	if err != nil {
 		return nil, fmt.Errorf("image archive %s %w", path, err)
 	}
-	return names, nil
+	return images, nil
 }
 
 func isLayout(path string) bool {
@@ -55,19 +70,19 @@ func isLayout(path string) bool {
 	return err == nil
 }
 
-func layoutNames(dir string) ([]string, error) {
+func layoutImages(dir string) ([]namedImage, error) {
 	data, err := os.ReadFile(filepath.Join(dir, "index.json"))
 	if err != nil {
 		return nil, fmt.Errorf("image layout: %w", err)
 	}
-	names, _, err := ociNames(data)
+	images, _, err := ociNames(data)
 	if err != nil {
 		return nil, fmt.Errorf("image layout %s %w", dir, err)
 	}
-	if len(names) == 0 {
+	if len(images) == 0 {
 		return nil, fmt.Errorf("image layout %s has no image with a name", dir)
 	}
-	return names, checkLayers(dir, data)
+	return images, checkLayers(dir, data)
 }
 
 // checkLayers demands layers that a node can use in place.
@@ -132,9 +147,9 @@ func checkKind(f *os.File) error {
 	return nil
 }
 
-// imageNames walks through the whole tar file, so that one that was cut short
+// archiveImages walks through the whole tar file, so that one that was cut short
 // is noticed here and not at boot.
-func imageNames(r io.Reader) ([]string, error) {
+func archiveImages(r io.Reader) ([]namedImage, error) {
 	found := descriptions{}
 	tr := tar.NewReader(r)
 	for first := true; ; first = false {
@@ -152,67 +167,77 @@ func imageNames(r io.Reader) ([]string, error) {
 			return nil, damaged(err)
 		}
 	}
-	return found.names()
+	return found.images()
 }
 
 func damaged(err error) error { return fmt.Errorf("is damaged or truncated: %w", err) }
 
 // read keeps a file of the archive if it may describe images.
 func (d descriptions) read(name string, size int64, r io.Reader) error {
-	if _, index := indexes[name]; !index && !d.wants(name, size) {
+	index := slices.ContainsFunc(indexes, func(i index) bool { return i.file == name })
+	if !index && !d.wants(name, size) {
 		return nil
 	}
 	data, err := io.ReadAll(io.LimitReader(r, maxIndex))
-	if err == nil && (indexes[name] != nil || bytes.HasPrefix(data, []byte("{"))) {
+	if err == nil && (index || bytes.HasPrefix(data, []byte("{"))) {
 		d.keep(name, data)
 	}
 	return err
 }
 
-// names returns the names of the images, if a node can import all of them.
-func (d descriptions) names() ([]string, error) {
-	var names []string
+// images returns the images with names, if a node can import all of them.
+func (d descriptions) images() ([]namedImage, error) {
+	var all []namedImage
 	known := false
-	for file, parse := range indexes {
-		data, found := d[file]
+	for _, index := range indexes {
+		data, found := d[index.file]
 		if !found {
 			continue
 		}
 		known = true
-		more, err := parse(d, data)
+		more, err := index.parse(d, data)
 		if err != nil {
 			return nil, err
 		}
-		names = append(names, more...)
+		if len(all) == 0 {
+			all = more
+		}
 	}
 	if !known {
 		return nil, errors.New("is neither an OCI layout nor the output of docker save: it has neither index.json nor manifest.json")
 	}
-	if names = unique(names); len(names) == 0 {
+	if len(all) == 0 {
 		return nil, fmt.Errorf("has no image with a name: tag the image before you save it (annotation %s)", refAnnotation)
 	}
-	return names, nil
+	return all, nil
 }
 
-// indexes are the files of an archive that name images.
-var indexes = map[string]func(d descriptions, data []byte) ([]string, error){
-	"index.json":    ociImages,
-	"manifest.json": dockerImages,
+// index is a file of an archive that names images.
+type index struct {
+	file  string
+	parse func(d descriptions, data []byte) ([]namedImage, error)
 }
 
-func ociImages(d descriptions, data []byte) ([]string, error) {
-	names, manifests, err := ociNames(data)
+// indexes are in the order in which a node looks for them: of an archive with both, it
+// takes the first.
+var indexes = []index{
+	{"index.json", ociImages},
+	{"manifest.json", dockerImages},
+}
+
+func ociImages(d descriptions, data []byte) ([]namedImage, error) {
+	images, manifests, err := ociNames(data)
 	if err != nil {
 		return nil, err
 	}
-	return names, d.checkPlatform(manifests)
+	return images, d.checkPlatform(manifests)
 }
 
 // ociNames reads the index.json of an OCI layout
 // (https://github.com/opencontainers/image-spec/blob/main/image-layout.md), and returns
-// the names of its images and their descriptors. A node does not import an image whose
+// its images with names and all descriptors. A node does not import an image whose
 // name is a tag only.
-func ociNames(data []byte) (names []string, manifests []v1.Descriptor, err error) {
+func ociNames(data []byte) (images []namedImage, manifests []v1.Descriptor, err error) {
 	var index v1.IndexManifest
 	if err := json.Unmarshal(data, &index); err != nil {
 		return nil, nil, fmt.Errorf("has a damaged index.json: %w", err)
@@ -226,25 +251,45 @@ func ociNames(data []byte) (names []string, manifests []v1.Descriptor, err error
 			return nil, nil, fmt.Errorf("names an image only %q, which is a tag without a repository, and a node does not import that: give the whole name when you save it, such as registry.example/app:%[1]s", name)
 		}
 		if name != "" {
-			names = append(names, name)
+			images = append(images, namedImage{name, ociContent(m)})
 		}
 	}
-	return names, index.Manifests, nil
+	return images, index.Manifests, nil
+}
+
+func ociContent(m v1.Descriptor) string {
+	if p := m.Platform; p != nil && p.OS+"/"+p.Architecture != nodePlatform {
+		return ""
+	}
+	return m.Digest.String()
 }
 
 // dockerImages reads the manifest.json of "docker save".
-func dockerImages(d descriptions, data []byte) ([]string, error) {
+func dockerImages(d descriptions, data []byte) ([]namedImage, error) {
 	var manifest []struct {
+		Config   string
 		RepoTags []string
 	}
 	if err := json.Unmarshal(data, &manifest); err != nil {
 		return nil, fmt.Errorf("has a damaged manifest.json: %w", err)
 	}
-	var names []string
+	var images []namedImage
 	for _, m := range manifest {
-		names = append(names, m.RepoTags...)
+		for _, tag := range m.RepoTags {
+			images = append(images, namedImage{tag, d.dockerContent(m.Config)})
+		}
 	}
-	return names, d.checkDocker(data)
+	return images, d.checkDocker(data)
+}
+
+// dockerContent tells an image by its configuration, which has the digests of its layers.
+// Most programs name the file by its own digest, too. It is not the content of an
+// OCI layout with the same files: a node makes another manifest of it.
+func (d descriptions) dockerContent(config string) string {
+	if data, found := d[config]; found {
+		config = fmt.Sprintf("%x", sha256.Sum256(data))
+	}
+	return "docker " + config
 }
 
 func cleanName(name string) string {
@@ -252,15 +297,4 @@ func cleanName(name string) string {
 		name = name[2:]
 	}
 	return name
-}
-
-func unique(names []string) []string {
-	sort.Strings(names)
-	var out []string
-	for _, n := range names {
-		if len(out) == 0 || out[len(out)-1] != n {
-			out = append(out, n)
-		}
-	}
-	return out
 }

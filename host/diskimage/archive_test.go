@@ -158,6 +158,58 @@ func TestImagesThatNodesDoNotImport(t *testing.T) {
 	}
 }
 
+// A node uses one of two images with the same name, so the host wants to know which.
+func TestImagesOfOneName(t *testing.T) {
+	dir := t.TempDir()
+	oci := func(file, name, arch string) string {
+		files, descriptor := image(name, "linux", arch)
+		platform := fmt.Sprintf(`,"platform":{"os":"linux","architecture":%q}}`, arch)
+		return writeArchive(t, dir, file, append(files, tarFile{"index.json", `{"manifests":[` + descriptor[:len(descriptor)-1] + platform + `]}`}))
+	}
+	other := func(file, name string) string {
+		return writeArchive(t, dir, file, []tarFile{{"index.json", `{"manifests":[{"digest":"sha256:` + strings.Repeat("1", 64) + `","annotations":{"io.containerd.image.name":"` + name + `"}}]}`}})
+	}
+	docker := func(file, name, config string) string {
+		return writeArchive(t, dir, file, []tarFile{{"c.json", config}, {"manifest.json", `[{"Config":"c.json","RepoTags":["` + name + `"]}]`}})
+	}
+	a := oci("a.tar", "example.org/app:1", "amd64")
+	both := writeArchive(t, dir, "both.tar", append(func() []tarFile {
+		files, descriptor := image("example.org/app:1", "linux", "amd64")
+		return append(files, tarFile{"index.json", `{"manifests":[` + descriptor + `]}`})
+	}(), tarFile{"manifest.json", `[{"RepoTags":["example.org/app:1"]}]`}))
+	for _, tt := range []struct {
+		name  string
+		paths []string
+		want  string // "" if a node uses all of them
+	}{
+		{"the same one twice", []string{a, oci("again.tar", "example.org/app:1", "amd64"), a}, ""},
+		{"different ones", []string{a, other("b.tar", "example.org/app:1")}, "a.tar and " + dir + "/b.tar have different images of the name example.org/app:1, of which a node uses only one"},
+		{"different tags", []string{a, other("c.tar", "example.org/app:2")}, ""},
+		{"a short name", []string{other("d.tar", fullName("app")), docker("e.tar", "app", `{"os":"linux","architecture":"amd64"}`)}, "have different images of the name app"},
+		{"docker save, different", []string{docker("f.tar", "app:1", `{"os":"linux","architecture":"amd64"}`), docker("g.tar", "app:1", `{"os":"linux","architecture":"amd64","created":"x"}`)}, "different images of the name app:1"},
+		{"docker save, the same", []string{docker("h.tar", "app:1", `{}`), docker("i.tar", "app:1", `{}`)}, ""},
+		{"an archive with both indexes", []string{a, both}, ""},
+		{"the sandbox's", []string{other("j.tar", "kios.local/pause:1")}, "each pod needs the image of that name that is part of the OS"},
+	} {
+		err := (&Options{OCI: tt.paths}).stageImages(t.Context(), t.TempDir())
+		if (err == nil) != (tt.want == "") || err != nil && !strings.Contains(err.Error(), tt.want) {
+			t.Errorf("%s: error = %v, want one with %q", tt.name, err, tt.want)
+		}
+	}
+}
+
+// An image for another platform takes no name from the one for nodes.
+func TestImagesOfOnePlatform(t *testing.T) {
+	arm := `{"digest":"sha256:` + strings.Repeat("2", 64) + `","platform":{"os":"linux","architecture":"arm64"},"annotations":{"io.containerd.image.name":"example.org/app:1"}}`
+	amd := strings.NewReplacer("2222", "1111", "arm64", "amd64").Replace(arm)
+	dir := t.TempDir()
+	var paths []string
+	for i, index := range []string{amd, amd + "," + arm, arm + "," + amd} {
+		paths = append(paths, writeArchive(t, dir, fmt.Sprint(i, ".tar"), []tarFile{{"index.json", `{"manifests":[` + index + `]}`}}))
+	}
+	lab.Must(t, (&Options{OCI: paths}).checkImages())
+}
+
 // A directory that is named by a link is copied like the directory itself.
 func TestEtcByLink(t *testing.T) {
 	dir := t.TempDir()
@@ -185,9 +237,9 @@ func TestFreeName(t *testing.T) {
 func FuzzImageNames(f *testing.F) {
 	f.Add(tarBytes(f, ociArchive))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		names, err := imageNames(bytes.NewReader(b))
-		if (len(names) == 0) == (err == nil) {
-			t.Errorf("imageNames = %v, %v", names, err)
+		images, err := archiveImages(bytes.NewReader(b))
+		if (len(images) == 0) == (err == nil) {
+			t.Errorf("archiveImages = %v, %v", images, err)
 		}
 	})
 }

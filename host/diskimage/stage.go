@@ -55,11 +55,11 @@ func (o *Options) stageEtc(ctx context.Context, dir string) error {
 // stageImages copies the archives and layouts. Two with the same name get
 // different ones.
 func (o *Options) stageImages(ctx context.Context, dir string) error {
+	if err := o.checkImages(); err != nil {
+		return err
+	}
 	used := map[string]bool{}
 	for _, path := range o.OCI {
-		if _, err := ImageNames(path); err != nil {
-			return err
-		}
 		if err := stageImage(ctx, dir, path, used); err != nil {
 			return fmt.Errorf("copy %s: %w", path, err)
 		}
