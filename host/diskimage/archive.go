@@ -3,6 +3,7 @@ package diskimage
 import (
 	"archive/tar"
 	"bytes"
+	"context"
 	"crypto/sha256"
 	"encoding/json"
 	"errors"
@@ -29,11 +30,11 @@ const (
 const maxIndex = 8 << 20
 
 // ImageNames reads the archive at path, an OCI layout or the output of "docker
-// save" as a tar file, and returns the names of the images in it. It is an
+// save" as a tar file, which may be compressed with gzip or zstd, and returns the names of the images in it. It is an
 // error if there are none: no pod could refer to them. A layout with layers that
 // are EROFS images, which a node uses in place, may be a directory.
-func ImageNames(path string) ([]string, error) {
-	images, err := readImages(path)
+func ImageNames(ctx context.Context, path string) ([]string, error) {
+	images, err := readImages(ctx, path)
 	var names []string
 	for _, i := range images {
 		names = append(names, i.name)
@@ -46,7 +47,7 @@ func ImageNames(path string) ([]string, error) {
 // name bring the same image. Without a content, it is not for a node.
 type namedImage struct{ name, content string }
 
-func readImages(path string) ([]namedImage, error) {
+func readImages(ctx context.Context, path string) ([]namedImage, error) {
 	if isLayout(path) {
 		return layoutImages(path)
 	}
@@ -55,12 +56,32 @@ func readImages(path string) ([]namedImage, error) {
 		return nil, fmt.Errorf("open image archive: %w", err)
 	}
 	defer f.Close()
-	if err := checkKind(f); err != nil {
+	images, err := fileImages(ctx, f)
+	switch {
+	case ctx.Err() != nil:
+		return nil, ctx.Err()
+	case err != nil:
 		return nil, fmt.Errorf("image archive %s %w", path, err)
 	}
-	images, err := archiveImages(f)
+	return images, nil
+}
+
+func fileImages(ctx context.Context, f *os.File) ([]namedImage, error) {
+	if err := checkKind(f); err != nil {
+		return nil, err
+	}
+	content, err := unpack(ctx, f)
 	if err != nil {
-		return nil, fmt.Errorf("image archive %s %w", path, err)
+		return nil, damaged(err)
+	}
+	defer content.Close()
+	images, err := archiveImages(content)
+	if err != nil {
+		return nil, err
+	}
+	// A compressed file's checksum comes behind what is read of it as a tar file.
+	if _, err := io.Copy(io.Discard, content); err != nil {
+		return nil, damaged(err)
 	}
 	return images, nil
 }
@@ -112,8 +133,6 @@ func checkLayers(dir string, index []byte) error {
 
 // kinds are what people hand over instead of a tar file.
 var kinds = []struct{ magic, text string }{
-	{"\x1f\x8b", "is compressed with gzip: unpack it first, with gunzip"},
-	{"\x28\xb5\x2f\xfd", "is compressed with zstd: unpack it first, with unzstd"},
 	{"\xfd7zXZ\x00", "is compressed with xz: unpack it first, with unxz"},
 	{"BZh", "is compressed with bzip2: unpack it first, with bunzip2"},
 	{"\x7fELF", "is a program: pack it in an image first"},

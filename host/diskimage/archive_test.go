@@ -3,9 +3,13 @@ package diskimage
 import (
 	"archive/tar"
 	"bytes"
+	"compress/gzip"
+	"context"
+	"crypto/rand"
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -16,6 +20,7 @@ import (
 	"kios/test/lab"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/klauspost/compress/zstd"
 )
 
 type tarFile struct{ name, text string }
@@ -56,7 +61,7 @@ func TestImageNames(t *testing.T) {
 	}
 	for _, tt := range tests {
 		path := writeArchive(t, t.TempDir(), "x.tar", tt.files)
-		got, err := ImageNames(path)
+		got, err := ImageNames(t.Context(), path)
 		if diff := cmp.Diff(tt.want, got); diff != "" || err != nil {
 			t.Errorf("%s: error %v (-want +got)\n%s", tt.name, err, diff)
 		}
@@ -65,13 +70,21 @@ func TestImageNames(t *testing.T) {
 
 func TestImageNamesBadInput(t *testing.T) {
 	good := string(tarBytes(t, ociArchive))
+	gzipped := compressed(t, "gzip", good)
+	noise := make([]byte, 1<<20) // several blocks of zstd
+	rand.Read(noise)
+	zstded := compressed(t, "zstd", string(tarBytes(t, append(ociArchive, tarFile{"noise", string(noise)}))))
 	pack := func(files ...tarFile) string { return string(tarBytes(t, files)) }
 	tests := []struct{ name, data, want string }{
 		{"empty", "", "is empty"},
 		{"text", strings.Repeat("hello world ", 100), "is not a tar file"},
 		{"short text", "hi", "is not a tar file"},
-		{"gzip", "\x1f\x8b\x08", "is compressed with gzip: unpack it first, with gunzip"},
-		{"zstd", "\x28\xb5\x2f\xfd", "is compressed with zstd"},
+		{"half a gzip header", "\x1f\x8b\x08", "is damaged or truncated"},
+		{"text in gzip", compressed(t, "gzip", strings.Repeat("hello world ", 100)), "is not a tar file"},
+		{"truncated gzip", gzipped[:len(gzipped)/2], "is damaged or truncated"},
+		{"gzip without its checksum", gzipped[:len(gzipped)-8], "is damaged or truncated"},
+		{"truncated zstd", zstded[:len(zstded)-20], "is damaged or truncated"},
+		{"xz", "\xfd7zXZ\x00", "is compressed with xz: unpack it first, with unxz"},
 		{"program", "\x7fELF\x02", "is a program"},
 		{"other tar", pack(tarFile{"etc/passwd", "root"}), "is neither an OCI layout nor the output of docker save"},
 		{"no name", pack(tarFile{"index.json", `{"manifests":[{}]}`}), "has no image with a name"},
@@ -81,16 +94,54 @@ func TestImageNamesBadInput(t *testing.T) {
 	}
 	for _, tt := range tests {
 		path := writeFile(t, t.TempDir(), "x.tar", tt.data, 0o600)
-		_, err := ImageNames(path)
+		_, err := ImageNames(t.Context(), path)
 		if err == nil || !strings.Contains(err.Error(), tt.want) || !strings.Contains(err.Error(), path) {
 			t.Errorf("%s: error = %v, want one with %q and the path", tt.name, err, tt.want)
 		}
 	}
-	if _, err := ImageNames(t.TempDir()); err == nil || !strings.Contains(err.Error(), "is a directory") {
+	if _, err := ImageNames(t.Context(), t.TempDir()); err == nil || !strings.Contains(err.Error(), "is a directory") {
 		t.Errorf("directory: error = %v", err)
 	}
-	if _, err := ImageNames(os.DevNull); err == nil || !strings.Contains(err.Error(), "is not a regular file") {
+	if _, err := ImageNames(t.Context(), os.DevNull); err == nil || !strings.Contains(err.Error(), "is not a regular file") {
 		t.Errorf("device: error = %v", err)
+	}
+}
+
+// compressed returns a text as gzip or zstd make it.
+func compressed(t *testing.T, kind, text string) string {
+	t.Helper()
+	var b bytes.Buffer
+	var w io.WriteCloser = gzip.NewWriter(&b)
+	if kind == "zstd" {
+		var err error
+		w, err = zstd.NewWriter(&b)
+		lab.Must(t, err)
+	}
+	_, err := io.WriteString(w, text)
+	lab.Must(t, errors.Join(err, w.Close()))
+	return b.String()
+}
+
+// What a node reads, the host takes, under a name by which the node knows an archive.
+func TestCompressedImages(t *testing.T) {
+	dir := t.TempDir()
+	good := string(tarBytes(t, ociArchive))
+	for _, kind := range []string{"gzip", "zstd"} {
+		path := writeFile(t, dir, kind+".tgz", compressed(t, kind, good), 0o600)
+		names, err := ImageNames(t.Context(), path)
+		if diff := cmp.Diff([]string{"kios.local/hello:1"}, names); diff != "" || err != nil {
+			t.Errorf("%s: error %v (-want +got)\n%s", kind, err, diff)
+		}
+		images := t.TempDir()
+		lab.Must(t, (&Options{OCI: []string{path}}).stageImages(t.Context(), images))
+		if got := lab.ReadFile(t, filepath.Join(images, kind+".tgz.tar")); got != lab.ReadFile(t, path) {
+			t.Errorf("%s: the node gets %d other bytes", kind, len(got))
+		}
+		done, cancel := context.WithCancel(t.Context())
+		cancel()
+		if _, err := ImageNames(done, path); !errors.Is(err, context.Canceled) {
+			t.Errorf("%s: when it was cancelled, the error is %v", kind, err)
+		}
 	}
 }
 
@@ -106,11 +157,11 @@ func TestLayout(t *testing.T) {
 	write("oci-layout", "{}")
 	write("index.json", `{"manifests":[{"digest":"sha256:`+digest+`","annotations":{"io.containerd.image.name":"example.org/app:1"}}]}`)
 	write(blob, `{"layers":[{"mediaType":"application/vnd.oci.image.layer.v1.tar"}]}`)
-	if _, err := ImageNames(dir); err == nil || !strings.Contains(err.Error(), "make a tar file of it, with") {
+	if _, err := ImageNames(t.Context(), dir); err == nil || !strings.Contains(err.Error(), "make a tar file of it, with") {
 		t.Errorf("layers to unpack: error = %v", err)
 	}
 	write(blob, `{"layers":[{"mediaType":"`+string(oci.ErofsLayer)+`"}]}`)
-	if names, err := ImageNames(dir); err != nil || len(names) != 1 || names[0] != "example.org/app:1" {
+	if names, err := ImageNames(t.Context(), dir); err != nil || len(names) != 1 || names[0] != "example.org/app:1" {
 		t.Errorf("ImageNames = %v, %v", names, err)
 	}
 	images := t.TempDir()
@@ -151,7 +202,7 @@ func TestImagesThatNodesDoNotImport(t *testing.T) {
 		{"an index that leads to itself", []tarFile{{"index.json", `{"manifests":[{"mediaType":"application/vnd.oci.image.index.v1+json","digest":"sha256:` + strings.Repeat("0", 64) + `","annotations":{"org.opencontainers.image.ref.name":"a.example/b:1"}}]}`},
 			{"blobs/sha256/" + strings.Repeat("0", 64), `{"manifests":[{"mediaType":"application/vnd.oci.image.index.v1+json","digest":"sha256:` + strings.Repeat("0", 64) + `"}]}`}}, ""},
 	} {
-		_, err := ImageNames(writeArchive(t, t.TempDir(), "x.tar", tt.files))
+		_, err := ImageNames(t.Context(), writeArchive(t, t.TempDir(), "x.tar", tt.files))
 		if (err == nil) != (tt.want == "") || err != nil && !strings.Contains(err.Error(), tt.want) {
 			t.Errorf("%s: error = %v, want one with %q", tt.name, err, tt.want)
 		}
@@ -207,7 +258,7 @@ func TestImagesOfOnePlatform(t *testing.T) {
 	for i, index := range []string{amd, amd + "," + arm, arm + "," + amd} {
 		paths = append(paths, writeArchive(t, dir, fmt.Sprint(i, ".tar"), []tarFile{{"index.json", `{"manifests":[` + index + `]}`}}))
 	}
-	lab.Must(t, (&Options{OCI: paths}).checkImages())
+	lab.Must(t, (&Options{OCI: paths}).checkImages(t.Context()))
 }
 
 // A directory that is named by a link is copied like the directory itself.

@@ -1,6 +1,7 @@
 package diskimage
 
 import (
+	"context"
 	"fmt"
 
 	"github.com/google/go-containerregistry/pkg/name"
@@ -12,10 +13,10 @@ const sandboxImage = "kios.local/pause:1"
 
 // checkImages refuses images that a node would not use: of two that have the same name,
 // it uses one, and only its console says so.
-func (o *Options) checkImages() error {
+func (o *Options) checkImages(ctx context.Context) error {
 	owners := map[string]owner{}
 	for _, path := range o.OCI {
-		images, err := readImages(path)
+		images, err := readImages(ctx, path)
 		if err != nil {
 			return err
 		}

@@ -55,7 +55,7 @@ func (o *Options) stageEtc(ctx context.Context, dir string) error {
 // stageImages copies the archives and layouts. Two with the same name get
 // different ones.
 func (o *Options) stageImages(ctx context.Context, dir string) error {
-	if err := o.checkImages(); err != nil {
+	if err := o.checkImages(ctx); err != nil {
 		return err
 	}
 	used := map[string]bool{}

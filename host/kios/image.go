@@ -37,9 +37,9 @@ The data partition holds what the node stores, and what you give it:
               the host name into DIR/hostname. They are checked by the kubelet and
               containerd in the EFI file, which run on this machine for that; give
               --no-check if you do not trust the file.
---oci ARCHIVE an OCI layout or the output of "docker save", as a tar file. The node
-              imports it at boot. May be repeated. A layout whose layers are EROFS
-              images may be a directory.
+--oci ARCHIVE an OCI layout or the output of "docker save", as a tar file, plain or
+              compressed with gzip or zstd. The node imports it at boot. May be
+              repeated. A layout whose layers are EROFS images may be a directory.
 
 --join HOST:PORT --token TOKEN --ca FILE
               The node joins that cluster. "kubeadm token create
@@ -107,7 +107,7 @@ func runImage(ctx context.Context, f imageFlags) error {
 	if err := step.End(diskimage.Create(ctx, f.Options)); err != nil {
 		return err
 	}
-	return describeImage(f)
+	return describeImage(ctx, f)
 }
 
 // check finds out what is wrong with the files for /etc, and says what the node will
@@ -150,7 +150,7 @@ func askNode(ctx context.Context, node *etccheck.Node, etc string, m etccheck.Ma
 }
 
 // describeImage says what was put on the disk.
-func describeImage(f imageFlags) error {
+func describeImage(ctx context.Context, f imageFlags) error {
 	fmt.Printf("%s  %s, %s\n", f.Out, diskimage.FormatSize(f.Size), f.Format)
 	fmt.Printf("  EFI   %s\n", f.EFI)
 	if f.Etc != "" {
@@ -160,7 +160,7 @@ func describeImage(f imageFlags) error {
 		f.join.describe()
 	}
 	for _, path := range f.OCI {
-		names, err := diskimage.ImageNames(path)
+		names, err := diskimage.ImageNames(ctx, path)
 		if err != nil {
 			return err
 		}

@@ -49,11 +49,12 @@ func newRunCommand() *cobra.Command {
 pods and containers, and shows it again whenever it changes. The table is read from
 the kubelet over mutual TLS, with certificates made for this run.
 
-Without --etc and --oci it runs the bundled example pod. --etc DIR is copied over
-the node's /etc: put manifests of static pods into DIR/kubernetes/manifests. --oci
-names an image archive (from docker save, or an OCI layout in a tar file) for the
-node to import. The disk made from these is deleted at the end. --disk boots a disk
-that "kios image" made, and changes it. One without a partition to boot from is refused.
+Without --etc and --oci it runs the bundled example pod. --etc and --oci are those of
+"kios image": --etc DIR is laid over the node's /etc, so put manifests of static pods
+into DIR/kubernetes/manifests; --oci names an image archive for the node to import, an
+OCI layout or the output of "docker save", as a tar file, plain or compressed with gzip
+or zstd. The disk made from these is deleted at the end. --disk boots a disk that "kios
+image" made, and changes it. One without a partition to boot from is refused.
 
 Ctrl-C presses the machine's power button and waits until the machine is off. A
 second Ctrl-C cuts the power.
