@@ -88,10 +88,13 @@ func runImage(ctx context.Context, f imageFlags) error {
 		}
 		f.EFI = b.Out("kios.efi")
 	}
+	if err := checkInputs(f.Etc, f.OCI); err != nil {
+		return err
+	}
 	if err := f.Check(); err != nil {
 		return err
 	}
-	if f.Etc != "" {
+	if f.Etc != "" && !f.noCheck {
 		if err := f.check(ctx); err != nil {
 			return err
 		}
@@ -113,9 +116,6 @@ func runImage(ctx context.Context, f imageFlags) error {
 // check finds out what is wrong with the files for /etc, and says what the node will
 // say about them.
 func (f *imageFlags) check(ctx context.Context) error {
-	if err := checkEtc(f.Etc); err != nil || f.noCheck {
-		return err
-	}
 	node, err := etccheck.Open(ctx, f.EFI)
 	if err != nil {
 		return err

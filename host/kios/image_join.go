@@ -79,7 +79,9 @@ func (f *joinFlags) access(ctx context.Context) (err error) {
 	case f.ca != "" && f.hashes != nil:
 		return errors.New("give either --ca or --discovery-token-ca-cert-hash, not both")
 	case f.ca != "":
-		f.CA, err = os.ReadFile(f.ca)
+		if f.CA, err = os.ReadFile(f.ca); err != nil {
+			err = fmt.Errorf("--ca: %w", err)
+		}
 	case f.hashes != nil:
 		f.CA, err = join.FetchCA(ctx, f.to, f.hashes)
 	default:

@@ -51,7 +51,7 @@ func TestJoinFlags(t *testing.T) {
 		{"--join 10.0.0.1:6443" + token, "error: --join 10.0.0.1:6443: the node cannot verify the API server"},
 		{"--join 10.0.0.1:6443 --ca CA --discovery-token-ca-cert-hash sha256:a" + token, "not both"},
 		{"--join 10.0.0.1:6443 --discovery-token-ca-cert-hash sha256:a" + token, "64 hexadecimal digits"},
-		{"--join 10.0.0.1:6443 --ca /no/such" + token, "/no/such"},
+		{"--join 10.0.0.1:6443 --ca /no/such" + token, "error: --join 10.0.0.1:6443: --ca: open /no/such"},
 		{"--node-name n", "need --join"},
 	}
 	dir := joinDir(t)

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"io"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -47,6 +48,20 @@ func TestHelpFitsATerminal(t *testing.T) {
 				t.Errorf("%s: a line of its help has %d columns: %s", c.CommandPath(), width, line)
 			}
 		}
+	}
+}
+
+// One directory for --etc, however many commands take it.
+func TestExamplesAgree(t *testing.T) {
+	ours := regexp.MustCompile(`--etc (my-node\S*)`)
+	found := map[string][]string{}
+	for _, c := range commands(newRootCommand()) {
+		for _, m := range ours.FindAllStringSubmatch(c.Example, -1) {
+			found[m[1]] = append(found[m[1]], c.CommandPath())
+		}
+	}
+	if len(found) != 1 {
+		t.Errorf("the examples name these directories: %v; want one", found)
 	}
 }
 

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -62,9 +61,9 @@ second Ctrl-C cuts the power.
 The machine runs under KVM if that works, and is emulated otherwise, which is some
 ten times slower. Set KIOS_ACCEL to kvm or tcg to choose by hand.`,
 		Example: `  kios run
-  kios run --etc my-node/etc --oci my-image.tar
+  kios run --etc my-node --oci my-image.tar
   kios run --memory 1G --forward 8080:80
-  kios image --etc my-node/etc node.img && kios run --disk node.img`,
+  kios image --etc my-node node.img && kios run --disk node.img`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return runNode(cmd.Context(), o)
@@ -75,8 +74,8 @@ ten times slower. Set KIOS_ACCEL to kvm or tcg to choose by hand.`,
 }
 
 func (o *runOptions) add(f *pflag.FlagSet) {
-	f.StringVar(&o.etc, "etc", "", "`directory` to copy over the node's /etc")
-	f.StringArrayVar(&o.oci, "oci", nil, "image `archive` for the node; may be repeated")
+	f.StringVar(&o.etc, "etc", "", "`directory` whose contents are laid over the node's /etc")
+	f.StringArrayVar(&o.oci, "oci", nil, "image `archive` for the node to import; may be repeated")
 	f.StringVar(&o.disk, "disk", "", "boot this disk `image` (raw or qcow2) instead of a temporary one")
 	f.StringVar(&o.memory, "memory", "512M", "memory of the machine")
 	f.IntVar(&o.cpus, "cpus", 2, "processors of the machine")
@@ -149,31 +148,12 @@ func (o runOptions) check() (memory int64, ports []qemu.Port, err error) {
 }
 
 func (o runOptions) checkFiles() error {
-	files := [][2]string{{"--disk", o.disk}, {"--ca", o.ca}, {"--client-cert", o.clientCert}, {"--client-key", o.clientKey}}
-	for _, archive := range o.oci {
-		files = append(files, [2]string{"--oci", archive})
-	}
-	for _, f := range files {
+	for _, f := range [][2]string{{"--disk", o.disk}, {"--ca", o.ca}, {"--client-cert", o.clientCert}, {"--client-key", o.clientKey}} {
 		if err := checkFile(f[1]); f[1] != "" && err != nil {
 			return fmt.Errorf("%s: %w", f[0], err)
 		}
 	}
-	if o.etc == "" {
-		return nil
-	}
-	return checkEtc(o.etc)
-}
-
-// checkEtc finds out whether --etc names a directory that is laid out like /etc.
-func checkEtc(dir string) error {
-	entries, err := os.ReadDir(dir)
-	if err != nil {
-		return fmt.Errorf("--etc: %w", err)
-	}
-	if len(entries) == 1 && entries[0].Name() == "etc" && entries[0].IsDir() {
-		return fmt.Errorf("--etc %s has only the directory etc in it: did you mean --etc %s?", dir, filepath.Join(dir, "etc"))
-	}
-	return nil
+	return checkInputs(o.etc, o.oci)
 }
 
 func checkFile(name string) error {
