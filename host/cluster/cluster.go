@@ -8,6 +8,7 @@
 //	lock           held by the command that starts or stops it
 //	keys/          the cluster's keys (package clusterconfig)
 //	kubeconfig     the administrator's, for this host
+//	addons.yaml    the manifests that were applied last
 //	boot/          kernel, initrd and command line, for a direct boot
 //	network/       the switch (package qemu)
 //	nodes/NAME/    a machine's disk, console, monitor, ...
@@ -119,18 +120,29 @@ func Open(name string) (*Cluster, error) {
 	if err != nil {
 		return nil, err
 	}
-	data, err := os.ReadFile(c.path("cluster.json"))
+	data, err := os.ReadFile(c.path(stateFile))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("cluster %s: %w (create it with kios cluster up)", name, ErrNone)
 	}
 	if err != nil {
 		return nil, err
 	}
-	if err := json.Unmarshal(data, &c.State); err != nil {
-		return nil, fmt.Errorf("read %s: %w (kios cluster down --purge removes the cluster)", c.path("cluster.json"), err)
+	if err := c.decode(data); err != nil {
+		return nil, fmt.Errorf("read %s: %w (kios cluster down --purge removes the cluster)", c.path(stateFile), err)
 	}
 	c.found = data
 	return c, nil
+}
+
+// decode reads the state. Each cluster has at least the node that comes first.
+func (c *Cluster) decode(data []byte) error {
+	if err := json.Unmarshal(data, &c.State); err != nil {
+		return err
+	}
+	if len(c.Nodes) == 0 || !c.Nodes[0].controlPlane() {
+		return errors.New("it has no node for the control plane")
+	}
+	return nil
 }
 
 // Remains returns what is left of a cluster that cannot be opened, or ErrNone: its
@@ -260,7 +272,7 @@ func (c *Cluster) save() error {
 	if err != nil {
 		return err
 	}
-	return c.write("cluster.json", append(data, '\n'))
+	return c.write(stateFile, append(data, '\n'))
 }
 
 // write writes a file of the cluster's directory, for its owner alone.
@@ -270,7 +282,7 @@ func (c *Cluster) write(name string, data []byte) error {
 
 // makeDirs makes the directories. The first one keeps others out.
 func (c *Cluster) makeDirs() error {
-	for _, dir := range []string{"", "boot", "network", "nodes"} {
+	for _, dir := range []string{"", bootDir, "network", "nodes"} {
 		if err := os.MkdirAll(c.path(dir), 0o700); err != nil {
 			return err
 		}
@@ -295,7 +307,7 @@ func (c *Cluster) lock() (unlock func(), err error) {
 // checkUnchanged is called with the lock. Another process may have made or
 // changed the cluster since this one opened it.
 func (c *Cluster) checkUnchanged() error {
-	data, err := os.ReadFile(c.path("cluster.json"))
+	data, err := os.ReadFile(c.path(stateFile))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
@@ -311,7 +323,7 @@ func Names() ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	files, err := filepath.Glob(filepath.Join(root, "*/cluster.json"))
+	files, err := filepath.Glob(filepath.Join(root, "*", stateFile))
 	names := make([]string, len(files))
 	for i, file := range files {
 		names[i] = filepath.Base(filepath.Dir(file))

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"sync"
 	"time"
 
@@ -90,8 +89,11 @@ func (c *Cluster) stopSwitch() error {
 	return s.Kill()
 }
 
-// Purge removes a stopped cluster with all that it keeps.
+// Purge removes a stopped cluster with all that it keeps, and nothing else.
 func (c *Cluster) Purge() error {
+	if err := c.CheckOwn(); err != nil { // before the lock is made there
+		return err
+	}
 	unlock, err := c.lock()
 	if err != nil {
 		return err
@@ -100,5 +102,5 @@ func (c *Cluster) Purge() error {
 	if running := c.Running(); len(running) > 0 {
 		return fmt.Errorf("remove cluster %s: %s is still running", c.Name, running[0])
 	}
-	return os.RemoveAll(c.Dir)
+	return c.removeOwn()
 }

@@ -51,6 +51,11 @@ type start struct {
 // context bounds the start; an error but ErrNotReady leaves the machines that
 // were started to the caller, who stops them with Down.
 func (c *Cluster) Up(ctx context.Context, p Products, o Observer) error {
+	if c.found == nil { // a new one does not mix with what another has put there
+		if err := c.CheckOwn(); err != nil {
+			return err
+		}
+	}
 	if err := c.makeDirs(); err != nil {
 		return fmt.Errorf("make cluster %s: %w", c.Name, err)
 	}

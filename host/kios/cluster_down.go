@@ -28,7 +28,8 @@ that still run.
 
 The disks stay for the next "kios cluster up". With --purge, the cluster is removed
 with its keys and all its data. That is asked for on a terminal, and needs --yes
-elsewhere. Who presses Ctrl-C before the machines have ended keeps all of it.`,
+elsewhere. Who presses Ctrl-C before the machines have ended keeps all of it. A
+directory with files that kios has not made is refused.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			c, err := clusterToEnd(name, purge)
@@ -52,6 +53,9 @@ func clusterToEnd(name string, purge bool) (*cluster.Cluster, error) {
 	c, err := cluster.Open(name)
 	if err != nil && purge {
 		c, err = cluster.Remains(name) // a damaged one, or one that was never finished
+	}
+	if err == nil && purge {
+		err = c.CheckOwn()
 	}
 	return c, err
 }

@@ -52,6 +52,24 @@ func TestPurgeIsConfirmed(t *testing.T) {
 	}
 }
 
+// A directory that kios did not make is refused before anything is stopped or asked.
+func TestPurgeOfForeignDirectory(t *testing.T) {
+	t.Setenv("XDG_STATE_HOME", t.TempDir())
+	root, err := cluster.Root()
+	lab.Must(t, err)
+	mine := filepath.Join(root, "mine/my.txt")
+	lab.WriteFile(t, mine, "precious")
+	cmd := newClusterCommand()
+	cmd.SilenceUsage, cmd.SilenceErrors = true, true
+	cmd.SetArgs([]string{"down", "--purge", "--yes", "--name", "mine"})
+	if err := cmd.ExecuteContext(t.Context()); err == nil || !strings.Contains(err.Error(), "kios has not made "+mine+": move it elsewhere") {
+		t.Errorf("kios cluster down --purge = %v, want a refusal", err)
+	}
+	if entries, err := os.ReadDir(filepath.Dir(mine)); err != nil || len(entries) != 1 {
+		t.Errorf("the directory has %v, %v; want my.txt alone", entries, err)
+	}
+}
+
 // newTerminal returns both ends of a new terminal (pty(7)).
 func newTerminal(t *testing.T) (keyboard, tty *os.File) {
 	t.Helper()
