@@ -43,7 +43,7 @@ func place(t *testing.T, image oci.Image) string {
 	dir := t.TempDir()
 	lab.Must(t, os.Chmod(filepath.Dir(dir), 0o755))
 	for _, f := range image.Files {
-		lab.Must(t, f.Place(dir))
+		lab.Must(t, f.Place(t.Context(), dir))
 	}
 	return dir
 }
