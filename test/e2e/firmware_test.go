@@ -3,15 +3,49 @@
 package e2e
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"kios/host/qemu"
 	"kios/test/lab"
 )
+
+// What the kernel says last before it restarts is in the firmware's memory. The next boot
+// takes it out of there, and the one after it finds nothing.
+func TestHardwareLastWords(t *testing.T) {
+	long(t)
+	n := boot(t, setup{uefi: true, few: true})
+	n.expect(`kubelet ready`)
+	n.running("probe")
+	n.Mark()
+	ctx, cancel := context.WithTimeout(t.Context(), n.Scale(2*time.Second))
+	defer cancel()
+	_, _ = n.tryProbe(ctx, "crash", "1") // nobody is left to answer
+	n.expect(`Rebooting in 10 seconds`)
+	n.expect(`kios: warning: an earlier boot has left dmesg-efi_pstore-\d+: Kernel panic - not syncing: Attempted to kill init!`)
+	n.expect(`kios: warning: the kernel's last words of an earlier boot are in /var/log/pstore.log`)
+	n.running("probe")
+	if got := n.probe("cat", "/var/log/pstore.log"); !strings.Contains(got, "Attempted to kill init!") || !strings.Contains(got, "(kios: dmesg-efi_pstore-") {
+		t.Errorf("/var/log/pstore.log has %.500q", got)
+	}
+	n.powerOff()
+
+	n.reboot() // efivarfs lists what was there when it was mounted
+	n.expect(`kubelet ready`)
+	if got := n.probe("list", "/sys/firmware/efi/efivars"); strings.Contains(got, "dump-type") || !strings.Contains(got, "BootCurrent") {
+		t.Errorf("the firmware's variables are\n%s", got)
+	}
+	if n.consoleHas(`an earlier boot has left`) {
+		t.Error("the words are there again")
+	}
+	n.powerOff()
+	n.demandCleanDisk()
+}
 
 // Debian's firmware for tests trusts a key that is public.
 const (

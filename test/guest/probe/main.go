@@ -12,6 +12,7 @@
 //	probe cat FILE          print a file
 //	probe write FILE TEXT   write a file and sync it
 //	probe set FILE TEXT     write to a file of the kernel's, such as those in /proc/sys
+//	probe list DIR          print the names in a directory, one a line
 //	probe fill DIR          write into DIR/filler until the file system is full
 //	probe sha256 FILE       print a file's digest
 //	probe time              print the node's time in seconds since 1970
@@ -69,6 +70,8 @@ func main() {
 		check(write(args[0], strings.Join(args[1:], " ")))
 	case command == "set" && len(args) == 2:
 		check(os.WriteFile(onHost(args[0]), []byte(args[1]), 0))
+	case command == "list" && len(args) == 1:
+		check(listNames(args[0]))
 	case command == "fill" && len(args) == 1:
 		check(fill(args[0]))
 	case command == "sha256" && len(args) == 1:
@@ -183,6 +186,14 @@ func write(path, text string) error {
 		return err
 	}
 	return dir.Sync()
+}
+
+func listNames(dir string) error {
+	entries, err := os.ReadDir(onHost(dir))
+	for _, e := range entries {
+		fmt.Println(e.Name())
+	}
+	return err
 }
 
 // fill writes until there is no space, at last byte by byte, and prints how
