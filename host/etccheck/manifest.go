@@ -9,6 +9,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"syscall"
 
 	"sigs.k8s.io/yaml"
 )
@@ -17,8 +18,8 @@ import (
 // of the files that an empty one may take the place of.
 func checkManifests(dir string, system []string) []error {
 	entries, err := os.ReadDir(dir)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
+		return nil // the node puts a file aside, and says so
 	}
 	if err != nil {
 		return []error{err}

@@ -82,6 +82,11 @@ func TestCheckDirectory(t *testing.T) {
 	if err := Check(file, nil); err == nil || !strings.Contains(err.Error(), "is not a directory") {
 		t.Errorf("file: error = %v", err)
 	}
+	hidden := t.TempDir()
+	writeFile(t, hidden, "kubernetes", "", 0o600)
+	if err := Check(hidden, nil); err != nil { // the node deals with it, and Says has it
+		t.Errorf("a file in place of a directory: error = %v", err)
+	}
 	writeFile(t, dir, "etc/kubernetes/x", "", 0o600)
 	if err := Check(dir, nil); err == nil || !strings.Contains(err.Error(), "has a directory etc in it: give that one") {
 		t.Errorf("parent: error = %v", err)

@@ -100,7 +100,10 @@ var programs = []struct {
 // over its /etc, one line each. It runs the node's programs, which this machine must be
 // able to execute.
 func (n *Node) Says(ctx context.Context, etc string, m Machine) ([]string, error) {
-	var all []string
+	all, err := n.saysOfSmall(etc, m)
+	if err != nil {
+		return nil, err
+	}
 	for _, p := range programs {
 		if !slices.ContainsFunc(p.files, func(pattern string) bool { return matches(etc, pattern) }) {
 			continue

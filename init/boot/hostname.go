@@ -22,14 +22,14 @@ const offeredHostname = "/var/meta/hostname"
 func (n *Node) setHostname() error {
 	text, file, err := hostnameText()
 	if err != nil {
-		n.once.Error("%s is not used: %v", file, err)
+		n.once.Error("%v", identity.NotUsed(file, err))
 	}
 	name, err := identity.ParseHostname(text)
 	if err != nil {
 		name = identity.Hostname(n.self.get().machineID)
 	}
 	if err != nil && !errors.Is(err, identity.ErrEmpty) {
-		n.once.Error("%s is not used: %v; the node is called %s", file, err, name)
+		n.once.Error("%v; the node is called %s", identity.NotUsed(file, err), name)
 	}
 	n.self.update(func(f *facts) { f.hostname = name })
 	if err := unix.Sethostname([]byte(name)); err != nil {

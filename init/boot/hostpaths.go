@@ -7,7 +7,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 
 	"kios/init/mount"
 	"kios/internal/hostpath"
@@ -122,20 +121,14 @@ func mountPrograms(root string) error {
 	return errors.Join(errs...)
 }
 
-// execPaths is the user's list of further directories whose programs may run.
-const execPaths = "/etc/kios/exec-paths"
-
-// maxExecPaths bounds the mounts that a file can ask for.
-const maxExecPaths = 64
-
 // allowExec takes noexec away from the directories that the user has named, for
 // storage and runtimes that keep programs in host paths. A mistake in one costs only
 // that one.
 func (n *Node) allowExec() error {
-	paths, err := readExecPaths(execPaths)
+	paths, err := readExecPaths(hostpath.ExecPaths)
 	for _, path := range paths {
 		if err := allowExecIn(path, "/var"); err != nil {
-			n.Log.Error("%s: programs in %s cannot run: %v", execPaths, path, err)
+			n.Log.Error("%v", hostpath.CannotRun(path, err))
 		}
 	}
 	return err
@@ -143,19 +136,10 @@ func (n *Node) allowExec() error {
 
 func readExecPaths(file string) ([]string, error) {
 	text, err := userfile.ReadIfThere(file, userfile.Max)
-	return parseExecPaths(string(text)), err
-}
-
-// parseExecPaths returns the paths of the list, one a line. "#" begins a comment.
-func parseExecPaths(text string) []string {
-	var paths []string
-	for line := range strings.Lines(text) {
-		line, _, _ = strings.Cut(line, "#")
-		if path := strings.TrimSpace(line); path != "" && len(paths) < maxExecPaths {
-			paths = append(paths, path)
-		}
+	if err != nil {
+		return nil, hostpath.NotUsed(err)
 	}
-	return paths
+	return hostpath.ParseExecPaths(string(text))
 }
 
 // allowExecIn makes the directory, if it is missing, and mounts it on itself without
@@ -165,9 +149,8 @@ func allowExecIn(path, dir string) error {
 	if err != nil {
 		return err
 	}
-	below, inside := strings.CutPrefix(real, dir+"/")
-	if first, _, _ := strings.Cut(below, "/"); !inside || slices.Contains([]string{"log", "meta", "run"}, first) {
-		return fmt.Errorf("give a directory below %s, but not in its log, meta or run", dir)
+	if err := hostpath.MayHold(real, dir); err != nil {
+		return err
 	}
 	if err := os.MkdirAll(real, 0o755); err != nil {
 		return err
@@ -182,7 +165,7 @@ func allowExecIn(path, dir string) error {
 // resolve follows the symbolic links in a path of which the last parts may not exist.
 func resolve(path string) (string, error) {
 	if !filepath.IsAbs(path) {
-		return "", errors.New("give a path that begins with a slash")
+		return "", hostpath.ErrRelative
 	}
 	path = filepath.Clean(path)
 	real, err := filepath.EvalSymlinks(path)

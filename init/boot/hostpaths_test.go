@@ -14,8 +14,6 @@ import (
 	"kios/test/lab"
 
 	"golang.org/x/sys/unix"
-
-	"github.com/google/go-cmp/cmp"
 )
 
 func TestMakeVar(t *testing.T) {
@@ -74,16 +72,6 @@ func TestTmpfsFitIntoMemory(t *testing.T) {
 	}
 	if sum > 100 {
 		t.Errorf("the file systems in memory may take %d %% of it, want at most 100", sum)
-	}
-}
-
-func TestParseExecPaths(t *testing.T) {
-	got := parseExecPaths("# Longhorn\n/var/lib/longhorn  # engine\n\n\t/opt/kata\r\n")
-	if diff := cmp.Diff([]string{"/var/lib/longhorn", "/opt/kata"}, got); diff != "" {
-		t.Errorf("paths (-want +got):\n%s", diff)
-	}
-	if got := parseExecPaths(strings.Repeat("/var/lib/x\n", 1000)); len(got) != maxExecPaths {
-		t.Errorf("%d paths of 1000, want %d", len(got), maxExecPaths)
 	}
 }
 

@@ -56,7 +56,7 @@ func (n *Node) setMachineID() error {
 	n.self.update(func(f *facts) { f.machineID = id })
 	if !errors.Is(err, identity.ErrEmpty) {
 		// The user's file stays as it is; what readers see is ours.
-		n.once.Error("%s is not used: %v; this boot uses %s", file, err, id)
+		n.once.Error("%v; this boot uses %s", identity.NotUsed(file, err), id)
 		return cover("machine-id", id+"\n")
 	}
 	return n.writeEtc("machine-id", id+"\n", 0o444, wholefile.Durable)

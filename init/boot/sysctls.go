@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"kios/init/machine"
-	"kios/init/sysctl"
+	"kios/internal/sysctl"
 	"kios/internal/wholefile"
 )
 

@@ -11,8 +11,8 @@ import (
 
 	"kios/init/reap"
 	"kios/init/supervise"
-	"kios/init/sysctl"
 	"kios/init/systembus"
+	"kios/internal/sysctl"
 	"kios/test/lab"
 )
 

@@ -19,6 +19,9 @@ import (
 // default just as no file does.
 var ErrEmpty = errors.New("it is empty")
 
+// NotUsed is what is said of a file with another mistake.
+func NotUsed(file string, err error) error { return fmt.Errorf("%s is not used: %w", file, err) }
+
 // ParseMachineID reads the text of /etc/machine-id.
 func ParseMachineID(text string) (string, error) {
 	id := strings.TrimSpace(text)

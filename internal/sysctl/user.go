@@ -8,7 +8,6 @@ import (
 	"slices"
 	"strings"
 
-	"kios/init/kmsg"
 	"kios/internal/userfile"
 )
 
@@ -88,7 +87,7 @@ func parse(file, text string) (lines []Line, errs []error) {
 		}
 		l, err := parseLine(row)
 		if err != nil {
-			errs = append(errs, fmt.Errorf("%s: %q %w", file, kmsg.Clean(row, 100), err))
+			errs = append(errs, fmt.Errorf("%s: %.100q %w", file, row, err))
 			continue
 		}
 		l.File = file
@@ -171,8 +170,26 @@ func ApplyUser(root string, lines []Line, rules Rules) (errs []error) {
 		}
 		for _, path := range l.paths(root, own) {
 			if err := l.set(root, path, rules); err != nil && !l.Optional {
-				errs = append(errs, fmt.Errorf("%s: %s is not set to %q: %w", l.File, swap(path), kmsg.Clean(l.Value, 100), err))
+				errs = append(errs, l.notSet(path, err))
 			}
+		}
+	}
+	return errs
+}
+
+func (l Line) notSet(path string, err error) error {
+	return fmt.Errorf("%s: %s is not set to %.100q: %w", l.File, swap(path), l.Value, err)
+}
+
+// Refused returns the errors of ApplyUser that are known without the node: what the rules
+// refuse, in lines without wildcards.
+func Refused(lines []Line, rules Rules) (errs []error) {
+	for _, l := range lines {
+		if l.isPattern() || l.Optional || l.Value == untouched {
+			continue
+		}
+		if err := rules.check(l.Key, l.Value); err != nil {
+			errs = append(errs, l.notSet(l.path, err))
 		}
 	}
 	return errs

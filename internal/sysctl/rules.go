@@ -24,7 +24,8 @@ var kubelets = []string{
 	"kernel.keys.root_maxkeys", "kernel.keys.root_maxbytes",
 }
 
-// NewRules returns the rules for a machine with that memory, in bytes.
+// NewRules returns the rules for a machine with that memory, in bytes. With 0 there are
+// none that depend on it.
 func NewRules(memory uint64) Rules {
 	r := Rules{
 		fixed: map[string]string{
@@ -57,13 +58,16 @@ func NewRules(memory uint64) Rules {
 		},
 		off: map[string]bool{"kernel.watchdog_thresh": true, "kernel.hung_task_timeout_secs": true},
 		ceilings: map[string]uint64{
-			"vm.min_free_kbytes": memory / 8 >> 10,
-			"vm.mmap_min_addr":   1 << 20, // programs begin at 4 MiB
+			"vm.mmap_min_addr": 1 << 20, // programs begin at 4 MiB
 		},
 	}
 	for _, key := range kubelets {
 		r.fixed[key] = "the kubelet does not start with another value"
 	}
+	if memory == 0 {
+		return r
+	}
+	r.ceilings["vm.min_free_kbytes"] = memory / 8 >> 10
 	// Huge pages are taken away from everything else, now.
 	rest := max(memory/4, 512<<20)
 	pages := (max(memory, rest) - rest) / hugePageSize()

@@ -186,6 +186,22 @@ func TestRules(t *testing.T) {
 	}
 }
 
+// A host that does not know the machine leaves limits of memory to the node.
+func TestRefused(t *testing.T) {
+	lines, bad := parse("f", "kernel.panic = 0\n-kernel.panic_on_oops = 0\nkernel.pan* = 0\n-vm.panic_on_oom\nvm.nr_hugepages = 1000000\nvm.mmap_min_addr = 99999999\n")
+	var got []string
+	for _, err := range append(bad, Refused(lines, NewRules(0))...) {
+		got = append(got, err.Error())
+	}
+	want := []string{
+		`f: kernel.panic is not set to "0": the kubelet does not start with another value`,
+		`f: vm.mmap_min_addr is not set to "99999999": the node needs the memory: at most 1048576`,
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("refused (-want +got):\n%s", diff)
+	}
+}
+
 func FuzzParse(f *testing.F) {
 	f.Add("a.b=c\n#\n-d/e.f=g\n-h\n=\n../x=1\n*=2\n")
 	f.Fuzz(func(t *testing.T, text string) {
