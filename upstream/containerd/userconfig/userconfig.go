@@ -72,6 +72,7 @@ type checker struct {
 	user   []userFile
 	merged tree // the user's files over it
 	lines  []string
+	unused int // keys that containerd does not know
 }
 
 // Load reads the user's configuration and lays what can be used of it over the node's.
@@ -115,6 +116,7 @@ func (c *checker) load() (*Result, error) {
 	}
 	c.applyRules()
 	c.checkSections()
+	c.sayMoreUnused()
 	c.placeSpecs()
 	text, err := toml.Marshal(c.merged)
 	if err != nil {
@@ -134,11 +136,16 @@ func (c *checker) ignore(path string, err error) {
 
 // say says that a value of the user is not used.
 func (c *checker) say(path []string, value any, reason string) {
+	c.sayOf(c.whose(path), path, value, reason)
+}
+
+// sayOf is say of the value in a file.
+func (c *checker) sayOf(file string, path []string, value any, reason string) {
 	what := name(path)
 	if _, isTable := value.(tree); !isTable {
 		what += " = " + short(value)
 	}
-	c.lines = append(c.lines, fmt.Sprintf("%s: %s is not used: %s", c.whose(path), what, reason))
+	c.lines = append(c.lines, fmt.Sprintf("%s: %s is not used: %s", file, what, reason))
 }
 
 // whose returns the file that has the last word about path.
@@ -229,6 +236,7 @@ func (c *checker) readFile(path string) (imports []string, err error) {
 	if _, err := c.loadTree(base); err != nil {
 		return nil, err
 	}
+	keepSnapshots(t)
 	kept, lost := grow(base, t, func(t tree) error { _, err := c.loadTree(t); return err })
 	migrated, err := c.loadTree(kept)
 	if err != nil {
@@ -236,6 +244,7 @@ func (c *checker) readFile(path string) (imports []string, err error) {
 	}
 	c.user = append(c.user, userFile{path, migrated})
 	c.sayDropped(path, lost)
+	c.checkMigration(path, kept, migrated)
 	return head.Imports, nil
 }
 
