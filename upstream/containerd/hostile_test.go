@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -63,8 +64,9 @@ func TestManyHostileFiles(t *testing.T) {
 			files = append(files, fmt.Sprintf("containerd/conf.d/%02d.toml", i), v4+text)
 		}
 		config, lines := check(t, etcWith(t, files...))
-		if config == nil || config.OOMScore != -1 || len(lines) != 49 || !strings.Contains(lines[0], "01.toml: with the files before it, it has more than") {
-			t.Errorf("%s: %d lines, %.300q, want all but the first file left out", name, len(lines), lines)
+		refused := slices.DeleteFunc(lines, func(l string) bool { return !strings.Contains(l, "with the files before it, it has more than") })
+		if config == nil || config.OOMScore != -1 || len(refused) != 49 || !strings.Contains(refused[0], "01.toml: ") {
+			t.Errorf("%s: %d lines, %.300q, want all but the first file left out", name, len(refused), refused)
 		}
 	}
 }

@@ -19,6 +19,8 @@ func (c *checker) checkSections() {
 			c.checkSection(&c.plugins[i])
 		}
 	}
+	c.checkPluginNames()
+	c.checkRuncOptions()
 }
 
 func (c *checker) checkSection(r *plugin.Registration) {
@@ -45,6 +47,7 @@ func (c *checker) checkSection(r *plugin.Registration) {
 		path := slices.Concat([]string{"plugins", uri}, d.path)
 		c.sayDropped(c.whose(path), []dropped{{leaf{path, d.value}, d.err}})
 	}
+	c.checkSectionKeys(uri, r.Config, kept)
 }
 
 // accepts decodes a section, and lets CRI's runtime plugin look at its own: it is the one

@@ -244,6 +244,7 @@ func (c *checker) readFile(path string) (imports []string, err error) {
 	}
 	c.user = append(c.user, userFile{path, migrated})
 	c.sayDropped(path, lost)
+	c.checkKeys(path, kept)
 	c.checkMigration(path, kept, migrated)
 	return head.Imports, nil
 }
