@@ -27,6 +27,9 @@ func long(t *testing.T) {
 	}
 }
 
+// noICH takes the chipset's watchdog away, as boards do that have none.
+var noICH = []string{"-global", "ICH9-LPC.noreboot=on"}
+
 // watchdogTimeout is more than an emulated machine stands still because its host is busy.
 const watchdogTimeout = time.Minute
 
@@ -60,6 +63,21 @@ func TestHardwareWatchdogOfInit(t *testing.T) {
 	n.ends(qemu.Rebooted)
 	if n.consoleHas(`Kernel panic|stopping, as|cannot go on`) {
 		t.Error("the machine was not reset by its watchdog")
+	}
+}
+
+// A kernel that panics and does not restart is reset by a watchdog on a card.
+func TestHardwareWatchdogOfKernel(t *testing.T) {
+	long(t)
+	n := watched(t, "i6300ESB timer", setup{}, append(noICH, "-device", "i6300esb")...)
+	n.probe("set", "/proc/sys/kernel/panic", "0")
+	ctx, cancel := context.WithTimeout(t.Context(), n.Scale(2*time.Second))
+	defer cancel()
+	_, _ = n.tryProbe(ctx, "crash", "1") // nobody is left to answer
+	n.expect(`end Kernel panic - not syncing: Attempted to kill init!`)
+	n.ends(qemu.Rebooted)
+	if n.consoleHas(`Rebooting in`) {
+		t.Error("the kernel has restarted by itself")
 	}
 }
 
