@@ -15,6 +15,7 @@ import (
 
 	"kios/host/kubeletapi"
 	"kios/host/qemu"
+	"kios/test/lab/machine"
 	"kios/test/lab/netns"
 )
 
@@ -79,6 +80,27 @@ func TestHardwareWatchdogOfKernel(t *testing.T) {
 	if n.consoleHas(`Rebooting in`) {
 		t.Error("the kernel has restarted by itself")
 	}
+}
+
+// A machine that is to stay halted does: PID 1 has stopped the watchdog. The kernel would
+// do that, too, but with some drivers: here it must not.
+func TestHardwareWatchdogAndHalt(t *testing.T) {
+	long(t)
+	n := watched(t, "i6300ESB timer", setup{
+		append: "watchdog.stop_on_reboot=0",
+		images: []string{machine.Image(t, "busclient", "busclient")},
+		pods:   map[string]string{"agent": busPod("agent", 0, "", "sleep")},
+	}, append(noICH, "-device", "i6300esb")...)
+	n.running("agent")
+	n.talk("plan", "halt", "3s")
+	n.expect(`reboot: System halted`)
+	select {
+	case <-time.After(2 * watchdogTimeout): // nothing must happen in it
+		n.Kill()
+	case <-n.Done():
+		t.Error("the watchdog has reset a machine that was to stay halted")
+	}
+	n.demandCleanDisk()
 }
 
 // controllers are those that disks hang at, and what the node does with a data partition
