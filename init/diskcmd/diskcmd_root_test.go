@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"kios/test/lab"
 
@@ -265,9 +266,15 @@ func TestLoopOfDevice(t *testing.T) {
 		t.Errorf("the backing file of %s is %q, want %s", lock, backing, pod)
 	}
 	must(t, "losetup", "-d", lock)
-	if _, err := os.Stat(filepath.Join("/sys/block", filepath.Base(lock), "loop/backing_file")); err == nil {
-		t.Error("the loop device is still attached")
-	}
+	// The kernel detaches it when the last one closes it, such as a test beside this one that
+	// looks at all disks; and then others may take it.
+	lab.Eventually(t, time.Minute, "the loop device is detached", func() error {
+		backing, err := os.ReadFile(filepath.Join("/sys/block", filepath.Base(lock), "loop/backing_file"))
+		if err == nil && strings.TrimSpace(string(backing)) == pod {
+			return errors.New("it is still attached")
+		}
+		return nil
+	})
 	if got := must(t, "blockdev", "--getro", device); got != "0\n" {
 		t.Errorf("blockdev --getro = %q, want 0", got)
 	}
