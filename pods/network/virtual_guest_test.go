@@ -470,6 +470,9 @@ func TestBondOrder(t *testing.T) {
 // The first member's driver is loaded after the second one's. By the address in the
 // file, the bond has its own from the start.
 func TestBondOfALateFirstMember(t *testing.T) {
+	if left, err := netlink.LinkByName("bond0"); err == nil { // of the test before
+		lab.Must(t, netlink.LinkDel(left))
+	}
 	l := newVLAN(t)
 	l.cable("port1")
 	l.configure("  left: {mac: '52:54:00:aa:00:02'}\n  bond0: {bond: {members: [left, port1]}, addresses: [10.1.0.20/24]}\n")
