@@ -72,7 +72,7 @@ test-long: build controlplane ## needs root: all that nodes do in clusters, and 
 	$(TEST) -count=1 -p 1 -tags image -timeout 90m -v -run '^TestHardware' ./test/e2e
 	$(TEST) -count=1 -p 1 -tags cluster -timeout 180m -v $(call tagged,cluster)
 
-conformance: build controlplane ## needs root: the conformance tests of Kubernetes and of CRI on a node, hours; FOCUS=... runs some
+conformance: build controlplane ## needs root: the conformance tests of Kubernetes and of CRI on a node, 40 minutes; FOCUS=... runs some
 	$(TEST) -count=1 -tags conformance -timeout 12h -v ./test/conformance $(if $(FOCUS),-run TestConformance -args -focus '$(FOCUS)')
 
 controlplane: kios ## the programs and images of a cluster: control plane and add-ons
