@@ -71,11 +71,8 @@ func textError(dir string, names []string) []error {
 
 func load(kernel, path string) error {
 	profile, err := userfile.Read(path, maxSize)
-	if detail, ok := errors.AsType[*fs.PathError](err); ok {
-		return detail.Err // the message has the path already
-	}
 	if err != nil {
-		return err
+		return userfile.Reason(err) // the message has the path already
 	}
 	if !bytes.HasPrefix(profile, magic) {
 		return errText

@@ -11,6 +11,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"kios/internal/userfile"
 )
 
 // Aside is what the name of something that was put aside ends in.
@@ -91,15 +93,10 @@ func (n Need) fault(path string) string {
 		return "a link that leads nowhere"
 	case link.Mode()&fs.ModeSymlink != 0 && slices.Contains(manifests, n.Name):
 		return "a link"
-	case info.IsDir() == n.Dir && (n.Dir || info.Mode().IsRegular()), !n.Dir && isNull(info):
+	case info.IsDir() == n.Dir && (n.Dir || info.Mode().IsRegular()), !n.Dir && userfile.IsNull(info):
 		return ""
 	}
 	return kindOf(info.Mode())
-}
-
-func isNull(info fs.FileInfo) bool {
-	null, err := os.Stat(os.DevNull)
-	return err == nil && os.SameFile(info, null)
 }
 
 func kindOf(mode fs.FileMode) string {

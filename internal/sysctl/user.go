@@ -45,7 +45,7 @@ func Read(dir string) (lines []Line, errs []error) {
 	for _, path := range paths {
 		text, err := readFile(path)
 		if err != nil {
-			errs = append(errs, fmt.Errorf("%s is left out: %w", path, withoutPath(err)))
+			errs = append(errs, fmt.Errorf("%s is left out: %w", path, userfile.Reason(err)))
 			continue
 		}
 		more, bad := parse(path, text)
@@ -57,25 +57,11 @@ func Read(dir string) (lines []Line, errs []error) {
 // readFile reads a file of the user. A link to /dev/null is how a file is left out by
 // convention.
 func readFile(path string) (string, error) {
-	if isNull(path) {
+	if info, err := os.Stat(path); err == nil && userfile.IsNull(info) {
 		return "", nil
 	}
 	text, err := userfile.Read(path, maxFile)
 	return string(text), err
-}
-
-// withoutPath returns the reason alone: the message has the path already.
-func withoutPath(err error) error {
-	if detail, ok := errors.AsType[*os.PathError](err); ok {
-		return detail.Err
-	}
-	return err
-}
-
-func isNull(path string) bool {
-	info, err := os.Stat(path)
-	null, nullErr := os.Stat(os.DevNull)
-	return err == nil && nullErr == nil && os.SameFile(info, null)
 }
 
 // parse reads the lines KEY=VALUE of a file. "#" and ";" begin a comment.
@@ -216,12 +202,8 @@ func (l Line) set(root, path string, rules Rules) error {
 		return err
 	}
 	err := set(filepath.Join(root, path), l.Value)
-	var detail *os.PathError
-	switch {
-	case errors.Is(err, os.ErrNotExist):
+	if errors.Is(err, os.ErrNotExist) {
 		return errors.New("there is no such parameter (those of network interfaces and modules that come later cannot be set here)")
-	case errors.As(err, &detail):
-		return detail.Err
 	}
-	return err
+	return userfile.Reason(err)
 }

@@ -40,6 +40,20 @@ var kernels = []int64{
 	0x65735543, // the control of FUSE
 }
 
+// Reason is an error without the path, for a message that has it already.
+func Reason(err error) error {
+	if detail, ok := errors.AsType[*fs.PathError](err); ok {
+		return detail.Err
+	}
+	return err
+}
+
+// IsNull finds /dev/null, to which a user may link in place of a file, to have none.
+func IsNull(info fs.FileInfo) bool {
+	null, err := os.Stat(os.DevNull)
+	return err == nil && os.SameFile(info, null)
+}
+
 // Read returns the content of a file of at most limit bytes. The error is
 // fs.ErrNotExist, ErrTooLarge or ErrNoFile where that is the reason.
 func Read(path string, limit int64) ([]byte, error) {
