@@ -9,6 +9,8 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"runtime/debug"
+	"time"
 
 	"github.com/containerd/containerd/v2/cmd/containerd/command"
 	"github.com/containerd/plugin"
@@ -73,6 +75,7 @@ func startWith(ctx context.Context, args []string, etc, layered string) error {
 		return err
 	}
 	ownDecompressors()
+	time.AfterFunc(bootTime, saveMemory)
 	usesUserConfig := false
 	watchdog := server.Watchdog()
 	notify := nodeevents.Open(os.Getenv("NOTIFY_SOCKET"))
@@ -87,6 +90,16 @@ func startWith(ctx context.Context, args []string, etc, layered string) error {
 	// CRI reads these before it is ready, and a named pipe among them would hold it up.
 	regular.PutAside(networks, []string{".conf", ".conflist", ".json"}, 1<<20, say)
 	return command.App().Run(ctx, args)
+}
+
+// bootTime is how long a boot takes at most, until its pods run.
+const bootTime = 30 * time.Second
+
+// saveMemory gives back the garbage of the boot, and collects more often from now on. In
+// the boot itself processors are scarcer than memory.
+func saveMemory() {
+	debug.SetGCPercent(75)
+	debug.FreeOSMemory()
 }
 
 // ownDecompressors has layers decompressed here, and by no program that happens to be in
