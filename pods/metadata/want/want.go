@@ -1,0 +1,88 @@
+// Package want is what the pod metadata learns, and nothing of where from: of the machine,
+// and of the node that its user data ask for. Handlers of user data fill in a Node, and
+// package place makes files of it.
+package want
+
+import (
+	"fmt"
+	"io/fs"
+	"net/netip"
+)
+
+// Machine is what a cloud, a disk or the firmware says of the machine.
+type Machine struct {
+	Provider   string       `json:"provider"`             // name of the row of package provider
+	ID         string       `json:"instanceID,omitempty"` // changes when the disk is put into another machine
+	ProviderID string       `json:"providerID,omitempty"` // as the cloud's controller writes it into the Node
+	Hostname   string       `json:"hostname,omitempty"`
+	Region     string       `json:"region,omitempty"`
+	Zone       string       `json:"zone,omitempty"`
+	Type       string       `json:"instanceType,omitempty"`
+	Addresses  []netip.Addr `json:"addresses,omitempty"` // inside the cloud, the first of each family is the node's
+
+	UserData []byte            `json:"-"` // as it came: packed, in parts, or nothing
+	Network  *Network          `json:"-"` // nil if DHCP says all
+	Jinja    map[string]string `json:"-"` // what templates may ask for, such as ds.meta_data.local_hostname
+}
+
+// Network is a description of the machine's network in one of the formats of package netdata.
+type Network struct {
+	Format string // of package netdata
+	Text   []byte
+}
+
+// Node is what user data ask of a node.
+type Node struct {
+	Hostname    string            // "" for the machine's
+	Files       []File            // in the order in which they are asked for
+	Labels      map[string]string // of the Node
+	Kubelet     map[string]any    // fields of KubeletConfiguration
+	Flags       []string          // of the kubelet, each as --name=value
+	Containerd  []string          // TOML, the later ones over the earlier ones
+	Environment map[string]string // of containerd and the kubelet
+	Nameservers []netip.Addr
+	Search      []string
+	Join        *Join // nil for a node without a cluster, or one that Files make a member
+	EKS         *EKS
+	Joined      string // path of a file that is written when the node is in its cluster, "" for none
+	// DataDisks asks for the disks that belong to the machine and end with it, as the
+	// data partition: "", "one" or "striped".
+	DataDisks string
+	// Skipped has a sentence for each thing that is asked for and not done.
+	Skipped []string
+}
+
+// File is a file of the node, below /etc or /run.
+type File struct {
+	Path    string
+	Content []byte
+	Mode    fs.FileMode // 0 for 0644
+	Append  bool
+}
+
+// Join is a kubeconfig that kubelets use as it is, or the makings of one.
+type Join struct {
+	Server    string // https://HOST:PORT
+	CA        []byte // PEM; nil to ask the server, if Hashes say which one to trust
+	Hashes    []string
+	Insecure  bool   // the server is trusted whatever its CA is
+	Token     string // for TLS bootstrap
+	TokenFile string // in place of Token: a file that the pod keeps fresh
+	// Kubeconfig, if not nil, says all of this.
+	Kubeconfig []byte
+	// ClusterConfig has the pod ask the server for the cluster's kubelet-config, as kubeadm
+	// does.
+	ClusterConfig bool
+}
+
+// EKS is what an EKS node needs beside Join.
+type EKS struct {
+	Cluster string // name, or the id of one on Outposts: whom the token is for
+	// InstanceIDName names the node for its instance id.
+	InstanceIDName bool
+}
+
+// Skip notes what is asked for and not done.
+func (n *Node) Skip(format string, args ...any) {
+	n.Skipped = append(n.Skipped, fmt.Sprintf(format, args...))
+}
