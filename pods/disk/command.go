@@ -6,7 +6,10 @@ import (
 	"log"
 
 	"kios/internal/control"
+	"kios/pods/privilege"
 	"kios/pods/service"
+
+	"golang.org/x/sys/unix"
 )
 
 // Command is the subcommand of /system that the pod runs.
@@ -23,9 +26,17 @@ func declareFlags(flags *flag.FlagSet) func(context.Context, *log.Logger) error 
 	flags.StringVar(&s.Control, "control", control.DataPartition, "send requests to PID 1 on `SOCKET`")
 	return func(ctx context.Context, log *log.Logger) error {
 		s.Log = log
-		if err := DropPrivilege(); err != nil {
+		if err := keepPrivileges(); err != nil {
 			return err
 		}
 		return s.Run(ctx)
 	}
+}
+
+// keepPrivileges gives up all that the privileged container has but what the service uses.
+func keepPrivileges() error {
+	return privilege.Keep(
+		unix.CAP_SYS_ADMIN,    // BLKPG: tell the kernel of partitions
+		unix.CAP_SYS_RESOURCE, // grow a mounted ext4
+	)
 }

@@ -134,7 +134,7 @@ func (w *writer) verify(t *testing.T, minimum int) {
 // in the virtual machine of vm_test.go.
 func needResize(t *testing.T) {
 	t.Helper()
-	header := unix.CapUserHeader{Version: capabilityVersion3}
+	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
 	var data [2]unix.CapUserData
 	testlab.Must(t, unix.Capget(&header, &data[0]))
 	if data[0].Effective&(1<<unix.CAP_SYS_RESOURCE) == 0 {

@@ -53,7 +53,7 @@ func beService(args []string) int {
 	}
 	_ = flags.Parse(args)
 	s.quiet = 20 * time.Millisecond
-	err := DropPrivilege()
+	err := keepPrivileges()
 	if err == nil {
 		err = s.Run(context.Background())
 	}
