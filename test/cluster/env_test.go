@@ -63,8 +63,9 @@ func bareEnv(t *testing.T, kubernetes string) *env {
 	return e
 }
 
-// newEnv makes a network and starts a control plane in it.
-func newEnv(t *testing.T, cfg clusterconfig.Config) *env {
+// newEnv makes a network and starts a control plane in it. The flags are more for the API
+// server.
+func newEnv(t *testing.T, cfg clusterconfig.Config, flags ...string) *env {
 	t.Helper()
 	if cfg.Kubernetes == "" {
 		cfg.Kubernetes = newest(t)
@@ -76,7 +77,7 @@ func newEnv(t *testing.T, cfg clusterconfig.Config) *env {
 		t.Fatal(err)
 	}
 	e.ca = string(e.cluster.CA())
-	e.plane = controlplane.Start(t, e.name, e.cluster, e.products.Bin)
+	e.plane = controlplane.Start(t, e.name, e.cluster, e.products.Bin, flags...)
 	kubeconfig, err := e.cluster.Kubeconfig("")
 	lab.Must(t, err)
 	lab.WriteFile(t, e.kubeconfig(), string(kubeconfig))
@@ -91,9 +92,15 @@ func (e *env) makeNetwork() {
 	e.ip("link", "add", "lan", "type", "bridge")
 	e.ip("addr", "add", gateway+"/24", "dev", "lan")
 	e.ip("link", "set", "lan", "up")
-	netns.Start(e.t, e.name, nil, "dnsmasq", "--keep-in-foreground", "--log-facility=-", "--conf-file=/dev/null",
-		"--user=root", "--pid-file=", "--no-resolv", "--no-hosts", "--listen-address="+gateway, "--bind-interfaces",
-		"--address=/outside.example/"+gateway)
+	args := []string{"dnsmasq", "--keep-in-foreground", "--log-facility=-", "--conf-file=/dev/null",
+		"--user=root", "--pid-file=", "--no-resolv", "--no-hosts", "--listen-address=" + gateway, "--bind-interfaces",
+		"--address=/outside.example/" + gateway,
+		// For nodes without a network.yaml.
+		"--dhcp-range=" + gateway + ",static", "--dhcp-leasefile=" + filepath.Join(e.dir, "leases"), "--dhcp-option=option:router," + gateway}
+	for i := 1; i < 10; i++ {
+		args = append(args, fmt.Sprintf("--dhcp-host=%s,%s", nodeMAC(i), nodeAddress(i)))
+	}
+	netns.Start(e.t, e.name, nil, args...)
 }
 
 func (e *env) ip(args ...string) {

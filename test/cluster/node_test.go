@@ -35,6 +35,7 @@ type setup struct {
 	images  []string            // archives besides those of the tests
 	qemu    []string            // more arguments for QEMU
 	append  string              // for the kernel's command line
+	cloud   bool                // nothing but s.etc: its name, address and cluster come from elsewhere
 }
 
 // node is a machine of the cluster.
@@ -62,17 +63,21 @@ func (e *env) prepare(s setup) *node {
 	index := len(e.nodes) + 1
 	n := &node{
 		env: e, name: s.name,
-		address: fmt.Sprintf("10.79.0.%d", 10+index),
+		address: nodeAddress(index),
 		tap:     fmt.Sprintf("tap%d", index),
 		disk:    filepath.Join(e.dir, s.name+".raw"),
 	}
 	e.nodes = append(e.nodes, n)
 	e.ip("tuntap", "add", n.tap, "mode", "tap")
 	e.ip("link", "set", n.tap, "master", "lan", "up")
-	n.cfg = n.config(s, fmt.Sprintf("52:54:00:4b:06:%02x", index))
+	n.cfg = n.config(s, nodeMAC(index))
 	n.makeDisk(s)
 	return n
 }
+
+func nodeAddress(index int) string { return fmt.Sprintf("10.79.0.%d", 10+index) }
+
+func nodeMAC(index int) string { return fmt.Sprintf("52:54:00:4b:06:%02x", index) }
 
 func (n *node) config(s setup, mac string) qemu.Config {
 	t := n.env.t
@@ -103,7 +108,7 @@ func (n *node) makeDisk(s setup) {
 	t := n.env.t
 	t.Helper()
 	files := s.files
-	if files == nil {
+	if files == nil && !s.cloud {
 		var err error
 		if files, err = n.env.cluster.Worker(clusterconfig.Node{Name: n.name}); err != nil {
 			t.Fatal(err)
@@ -111,8 +116,10 @@ func (n *node) makeDisk(s setup) {
 	}
 	etc := filepath.Join(n.env.dir, n.name, "etc")
 	lab.Must(t, files.Write(etc))
-	lab.WriteFile(t, filepath.Join(etc, "hostname"), n.name+"\n")
-	lab.WriteFile(t, filepath.Join(etc, "kios/network.yaml"), networkFile(n.address))
+	if !s.cloud {
+		lab.WriteFile(t, filepath.Join(etc, "hostname"), n.name+"\n")
+		lab.WriteFile(t, filepath.Join(etc, "kios/network.yaml"), networkFile(n.address))
+	}
 	lab.WriteFile(t, filepath.Join(etc, "kubernetes/manifests/probe.yaml"), probePod)
 	for path, text := range s.etc {
 		lab.WriteFile(t, filepath.Join(etc, path), text)

@@ -67,8 +67,8 @@ func Programs(t testing.TB) map[string]string {
 
 // Start starts the control plane of c in the namespace and waits until it is
 // ready. The programs are those of Programs, or of build.ClusterProducts. Logs are in Dir, which stays
-// if the test fails, and their ends are shown then.
-func Start(t testing.TB, namespace string, c *clusterconfig.Cluster, bin map[string]string) *ControlPlane {
+// if the test fails, and their ends are shown then. The flags are more for the API server.
+func Start(t testing.TB, namespace string, c *clusterconfig.Cluster, bin map[string]string, flags ...string) *ControlPlane {
 	t.Helper()
 	processes, err := c.Processes(bin)
 	lab.Must(t, err)
@@ -77,6 +77,9 @@ func Start(t testing.TB, namespace string, c *clusterconfig.Cluster, bin map[str
 		t.Fatal(err)
 	}
 	for _, one := range processes {
+		if one.Name == "kube-apiserver" {
+			one.Argv = append(one.Argv, flags...)
+		}
 		p.processes = append(p.processes, &process{Process: one, log: filepath.Join(p.dir, one.Name+".log")})
 	}
 	lab.Must(t, p.writeKubeconfig())
