@@ -7,8 +7,8 @@ import (
 	"os"
 	"time"
 
-	"kios/host/kubeconfig"
 	"kios/host/mtls"
+	"kios/internal/kubeconfig"
 )
 
 // API reads from an API server what a person is told about a cluster. It knows

@@ -17,9 +17,9 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"kios/host/etccheck"
-	"kios/host/join"
-	"kios/host/kubeconfig"
 	"kios/host/pki"
+	"kios/internal/discovery"
+	"kios/internal/kubeconfig"
 	"kios/test/lab"
 )
 
@@ -74,7 +74,7 @@ func TestOpenAgain(t *testing.T) {
 	if names := changed(before, snapshot(t, dir)); names != nil {
 		t.Errorf("opened again, these changed: %q", names)
 	}
-	if first.Token() != second.Token() || join.CheckToken(first.Token()) != nil {
+	if first.Token() != second.Token() || discovery.CheckToken(first.Token()) != nil {
 		t.Errorf("tokens are %q and %q, want the same one twice", first.Token(), second.Token())
 	}
 }

@@ -8,8 +8,8 @@ import (
 	"os"
 	"strconv"
 
-	"kios/host/kubeconfig"
 	"kios/host/pki"
+	"kios/internal/kubeconfig"
 	"kios/internal/wholefile"
 )
 

@@ -8,7 +8,7 @@ import (
 	"os"
 	"strings"
 
-	"kios/host/join"
+	"kios/internal/discovery"
 	"kios/internal/wholefile"
 )
 
@@ -22,7 +22,7 @@ func (c *Cluster) openToken() error {
 		return err
 	}
 	c.token = strings.TrimSpace(string(text))
-	if join.CheckToken(c.token) != nil {
+	if discovery.CheckToken(c.token) != nil {
 		return fmt.Errorf("%s does not have a bootstrap token in it (6 characters, a dot, 16 characters of a-z and 0-9); remove the file to get a new token", c.path("token"))
 	}
 	return nil

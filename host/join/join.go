@@ -11,19 +11,16 @@
 package join
 
 import (
-	"crypto/x509"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"io/fs"
-	"net"
 	"net/netip"
-	"net/url"
-	"regexp"
 	"slices"
 	"strings"
 
+	"kios/internal/discovery"
 	"kios/internal/identity"
+	"kios/internal/kubeconfig"
 	"kios/internal/kubeletargs"
 
 	"sigs.k8s.io/yaml"
@@ -33,7 +30,6 @@ import (
 const (
 	DefaultDNS    = "10.96.0.10"
 	DefaultDomain = "cluster.local"
-	defaultPort   = "6443"
 )
 
 // Options say which cluster a node joins, and as what.
@@ -99,76 +95,21 @@ func (o Options) access() ([]File, error) {
 		}
 		return readyKubeconfig(o.Kubeconfig)
 	}
-	server, err := ServerURL(o.Server)
+	server, err := discovery.ServerURL(o.Server)
 	if err != nil {
 		return nil, err
 	}
-	if err := CheckToken(o.Token); err != nil {
+	if err := discovery.CheckToken(o.Token); err != nil {
 		return nil, err
 	}
-	if err := checkCA(o.CA); err != nil {
+	if err := discovery.CheckCA(o.CA); err != nil {
 		return nil, err
 	}
-	text, err := bootstrapConfig(server, o.Token).Marshal()
+	text, err := kubeconfig.Bootstrap(server, "/etc/"+caPath, o.Token).Marshal()
 	if err != nil {
 		return nil, err
 	}
 	return []File{{bootstrapPath, 0o600, text}, {caPath, 0o644, o.CA}}, nil
-}
-
-// ServerURL completes HOST, HOST:PORT or https://HOST:PORT.
-func ServerURL(server string) (string, error) {
-	text := server
-	if !strings.Contains(text, "://") {
-		text = "https://" + text
-	}
-	u, err := url.Parse(text)
-	if err != nil || u.Scheme != "https" || u.Hostname() == "" || u.User != nil || u.RawQuery != "" || strings.Trim(u.Path, "/") != "" {
-		return "", fmt.Errorf("%q is not an API server: write HOST:PORT", server)
-	}
-	port := u.Port()
-	if port == "" {
-		port = defaultPort
-	}
-	return "https://" + net.JoinHostPort(u.Hostname(), port), nil
-}
-
-// token is the form of
-// https://kubernetes.io/docs/reference/access-authn-authz/bootstrap-tokens/.
-var token = regexp.MustCompile(`^[a-z0-9]{6}\.[a-z0-9]{16}$`)
-
-// CheckToken tells whether a token is a bootstrap token by its form. The error
-// does not repeat it: what is wrong may be one letter of a secret.
-func CheckToken(text string) error {
-	switch {
-	case text == "":
-		return errors.New("the bootstrap token is missing; make one with kubeadm token create on the control plane")
-	case !token.MatchString(text):
-		return errors.New("this is not a bootstrap token: it must be ID.SECRET, 6 and 16 lower-case letters and digits, as kubeadm token create prints it")
-	}
-	return nil
-}
-
-// checkCA finds out whether a kubelet would take the certificates.
-func checkCA(text []byte) error {
-	n := 0
-	for block, rest := pem.Decode(text); block != nil; block, rest = pem.Decode(rest) {
-		if block.Type != "CERTIFICATE" {
-			return fmt.Errorf("the file of the cluster's CA has a %s in it: give the certificate only, such as /etc/kubernetes/pki/ca.crt of the control plane", strings.ToLower(block.Type))
-		}
-		cert, err := x509.ParseCertificate(block.Bytes)
-		if err != nil {
-			return fmt.Errorf("read the certificate of the cluster's CA: %w", err)
-		}
-		if !cert.IsCA {
-			return fmt.Errorf("the certificate of %q is not a CA certificate: give the cluster's, such as /etc/kubernetes/pki/ca.crt of the control plane", cert.Subject.CommonName)
-		}
-		n++
-	}
-	if n == 0 {
-		return errors.New("the file of the cluster's CA has no certificate in PEM")
-	}
-	return nil
 }
 
 // kubelet returns what the kubelet has to know of the cluster. Pods find no

@@ -1,15 +1,8 @@
 package join
 
 import (
-	"crypto/sha256"
-	"crypto/tls"
-	"crypto/x509"
 	"encoding/base64"
-	"encoding/json"
-	"encoding/pem"
 	"fmt"
-	"net/http"
-	"net/http/httptest"
 	"strings"
 	"testing"
 
@@ -162,70 +155,5 @@ func TestMistakes(t *testing.T) {
 		if err != nil && (strings.Contains(err.Error(), "0123456789abcdef") || strings.Contains(err.Error(), "\n")) {
 			t.Errorf("%s: error = %q shows a secret, or is long", tt.name, err)
 		}
-	}
-}
-
-// apiServer serves cluster-info with the given authorities.
-func apiServer(t *testing.T, ca *pki.CA, offered []byte) string {
-	t.Helper()
-	pair, err := ca.Server("127.0.0.1")
-	lab.Must(t, err)
-	cert, err := tls.X509KeyPair(pair.Cert, pair.Key)
-	lab.Must(t, err)
-	s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.URL.Path != "/api/v1/namespaces/kube-public/configmaps/cluster-info" || offered == nil {
-			http.Error(w, "no", http.StatusForbidden)
-			return
-		}
-		text := "apiVersion: v1\nclusters:\n- name: ''\n  cluster: {server: https://x, certificate-authority-data: " + base64.StdEncoding.EncodeToString(offered) + "}\n"
-		json.NewEncoder(w).Encode(map[string]any{"data": map[string]string{"kubeconfig": text}})
-	}))
-	s.TLS = &tls.Config{Certificates: []tls.Certificate{cert}}
-	s.StartTLS()
-	t.Cleanup(s.Close)
-	return s.Listener.Addr().String()
-}
-
-func hash(t *testing.T, ca *pki.CA) string {
-	t.Helper()
-	block, _ := pem.Decode(ca.Cert())
-	cert, err := x509.ParseCertificate(block.Bytes)
-	lab.Must(t, err)
-	return fmt.Sprintf("sha256:%x", sha256.Sum256(cert.RawSubjectPublicKeyInfo))
-}
-
-func TestFetchCA(t *testing.T) {
-	ca, other := newCA(t), newCA(t)
-	both := append(append([]byte{}, other.Cert()...), ca.Cert()...)
-	tests := []struct {
-		name    string
-		signer  *pki.CA
-		offered []byte
-		hashes  []string
-		want    string // in the error; "" if it succeeds
-	}{
-		{"good", ca, ca.Cert(), []string{hash(t, ca)}, ""},
-		{"one more is left out", ca, both, []string{hash(t, ca)}, ""},
-		{"one of two hashes", ca, ca.Cert(), []string{hash(t, other), hash(t, ca)}, ""},
-		{"other authority", other, other.Cert(), []string{hash(t, ca)}, "not the one that was given"},
-		{"somebody in between", other, ca.Cert(), []string{hash(t, ca)}, "certificate signed by unknown authority"},
-		{"not shown", ca, nil, []string{hash(t, ca)}, "give the cluster's CA as a file"},
-		{"nothing in it", ca, []byte{}, []string{hash(t, ca)}, "not the one that was given"},
-		{"bad hash", ca, ca.Cert(), []string{"sha256:abc"}, "64 hexadecimal digits"},
-	}
-	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
-			got, err := FetchCA(t.Context(), apiServer(t, tt.signer, tt.offered), tt.hashes)
-			if tt.want != "" {
-				if err == nil || !strings.Contains(err.Error(), tt.want) {
-					t.Errorf("error = %v, want %q", err, tt.want)
-				}
-				return
-			}
-			lab.Must(t, err)
-			if diff := cmp.Diff(string(ca.Cert()), string(got)); diff != "" {
-				t.Errorf("authority (-want +got):\n%s", diff)
-			}
-		})
 	}
 }

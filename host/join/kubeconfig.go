@@ -7,17 +7,9 @@ import (
 	"path"
 	"strings"
 
-	"kios/host/kubeconfig"
+	"kios/internal/discovery"
+	"kios/internal/kubeconfig"
 )
-
-// bootstrapConfig returns a kubeconfig with a bootstrap token. The authority is
-// named by its file, which is the one place to change it; the kubelet does the
-// same in the kubeconfig that it makes of this one.
-func bootstrapConfig(server, token string) kubeconfig.Config {
-	return kubeconfig.New("bootstrap",
-		kubeconfig.NamedCluster{Name: "cluster", Cluster: kubeconfig.Cluster{Server: server, CAFile: "/etc/" + caPath}},
-		kubeconfig.NamedUser{Name: "bootstrap", User: kubeconfig.User{Token: token}})
-}
 
 // readyKubeconfig puts a kubeconfig where the kubelet looks for one of its kind.
 func readyKubeconfig(text []byte) ([]File, error) {
@@ -32,7 +24,7 @@ func readyKubeconfig(text []byte) ([]File, error) {
 	if err := errors.Join(checkPaths(c, u), checkPair(u)); err != nil {
 		return nil, fmt.Errorf("read the kubeconfig: %w", err)
 	}
-	if u.CertFile == "" && u.CertData == "" && token.MatchString(u.Token) {
+	if discovery.IsBootstrap(u) {
 		return []File{{bootstrapPath, 0o600, text}}, nil
 	}
 	return []File{{kubeconfigPath, 0o600, text}}, nil

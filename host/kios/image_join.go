@@ -12,6 +12,7 @@ import (
 
 	"kios/host/diskimage"
 	"kios/host/join"
+	"kios/internal/discovery"
 )
 
 // joinFlags are the flags of "kios image" that say which cluster a node joins.
@@ -69,10 +70,10 @@ func (f *joinFlags) access(ctx context.Context) (err error) {
 		return err
 	}
 	f.Server = f.to
-	if _, err := join.ServerURL(f.to); err != nil {
+	if _, err := discovery.ServerURL(f.to); err != nil {
 		return fmt.Errorf("no such file, and %w", err)
 	}
-	if err := join.CheckToken(f.Token); err != nil {
+	if err := discovery.CheckToken(f.Token); err != nil {
 		return fmt.Errorf("--token: %w", err)
 	}
 	switch {
@@ -83,7 +84,9 @@ func (f *joinFlags) access(ctx context.Context) (err error) {
 			err = fmt.Errorf("--ca: %w", err)
 		}
 	case f.hashes != nil:
-		f.CA, err = join.FetchCA(ctx, f.to, f.hashes)
+		var c discovery.Cluster
+		c, err = discovery.Pinned(ctx, f.to, f.hashes)
+		f.CA = c.CA
 	default:
 		err = errors.New("the node cannot verify the API server: give --ca FILE (/etc/kubernetes/pki/ca.crt on the control plane) or --discovery-token-ca-cert-hash")
 	}

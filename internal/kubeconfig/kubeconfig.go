@@ -82,6 +82,15 @@ func New(context string, c NamedCluster, u NamedUser) Config {
 	}
 }
 
+// Bootstrap returns a kubeconfig with a bootstrap token. The authority is named by its
+// file, which is the one place to change it; the kubelet does the same in the kubeconfig
+// that it makes of this one.
+func Bootstrap(server, caFile, token string) Config {
+	return New("bootstrap",
+		NamedCluster{Name: "cluster", Cluster: Cluster{Server: server, CAFile: caFile}},
+		NamedUser{Name: "bootstrap", User: User{Token: token}})
+}
+
 // Parse reads a kubeconfig in YAML or JSON. Fields that are not known are ignored.
 func Parse(text []byte) (k Config, err error) {
 	return k, yaml.Unmarshal(text, &k)
