@@ -18,6 +18,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"net/url"
 	"slices"
 	"strings"
 	"time"
@@ -33,7 +34,7 @@ const maxCAs = 32
 
 // Cluster is a cluster that is known to be the right one.
 type Cluster struct {
-	Server string // https://HOST:PORT, as the cluster gives it to its nodes
+	Server string // a URL, as the cluster gives it to its nodes
 	CA     []byte // the authority's certificates in PEM
 }
 
@@ -98,8 +99,8 @@ func find(ctx context.Context, server string, trust func(info) ([]byte, error)) 
 	if err != nil {
 		return Cluster{}, err
 	}
-	if public, err := ServerURL(c.Server); err == nil {
-		address = public
+	if u, err := url.Parse(c.Server); err == nil && u.Scheme == "https" && u.Hostname() != "" {
+		address = c.Server
 	}
 	return Cluster{address, ca}, nil
 }

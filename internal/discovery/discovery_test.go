@@ -99,7 +99,7 @@ func (a *authority) show(t *testing.T, data map[string]string) string {
 
 // offering is cluster-info with authorities, signed by tokens.
 func offering(offered []byte, tokens ...string) map[string]string {
-	text := "apiVersion: v1\nclusters:\n- name: ''\n  cluster: {server: 'https://lb.example.com:443', certificate-authority-data: " + base64.StdEncoding.EncodeToString(offered) + "}\n"
+	text := "apiVersion: v1\nclusters:\n- name: ''\n  cluster: {server: 'https://lb.example.com', certificate-authority-data: " + base64.StdEncoding.EncodeToString(offered) + "}\n"
 	data := map[string]string{kubeconfigKey: text}
 	for _, token := range tokens {
 		id, secret, _ := strings.Cut(token, ".")
@@ -119,7 +119,7 @@ func expect(t *testing.T, c Cluster, err error, ca *authority, want string) {
 		return
 	}
 	lab.Must(t, err)
-	if diff := cmp.Diff(Cluster{"https://lb.example.com:443", ca.pem()}, c); diff != "" {
+	if diff := cmp.Diff(Cluster{"https://lb.example.com", ca.pem()}, c); diff != "" {
 		t.Errorf("cluster (-want +got):\n%s", diff)
 	}
 }

@@ -144,6 +144,23 @@ func Hosts(text, name string) string {
 	return strings.Join(lines, "\n") + "\n"
 }
 
+// WithNode returns another text for /etc/hosts, with the lines of now that Hosts made.
+func WithNode(text, now string) string {
+	ours := func(line string) bool { return strings.HasSuffix(strings.TrimRight(line, "\r\n"), mark) }
+	var out strings.Builder
+	for line := range strings.Lines(text) {
+		if !ours(line) {
+			out.WriteString(strings.TrimRight(line, "\r\n") + "\n")
+		}
+	}
+	for line := range strings.Lines(now) {
+		if ours(line) {
+			out.WriteString(strings.TrimRight(line, "\r\n") + "\n")
+		}
+	}
+	return out.String()
+}
+
 // names reports whether a line of /etc/hosts gives name an address.
 func names(line, name string) bool {
 	line, _, _ = strings.Cut(line, "#")

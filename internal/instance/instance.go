@@ -45,6 +45,16 @@ type Record struct {
 	Asked string `json:"asked,omitempty"`
 }
 
+// UUID returns what the firmware calls this machine, in lower case, "" if it does not say.
+func UUID(root string) string {
+	// A file of sysfs, which userfile refuses to read.
+	text, err := os.ReadFile(filepath.Join(root, "sys/class/dmi/id/product_uuid"))
+	if err != nil {
+		return ""
+	}
+	return strings.ToLower(strings.TrimSpace(string(text)))
+}
+
 // Load reads the record below root. It is empty if there is none.
 func Load(root string) (Record, error) {
 	text, err := userfile.Read(filepath.Join(root, File), maxRecord)

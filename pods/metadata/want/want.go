@@ -6,6 +6,7 @@ package want
 import (
 	"fmt"
 	"io/fs"
+	"maps"
 	"net/netip"
 )
 
@@ -65,8 +66,9 @@ type Join struct {
 	Server    string // https://HOST:PORT
 	CA        []byte // PEM; nil to ask the server, if Hashes say which one to trust
 	Hashes    []string
-	Insecure  bool   // the server is trusted whatever its CA is
+	Insecure  bool   // there are no Hashes on purpose: the token's signature tells the cluster
 	Token     string // for TLS bootstrap
+	Discovery string // the token that signs what the cluster is, "" for Token
 	TokenFile string // in place of Token: a file that the pod keeps fresh
 	// Kubeconfig, if not nil, says all of this.
 	Kubeconfig []byte
@@ -75,11 +77,39 @@ type Join struct {
 	ClusterConfig bool
 }
 
+// Cluster is what an API server says of itself, where a Join leaves that to it.
+type Cluster struct {
+	Server  string
+	CA      []byte         // PEM
+	Kubelet map[string]any // fields of KubeletConfiguration, below those of the Node
+}
+
+// Asks reports whether the server has to be asked before a node can join.
+func (j *Join) Asks() bool { return j.Kubeconfig == nil && j.CA == nil || j.ClusterConfig }
+
 // EKS is what an EKS node needs beside Join.
 type EKS struct {
 	Cluster string // name, or the id of one on Outposts: whom the token is for
 	// InstanceIDName names the node for its instance id.
 	InstanceIDName bool
+}
+
+// Overlay returns the fields of both, and of a field that both have, that of over. Of maps,
+// the fields are laid over one another in the same way.
+func Overlay(under, over map[string]any) map[string]any {
+	all := maps.Clone(under)
+	if all == nil {
+		all = map[string]any{}
+	}
+	for name, value := range over {
+		a, wasMap := all[name].(map[string]any)
+		b, isMap := value.(map[string]any)
+		if wasMap && isMap {
+			value = Overlay(a, b)
+		}
+		all[name] = value
+	}
+	return all
 }
 
 // Skip notes what is asked for and not done.
