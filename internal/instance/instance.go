@@ -31,6 +31,12 @@ const (
 	kubeconfig = "/etc/kubernetes/kubelet.conf"
 )
 
+// What the kernel takes, less what wholefile adds to a name.
+const (
+	maxPath = 4000
+	maxName = 240
+)
+
 // maxRecord is some 20,000 files, in bytes.
 const maxRecord = 4 << 20
 
@@ -96,10 +102,11 @@ func (r Record) Reset(root string) error {
 	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("start afresh: %w", err)
 	}
-	if err := os.RemoveAll(filepath.Join(root, before)); err != nil {
+	// Only without the record: with it, this would be done again, and remove what is back.
+	if err := remove(filepath.Join(root, File)); err != nil {
 		return fmt.Errorf("start afresh: %w", err)
 	}
-	return wholefile.Remove(filepath.Join(root, File))
+	return os.RemoveAll(filepath.Join(root, before))
 }
 
 // forgetKubelet removes keys and certificates of the kubelet. The directory stays: it may
@@ -137,11 +144,11 @@ func Restore(root, path string) error {
 	if _, err := os.Lstat(kept); errors.Is(err, fs.ErrNotExist) {
 		return remove(target)
 	}
-	if err := copyTo(kept, target); err != nil {
-		return err
-	}
-	return wholefile.Remove(kept)
+	return copyTo(kept, target)
 }
+
+// Forget removes what Keep has kept, once the record does not have the path any more.
+func Forget(root, path string) error { return remove(filepath.Join(root, before, path)) }
 
 // remove removes a file whose directory may be gone, too.
 func remove(path string) error {
@@ -208,9 +215,13 @@ func Check(root, path string) error {
 		return fmt.Errorf("%.200q is not a file below /etc or /run", path)
 	}
 	parts := strings.Split(path, "/")
+	if len(path) > maxPath || len(parts[len(parts)-1]) > maxName {
+		return fmt.Errorf("%.200q... is too long for a path", path)
+	}
 	for i := range slices.Backward(parts[:len(parts)-1]) {
 		dir := strings.Join(parts[:i+1], "/")
-		if info, err := os.Lstat(filepath.Join(root, dir)); err == nil && i > 0 && !info.IsDir() {
+		info, err := os.Lstat(filepath.Join(root, dir))
+		if i > 0 && (err == nil && !info.IsDir() || err != nil && !errors.Is(err, fs.ErrNotExist)) {
 			return fmt.Errorf("%.200s is not in a directory: %.200s is something else, or a link", path, dir)
 		}
 	}

@@ -98,7 +98,7 @@ func fromFile(path, tlsToken string, n *want.Node) (*want.Join, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read %s: %w", path, err)
 	}
-	ca, err := authority(c, n)
+	ca, err := caOf(c, n)
 	if err != nil {
 		return nil, fmt.Errorf("read %s: %w", path, err)
 	}
@@ -127,8 +127,8 @@ func cluster(k kubeconfig.Config) (kubeconfig.Cluster, error) {
 	return kubeconfig.Cluster{}, errors.New("the kubeconfig does not say which cluster is meant: it has to have one, or a current-context")
 }
 
-// authority returns the CA of a cluster, which may be another file of the node.
-func authority(c kubeconfig.Cluster, n *want.Node) (ca []byte, err error) {
+// caOf returns the CA of a cluster, which may be another file of the node.
+func caOf(c kubeconfig.Cluster, n *want.Node) (ca []byte, err error) {
 	if c.CAFile != "" {
 		ca, err = content(c.CAFile, n)
 	} else {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"kios/internal/discovery"
 	"kios/internal/kubeconfig"
@@ -35,6 +36,11 @@ func Resolve(ctx context.Context, j *want.Join) (*want.Cluster, error) {
 	found := &want.Cluster{Server: c.Server, CA: c.CA}
 	if !j.ClusterConfig {
 		return found, nil
+	}
+	if j.Kubeconfig == nil { // the address that has just answered, and not that for nodes
+		if c.Server = j.Server; !strings.Contains(j.Server, "://") {
+			c.Server = "https://" + j.Server
+		}
 	}
 	data, err := c.ConfigMap(ctx, user, "kube-system", "kubelet-config")
 	if err != nil {
