@@ -1,0 +1,145 @@
+package bounded
+
+import (
+	"bytes"
+	"compress/gzip"
+	"encoding/base64"
+	"fmt"
+	"runtime"
+	"strings"
+	"testing"
+
+	"kios/test/lab"
+)
+
+func zip(t testing.TB, data []byte) []byte {
+	t.Helper()
+	var out bytes.Buffer
+	w := gzip.NewWriter(&out)
+	_, err := w.Write(data)
+	lab.Must(t, err)
+	lab.Must(t, w.Close())
+	return out.Bytes()
+}
+
+func limit(n int) *int { return &n }
+
+func TestGunzip(t *testing.T) {
+	packed := zip(t, []byte("text"))
+	if got, err := Gunzip(packed, limit(4)); err != nil || string(got) != "text" || !IsGzip(packed) {
+		t.Errorf("Gunzip = %q, %v", got, err)
+	}
+	for _, bad := range [][]byte{packed[:len(packed)-1], packed[:5], []byte("text"), nil} {
+		if got, err := Gunzip(bad, limit(100)); err == nil {
+			t.Errorf("Gunzip(%x) = %q, want an error", bad, got)
+		}
+	}
+	left := 6
+	if _, err := Gunzip(packed, &left); err != nil || left != 2 {
+		t.Errorf("%d bytes are left of 6, %v", left, err)
+	}
+	if _, err := Gunzip(packed, &left); err == nil || left >= 0 {
+		t.Errorf("after too much, %d bytes are left, %v", left, err)
+	}
+	bomb := zip(t, make([]byte, 64<<20))
+	if used := memory(func() {
+		if _, err := Gunzip(bomb, limit(1<<20)); err == nil || !strings.Contains(err.Error(), "more than the 1048576 bytes") {
+			t.Errorf("Gunzip of 64 MiB = %v", err)
+		}
+	}); used > 16<<20 {
+		t.Errorf("Gunzip of 64 MiB with a limit of 1 MiB takes %d bytes", used)
+	}
+}
+
+// memory is how many bytes f allocates in all.
+func memory(f func()) uint64 {
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	f()
+	runtime.ReadMemStats(&after)
+	return after.TotalAlloc - before.TotalAlloc
+}
+
+func TestBase64(t *testing.T) {
+	data := []byte{0xfb, 0xff, 0, 1}
+	for _, text := range []string{
+		base64.StdEncoding.EncodeToString(data), base64.RawStdEncoding.EncodeToString(data),
+		base64.URLEncoding.EncodeToString(data), "+/8\n A\tAQ\r\n==\n",
+	} {
+		if got, err := Base64([]byte(text)); err != nil || !bytes.Equal(got, data) {
+			t.Errorf("Base64(%q) = %x, %v", text, got, err)
+		}
+	}
+	if got, err := Base64([]byte("#cloud-config")); err == nil {
+		t.Errorf("Base64(#cloud-config) = %q", got)
+	}
+}
+
+func TestYAML(t *testing.T) {
+	var v struct {
+		Name string   `json:"name"`
+		List []string `json:"list"`
+	}
+	lab.Must(t, YAML([]byte("name: &n 7\nlist: [*n, b]\nunknown: {x: 1}\n"), &v))
+	if v.Name != "7" || len(v.List) != 2 || v.List[0] != "7" {
+		t.Errorf("YAML = %+v", v)
+	}
+	lab.Must(t, YAML([]byte(`{"name": "json"}`), &v))
+	if v.Name != "json" {
+		t.Errorf("YAML of JSON = %+v", v)
+	}
+	for text, want := range map[string]string{
+		"name: [":               "yaml: ",
+		"name: !!binary //8=\n": "not UTF-8",
+		"a: &a [*a]\n":          "contains itself",
+		"name: " + strings.Repeat("a", MaxText) + "\n": "at most 1048576",
+		"- a\n": "cannot unmarshal",
+	} {
+		if err := YAML([]byte(text), &v); err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "\n") {
+			t.Errorf("YAML(%.40q) = %v, want %q in one line", text, err, want)
+		}
+	}
+}
+
+// bombs are texts that are small, and large once they are parsed.
+func bombs() map[string]string {
+	laughs := "a0: &a0 [lol]\n"
+	for i := 1; i < 30; i++ {
+		laughs += fmt.Sprintf("a%d: &a%d [%s]\n", i, i, strings.TrimSuffix(strings.Repeat(fmt.Sprintf("*a%d,", i-1), 10), ","))
+	}
+	return map[string]string{
+		"billion laughs": laughs,
+		"long text":      "a: &a " + strings.Repeat("x", MaxText/2) + "\nb: [" + strings.Repeat("*a,", MaxText/7) + "]\n",
+		"maps":           "a: &a {k: v}\nb: [" + strings.Repeat("*a,", MaxText/4) + "]\n",
+		"list":           "[" + strings.Repeat("a,", MaxText/2-2) + "]",
+		"lines":          strings.Repeat("- \n", MaxText/3-1),
+		"deep":           strings.Repeat("[", MaxText-1),
+	}
+}
+
+// TestBombs holds what user data can make of the machine's memory and time.
+func TestBombs(t *testing.T) {
+	for name, text := range bombs() {
+		t.Run(name, func(t *testing.T) {
+			var v any
+			var err error
+			used := memory(func() { err = YAML([]byte(text), &v) })
+			t.Logf("%d bytes of text allocate %d MiB: %.80v", len(text), used>>20, err)
+			if used > 256<<20 {
+				t.Errorf("%d bytes of text allocate %d MiB", len(text), used>>20)
+			}
+		})
+	}
+}
+
+func FuzzYAML(f *testing.F) {
+	f.Add([]byte("a: &a [x]\nb: {<<: *a}\n"))
+	f.Add([]byte(`{"a": [1, 2.5, null, true]}`))
+	f.Add([]byte("a: !!binary aGk=\n"))
+	f.Fuzz(func(t *testing.T, text []byte) {
+		var v any
+		if used := memory(func() { YAML(text, &v) }); used > uint64(64<<20+2000*len(text)) {
+			t.Errorf("%d bytes of text allocate %d", len(text), used)
+		}
+	})
+}

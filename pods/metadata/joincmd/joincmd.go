@@ -1,0 +1,185 @@
+// Package joincmd finds kubeadm join among the commands of user data. A node has no shell
+// and no kubeadm: it reads what the command would read, and does the same. All other
+// commands are named and not done.
+package joincmd
+
+import (
+	"errors"
+	"fmt"
+	"path"
+	"slices"
+	"strings"
+
+	"kios/pods/metadata/hostfile"
+	"kios/pods/metadata/want"
+)
+
+const (
+	maxText   = 1 << 20
+	maxNested = 4  // of sh -c in sh -c
+	maxNamed  = 32 // commands of one part that are named
+)
+
+// Join reads a JoinConfiguration of kubeadm.
+type Join func(text []byte, m *want.Machine, n *want.Node) error
+
+// Reader reads the commands of one part of user data.
+type Reader struct {
+	Join    Join
+	Files   *hostfile.List
+	Machine *want.Machine
+	Node    *want.Node
+
+	joined bool // kubeadm join was among the commands
+	named  int
+}
+
+// Script reads a text for a shell.
+func (r *Reader) Script(text string) error { return r.script(text, 0) }
+
+// Command reads one command that is there as its words.
+func (r *Reader) Command(words []string) error { return r.command(command{words: words}, 0) }
+
+// Done says how many commands were not named.
+func (r *Reader) Done() {
+	if r.named > maxNamed {
+		r.Node.Skip("%d more commands: a node runs none", r.named-maxNamed)
+	}
+}
+
+func (r *Reader) script(text string, nested int) error {
+	if len(text) > maxText || nested > maxNested {
+		return errors.New("a script is too long, or in too many others")
+	}
+	var errs []error
+	for _, c := range split(text) {
+		errs = append(errs, r.command(c, nested))
+	}
+	return errors.Join(errs...)
+}
+
+func (r *Reader) command(c command, nested int) error {
+	words := unwrap(c.words)
+	switch {
+	case len(words) > 2 && isShell(words[0]) && isCommandFlag(words[1]):
+		return r.script(words[2], nested+1)
+	case isKubeadm(words, "init"):
+		return errors.New("kubeadm init: a node makes no control plane; see docs/control-plane.md")
+	case isJoin(words):
+		return r.join(words[2:])
+	case r.joined && slices.Equal(words, []string{"echo", "success"}) && isSentinel(c.output):
+		r.Node.Joined = c.output
+	case !r.isNothing(words) && len(words) > 0:
+		r.name(words[0])
+	}
+	return nil
+}
+
+func first(words []string) string {
+	if len(words) == 0 {
+		return ""
+	}
+	return words[0]
+}
+
+// before are words that may be before a command, and do not change what it is.
+var before = []string{"sudo", "-E", "exec", "time", "nohup", "if", "then", "else", "elif", "do", "while", "until", "!", "{"}
+
+// unwrap takes off what is before a command.
+func unwrap(words []string) []string {
+	for len(words) > 0 {
+		name, _, assigned := strings.Cut(words[0], "=")
+		switch {
+		case slices.Contains(before, words[0]), assigned && isName(name):
+			words = words[1:]
+		case words[0] == "timeout" && len(words) > 2:
+			words = words[2:]
+		default:
+			return words
+		}
+	}
+	return nil
+}
+
+func isName(s string) bool {
+	return s != "" && strings.Trim(s, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_") == ""
+}
+
+func isShell(word string) bool {
+	return slices.Contains([]string{"sh", "bash", "ash", "dash"}, path.Base(word))
+}
+
+// isCommandFlag finds -c, and others with it, as -xec.
+func isCommandFlag(word string) bool {
+	return strings.HasPrefix(word, "-") && !strings.HasPrefix(word, "--") && strings.HasSuffix(word, "c")
+}
+
+// isKubeadm reports whether words begin with kubeadm, wherever it is, and next.
+func isKubeadm(words []string, next string) bool {
+	return len(words) > 1 && path.Base(words[0]) == "kubeadm" && words[1] == next
+}
+
+// isJoin finds kubeadm join, but for those that do one phase of it.
+func isJoin(words []string) bool {
+	return isKubeadm(words, "join") && (len(words) == 2 || words[2] != "phase")
+}
+
+// isSentinel finds the file by which Cluster API learns that a node is there. It is in /run,
+// so that another boot is not taken for the same.
+func isSentinel(name string) bool {
+	return strings.HasPrefix(name, "/run/") && hostfile.Allowed(name) == nil
+}
+
+// isNothing finds commands that are around kubeadm join in all user data of Cluster API,
+// and of which nothing is left to do.
+func (r *Reader) isNothing(words []string) bool {
+	switch first(words) {
+	case "set", "fi", "done", "}", "true", ":", "then", "exit":
+		return true
+	case "mkdir": // directories are made with their files
+		return len(words) == 3 && words[1] == "-p" && strings.HasPrefix(words[2], "/run/")
+	case "mv": // the configuration, so that it is used once
+		return r.joined && len(words) == 3 && strings.HasPrefix(words[1], "/etc/kubeadm") && words[2] == "/tmp/"
+	}
+	return false
+}
+
+// name says that a command is not done. What its arguments are may be secret.
+func (r *Reader) name(program string) {
+	program, _, _ = strings.Cut(program, "=")
+	if r.named++; r.named <= maxNamed {
+		r.Node.Skip("command %.60q: a node runs none", program)
+	}
+}
+
+// join does what kubeadm join is asked for.
+func (r *Reader) join(args []string) error {
+	f, err := parse(args)
+	if err != nil {
+		return fmt.Errorf("kubeadm join: %w", err)
+	}
+	if f.has("control-plane") {
+		return errors.New("kubeadm join --control-plane: a node makes no control plane; see docs/control-plane.md")
+	}
+	r.joined = true
+	if config := f.last("config"); config != "" {
+		return r.configured(config)
+	}
+	if err := f.apply(r.Node); err != nil {
+		return fmt.Errorf("kubeadm join: %w", err)
+	}
+	return nil
+}
+
+// configured reads the file that --config names, which user data bring along.
+func (r *Reader) configured(name string) error {
+	text, found := r.Files.Take(name)
+	if !found {
+		return fmt.Errorf("kubeadm join --config %.200s: that file is not in the user data: write it with write_files", name)
+	}
+	r.Files.Give() // the configuration may name others of the files
+	if err := r.Join(text, r.Machine, r.Node); err != nil {
+		return fmt.Errorf("%s: %w", name, err)
+	}
+	return nil
+}

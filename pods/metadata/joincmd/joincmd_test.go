@@ -1,0 +1,146 @@
+package joincmd
+
+import (
+	"errors"
+	"reflect"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"kios/pods/metadata/hostfile"
+	"kios/pods/metadata/want"
+	"kios/test/lab"
+)
+
+const hash = "sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
+
+func TestSplit(t *testing.T) {
+	for text, want := range map[string][]command{
+		"":                          nil,
+		"a b":                       {{words: []string{"a", "b"}}},
+		"a&&b;c||d|e&f\ng (h)":      {{words: []string{"a"}}, {words: []string{"b"}}, {words: []string{"c"}}, {words: []string{"d"}}, {words: []string{"e"}}, {words: []string{"f"}}, {words: []string{"g"}}, {words: []string{"h"}}},
+		`a 'b "c' "d \"e' \x" f\ g`: {{words: []string{"a", `b "c`, `d "e' \x`, "f g"}}},
+		"a \\\n  b 'c":              {{words: []string{"a", "b", "c"}}},
+		"a ''":                      {{words: []string{"a", ""}}},
+		"a b#c # d\ne":              {{words: []string{"a", "b#c"}}, {words: []string{"e"}}},
+		"a >/x 2>/y 1>>/z <in b":    {{words: []string{"a", "b"}, output: "/z"}},
+		"a 2>&1 >/x":                {{words: []string{"a"}, output: "/x"}},
+		"a>/x":                      {{words: []string{"a"}, output: "/x"}},
+		"a \\":                      {{words: []string{"a"}}},
+	} {
+		if got := split(text); !reflect.DeepEqual(got, want) {
+			t.Errorf("split(%q) = %q, want %q", text, got, want)
+		}
+	}
+}
+
+// read reads a script beside which there is a file with the text "config".
+func read(t *testing.T, script string) (*want.Node, error) {
+	t.Helper()
+	n := new(want.Node)
+	files := hostfile.New(n)
+	lab.Must(t, files.Add(want.File{Path: "/run/kubeadm/join.yaml", Content: []byte("config")}))
+	r := &Reader{Files: files, Node: n, Join: func(text []byte, _ *want.Machine, n *want.Node) error {
+		if string(text) != "config" {
+			return errors.New("no config")
+		}
+		n.Join = &want.Join{Server: "config"}
+		return nil
+	}}
+	err := r.Script(script)
+	r.Done()
+	files.Done()
+	return n, err
+}
+
+func TestConfig(t *testing.T) {
+	const done = "/run/cluster-api/bootstrap-success.complete"
+	for _, script := range []string{
+		"kubeadm join --config /run/kubeadm/join.yaml --v 5 && echo success > " + done,
+		"kubeadm join --config=/run/kubeadm/join.yaml  && echo success > " + done,
+		"#!/bin/bash\nset -e\n\nkubeadm join --config /run/kubeadm/join.yaml --v=5\nmkdir -p /run/cluster-api && echo success > " + done + "\nmv /etc/kubeadm.yml /tmp/\n",
+		"sudo -E timeout 300 /usr/bin/kubeadm join --config /run/kubeadm/join.yaml; echo success >" + done,
+		"LANG=C bash -xec 'kubeadm join --config /run/kubeadm/join.yaml && echo success > " + done + "'",
+		"if ! kubeadm join --config /run/kubeadm/join.yaml; then exit 1; fi; echo success > " + done,
+	} {
+		n, err := read(t, script)
+		if err != nil || n.Join == nil || n.Joined != done || len(n.Files) != 0 || len(n.Skipped) != 0 {
+			t.Errorf("Script(%q) = %+v, %v", script, n, err)
+		}
+	}
+}
+
+func TestPlain(t *testing.T) {
+	n, err := read(t, "kubeadm join 192.0.2.1:6443 --token abcdef.0123456789abcdef --discovery-token-ca-cert-hash "+hash+" --node-name Worker-1")
+	wanted := &want.Join{Server: "https://192.0.2.1:6443", Hashes: []string{hash}, Token: "abcdef.0123456789abcdef", ClusterConfig: true}
+	if diff := cmp.Diff(wanted, n.Join); err != nil || diff != "" || n.Hostname != "worker-1" {
+		t.Errorf("kubeadm join: %v, %s, name %s", err, diff, n.Hostname)
+	}
+	n, err = read(t, "kubeadm join --discovery-token-unsafe-skip-ca-verification [2001:db8::1]:6443 --discovery-token=x --tls-bootstrap-token abcdef.0123456789abcdef")
+	wanted = &want.Join{Server: "https://[2001:db8::1]:6443", Insecure: true, Token: "abcdef.0123456789abcdef", ClusterConfig: true}
+	if diff := cmp.Diff(wanted, n.Join); err != nil || diff != "" {
+		t.Errorf("kubeadm join: %v, %s", err, diff)
+	}
+}
+
+func TestMistakes(t *testing.T) {
+	const plain = "kubeadm join 192.0.2.1:6443 --token abcdef.0123456789abcdef "
+	for script, want := range map[string]string{
+		"kubeadm init --config /run/kubeadm/join.yaml": "no control plane",
+		plain + "--control-plane":                      "no control plane",
+		plain:                                          "--discovery-token-ca-cert-hash",
+		plain + "--discovery-token-ca-cert-hash sha256:12":     "64 hexadecimal digits",
+		"kubeadm join 192.0.2.1:6443 --token $TOKEN":           "write it out",
+		"kubeadm join 192.0.2.1:6443 --token":                  "bootstrap token",
+		"kubeadm join --token abcdef.0123456789abcdef":         "HOST:PORT",
+		"kubeadm join --discovery-file /x":                     "JoinConfiguration",
+		"kubeadm join --config /run/other.yaml":                "not in the user data",
+		strings.Repeat("sh -c \"", 9) + "x":                    "",
+		"sh -c \"sh -c 'sh -c \\\"sh -c \\\"a\\\" \\\"' \" ":   "",
+		"kubeadm join --config /run/kubeadm/join.yaml\x00":     "not in the user data",
+		"kubeadm join phase preflight --config /run/join.yaml": "",
+	} {
+		n, err := read(t, script)
+		if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
+			t.Errorf("Script(%q) = %v, want %q", script, err, want)
+		}
+		if n.Join != nil {
+			t.Errorf("Script(%q) joins %+v", script, n.Join)
+		}
+	}
+}
+
+// What commands are told is secret: it is not for the log.
+func TestOthers(t *testing.T) {
+	n, err := read(t, "curl -H 'secret' https://x; PASSWORD=secret login >/secret\nexport TOKEN=secret; echo kubeadm join --config secret\n"+strings.Repeat("ls;", 100))
+	lab.Must(t, err)
+	all := strings.Join(n.Skipped, "\n")
+	if strings.Contains(all, "secret") || n.Join != nil || len(n.Skipped) != maxNamed+1 {
+		t.Errorf("%d lines of skipped commands:\n%s", len(n.Skipped), all)
+	}
+	for _, name := range []string{`"curl"`, `"login"`, `"export"`, `"echo"`, "72 more"} {
+		if !strings.Contains(all, name) {
+			t.Errorf("%s is not named in\n%s", name, all)
+		}
+	}
+	if n, _ := read(t, "echo success > /run/cluster-api/x"); n.Joined != "" {
+		t.Errorf("without kubeadm join, %s is written", n.Joined)
+	}
+	for _, after := range []string{"echo success > /run/kios/control/hostname", "echo 192.0.2.1 a > /run/a/b", "echo success > /etc/hosts"} {
+		if n, _ := read(t, "kubeadm join --config /run/kubeadm/join.yaml && "+after); n.Joined != "" || len(n.Skipped) != 1 {
+			t.Errorf("%s: %s is written, %q", after, n.Joined, n.Skipped)
+		}
+	}
+}
+
+func FuzzScript(f *testing.F) {
+	f.Add("kubeadm join --config /run/kubeadm/join.yaml --v 5 && echo success > /run/cluster-api/x")
+	f.Add("sh -c \"a 'b' \\\"c\" >&2 2>/x <<EOF # d")
+	f.Fuzz(func(t *testing.T, script string) {
+		n, _ := read(t, script)
+		if len(n.Skipped) > maxNamed+10 && len(script) < 100 {
+			t.Errorf("%d lines of skipped commands", len(n.Skipped))
+		}
+	})
+}
