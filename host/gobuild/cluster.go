@@ -55,6 +55,14 @@ var Kubeadm = Program{
 	LDFlags: kubernetesVersion,
 }
 
+// ClusterAPI prints the user data that Cluster API gives a worker, for the tests of joining.
+var ClusterAPI = Program{
+	Name:    "clusterapi",
+	Dir:     "upstream/clusterapi",
+	Package: ".",
+	Module:  "sigs.k8s.io/cluster-api",
+}
+
 // kubernetesTags are those of Kubernetes' release scripts.
 const kubernetesTags = "selinux,notest,grpcnotrace"
 

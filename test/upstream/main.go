@@ -92,7 +92,7 @@ func programTags() (map[string]string, error) {
 		return nil, err
 	}
 	tags := map[string]string{}
-	for _, p := range slices.Concat(gobuild.Upstream, gobuild.AddOns, controlPlane, gobuild.Conformance, []gobuild.Program{gobuild.Kubeadm}) {
+	for _, p := range slices.Concat(gobuild.Upstream, gobuild.AddOns, controlPlane, gobuild.Conformance, []gobuild.Program{gobuild.Kubeadm, gobuild.ClusterAPI}) {
 		tags[p.Dir] = p.Tags
 	}
 	return tags, nil
@@ -155,7 +155,7 @@ func (m module) packages(ctx context.Context) (all, raced, plain []string, err e
 		if err != nil {
 			return nil, nil, nil, err
 		}
-		if slices.ContainsFunc(deps, isKubernetes) {
+		if slices.ContainsFunc(deps, isLarge) {
 			plain = append(plain, pkg)
 		} else {
 			raced = append(raced, pkg)
@@ -164,7 +164,11 @@ func (m module) packages(ctx context.Context) (all, raced, plain []string, err e
 	return all, raced, plain, nil
 }
 
-func isKubernetes(pkg string) bool { return strings.HasPrefix(pkg, "k8s.io/kubernetes/") }
+// isLarge finds what the race detector would have compiled once more for the few lines that
+// are ours.
+func isLarge(pkg string) bool {
+	return strings.HasPrefix(pkg, "k8s.io/kubernetes/") || strings.HasPrefix(pkg, "sigs.k8s.io/cluster-api/")
+}
 
 func (m module) list(ctx context.Context, args ...string) ([]string, error) {
 	// What it says is shown with an error only: it warns of modules without packages.
