@@ -1,2 +1,0 @@
-// Package ignition takes the files out of an Ignition configuration, version 3.
-package ignition

@@ -1,0 +1,217 @@
+package ignition
+
+import (
+	"bytes"
+	"compress/gzip"
+	"crypto/sha256"
+	"crypto/sha512"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"kios/pods/metadata/want"
+	"kios/test/lab"
+)
+
+// golden is what upstream/clusterapi makes.
+const golden = "../cloudconfig/testdata/clusterapi"
+
+// join keeps what it is given as the kubeconfig.
+func join(text []byte, _ *want.Machine, n *want.Node) error {
+	n.Join = &want.Join{Kubeconfig: text}
+	return nil
+}
+
+func read(text string) (*want.Node, error) {
+	n := new(want.Node)
+	return n, Reader{Join: join}.Read([]byte(text), new(want.Machine), n)
+}
+
+func zip(data []byte) string {
+	var out bytes.Buffer
+	w := gzip.NewWriter(&out)
+	w.Write(data)
+	w.Close()
+	return base64.StdEncoding.EncodeToString(out.Bytes())
+}
+
+func TestFiles(t *testing.T) {
+	packed := zip([]byte("x y\n"))
+	for item, want := range map[string]string{
+		`"contents": {"source": "data:,x%20y%0A"}`:                                             `/run/a/b "x y\n" 0 false`,
+		`"contents": {"source": "data:text/plain;charset=utf-8;base64,eCB5Cg=="}, "mode": 384`: `/run/a/b "x y\n" 600 false`,
+		`"contents": {"source": "DATA:;base64,eCB5Cg%3D%3D"}, "mode": 2541, "overwrite": true`: `/run/a/b "x y\n" 755 false`,
+		`"contents": {"source": "data:;base64,` + packed + `", "compression": "gzip"}`:         `/run/a/b "x y\n" 0 false`,
+		`"contents": {"source": "data:,+"}`:                                                    `/run/a/b "+" 0 false`,
+		`"contents": {"source": "data:,"}`:                                                     `/run/a/b "" 0 false`,
+		`"overwrite": false`:                                                                   `/run/a/b "" 0 false`,
+		`"filesystem": "root", "contents": {"source": "data:,x"}, "append": true`:              `/run/a/b "x" 0 true`,
+		`"append": [{"source": "data:,x"}]`:                                                    `/run/a/b "x" 0 true`,
+		hashed("sha256", fmt.Sprintf("%x", sha256.Sum256([]byte("x")))):                        `/run/a/b "x" 0 false`,
+		hashed("sha512", fmt.Sprintf("%X", sha512.Sum512([]byte("x")))):                        `/run/a/b "x" 0 false`,
+		hashed("sha512", fmt.Sprintf("%x", sha512.Sum512([]byte("y")))):                        "error: another hash",
+		hashed("sha1", "00"):                                                                             "error: sha256 or sha512",
+		hashed("sha256", "zz"):                                                                           "error: hexadecimal",
+		`"contents": {"source": "data:x"}`:                                                               "error: comma",
+		`"contents": {"source": "data:,%zz"}`:                                                            "error: escape",
+		`"contents": {"source": "data:;base64,*"}`:                                                       "error: base64",
+		`"contents": {"source": "data:,x", "compression": "xz"}`:                                         "error: use gzip",
+		`"contents": {"source": "data:,x", "compression": "gzip"}`:                                       "error: EOF",
+		`"contents": {"source": "https://example.com/?secret"}`:                                          "skip: elsewhere",
+		`"append": [{"source": "s3://secret/x"}]`:                                                        "skip: elsewhere",
+		`"filesystem": "data", "contents": {"source": "data:,x"}`:                                        "skip: \"data\"",
+		`"contents": {"source": "data:,x"}, "user": {"name": "etcd"}`:                                    "skip: owner",
+		`"contents": {"source": "data:,x"}, "user": {"id": 500}`:                                         "skip: owner",
+		`"contents": {"source": "data:,x"}, "user": {"id": 0, "name": "root"}, "group": {"name": "tty"}`: `/run/a/b "x" 0 false`,
+	} {
+		n, err := read(`{"ignition": {"version": "3.5.0"}, "storage": {"files": [{"path": "/run/a/b", ` + item + `}]}}`)
+		got := strings.Join(n.Skipped, "\n")
+		switch kind, text, _ := strings.Cut(want, ": "); {
+		case kind == "error":
+			if err == nil || !strings.Contains(err.Error(), text) || len(n.Files) != 0 {
+				t.Errorf("%s: %v, want %q", item, err, text)
+			}
+		case kind == "skip":
+			if err != nil || !strings.Contains(got, text) || strings.Contains(got, "secret") {
+				t.Errorf("%s: %q, %v, want %q", item, got, err, text)
+			}
+		case err != nil || len(n.Files) != 1 || got != "" || describe(n.Files[0]) != want:
+			t.Errorf("%s: %+v, %q, %v, want %s", item, n.Files, got, err, want)
+		}
+	}
+}
+
+func hashed(kind, hash string) string {
+	return fmt.Sprintf(`"contents": {"source": "data:,x", "verification": {"hash": "%s-%s"}}`, kind, hash)
+}
+
+// describe is what a test looks at.
+func describe(f want.File) string {
+	return fmt.Sprintf("%s %q %o %v", f.Path, f.Content, f.Mode, f.Append)
+}
+
+func TestOthers(t *testing.T) {
+	n, err := read(`{"ignition": {"version": "3.4.0", "config": {"merge": [{"source": "https://x"}], "replace": {"source": null}}},
+"storage": {"files": [{"path": "/run/a/b"}, {"path": "/opt/bin/x"}],
+  "directories": [{"path": "/run/a"}, {"path": "/opt/x"}], "links": [{"path": "/etc/l", "target": "x"}], "disks": [{}], "filesystems": [{}], "raid": [{}], "luks": [{}]},
+"systemd": {"units": [{"name": "a.service", "enabled": true}, {"name": "off.service", "enabled": false}, {"name": "masked.service", "mask": true}]},
+"passwd": {"users": [{"name": "core"}]}, "kernelArguments": {"shouldExist": ["a"]}, "unknown": {}}`)
+	lab.Must(t, err)
+	all := strings.Join(n.Skipped, "\n")
+	for _, wanted := range []string{"/opt/bin/x", `directory "/opt/x"`, `"/etc/l"`, "storage.disks", "storage.filesystems", "storage.raid", "storage.luks", "a.service", "passwd", "kernelArguments", "ignition.config"} {
+		if !strings.Contains(all, wanted) {
+			t.Errorf("%s is not named:\n%s", wanted, all)
+		}
+	}
+	if len(n.Skipped) != 11 {
+		t.Errorf("%d lines:\n%s", len(n.Skipped), all)
+	}
+	for _, text := range []string{`{}`, `{"ignition": {"version": "4.0.0"}}`, `{"ignition": {"version": "3.0.0"}, "storage": 7}`, `{`, strings.Repeat(" ", 1<<20) + "{}"} {
+		if _, err := read(text); err == nil {
+			t.Errorf("%.40s is no mistake", text)
+		}
+	}
+}
+
+// TestClusterAPI reads what Cluster API renders, which is of version 2.
+func TestClusterAPI(t *testing.T) {
+	for _, version := range []string{"v1.30.0", "v1.37.0"} {
+		text, err := os.ReadFile(filepath.Join(golden, "ignition."+version+".txt"))
+		lab.Must(t, err)
+		check(t, string(text))
+		check(t, version3(t, text))
+	}
+}
+
+func check(t *testing.T, text string) {
+	t.Helper()
+	n, err := read(text)
+	lab.Must(t, err)
+	if n.Join == nil || !strings.Contains(string(n.Join.Kubeconfig), "kind: JoinConfiguration") || n.Joined != "/run/cluster-api/bootstrap-success.complete" {
+		t.Errorf("%+v", n)
+	}
+	if len(n.Files) != 1 || describe(n.Files[0]) != `/etc/kubernetes/cloud.conf "[Global]\n" 600 false` {
+		t.Errorf("files: %+v", n.Files)
+	}
+	all := strings.Join(n.Skipped, "\n")
+	for _, wanted := range []string{`"systemctl"`, "passwd", "/etc/sudoers.d/capi", "/etc/ntp.conf", "ntpd.service", "docker.service"} {
+		if !strings.Contains(all, wanted) {
+			t.Errorf("%s is not named:\n%s", wanted, all)
+		}
+	}
+	if len(n.Skipped) != 6 || strings.Contains(all, "0123456789abcdef") {
+		t.Errorf("%d lines:\n%s", len(n.Skipped), all)
+	}
+}
+
+// version3 is the same configuration as providers convert it.
+func version3(t *testing.T, text []byte) string {
+	t.Helper()
+	var config struct {
+		Ignition map[string]any              `json:"ignition"`
+		Storage  map[string][]map[string]any `json:"storage"`
+		Systemd  json.RawMessage             `json:"systemd"`
+		Passwd   json.RawMessage             `json:"passwd"`
+	}
+	lab.Must(t, json.Unmarshal(text, &config))
+	config.Ignition = map[string]any{"version": "3.4.0"}
+	for _, f := range config.Storage["files"] {
+		if f["filesystem"] != "root" {
+			t.Errorf("a file of version 2 without a file system: %v", f)
+		}
+		delete(f, "filesystem")
+	}
+	out, err := json.Marshal(config)
+	lab.Must(t, err)
+	return string(out)
+}
+
+// The unit may start kubeadm itself.
+func TestUnit(t *testing.T) {
+	const config = `{"ignition": {"version": "3.0.0"}, "storage": {"files": [{"path": "/etc/kubeadm.yml", "contents": {"source": "data:,config"}}]}, "systemd": {"units": [%s]}}`
+	n, err := read(fmt.Sprintf(config, `{"name": "kubeadm.service", "contents": "[Service]\nExecStart=/usr/bin/kubeadm join --config /etc/kubeadm.yml\n"}`))
+	if err != nil || n.Join == nil || len(n.Skipped)+len(n.Files) != 0 {
+		t.Errorf("%+v, %v", n, err)
+	}
+	n, err = read(fmt.Sprintf(config, `{"name": "kubeadm.service", "enabled": false, "contents": "[Service]\nExecStart=/usr/bin/kubeadm join --config /etc/kubeadm.yml\n"}`))
+	if err != nil || n.Join != nil || len(n.Skipped) != 1 {
+		t.Errorf("a unit that is not enabled: %+v, %v", n, err)
+	}
+	if diff := cmp.Diff([]want.File(nil), n.Files); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func FuzzRead(f *testing.F) {
+	files, err := filepath.Glob(golden + "/ignition*.txt")
+	if err != nil || len(files) == 0 {
+		f.Fatal(err, files)
+	}
+	for _, name := range files {
+		text, err := os.ReadFile(name)
+		lab.Must(f, err)
+		f.Add(text)
+	}
+	f.Add([]byte(`{"ignition": {"version": "3.0.0"}, "storage": {"files": [{"path": "/run/a/b", "contents": {"source": "data:;base64,` + zip(make([]byte, 1<<20)) + `", "compression": "gzip"}, "append": [{}]}]}}`))
+	f.Fuzz(func(t *testing.T, text []byte) {
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		n, err := read(string(text))
+		runtime.ReadMemStats(&after)
+		if used := after.TotalAlloc - before.TotalAlloc; used > uint64(96<<20+1000*len(text)) {
+			t.Errorf("%d bytes of text allocate %d: %v", len(text), used, err)
+		}
+		for _, f := range n.Files {
+			if !strings.HasPrefix(f.Path, "/etc/") && !strings.HasPrefix(f.Path, "/run/") || strings.Contains(f.Path, "..") || strings.HasPrefix(f.Path, "/run/kios/") {
+				t.Errorf("%q is written", f.Path)
+			}
+		}
+	})
+}
