@@ -1,0 +1,134 @@
+package userdata
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"mime/multipart"
+	"net/mail"
+	"regexp"
+	"strings"
+)
+
+// maxHeader is how long the header of a MIME message may be.
+const maxHeader = 16 << 10
+
+// message reads a part that is a MIME message, and reports whether it is one.
+func (r *reader) message(p part, depth int) bool {
+	msg := parseMessage(p.data)
+	if msg == nil {
+		return false
+	}
+	kind, boundary := mediaType(msg.Header.Get("Content-Type"))
+	if kind == "" {
+		return false
+	}
+	if depth == maxDepth {
+		r.fail(p, errDeep)
+		return true
+	}
+	if !strings.HasPrefix(kind, "multipart/") {
+		return r.single(p, kind, msg.Body, depth)
+	}
+	r.multipart(p, multipart.NewReader(msg.Body, boundary), depth)
+	return true
+}
+
+// parseMessage returns nil for what is no message. The header alone is looked at first:
+// a text of YAML looks like one of a million lines.
+func parseMessage(data []byte) *mail.Message {
+	data = bytes.TrimLeft(data, " \t\r\n")
+	if bytes.HasPrefix(data, []byte("From ")) { // of a mailbox
+		_, data, _ = bytes.Cut(data, []byte("\n"))
+	}
+	if !inHeader.Match(data[:min(len(data), maxHeader)]) {
+		return nil
+	}
+	msg, err := mail.ReadMessage(bytes.NewReader(data))
+	if err != nil {
+		return nil
+	}
+	return msg
+}
+
+// inHeader matches a text whose first lines are those of a header, with a content type.
+var inHeader = regexp.MustCompile(`(?i)^(?:[!-9;-~]+:.*\r?\n(?:[ \t].*\r?\n)*)*content-type:(?s:.*?)(?:\n\r?\n)`)
+
+// unquoted is a boundary as some write it, which needs quotes for what is in it.
+var unquoted = regexp.MustCompile(`(?i)boundary=([^";\s]+)`)
+
+// mediaType returns the type of a header, in lower case, and its boundary.
+func mediaType(header string) (kind, boundary string) {
+	kind, params, err := mime.ParseMediaType(header)
+	if errors.Is(err, mime.ErrInvalidMediaParameter) {
+		if m := unquoted.FindStringSubmatch(header); m != nil {
+			return kind, m[1]
+		}
+	}
+	return kind, params["boundary"]
+}
+
+// single reads a message that has no parts.
+func (r *reader) single(p part, kind string, body io.Reader, depth int) bool {
+	data, err := io.ReadAll(body)
+	if err != nil {
+		r.fail(p, err)
+		return true
+	}
+	p.data, p.kind = data, kind
+	r.unpack(p, depth+1)
+	return true
+}
+
+// multipart reads the parts of a message.
+func (r *reader) multipart(p part, parts *multipart.Reader, depth int) {
+	for {
+		next, err := parts.NextPart()
+		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+			return // the last boundary is left out by many
+		}
+		if err != nil {
+			r.fail(p, fmt.Errorf("MIME: %w", err))
+			return
+		}
+		if r.parts++; r.parts > maxParts {
+			r.fail(p, fmt.Errorf("it has more than %d parts: join some", maxParts))
+			return
+		}
+		if !r.part(next, depth) {
+			return
+		}
+	}
+}
+
+// part reads one, and reports whether there may be more.
+func (r *reader) part(next *multipart.Part, depth int) bool {
+	p := part{number: r.parts, filename: next.FileName()}
+	p.kind, _ = mediaType(next.Header.Get("Content-Type"))
+	data, err := io.ReadAll(next)
+	last := errors.Is(err, io.ErrUnexpectedEOF)
+	if err != nil && !last {
+		r.fail(p, fmt.Errorf("MIME: %w", err))
+		return false
+	}
+	if err := r.charge(len(data)); err != nil {
+		r.fail(p, err)
+		return false
+	}
+	p.data = data
+	if strings.HasPrefix(p.kind, "multipart/") || p.kind == "message/rfc822" {
+		p.data = nested(next, data)
+	}
+	r.unpack(p, depth+1)
+	return !last
+}
+
+// nested is a part that has parts itself, as a message of its own.
+func nested(p *multipart.Part, data []byte) []byte {
+	if p.Header.Get("Content-Type") == "message/rfc822" {
+		return data
+	}
+	return fmt.Appendf(nil, "Content-Type: %s\n\n%s", p.Header.Get("Content-Type"), data)
+}

@@ -1,0 +1,244 @@
+package userdata
+
+import (
+	"bytes"
+	"compress/gzip"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"mime/multipart"
+	"net/textproto"
+	"runtime"
+	"slices"
+	"strings"
+	"testing"
+
+	"kios/pods/metadata/want"
+)
+
+// note is a handler that notes what it is given.
+func note(name string) Handler {
+	return func(text []byte, _ *want.Machine, n *want.Node) error {
+		n.Search = append(n.Search, fmt.Sprintf("%s %.60q", name, bytes.TrimSpace(text)))
+		if bytes.Contains(text, []byte("mistake")) {
+			return errors.New("a mistake")
+		}
+		if rest, found := bytes.CutPrefix(text, []byte("#cloud-config file ")); found {
+			n.Files = append(n.Files, want.File{Path: string(rest), Content: []byte("drop-in")})
+		}
+		return nil
+	}
+}
+
+func read(data string) (*want.Node, error) {
+	return Read([]byte(data), new(want.Machine), Handlers{
+		NodeConfig: note("node"), FirstKiOS: note("first"), CloudConfig: note("cloud"), Ignition: note("ignition"),
+	})
+}
+
+func zip(data string) string {
+	var out bytes.Buffer
+	w := gzip.NewWriter(&out)
+	w.Write([]byte(data))
+	w.Close()
+	return out.String()
+}
+
+func encode(data string) string { return base64.StdEncoding.EncodeToString([]byte(data)) }
+
+// lines has a line end after 76 letters, as base64(1) has.
+func lines(text string) string {
+	var out strings.Builder
+	for chunk := range slices.Chunk([]byte(text), 76) {
+		out.Write(chunk)
+		out.WriteString("\r\n")
+	}
+	return out.String()
+}
+
+func TestFormats(t *testing.T) {
+	for text, want := range map[string]string{
+		"":                             "",
+		" \n\t ":                       "",
+		"#cloud-config\nhostname: a\n": "cloud",
+		"\n  #cloud-config\n":          "cloud",
+		"\ufeff#cloud-config\n":        "cloud",
+		"## template: jinja\n#cloud-config\nhostname: '{{ a }}'\n":             "cloud",
+		"##template:jinja\n#!/bin/sh\n":                                        "shell script",
+		"apiVersion: node.eks.aws/v1alpha1\nkind: NodeConfig\n":                "node",
+		"---\nkind: NodeConfig\napiVersion: \"node.eks.aws/v1alpha1\"\n":       "node",
+		`{"kind": "NodeConfig", "apiVersion":"node.eks.aws/v1alpha1"}`:         "node",
+		"apiVersion: kios.redcoat.dev/v1alpha1\nkind: Whatever\n":              "first",
+		"# comment\napiVersion: kios.redcoat.dev/v1alpha1\n":                   "first",
+		"apiVersion: v1\nkind: Pod\nx:\n  apiVersion: node.eks.aws/v1alpha1\n": "no format",
+		`{"ignition": {"version": "3.4.0"}}`:                                   "ignition",
+		`{"ignitio": {"version": "3.4.0"}}`:                                    "no format",
+		"#!/bin/bash\necho\n":                                                  "shell script",
+		"#include\nhttps://example.com\n":                                      "URLs to include",
+		"#include-once https://example.com\n":                                  "URLs to include",
+		"#cloud-boothook\n#!/bin/sh\n":                                         "insecureSkipSecretsManager",
+		"#part-handler\n":                                                      "part handler",
+		"#cloud-config-archive\n- {}\n":                                        "cloud-config-archive",
+		"#cloud-config-jsonp\n[]\n":                                            "patch",
+		"hello\n":                                                              "no format",
+		"[settings.kubernetes]\ncluster-name = \"a\"\n":                        "no format",
+		"\x00\x01\x02": "no format",
+		"Content-Type: text/cloud-config; charset=\"us-ascii\"\r\n\r\nhostname:":  "cloud",
+		"From nobody Thu\nMIME-Version: 1.0\ncontent-type: TEXT/Cloud-Config\n\n": "",
+		"Content-Type: text/plain\n\n#cloud-config\n":                             "cloud",
+	} {
+		for _, packed := range []string{text, encode(text), zip(text), encode(zip(text)), lines(encode(text)), zip(encode(text))} {
+			n, err := read(packed)
+			if got := strings.Join(slices.Concat(n.Search, n.Skipped), "\n"); err != nil || !strings.Contains(got, want) || (want == "") != (got == "") || strings.Contains(got, "\n") {
+				t.Errorf("%q (packed: %.20q): %q, %v, want %q", text, packed, got, err, want)
+			}
+		}
+	}
+}
+
+func TestMIME(t *testing.T) {
+	const config = "apiVersion: node.eks.aws/v1alpha1\n"
+	for name, text := range map[string]string{
+		"Karpenter": "MIME-Version: 1.0\nContent-Type: multipart/mixed; boundary=\"//\"\n\n--//\nContent-Type: application/node.eks.aws\n\n" + config + "\n--//--\n",
+		"CRLF":      strings.ReplaceAll("MIME-Version: 1.0\nContent-Type: multipart/mixed;\n boundary=\"==B==\"\n\n--==B==\nContent-Type: application/node.eks.aws\n\n"+config+"\n--==B==--\n", "\n", "\r\n"),
+		"no end":    "MIME-Version: 1.0\nContent-Type: multipart/mixed; boundary=B\n\n--B\nContent-Type: application/node.eks.aws\n\n" + config,
+		"no quotes": "Content-Type: multipart/mixed; boundary=//\nMIME-Version: 1.0\n\n--//\nContent-Type: application/node.eks.aws\n\n" + config + "\n--//--\n",
+		"base64":    "MIME-Version: 1.0\nContent-Type: multipart/mixed; boundary=B\n\n--B\nContent-Type: application/node.eks.aws\nContent-Transfer-Encoding: base64\n\n" + lines(encode(config)) + "--B--\n",
+		"gzip":      "MIME-Version: 1.0\nContent-Type: multipart/mixed; boundary=B\n\n--B\nContent-Type: application/node.eks.aws\nContent-Transfer-Encoding: base64\n\n" + lines(encode(zip(config))) + "--B--\n",
+		"quoted":    "MIME-Version: 1.0\nContent-Type: multipart/mixed; boundary=B\n\n--B\nContent-Type: application/node.eks.aws\nContent-Transfer-Encoding: quoted-printable\n\napiVersion=3A node.eks.aws/v1=\nalpha1\n--B--\n",
+		"plain":     "MIME-Version: 1.0\nContent-Type: multipart/mixed; boundary=B\n\n--B\n\n" + config + "--B--\n",
+		"unknown":   "MIME-Version: 1.0\nContent-Type: multipart/mixed; boundary=B\n\n--B\nContent-Type: x/y\n\n" + config + "--B--\n",
+		"nested":    "MIME-Version: 1.0\nContent-Type: multipart/mixed; boundary=B\n\n--B\nContent-Type: multipart/alternative; boundary=C\n\n--C\nContent-Type: application/node.eks.aws\n\n" + config + "\n--C--\n--B--\n",
+	} {
+		for _, packed := range []string{text, encode(text), zip(text), encode(zip(text))} {
+			n, err := read(packed)
+			if err != nil || len(n.Search) != 1 || n.Search[0] != `node "apiVersion: node.eks.aws/v1alpha1"` || len(n.Skipped) != 0 {
+				t.Errorf("%s: %q, %q, %v", name, n.Search, n.Skipped, err)
+			}
+		}
+	}
+}
+
+// message is a MIME message of these parts, each with the type before its first blank.
+func message(parts ...string) string {
+	var out bytes.Buffer
+	w := multipart.NewWriter(&out)
+	for i, p := range parts {
+		kind, text, _ := strings.Cut(p, " ")
+		part, _ := w.CreatePart(textproto.MIMEHeader{
+			"Content-Type":        {kind},
+			"Content-Disposition": {fmt.Sprintf("attachment; filename=\"file-%d\"", i+1)},
+		})
+		part.Write([]byte(text))
+	}
+	w.Close()
+	return "MIME-Version: 1.0\nContent-Type: multipart/mixed; boundary=" + w.Boundary() + "\n\n" + out.String()
+}
+
+func TestParts(t *testing.T) {
+	n, err := read(message(
+		"text/x-shellscript #!/bin/sh",
+		"text/cloud-config mistake: 1",
+		"application/node.eks.aws a",
+		"text/jinja2 ## template: jinja\n#cloud-config",
+		"application/node.eks.aws b",
+		"text/cloud-config #cloud-config file /etc/eks/nodeadm.d/20-b.yaml",
+		"text/cloud-config #cloud-config file /etc/eks/nodeadm.d/10-a.yaml",
+		"text/cloud-config #cloud-config file /etc/eks/other",
+	))
+	got := strings.Join(n.Search, "\n")
+	const want = `cloud "mistake: 1"
+node "a"
+cloud "## template: jinja\n#cloud-config"
+node "b"
+cloud "#cloud-config file /etc/eks/nodeadm.d/20-b.yaml"
+cloud "#cloud-config file /etc/eks/nodeadm.d/10-a.yaml"
+cloud "#cloud-config file /etc/eks/other"
+node "drop-in"
+node "drop-in"`
+	if got != want || len(n.Files) != 0 {
+		t.Errorf("got\n%s\nwant\n%s\nfiles %v", got, want, n.Files)
+	}
+	if err == nil || err.Error() != `user data, part 2 ("file-2"): cloud-config: a mistake` {
+		t.Errorf("error %v", err)
+	}
+	if len(n.Skipped) != 2 || !strings.HasPrefix(n.Skipped[0], `user data, part 1 ("file-1"): it is a shell script: `) {
+		t.Errorf("skipped: %q", n.Skipped)
+	}
+}
+
+func TestNoHandler(t *testing.T) {
+	n, err := Read([]byte("#cloud-config\n"), new(want.Machine), Handlers{})
+	if err != nil || len(n.Skipped) != 1 {
+		t.Errorf("%+v, %v", n, err)
+	}
+}
+
+// deep is a text in n messages or layers.
+func deep(text string, n int, layer func(string) string) string {
+	for range n {
+		text = layer(text)
+	}
+	return text
+}
+
+func inMessage(text string) string {
+	boundary := fmt.Sprintf("B%d", len(text))
+	return "Content-Type: multipart/mixed; boundary=" + boundary + "\n\n--" + boundary + "\nContent-Type: message/rfc822\n\n" + text + "\n--" + boundary + "--\n"
+}
+
+func TestBounds(t *testing.T) {
+	for name, tt := range map[string]struct{ data, want string }{
+		"bomb":           {zip(strings.Repeat("\x00", 64<<20)), "unpacks to more"},
+		"bomb in base64": {encode(zip(strings.Repeat("\x00", 64<<20))), "unpacks to more"},
+		"bomb in a part": {message("text/plain "+encode(zip(strings.Repeat("\x00", 32<<20))), "text/plain a"), "unpacks to more"},
+		"bomb of bombs":  {zip(zip(strings.Repeat("\x00", 64<<20))), "unpacks to more"},
+		"large":          {strings.Repeat("a:", maxBytes), "more than 16777216 bytes"},
+		"parts":          {message(slices.Repeat([]string{"text/x-shellscript x"}, maxParts+1)...), "more than 64 parts"},
+		"layers":         {deep("#cloud-config", maxDepth+1, zip), "more than 4 layers"},
+		"messages":       {deep("#cloud-config", maxDepth+1, inMessage), "more than 4 layers"},
+		"broken gzip":    {zip("#cloud-config")[:20], "EOF"},
+	} {
+		var n *want.Node
+		var err error
+		used := memory(func() { n, err = read(tt.data) })
+		if err == nil || !strings.Contains(err.Error(), tt.want) || len(n.Search) != 0 {
+			t.Errorf("%s: %v, %q, want %q", name, err, n.Search, tt.want)
+		}
+		if used > 160<<20 {
+			t.Errorf("%s: %d bytes of user data allocate %d MiB", name, len(tt.data), used>>20)
+		}
+	}
+	for name, data := range map[string]string{"layers": deep("#cloud-config", maxDepth, zip), "messages": deep("#cloud-config", maxDepth, inMessage)} {
+		if n, err := read(data); err != nil || len(n.Search) != 1 {
+			t.Errorf("%s: as many as there may be: %+v, %v", name, n, err)
+		}
+	}
+}
+
+// memory is how many bytes f allocates in all.
+func memory(f func()) uint64 {
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	f()
+	runtime.ReadMemStats(&after)
+	return after.TotalAlloc - before.TotalAlloc
+}
+
+func FuzzRead(f *testing.F) {
+	f.Add([]byte(message("text/cloud-config #cloud-config", "text/plain "+encode(zip("#!")))))
+	f.Add([]byte(encode(zip("apiVersion: node.eks.aws/v1alpha1\n"))))
+	f.Add([]byte(inMessage(inMessage("#include"))))
+	f.Add([]byte("From x\nContent-Type: multipart/mixed; boundary=//\n\n--//\n\n{\"ignition\": {}}"))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		var n *want.Node
+		var err error
+		used := memory(func() { n, err = read(string(data)) })
+		if used > uint64(160<<20+200*len(data)) {
+			t.Errorf("%d bytes of user data allocate %d: %v", len(data), used, err)
+		}
+		if len(n.Search)+len(n.Skipped) > 2*maxParts {
+			t.Errorf("%d parts are read", len(n.Search)+len(n.Skipped))
+		}
+	})
+}
