@@ -1,0 +1,199 @@
+package machine
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Volume is a file system on a disk, a partition or a disc of the machine.
+type Volume struct {
+	Name  string // of the device: sr0, vdb1
+	Kind  string // iso9660, udf or vfat
+	Label string
+	view  View
+}
+
+// Optical reports whether the volume is on a CD-ROM. Nothing on the machine can have
+// written that.
+func (v Volume) Optical() bool { return strings.HasPrefix(v.Name, "sr") }
+
+// String names the volume for people.
+func (v Volume) String() string { return fmt.Sprintf("%s on /dev/%s", v.Label, v.Name) }
+
+const maxDevices = 1024
+
+// Volumes returns the volumes with file systems of those kinds that clouds give data on,
+// discs first. Those that the machine can make itself (loop devices, memory, volumes of
+// LVM) and those from a network are left out: what is on them comes from pods.
+func (v View) Volumes() []Volume {
+	entries, _ := os.ReadDir(filepath.Join(v.Sys, "class/block"))
+	var found []Volume
+	for _, e := range entries[:min(len(entries), maxDevices)] {
+		if name := e.Name(); v.isHardware(name) {
+			found = append(found, v.probe(name)...)
+		}
+	}
+	slices.SortStableFunc(found, func(a, b Volume) int { return cmp.Compare(rank(a), rank(b)) })
+	return found
+}
+
+func rank(v Volume) int {
+	if v.Optical() {
+		return 0
+	}
+	return 1
+}
+
+// isHardware reports whether a device with a size is part of the machine, by its place in
+// the kernel's tree of devices.
+func (v View) isHardware(name string) bool {
+	place, err := filepath.EvalSymlinks(filepath.Join(v.Sys, "class/block", name))
+	if err != nil {
+		return false
+	}
+	for _, made := range []string{"/virtual/block/", "/nvme-fabrics/", "/session", "/rbd/", "/zram"} {
+		if strings.Contains(place, made) {
+			return false
+		}
+	}
+	size := v.field("class/block/" + name + "/size")
+	return size != "" && size != "0" && !strings.HasPrefix(name, "fd") // an empty floppy drive is slow to say so
+}
+
+func (v View) probe(name string) []Volume {
+	f, err := os.Open(filepath.Join(v.Dev, name))
+	if err != nil { // an empty drive
+		return nil
+	}
+	defer f.Close()
+	var found []Volume
+	for _, fs := range identify(f) {
+		found = append(found, Volume{Name: name, Kind: fs.kind, Label: fs.label, view: v})
+	}
+	return found
+}
+
+// Labelled returns the first of the volumes with one of the labels, in upper or lower
+// case.
+func Labelled(volumes []Volume, labels ...string) (Volume, bool) {
+	for _, v := range volumes {
+		if slices.ContainsFunc(labels, func(l string) bool { return strings.EqualFold(l, v.Label) }) {
+			return v, true
+		}
+	}
+	return Volume{}, false
+}
+
+// Read returns the files of the volume with these names, as far as there are any, each
+// of at most limit bytes. It takes CAP_SYS_ADMIN, because it mounts the volume.
+func (v Volume) Read(limit int64, names ...string) (files map[string][]byte, err error) {
+	dir, err := os.MkdirTemp(v.view.Scratch, "volume-")
+	if err != nil {
+		return nil, err
+	}
+	defer os.Remove(dir)
+	const flags = unix.MS_RDONLY | unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC
+	if err := unix.Mount(filepath.Join(v.view.Dev, v.Name), dir, v.Kind, flags, ""); err != nil {
+		return nil, fmt.Errorf("mount %s as %s: %w", v, v.Kind, err)
+	}
+	defer func() {
+		err = errors.Join(err, unix.Unmount(dir, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW))
+	}()
+	if files, err = readFiles(dir, limit, names); err != nil {
+		return nil, fmt.Errorf("read %s: %w", v, err)
+	}
+	return files, nil
+}
+
+func readFiles(dir string, limit int64, names []string) (map[string][]byte, error) {
+	root, err := os.OpenRoot(dir) // links do not lead out of it
+	if err != nil {
+		return nil, err
+	}
+	defer root.Close()
+	files := map[string][]byte{}
+	for _, name := range names {
+		text, err := readRegular(root, name, limit)
+		switch {
+		case errors.Is(err, fs.ErrNotExist), errors.Is(err, unix.ENOTDIR):
+		case err != nil:
+			return nil, err
+		default:
+			files[name] = text
+		}
+	}
+	return files, nil
+}
+
+func readRegular(root *os.Root, name string, limit int64) ([]byte, error) {
+	f, err := root.OpenFile(name, os.O_RDONLY|unix.O_NONBLOCK, 0) // a FIFO would wait for a writer
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	if !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("%s is not a regular file", name)
+	}
+	if info.Size() > limit {
+		return nil, fmt.Errorf("%s has %d bytes, and at most %d are read: make it smaller", name, info.Size(), limit)
+	}
+	return io.ReadAll(io.LimitReader(f, limit))
+}
+
+const (
+	settleBound = 15 * time.Second
+	settlePause = 200 * time.Millisecond
+)
+
+// Settle waits until the drivers of controllers and disks are there, which the pod modules
+// loads at the same time, or until that takes too long: a controller that no driver is for
+// never has one.
+func (v View) Settle(ctx context.Context) {
+	end := time.Now().Add(settleBound)
+	for v.unsettled() && time.Now().Before(end) {
+		select {
+		case <-time.After(settlePause):
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// unsettled reports whether there is a storage controller without a driver, or a disk or
+// CD-ROM that is no block device yet.
+func (v View) unsettled() bool {
+	return v.lacks("bus/pci/devices", "class", []string{"0x01"}, "driver") ||
+		v.lacks("bus/scsi/devices", "type", []string{"0", "5"}, "block")
+}
+
+// lacks reports whether one of the devices, whose file begins with one of the values, has
+// no such entry.
+func (v View) lacks(devices, file string, values []string, entry string) bool {
+	entries, _ := os.ReadDir(filepath.Join(v.Sys, devices))
+	for _, e := range entries {
+		device := filepath.Join(devices, e.Name())
+		kind := v.field(filepath.Join(device, file))
+		if !slices.ContainsFunc(values, func(want string) bool { return kind != "" && strings.HasPrefix(kind, want) }) {
+			continue
+		}
+		if _, err := os.Stat(filepath.Join(v.Sys, device, entry)); err != nil {
+			return true
+		}
+	}
+	return false
+}
