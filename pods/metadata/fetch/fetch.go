@@ -45,11 +45,13 @@ type Client struct {
 	// no reason for.
 	Anywhere bool
 	Log      *log.Logger
+	// Wait waits until it asks again; nil to do so. Tests have no time.
+	Wait func(context.Context, time.Duration) error
 
 	http    *http.Client
 	tokens  map[string]string // by base
 	nextLog time.Time
-	wait    func(context.Context, time.Duration) error // nil but in tests
+	bound   time.Duration // of a request; 0 for the usual one
 }
 
 // Token is how to get a token, by PUT, without which a service does not answer.
@@ -220,8 +222,8 @@ func (c *Client) complain(err error) {
 }
 
 func (c *Client) sleep(ctx context.Context, pause time.Duration) error {
-	if c.wait != nil {
-		return c.wait(ctx, pause)
+	if c.Wait != nil {
+		return c.Wait(ctx, pause)
 	}
 	select {
 	case <-time.After(pause):

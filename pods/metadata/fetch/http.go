@@ -2,6 +2,7 @@ package fetch
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -27,7 +28,7 @@ var errRefused = errors.New("it refuses to tell")
 
 // send sends a request once.
 func (c *Client) send(ctx context.Context, base, token string, r Request) ([]byte, error) {
-	ctx, cancel := context.WithTimeout(ctx, requestBound)
+	ctx, cancel := context.WithTimeout(ctx, cmp.Or(c.bound, requestBound))
 	defer cancel()
 	request, err := http.NewRequestWithContext(ctx, r.method(), base+r.Path, bytes.NewReader(r.Body))
 	if err != nil {
@@ -72,11 +73,7 @@ func read(response *http.Response, r Request) ([]byte, error) {
 	default:
 		return nil, fmt.Errorf("the answer is %d %s", response.StatusCode, http.StatusText(response.StatusCode))
 	}
-	limit := r.Limit
-	if limit == 0 {
-		limit = Limit
-	}
-	body, err := readBody(response.Body, limit)
+	body, err := readBody(response.Body, cmp.Or(r.Limit, Limit))
 	if err == nil && r.Check != nil {
 		err = r.Check(body)
 	}

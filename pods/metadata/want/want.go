@@ -21,9 +21,12 @@ type Machine struct {
 	Type       string       `json:"instanceType,omitempty"`
 	Addresses  []netip.Addr `json:"addresses,omitempty"` // inside the cloud, the first of each family is the node's
 
-	UserData []byte            `json:"-"` // as it came: packed, in parts, or nothing
-	Network  *Network          `json:"-"` // nil if DHCP says all
-	Jinja    map[string]string `json:"-"` // what templates may ask for, such as ds.meta_data.local_hostname
+	UserData []byte   `json:"-"` // as it came: packed, in parts, or nothing
+	Network  *Network `json:"-"` // nil if DHCP says all
+	// Node is what the firmware's variables ask for, which are no user data; nil if there
+	// are none. What user data ask for is added to it.
+	Node  *Node             `json:"-"`
+	Jinja map[string]string `json:"-"` // what templates may ask for, such as ds.meta_data.local_hostname
 }
 
 // Network is a description of the machine's network in one of the formats of package netdata.
