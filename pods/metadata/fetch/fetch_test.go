@@ -55,15 +55,18 @@ func TestAgain(t *testing.T) {
 		}
 	}
 	for name, wrong := range map[string]func(w http.ResponseWriter, r *http.Request){
-		"an error":         func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(503) },
-		"no answer":        func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) },
-		"a forbidden one":  func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(403) },
-		"a partial one":    func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(206); hello(w) },
-		"garbage":          func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "<html>") },
-		"an endless one":   func(w http.ResponseWriter, _ *http.Request) { endless(w) },
-		"a slow one":       func(w http.ResponseWriter, r *http.Request) { drip(w, r) },
-		"a cut one":        func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("Content-Length", "9"); hello(w) },
-		"an endless field": func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("X", strings.Repeat("x", 1<<20)); hello(w) },
+		"an error":        func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(503) },
+		"no answer":       func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) },
+		"a forbidden one": func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(403) },
+		"a partial one":   func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(206); hello(w) },
+		"garbage":         func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "<html>") },
+		"an endless one":  func(w http.ResponseWriter, _ *http.Request) { endless(w) },
+		"a slow one":      func(w http.ResponseWriter, r *http.Request) { drip(w, r) },
+		"a cut one":       func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("Content-Length", "9"); hello(w) },
+		"an endless field": func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("X", strings.Repeat("x", 1<<20))
+			hello(w)
+		},
 		"another host": func(w http.ResponseWriter, r *http.Request) {
 			http.Redirect(w, r, "http://192.0.2.1/hello", http.StatusFound)
 		},

@@ -67,8 +67,28 @@ func (v View) isHardware(name string) bool {
 			return false
 		}
 	}
+	if subsystem, ok := nvmeSubsystem(place); ok && !local(subsystem) {
+		return false
+	}
 	size := v.field("class/block/" + name + "/size")
 	return size != "" && size != "0" && !strings.HasPrefix(name, "fd") // an empty floppy drive is slow to say so
+}
+
+// nvmeSubsystem returns the directory in which the kernel gathers the ways to a disk, if
+// place is in one. It has some for all of NVMe.
+func nvmeSubsystem(place string) (dir string, ok bool) {
+	before, after, ok := strings.Cut(place, "/nvme-subsystem/")
+	name, _, _ := strings.Cut(after, "/")
+	return filepath.Join(before, "nvme-subsystem", name), ok
+}
+
+// local reports whether none of the ways to a disk is a network.
+func local(subsystem string) bool {
+	transports, _ := filepath.Glob(filepath.Join(subsystem, "nvme*", "transport"))
+	return !slices.ContainsFunc(transports, func(path string) bool {
+		text, _ := readFile(path, maxField)
+		return strings.TrimSpace(string(text)) != "pcie"
+	})
 }
 
 func (v View) probe(name string) []Volume {
