@@ -74,7 +74,8 @@ func (l *look) smbios(context.Context) (*Found, error) {
 	}
 	const where = "the string of SMBIOS with kios.user-data"
 	if data == nil || l.refuse(where) {
-		return l.seed(l.dmi.ProductSerial, "ds= in the machine's serial number", nil)
+		ds, _ := strings.CutPrefix(l.dmi.ProductSerial, "ds=")
+		return l.seed(ds, "ds= in the machine's serial number", nil)
 	}
 	return &Found{Name: "smbios", From: where, read: func(context.Context) (want.Machine, error) {
 		m := l.local()
