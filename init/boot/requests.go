@@ -2,9 +2,12 @@ package boot
 
 import (
 	"errors"
+	"fmt"
 	"path/filepath"
 
+	"kios/init/systembus"
 	"kios/internal/control"
+	"kios/internal/rfc1123"
 )
 
 // task is work that somebody asks for while the node is up, and where the refusal
@@ -40,14 +43,29 @@ func (n *Node) listenControl() error { return n.listenBelow("/") }
 func (n *Node) listenBelow(root string) error {
 	return errors.Join(
 		n.listenFor(filepath.Join(root, control.Hostname), func(name string) (refusal, failure error) { return n.offerHostname(name), nil }),
-		n.listenFor(filepath.Join(root, control.DataPartition), n.moveToData))
+		n.listenFor(filepath.Join(root, control.DataPartition), n.moveToData),
+		n.listen(filepath.Join(root, control.PowerOff), n.powerOffFor))
+}
+
+// powerOffFor stops the node as its power button does. It is no work, and waits for none.
+func (n *Node) powerOffFor(why string) error {
+	if !rfc1123.IsLabel(why) {
+		return fmt.Errorf("the reason %.40q is no word of small letters, digits and hyphens", why)
+	}
+	n.stopFor(systembus.PowerOff, "a pod ("+why+")")
+	return nil
 }
 
 // listenFor serves one kind of request. What it asks for is done as work.
 func (n *Node) listenFor(socket string, do func(value string) (refusal, failure error)) error {
-	server, err := control.Listen(socket, func(value string) error {
+	return n.listen(socket, func(value string) error {
 		return n.serialize(func() (refusal, failure error) { return do(value) })
 	})
+}
+
+// listen serves one kind of request.
+func (n *Node) listen(socket string, do func(value string) error) error {
+	server, err := control.Listen(socket, do)
 	if err != nil {
 		return err
 	}

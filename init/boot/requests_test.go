@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"kios/init/supervise"
+	"kios/init/systembus"
 	"kios/internal/control"
 	"kios/internal/datapart"
 	"kios/test/lab"
@@ -76,8 +77,27 @@ func TestSocketsAreApart(t *testing.T) {
 		}
 	}
 	entries, err := os.ReadDir(filepath.Join(root, control.Dir))
-	if err != nil || len(entries) != 2 {
-		t.Errorf("%s has %v, %v, want two sockets", control.Dir, entries, err)
+	if err != nil || len(entries) != 3 {
+		t.Errorf("%s has %v, %v, want three sockets", control.Dir, entries, err)
+	}
+}
+
+// A pod may end the node in good time, and says why.
+func TestPowerOffForAPod(t *testing.T) {
+	root := t.TempDir()
+	n, _ := node(t)
+	lab.Must(t, n.listenBelow(root))
+	socket := filepath.Join(root, control.PowerOff)
+	if err := control.Send(t.Context(), socket, "Spot\x1b[2J"); err == nil || !strings.Contains(err.Error(), "is no word") {
+		t.Errorf("a reason that is no word: %v", err)
+	}
+	lab.Must(t, control.Send(t.Context(), socket, "spot-terminate"))
+	want := shutdownRequest{action: systembus.PowerOff, cause: "a pod (spot-terminate)"}
+	if got := <-n.inbox.shutdowns; got != want {
+		t.Errorf("the node is asked for %+v, want %+v", got, want)
+	}
+	if len(n.inbox.shutdowns) > 0 {
+		t.Error("the reason that is no word stops the node, too")
 	}
 }
 

@@ -29,6 +29,10 @@ const (
 	// Hostname takes a name that the network offers. PID 1 uses it if /etc/hostname
 	// names none.
 	Hostname = Dir + "/hostname"
+
+	// PowerOff takes a word that says why, such as spot-terminate. PID 1 begins to stop
+	// the node as for its power button, and answers before that is done.
+	PowerOff = Dir + "/power-off"
 )
 
 // maxLine is more than any request or answer has.
