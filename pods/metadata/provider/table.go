@@ -103,11 +103,14 @@ func match(d machine.DMI) *row {
 	return nil
 }
 
+// EC2 is the name of the provider that a node goes on needing when it has its files.
+const EC2 = "ec2"
+
 // rows are all clouds that have a service, or whose machines need more than a label to be
 // recognised.
 var rows = []row{
 	{
-		name: "ec2", match: isEC2,
+		name: EC2, match: isEC2,
 		bases: []string{linkLocal, "http://[fd00:ec2::254]"},
 		token: &fetch.Token{Path: "/latest/api/token", Ask: map[string]string{"X-aws-ec2-metadata-token-ttl-seconds": "21600"}, Header: "X-aws-ec2-metadata-token"},
 		tree: tree{"/latest/meta-data/", []string{"instance-id", "placement/availability-zone", "placement/region"}, []string{

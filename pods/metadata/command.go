@@ -1,0 +1,31 @@
+package metadata
+
+import (
+	"context"
+	"flag"
+	"log"
+
+	"golang.org/x/sys/unix"
+
+	"kios/pods/privilege"
+	"kios/pods/service"
+)
+
+// Command is the subcommand of /system that the pod runs.
+var Command = service.Command{Name: "metadata", Purpose: "make the node's files of what a cloud has for this machine", Flags: declareFlags}
+
+func declareFlags(flags *flag.FlagSet) func(context.Context, *log.Logger) error {
+	s := &Service{}
+	flags.StringVar(&s.Root, "root", "/", "`DIR` where the node's directories are mounted")
+	return func(ctx context.Context, log *log.Logger) error {
+		s.Log = log
+		err := privilege.Keep(
+			unix.CAP_SYS_ADMIN,        // mount disks; device mapper
+			unix.CAP_NET_BIND_SERVICE, // Scaleway answers only to such ports
+		)
+		if err != nil {
+			return err
+		}
+		return s.Run(ctx)
+	}
+}

@@ -1,0 +1,162 @@
+package metadata
+
+import (
+	"context"
+	"log"
+	"net"
+	"path/filepath"
+	"runtime/debug"
+	"time"
+
+	"kios/pods/metadata/aws"
+	"kios/pods/metadata/kubeadm"
+	"kios/pods/metadata/machine"
+	"kios/pods/metadata/place"
+	"kios/pods/metadata/provider"
+	"kios/pods/metadata/want"
+)
+
+// Service makes the node's files.
+type Service struct {
+	Root string // where the node's /etc, /run and the like are
+	Log  *log.Logger
+}
+
+// Run makes the files once, and goes on where the node needs it to. It returns where
+// nobody has metadata for this machine.
+func (s *Service) Run(ctx context.Context) error {
+	net.DefaultResolver = resolver(s.Root)
+	found, err := provider.Find(ctx, provider.Env{View: s.view(), DHCPServers: s.dhcpServers, Log: s.Log})
+	if err != nil {
+		return err
+	}
+	if found == nil {
+		s.Log.Print("nobody has metadata for this machine: no cloud that is known, no disk with the label cidata or config-2, nothing in the firmware")
+		return nil
+	}
+	s.Log.Printf("the metadata come from %s", found.From)
+	m, err := found.Read(ctx)
+	if err != nil {
+		return err
+	}
+	r := &reading{Service: s, machine: &m}
+	if m.Provider == provider.EC2 {
+		r.ec2 = aws.Open(aws.Options{Log: s.Log})
+	}
+	return r.run(ctx, found)
+}
+
+// view is how the pod's container shows the machine.
+func (s *Service) view() machine.View {
+	return machine.View{
+		Sys: "/sys", Dev: filepath.Join(s.Root, "dev"), EFIVars: filepath.Join(s.Root, "sys/firmware/efi/efivars"),
+		Cmdline: "/proc/cmdline", Scratch: "/mnt",
+	}
+}
+
+// reading is what becomes of one reading of the metadata.
+type reading struct {
+	*Service
+	machine *want.Machine
+	node    *want.Node
+	ec2     *aws.Cloud // nil elsewhere
+}
+
+// run makes the node's files. User data that make no sense are an error in the end, so
+// that the pod shows it and reads them again; until then all else is done.
+func (r *reading) run(ctx context.Context, found *provider.Found) error {
+	var bad error
+	if r.node, bad = r.understand(ctx); bad != nil {
+		r.Log.Printf("user data: %v", bad)
+	}
+	for _, line := range r.node.Skipped {
+		r.Log.Printf("not done: %s", line)
+	}
+	if err := r.name(ctx); err != nil {
+		return err
+	}
+	if err := r.place(ctx); err != nil {
+		return err
+	}
+	if err := found.Ready(ctx); err != nil {
+		return err
+	}
+	if err := place.AwaitJoined(ctx, r.Root, r.node); err != nil {
+		return err
+	}
+	debug.FreeOSMemory() // what the user data were is not needed any more
+	if r.ec2 != nil {
+		return r.stayOnEC2(ctx)
+	}
+	return bad
+}
+
+// name asks EC2 under which name the cluster knows the machine.
+func (r *reading) name(ctx context.Context) error {
+	if r.ec2 == nil || r.node.EKS == nil || r.node.Hostname != "" {
+		return nil
+	}
+	name, err := r.ec2.NodeName(ctx, r.machine, r.node.EKS)
+	r.node.Hostname = name
+	return err
+}
+
+// place writes the files. Those that make a node of a cluster need its API server, which
+// may need the others: its address may be reached by what is in network.yaml.
+func (r *reading) place(ctx context.Context) error {
+	more := r.network()
+	j := r.node.Join
+	if j == nil || !j.Asks() || place.Settled(r.Root, r.machine, r.node) {
+		return r.apply(nil, more)
+	}
+	if err := r.apply(nil, more); err != nil {
+		return err
+	}
+	cluster, err := r.ask(ctx, j)
+	if err != nil {
+		return err
+	}
+	return r.apply(cluster, more)
+}
+
+const (
+	firstPause = time.Second
+	longest    = 30 * time.Second
+)
+
+// ask asks the API server until it answers.
+func (r *reading) ask(ctx context.Context, j *want.Join) (*want.Cluster, error) {
+	var said time.Time
+	for pause := firstPause; ; pause = min(2*pause, longest) {
+		cluster, err := kubeadm.Resolve(ctx, j)
+		if err == nil || ctx.Err() != nil {
+			return cluster, err
+		}
+		if time.Since(said) > time.Minute {
+			r.Log.Printf("join the cluster: %v: trying again", err)
+			said = time.Now()
+		}
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+}
+
+func (r *reading) apply(c *want.Cluster, more []want.File) error {
+	result, err := place.Apply(r.Root, r.machine, r.node, c, more...)
+	for _, line := range result.Lines {
+		r.Log.Print(line)
+	}
+	for _, path := range result.Written {
+		r.Log.Printf("wrote %s", path)
+	}
+	for _, path := range result.Removed {
+		r.Log.Printf("removed %s, which was asked for before", path)
+	}
+	if err != nil {
+		return err
+	}
+	return r.restart(result)
+}

@@ -1,0 +1,82 @@
+package metadata
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"net/netip"
+	"path/filepath"
+	"time"
+
+	"kios/internal/userfile"
+	"kios/pods/metadata/cloudconfig"
+	"kios/pods/metadata/eks"
+	"kios/pods/metadata/firstkios"
+	"kios/pods/metadata/ignition"
+	"kios/pods/metadata/kubeadm"
+	"kios/pods/metadata/netdata"
+	"kios/pods/metadata/nodeconfig"
+	"kios/pods/metadata/userdata"
+	"kios/pods/metadata/want"
+)
+
+// understand reads the user data. With an error, too, the node is what the rest asks for.
+func (r *reading) understand(ctx context.Context) (*want.Node, error) {
+	eksNode := &nodeconfig.Collector{Root: r.Root, TypeInfo: r.typeInfo(ctx)}
+	n, err := userdata.Read(r.machine.UserData, r.machine, userdata.Handlers{
+		NodeConfig:  eksNode.Read,
+		FirstKiOS:   firstkios.Read,
+		CloudConfig: cloudconfig.Reader{Join: kubeadm.Read}.Read,
+		Ignition:    ignition.Reader{Join: kubeadm.Read}.Read,
+	})
+	return n, errors.Join(err, eksNode.Finish(r.machine, n))
+}
+
+// typeBound is how long a type of machine that is not in the table may hold up the node.
+const typeBound = 20 * time.Second
+
+// typeInfo asks EC2 for what the table does not have.
+func (r *reading) typeInfo(ctx context.Context) func(string) (eks.Limits, error) {
+	if r.ec2 == nil {
+		return nil
+	}
+	return func(instanceType string) (eks.Limits, error) {
+		ctx, cancel := context.WithTimeout(ctx, typeBound)
+		defer cancel()
+		interfaces, addresses, err := r.ec2.TypeInfo(ctx, instanceType)
+		return eks.Limits{ENIs: interfaces, IPs: addresses}, err
+	}
+}
+
+// network makes network.yaml of what the cloud says of the network, where DHCP does not
+// say it.
+func (r *reading) network() []want.File {
+	if r.machine.Network == nil {
+		return nil
+	}
+	text, skipped, err := netdata.Convert(r.machine.Network)
+	for _, line := range skipped {
+		r.Log.Printf("not done: %s", line)
+	}
+	if err != nil {
+		r.Log.Printf("the cloud's description of the network is not used: %v", err)
+	}
+	if err != nil || len(text) == 0 {
+		return nil
+	}
+	return []want.File{{Path: "/etc/kios/network.yaml", Content: text, Default: true}}
+}
+
+// dhcpServers returns those that the pod network has leases of.
+func (s *Service) dhcpServers() (servers []netip.Addr) {
+	records, _ := filepath.Glob(filepath.Join(s.Root, "run/kios/network/*.json"))
+	for _, path := range records {
+		var record struct{ Lease *struct{ Server netip.Addr } }
+		text, err := userfile.Read(path, userfile.Max)
+		if err != nil || json.Unmarshal(text, &record) != nil || record.Lease == nil {
+			continue
+		}
+		servers = append(servers, record.Lease.Server)
+	}
+	return servers
+}
