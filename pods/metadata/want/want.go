@@ -62,6 +62,9 @@ type File struct {
 	Content []byte
 	Mode    fs.FileMode // 0 for 0644
 	Append  bool
+	// Default is a file that nobody has asked for by its name: one that the user has put
+	// there, or that another File names, counts in place of it.
+	Default bool
 }
 
 // Join is a kubeconfig that kubelets use as it is, or the makings of one.

@@ -1,0 +1,48 @@
+package nodeconfig
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"kios/internal/userfile"
+	"kios/pods/metadata/want"
+	"kios/pods/metadata/yamldoc"
+)
+
+// dropIns is the directory with NodeConfigs that count in place of those of the user data.
+// It has no meaning without any there.
+const dropIns = "etc/eks/nodeadm.d"
+
+// maxDropIns are the files that are read, by name.
+const maxDropIns = 64
+
+func (c *Collector) readDropIns(m *want.Machine, n *want.Node) {
+	names := configFiles(filepath.Join("/", c.Root, dropIns))
+	for i, name := range names {
+		if i == maxDropIns {
+			n.Skip("/%s: %s and those after it are not used: no more than %d are read", dropIns, name, maxDropIns)
+			return
+		}
+		text, err := userfile.Read(filepath.Join("/", c.Root, dropIns, name), yamldoc.Max)
+		if err == nil {
+			err = c.Read(text, m, n)
+		}
+		if err != nil {
+			n.Skip("/%s/%s: %v", dropIns, name, userfile.Reason(err))
+		}
+	}
+}
+
+// configFiles returns the names in a directory that are for NodeConfigs, in order.
+func configFiles(dir string) []string {
+	entries, _ := os.ReadDir(dir) // none if there is no such directory
+	var names []string
+	for _, e := range entries {
+		if slices.Contains([]string{".yaml", ".yml", ".json"}, strings.ToLower(filepath.Ext(e.Name()))) && !e.IsDir() {
+			names = append(names, e.Name())
+		}
+	}
+	return names
+}
