@@ -3,6 +3,9 @@ package main
 import (
 	"os"
 	"testing"
+
+	// The tests of pods/metadata/nodeconfig read its module's user data.
+	_ "github.com/aws/karpenter-provider-aws/pkg/providers/amifamily/bootstrap/mime"
 )
 
 // The files in the sources are what this module's upstreams say.
