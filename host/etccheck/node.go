@@ -92,7 +92,7 @@ var programs = []struct {
 	files   []string
 	machine bool // it can be told about the machine
 }{
-	{"kubelet", []string{"kubernetes/config.yaml", "kubernetes/config.d/*", "kubernetes/credential-providers.*", "kubernetes/manifests/*"}, true},
+	{"kubelet", []string{"kubernetes/config.yaml", "kubernetes/config.d/*", "kubernetes/kubelet-flags", "kubernetes/credential-providers.*", "kubernetes/manifests/*"}, true},
 	{"containerd", []string{"containerd/*.toml"}, false},
 }
 

@@ -48,12 +48,23 @@ func connect(ctx context.Context, path string, bound time.Duration) (net.Conn, e
 		if err == nil {
 			return conn, nil
 		}
-		if !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, syscall.ECONNREFUSED) {
-			return nil, err
+		absent := errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ECONNREFUSED)
+		if absent && time.Now().Before(late) && wait(ctx, again) {
+			continue
 		}
-		if ctx.Err() != nil || time.Now().After(late) {
-			return nil, fmt.Errorf("no pod serves %s: start the pod that does", path)
+		if absent {
+			err = fmt.Errorf("no pod serves %s: start the pod that does", path)
 		}
-		time.Sleep(again)
+		return nil, err
+	}
+}
+
+// wait reports false when the context ends before that.
+func wait(ctx context.Context, d time.Duration) bool {
+	select {
+	case <-ctx.Done():
+		return false
+	case <-time.After(d):
+		return true
 	}
 }

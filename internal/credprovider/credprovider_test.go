@@ -122,7 +122,7 @@ func TestBounds(t *testing.T) {
 // one that is gone is named.
 func TestPodsComeAndGo(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "plugin.sock")
-	short, stop := context.WithTimeout(t.Context(), again)
+	short, stop := context.WithTimeout(t.Context(), 3*again/2)
 	defer stop()
 	if _, err := Ask(short, path, Request{}); err == nil || err.Error() != "no pod serves "+path+": start the pod that does" {
 		t.Errorf("nobody serves: %v", err)

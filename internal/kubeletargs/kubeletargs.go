@@ -40,6 +40,7 @@ const (
 	addressFile   = "kubernetes/node-ip"
 	cloudFile     = "kubernetes/cloud-provider"
 	providersFile = "kubernetes/credential-providers.yaml"
+	flagsFile     = "kubernetes/kubelet-flags" // is for the kubelet's main
 )
 
 // Files are those of a node, below a root directory that is "/" but in tests.

@@ -7,5 +7,5 @@ package kubeletargs
 // which the main checks.
 var UserFiles = []string{
 	"kubernetes/config.yaml", "kubernetes/config.d/*.yaml", "kubernetes/config.d/*.conf",
-	cloudFile, labelsFile, addressFile, providersFile,
+	flagsFile, cloudFile, labelsFile, addressFile, providersFile,
 }

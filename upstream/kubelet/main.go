@@ -38,6 +38,8 @@ func main() {
 	etc := userconfig.Etc()
 	list := join(os.Args[1:])
 	list = providers(list)
+	node, _ := nodeutil.GetHostname("")
+	list = userconfig.Flags(filepath.Join(etc, "kubernetes"), node, list, os.Stderr)
 	configure(etc, list)
 	os.Args = append(os.Args[:1], list...)
 	go grace.Tell(say)

@@ -87,6 +87,7 @@ func checkKubeletOnHost(etc string, memory uint64, cpus int, log io.Writer) erro
 			list = append(list, "--kubeconfig", file)
 		}
 	}
+	list = Flags(filepath.Join(etc, "kubernetes"), "", list, log)
 	Check(filepath.Join(etc, "kubernetes"), list, Host(etc, memory, cpus), log)
 	return nil
 }

@@ -8,6 +8,7 @@ import (
 	"io"
 	"maps"
 	"os"
+	"path/filepath"
 	"reflect"
 	"regexp"
 	"slices"
@@ -57,13 +58,12 @@ func (c *checker) read(file string) (doc *document, err error) {
 			err = fmt.Errorf("the kubelet cannot take it: %v", p)
 		}
 	}()
-	doc = &document{file: file}
-	raw, err := readFile(file)
-	if err != nil {
-		return nil, err
+	if filepath.Base(file) == flagsFile {
+		doc, err = flagDocument(file)
+	} else {
+		doc, err = fileDocument(file)
 	}
-	doc.size = len(raw)
-	if err := doc.parse(raw); err != nil {
+	if err != nil {
 		return nil, err
 	}
 	doc.dropNulls()
@@ -72,6 +72,16 @@ func (c *checker) read(file string) (doc *document, err error) {
 	doc.dropGates()
 	c.dropForeign(doc)
 	return doc, c.dropMisfits(doc)
+}
+
+// fileDocument reads a KubeletConfiguration.
+func fileDocument(file string) (*document, error) {
+	raw, err := readFile(file)
+	if err != nil {
+		return nil, err
+	}
+	doc := &document{file: file, size: len(raw)}
+	return doc, doc.parse(raw)
 }
 
 // maxFile and maxAll, in bytes, are more than any configuration has in one file and in all.

@@ -1,5 +1,5 @@
 // Package userconfig checks the KubeletConfiguration files that a user put on
-// the node, config.yaml and config.d/*.{yaml,conf}, and copies the good ones
+// the node, config.yaml and config.d/*.{yaml,conf}, and kubelet-flags, and copies the good ones
 // into the kubelet's drop-in directory. A file is good when the kubelet's own
 // decoder accepts it. A bad one is named on standard error, with the reason, and
 // left out: the node comes up with its defaults.
@@ -25,6 +25,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"unicode"
@@ -55,8 +56,8 @@ func Etc() string {
 	return dir
 }
 
-// Check looks for the user's files below etc (config.yaml and config.d) and
-// fills the directory that the command line gives as --config-dir. It costs two
+// Check looks for the user's files below etc (config.yaml, config.d, and those of
+// kubelet-flags that are fields) and fills the directory that the command line gives as --config-dir. It costs two
 // failed look-ups and a look at the kubelet's port when there are none, and nothing
 // without --config-dir. It returns the configuration that the kubelet will have, nil if
 // that is the node's own.
@@ -71,6 +72,7 @@ func Check(etc string, list []string, sys System, log io.Writer) *config.Kubelet
 	if err != nil {
 		fmt.Fprintf(log, "kios: ignoring %s\n", oneLine(err))
 	}
+	files = withFlags(files, etc)
 	if len(files) == 0 {
 		if sys.Place == nil {
 			closeTakenPort(dropins, log)
@@ -165,6 +167,16 @@ func userFiles(etc string) (files []string, err error) {
 		return files[:maxFiles], fmt.Errorf("%s and what comes after it: a node reads %d files", files[maxFiles], maxFiles)
 	}
 	return files, err
+}
+
+// withFlags adds the file of flags, if it sets fields.
+func withFlags(files []string, etc string) []string {
+	file := filepath.Join(etc, flagsFile)
+	flags, _, err := readFlags(file)
+	if err != nil || !slices.ContainsFunc(flags, func(f userFlag) bool { return isField(f.name) }) {
+		return files // Flags has said what there is to say
+	}
+	return append(files, file)
 }
 
 // isThere reports whether a path is in use: by a link to nowhere, too, which somebody has
