@@ -91,8 +91,7 @@ func (c Config) args(lines []string, ports map[int]int) []string {
 	args := []string{
 		"-name", "kios",
 		"-nodefaults", "-no-user-config",
-		// What escapes from the guest into QEMU starts no program and gains no right.
-		"-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny",
+		"-sandbox", c.EC2.sandbox(),
 		"-display", "none", "-vga", "none",
 		"-machine", "q35",
 		"-m", fmt.Sprintf("%dM", c.Memory>>20),
@@ -102,6 +101,7 @@ func (c Config) args(lines []string, ports map[int]int) []string {
 	args = append(args, lines...)
 	args = append(args, c.Accel.args(c.CodeCache)...)
 	args = append(args, c.bootArgs()...)
+	args = append(args, c.EC2.firmware()...)
 	for i, d := range c.Disks {
 		args = append(args, d.args(i, c.Kernel == "")...)
 	}
@@ -249,7 +249,7 @@ func (c Config) userNetwork(id string, ports map[int]int) string {
 	for _, p := range c.Forward {
 		net += fmt.Sprintf(",hostfwd=tcp:127.0.0.1:%d-:%d", ports[p.Guest], p.Guest)
 	}
-	return net
+	return net + c.EC2.network()
 }
 
 // firstTap is the file descriptor of the first tap interface in QEMU.

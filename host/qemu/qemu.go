@@ -56,6 +56,9 @@ type Config struct {
 	MAC       string // of the network card, or of the first tap's with NoNetwork; QEMU's default if empty
 	Forward   []Port
 
+	// EC2 makes it a machine of EC2; nil for none.
+	EC2 *EC2
+
 	// Switch is the socket of a port (see PortSocket): the first card is on
 	// that network then, and a second one, with the address UserMAC, is on a
 	// network of the machine's own.
