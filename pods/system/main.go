@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"kios/pods/disk"
+	"kios/pods/metadata"
 	"kios/pods/modules"
 	"kios/pods/network"
 	"kios/pods/node"
@@ -30,6 +31,7 @@ var commands = []service.Command{
 	modules.Command,
 	network.Command,
 	chrony.Command,
+	metadata.Command,
 }
 
 func main() {
