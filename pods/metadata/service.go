@@ -105,18 +105,22 @@ func (r *reading) name(ctx context.Context) error {
 // may need the others: its address may be reached by what is in network.yaml.
 func (r *reading) place(ctx context.Context) error {
 	more := r.network()
-	j := r.node.Join
-	if j == nil || !j.Asks() || place.Settled(r.Root, r.machine, r.node) {
-		return r.apply(nil, more)
-	}
-	if err := r.apply(nil, more); err != nil {
-		return err
-	}
-	cluster, err := r.ask(ctx, j)
+	all, err := r.apply(nil, more)
 	if err != nil {
 		return err
 	}
-	return r.apply(cluster, more)
+	if j := r.node.Join; j != nil && j.Asks() && !place.Settled(r.Root, r.machine, r.node) {
+		cluster, err := r.ask(ctx, j)
+		if err != nil {
+			return err
+		}
+		last, err := r.apply(cluster, more)
+		if err != nil {
+			return err
+		}
+		all.Written, all.Removed = append(all.Written, last.Written...), append(all.Removed, last.Removed...)
+	}
+	return r.restart(all)
 }
 
 const (
@@ -144,7 +148,7 @@ func (r *reading) ask(ctx context.Context, j *want.Join) (*want.Cluster, error) 
 	}
 }
 
-func (r *reading) apply(c *want.Cluster, more []want.File) error {
+func (r *reading) apply(c *want.Cluster, more []want.File) (place.Result, error) {
 	result, err := place.Apply(r.Root, r.machine, r.node, c, more...)
 	for _, line := range result.Lines {
 		r.Log.Print(line)
@@ -155,8 +159,5 @@ func (r *reading) apply(c *want.Cluster, more []want.File) error {
 	for _, path := range result.Removed {
 		r.Log.Printf("removed %s, which was asked for before", path)
 	}
-	if err != nil {
-		return err
-	}
-	return r.restart(result)
+	return result, err
 }

@@ -60,13 +60,7 @@ func TestClusterAPIOverHTTP(t *testing.T) {
 	n.powerOff(t)
 	n.start(t)
 	n.expect(t, `kubelet ready`)
-	u.eventually("the node comes back", func() error {
-		text, err := u.try("get", "pod", "-n", "kube-system", "probe-"+n.name, "-o", "jsonpath={.status.containerStatuses[0].restartCount}")
-		if err == nil && text == "0" {
-			err = fmt.Errorf("the probe has not been started again")
-		}
-		return err
-	})
+	u.renews(n, 2)
 	u.waitFor("node/"+n.name, "condition=Ready")
 	n.powerOff(t)
 }
@@ -80,6 +74,7 @@ func testJoinedByClusterAPI(u *user, n *node) {
 	u.demand(u.field("node/"+n.name, "{.metadata.labels.pool}"), "a")
 	u.demand(u.field("node/"+n.name, "{.spec.taints[?(@.key=='dedicated')].effect}"), "PreferNoSchedule")
 	u.demand(u.field("node/"+n.name, "{.spec.providerID}"), "test:///"+n.name)
+	n.bringProbe(u)
 	u.demand(n.probe(t, "cat", "/run/cluster-api/bootstrap-success.complete"), "success") // waits for it
 	u.demand(n.probe(t, "cat", "/etc/kubernetes/azure.json"), "{}")
 }

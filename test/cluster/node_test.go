@@ -119,8 +119,8 @@ func (n *node) makeDisk(s setup) {
 	if !s.cloud {
 		lab.WriteFile(t, filepath.Join(etc, "hostname"), n.name+"\n")
 		lab.WriteFile(t, filepath.Join(etc, "kios/network.yaml"), networkFile(n.address))
+		lab.WriteFile(t, filepath.Join(etc, "kubernetes/manifests/probe.yaml"), probePod)
 	}
-	lab.WriteFile(t, filepath.Join(etc, "kubernetes/manifests/probe.yaml"), probePod)
 	for path, text := range s.etc {
 		lab.WriteFile(t, filepath.Join(etc, path), text)
 	}
@@ -144,6 +144,13 @@ func networkFile(address string) string {
 
 // probePod is there also where the API server does not know the node.
 var probePod = machine.ProbePod(", namespace: kube-system, uid: 70726f62650000000000000000000000", ", priorityClassName: system-node-critical")
+
+// bringProbe runs the probe on a node whose name came late: the kubelet does not find its
+// static pods by a new name for exec.
+func (n *node) bringProbe(u *user) {
+	u.t.Helper()
+	u.apply(machine.ProbePod("-"+n.name+", namespace: kube-system", ", nodeName: "+n.name+", tolerations: [{operator: Exists}]"))
+}
 
 // start boots the machine with the disk as it is: the first time, or again.
 func (n *node) start(t *testing.T) {
