@@ -29,6 +29,10 @@ var Node = []Setting{
 	// any pod could make itself the node's router.
 	{"net.ipv4.conf.all.promote_secondaries", "1", "the end of an address does not take along the others of its subnet"},
 	{"net.ipv4.conf.default.promote_secondaries", "1", "as above"},
+	// As the kernel writes it, so that it is set once. containerd's port for streams is an
+	// ephemeral one, and so are those of pods in the node's network.
+	{"net.ipv4.ip_local_reserved_ports", "2703,9808-9809,10249-10250,10256,61678-61679", "ports of the kubelet, kube-proxy and EKS's network plugin are not given to connections and servers that take any"},
+
 	{"net.bridge.bridge-nf-call-iptables", "1", "service addresses work between pods on one bridge; only with br_netfilter"},
 	{"net.bridge.bridge-nf-call-ip6tables", "1", "the same for IPv6"},
 

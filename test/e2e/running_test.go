@@ -225,13 +225,14 @@ func checkSockets(t *testing.T, f facts) {
 
 func checkSysctls(t *testing.T, n *node) {
 	want := map[string]string{
-		"net.ipv4.ip_forward":          "1",
-		"net.ipv6.conf.all.forwarding": "1",
-		"vm.overcommit_memory":         "1",
-		"kernel.panic":                 "10",
-		"kernel.panic_on_oops":         "1",
-		"kernel.dmesg_restrict":        "1",
-		"kernel.modprobe":              "/bin/modprobe",
+		"net.ipv4.ip_forward":              "1",
+		"net.ipv6.conf.all.forwarding":     "1",
+		"net.ipv4.ip_local_reserved_ports": "2703,9808-9809,10249-10250,10256,61678-61679",
+		"vm.overcommit_memory":             "1",
+		"kernel.panic":                     "10",
+		"kernel.panic_on_oops":             "1",
+		"kernel.dmesg_restrict":            "1",
+		"kernel.modprobe":                  "/bin/modprobe",
 	}
 	names := []string{"show"}
 	for name := range want {
