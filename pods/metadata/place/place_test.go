@@ -218,6 +218,26 @@ func TestFilesOfTheUserStay(t *testing.T) {
 	}
 }
 
+// Files that nobody has named give way to all others.
+func TestDefaults(t *testing.T) {
+	n := newNode(t)
+	n.write("/etc/kubernetes/credential-providers.yaml", "the user's")
+	wanted := want.Node{Files: []want.File{
+		{Path: "/etc/kios/time.yaml", Content: []byte("named"), Mode: 0o600},
+		{Path: "/etc/kios/time.yaml", Content: []byte("default"), Default: true},
+		{Path: "/etc/kios/network.yaml", Content: []byte("default"), Default: true},
+		{Path: "/etc/kios/disk.yaml", Content: []byte("default"), Default: true},
+		{Path: "/etc/kubernetes/credential-providers.yaml", Content: []byte("default"), Default: true},
+	}}
+	n.apply(want.Machine{Provider: "ec2", ID: "i-1"}, wanted, nil, want.File{Path: "/etc/kios/network.yaml", Content: []byte("of the network")})
+	n.has(map[string]string{
+		"/etc/kios/time.yaml 0600":                       "named",
+		"/etc/kios/network.yaml 0644":                    "of the network",
+		"/etc/kios/disk.yaml 0644":                       "default",
+		"/etc/kubernetes/credential-providers.yaml 0644": "the user's",
+	})
+}
+
 func TestAppend(t *testing.T) {
 	n := newNode(t)
 	n.write("/etc/hosts", "127.0.0.1 localhost\n127.0.1.1 kios-1 # this node, kept by kiOS\n")

@@ -64,14 +64,26 @@ func (p *plan) files(more []want.File) []file {
 	p.environment()
 	p.resolver()
 	p.metadata()
+	p.defaults()
 	for _, f := range more {
 		p.add(file{path: f.Path, content: f.Content, mode: modeOf(f)})
 	}
 	p.join(f)
 	for _, f := range p.node.Files {
-		p.named(f)
+		if !f.Default {
+			p.named(f)
+		}
 	}
 	return p.list
+}
+
+// defaults are files that nobody has named: any other one counts in place of them.
+func (p *plan) defaults() {
+	for _, f := range p.node.Files {
+		if f.Default {
+			p.add(file{path: f.Path, content: f.Content, mode: modeOf(f)})
+		}
+	}
 }
 
 func modeOf(f want.File) fs.FileMode {
