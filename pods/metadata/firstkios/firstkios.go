@@ -7,9 +7,9 @@ import (
 	"net/netip"
 	"slices"
 
+	"kios/pods/metadata/bounded"
 	"kios/pods/metadata/eks"
 	"kios/pods/metadata/want"
-	"kios/pods/metadata/yamldoc"
 )
 
 // APIVersion is how the format is recognised. The first kiOS did not look at kind.
@@ -46,27 +46,27 @@ type node struct {
 // Read makes a node of EKS of the first kiOS's user data.
 func Read(text []byte, m *want.Machine, n *want.Node) error {
 	var d data
-	unknown, err := yamldoc.Decode("user data", text, &d)
+	unknown, err := bounded.Known("user data", text, &d)
 	if err != nil {
 		return err
 	}
 	if d.APIVersion != APIVersion {
-		return fmt.Errorf("user data: the apiVersion is %.100q, and must be %s", d.APIVersion, APIVersion)
+		return fmt.Errorf("the apiVersion is %.100q, and must be %s", d.APIVersion, APIVersion)
 	}
 	fields, err := d.Node.fields()
 	if err != nil {
 		return err
 	}
 	if err := d.APIServer.join(n); err != nil {
-		return fmt.Errorf("user data: apiServer: %w", err)
+		return fmt.Errorf("apiServer: %w", err)
 	}
 	n.Skipped = append(n.Skipped, unknown...)
-	if n.Kubelet == nil {
-		n.Kubelet = map[string]any{}
-	}
-	maps.Copy(n.Kubelet, d.Node.kubelet(fields, m))
+	n.Kubelet = want.Overlay(n.Kubelet, d.Node.kubelet(fields, m))
 	n.Flags = append(n.Flags, "--cloud-provider=external")
-	n.Labels = d.Node.labels(m, n.Labels)
+	if n.Labels == nil {
+		n.Labels = map[string]string{}
+	}
+	maps.Copy(n.Labels, d.Node.Labels)
 	n.Files = append(n.Files, eks.Files()...)
 	if d.Node.Runtime.ImageVolumes != "" {
 		n.Skip("user data: node.containerRuntime.imageVolumes is not used: it is an option of CRI-O")
@@ -83,9 +83,9 @@ func (a *apiServer) join(n *want.Node) error {
 
 // fields reads the KubeletConfiguration that is a string of the document.
 func (o *node) fields() (map[string]any, error) {
-	fields, _, err := yamldoc.Parse([]byte(o.Kubelet))
-	if err != nil {
-		return nil, fmt.Errorf("user data: node.kubeletConfiguration: %w", err)
+	var fields map[string]any
+	if err := bounded.YAML([]byte(o.Kubelet), &fields); err != nil {
+		return nil, fmt.Errorf("node.kubeletConfiguration: %w", err)
 	}
 	delete(fields, "apiVersion") // whoever writes the file knows them
 	delete(fields, "kind")
@@ -133,21 +133,4 @@ func clusterDNS(m *want.Machine) string {
 		return "172.20.0.10"
 	}
 	return "10.100.0.10"
-}
-
-// labels are those of the machine, and the user's in place of them.
-func (o *node) labels(m *want.Machine, labels map[string]string) map[string]string {
-	all := map[string]string{}
-	for name, value := range map[string]string{
-		"node.kubernetes.io/instance-type": m.Type,
-		"topology.kubernetes.io/region":    m.Region,
-		"topology.kubernetes.io/zone":      m.Zone,
-	} {
-		if value != "" {
-			all[name] = value
-		}
-	}
-	maps.Copy(all, labels)
-	maps.Copy(all, o.Labels)
-	return all
 }

@@ -6,9 +6,9 @@ import (
 	"slices"
 	"strings"
 
+	"kios/pods/metadata/bounded"
 	"kios/pods/metadata/eks"
 	"kios/pods/metadata/want"
-	"kios/pods/metadata/yamldoc"
 )
 
 const (
@@ -21,9 +21,10 @@ const (
 type Collector struct {
 	// Root is the node's root directory, "" for /.
 	Root string
-	// TypeInfo, if not nil, finds out the limits of a type of machine that is newer than
-	// the table. It must give up in good time.
-	TypeInfo func(instanceType string) (eks.Limits, error)
+	// TypeInfo, if not nil, finds out how many network interfaces a type of machine has
+	// that is newer than the table, and how many addresses each of them. It must give up in
+	// good time.
+	TypeInfo func(instanceType string) (interfaces, addresses int, err error)
 
 	found bool
 	spec  spec // of all documents so far
@@ -34,12 +35,12 @@ type Collector struct {
 // checked here, but types are. Fields that nobody reads are skipped in n.
 func (c *Collector) Read(text []byte, _ *want.Machine, n *want.Node) error {
 	var config config
-	unknown, err := yamldoc.Decode("NodeConfig", text, &config)
+	unknown, err := bounded.Known("NodeConfig", text, &config)
 	if err != nil {
 		return err
 	}
 	if got, _, _ := strings.Cut(config.APIVersion, "/"); config.Kind != "NodeConfig" || got != group {
-		return fmt.Errorf("NodeConfig: it is of apiVersion %.100q and kind %.100q, and must be of %s and NodeConfig", config.APIVersion, config.Kind, version)
+		return fmt.Errorf("it is of apiVersion %.100q and kind %.100q, and must be of %s and NodeConfig", config.APIVersion, config.Kind, version)
 	}
 	if config.APIVersion != version {
 		n.Skip("NodeConfig: apiVersion %.100q is read as %s", config.APIVersion, version)
@@ -62,7 +63,7 @@ func (c *Collector) Finish(m *want.Machine, n *want.Node) error {
 		return fmt.Errorf("NodeConfig: %w", err)
 	}
 	c.kubelet(dns, m, n)
-	c.flags(n) // which count in place of fields of the configuration, too
+	c.flags(dns.Is4(), m, n)
 	c.spec.Containerd.apply(n)
 	c.spec.Instance.apply(n)
 	c.featureGates(n)

@@ -7,8 +7,8 @@ import (
 	"strings"
 
 	"kios/internal/userfile"
+	"kios/pods/metadata/bounded"
 	"kios/pods/metadata/want"
-	"kios/pods/metadata/yamldoc"
 )
 
 // dropIns is the directory with NodeConfigs that count in place of those of the user data.
@@ -25,7 +25,7 @@ func (c *Collector) readDropIns(m *want.Machine, n *want.Node) {
 			n.Skip("/%s: %s and those after it are not used: no more than %d are read", dropIns, name, maxDropIns)
 			return
 		}
-		text, err := userfile.Read(filepath.Join("/", c.Root, dropIns, name), yamldoc.Max)
+		text, err := userfile.Read(filepath.Join("/", c.Root, dropIns, name), bounded.MaxText)
 		if err == nil {
 			err = c.Read(text, m, n)
 		}

@@ -1,8 +1,7 @@
 package nodeconfig
 
 import (
-	"errors"
-	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 
@@ -10,28 +9,28 @@ import (
 )
 
 // flags gives the kubelet the user's flags, in words as systemd gives it those of a file
-// of environment variables, where nodeadm puts them. As there, the last one of a name
-// counts, and in place of the configuration.
-func (c *Collector) flags(n *want.Node) {
-	flags := map[string]func(*want.Node, string) error{
-		"cloud-provider":       cloudProvider,
-		"node-labels":          nodeLabels,
-		"register-with-taints": registerWithTaints,
-		"node-ip":              nodeAddress,
-		"hostname-override":    func(n *want.Node, name string) error { n.Hostname = name; return nil },
-	}
+// of environment variables, where nodeadm puts them. The last one of a name counts.
+func (c *Collector) flags(is4 bool, m *want.Machine, n *want.Node) {
 	n.Flags = append(n.Flags, "--cloud-provider=external")
+	c.address(is4, m, n)
 	for _, flag := range join(words(unescape(strings.Join(c.spec.Kubelet.Flags, " ")))) {
-		name, value, _ := strings.Cut(flag, "=")
-		apply, ours := flags[strings.TrimLeft(name, "-")]
-		if !ours {
-			n.Flags = append(n.Flags, flag)
+		if name, value, _ := strings.Cut(flag, "="); name == "--cloud-provider" && value != "external" {
+			n.Skip("NodeConfig: kubelet.flags: %.200s is not used: a node of EKS has the provider external", flag)
 			continue
 		}
-		if err := apply(n, value); err != nil {
-			n.Skip("NodeConfig: kubelet.flags: %.200s is not used: %v", flag, err)
-		}
+		n.Flags = append(n.Flags, flag)
 	}
+}
+
+// address has the kubelet report the machine's address of the cluster's family. A machine
+// may have both.
+func (c *Collector) address(is4 bool, m *want.Machine, n *want.Node) {
+	i := slices.IndexFunc(m.Addresses, func(a netip.Addr) bool { return a.Unmap().Is4() == is4 })
+	if i < 0 {
+		n.Skip("the machine has no address of the family of %.100s, the cluster's services: the kubelet picks one", c.spec.Cluster.CIDR)
+		return
+	}
+	n.Flags = append(n.Flags, "--node-ip="+m.Addresses[i].Unmap().String())
 }
 
 // unescape is the first thing that systemd does, as it reads the file: a backslash stands
@@ -115,47 +114,4 @@ func join(words []string) []string {
 		flags = append(flags, "--"+strings.ReplaceAll(strings.TrimLeft(name, "-"), "_", "-")+"="+value)
 	}
 	return flags
-}
-
-func cloudProvider(_ *want.Node, value string) error {
-	if value != "external" {
-		return errors.New("a node of EKS has the provider external")
-	}
-	return nil
-}
-
-func nodeAddress(n *want.Node, value string) error {
-	n.Files = append(n.Files, want.File{Path: nodeIP, Content: []byte(value + "\n")})
-	return nil
-}
-
-func nodeLabels(n *want.Node, value string) error {
-	for label := range strings.SplitSeq(value, ",") {
-		if name, value, _ := strings.Cut(label, "="); name != "" {
-			n.Labels = union(n.Labels, map[string]string{strings.TrimSpace(name): strings.TrimSpace(value)})
-		}
-	}
-	return nil
-}
-
-// registerWithTaints reads KEY=VALUE:EFFECT, or KEY:EFFECT.
-func registerWithTaints(n *want.Node, value string) error {
-	taints := []any{}
-	for text := range strings.SplitSeq(value, ",") {
-		if text == "" {
-			continue
-		}
-		keyValue, effect, _ := strings.Cut(text, ":")
-		key, value, _ := strings.Cut(keyValue, "=")
-		if !slices.Contains([]string{"NoSchedule", "PreferNoSchedule", "NoExecute"}, effect) || key == "" {
-			return fmt.Errorf("%.100q is not a taint: KEY=VALUE:EFFECT", text)
-		}
-		taint := map[string]any{"key": key, "effect": effect}
-		if value != "" {
-			taint["value"] = value
-		}
-		taints = append(taints, taint)
-	}
-	n.Kubelet = mergeFields(n.Kubelet, map[string]any{"registerWithTaints": taints})
-	return nil
 }

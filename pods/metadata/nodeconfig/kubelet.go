@@ -7,7 +7,6 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
-	"slices"
 	"strconv"
 	"strings"
 
@@ -43,12 +42,11 @@ func (c *Collector) kubelet(dns netip.Addr, m *want.Machine, n *want.Node) {
 	if m.ProviderID != "" {
 		fields["providerID"] = m.ProviderID
 	}
-	fields = mergeFields(fields, c.spec.Kubelet.Config)
+	fields = want.Overlay(fields, c.spec.Kubelet.Config)
 	delete(fields, "apiVersion") // whoever writes the file knows them
 	delete(fields, "kind")
-	n.Kubelet = mergeFields(n.Kubelet, fields)
+	n.Kubelet = want.Overlay(n.Kubelet, fields)
 	dropNulls(n.Kubelet)
-	c.address(dns.Is4(), m, n)
 }
 
 // maxPods are the pods that the machine has addresses for, or what the expression makes of
@@ -57,8 +55,8 @@ func (c *Collector) maxPods(m *want.Machine, n *want.Node) int {
 	limits, known := eks.OfType(m.Type)
 	if !known && c.TypeInfo != nil {
 		var err error
-		if limits, err = c.TypeInfo(m.Type); err != nil {
-			n.Skip("the limits of the type %.100q are unknown: %v", m.Type, err)
+		if limits.ENIs, limits.IPs, err = c.TypeInfo(m.Type); err != nil {
+			n.Skip("the kubelet has %d pods at most: %v", eks.DefaultPods, err)
 		}
 		known = err == nil && limits.ENIs > 0 && limits.IPs > 0
 	}
@@ -121,16 +119,3 @@ func countRanges(list string) int {
 	}
 	return n
 }
-
-// address has the kubelet report the machine's address of the cluster's family. A machine
-// of EKS may have both.
-func (c *Collector) address(is4 bool, m *want.Machine, n *want.Node) {
-	i := slices.IndexFunc(m.Addresses, func(a netip.Addr) bool { return a.Unmap().Is4() == is4 })
-	if i < 0 {
-		n.Skip("the machine has no address of the family of the cluster's services (%s): the kubelet picks one", c.spec.Cluster.CIDR)
-		return
-	}
-	n.Files = append(n.Files, want.File{Path: nodeIP, Content: []byte(m.Addresses[i].Unmap().String() + "\n"), Default: true})
-}
-
-const nodeIP = "/etc/kubernetes/node-ip"

@@ -15,10 +15,10 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 
-	"kios/pods/metadata/eks"
+	"kios/pods/metadata/bounded"
 	"kios/pods/metadata/want"
-	"kios/pods/metadata/yamldoc"
 	"kios/test/lab"
 )
 
@@ -103,23 +103,23 @@ func TestDerived(t *testing.T) {
 	if diff := cmp.Diff(join, n.Join); diff != "" {
 		t.Errorf("join (-want +got):\n%s", diff)
 	}
-	if diff := cmp.Diff([]string{"--cloud-provider=external"}, n.Flags); diff != "" || n.EKS.Cluster != "dev" || n.EKS.InstanceIDName || n.Skipped != nil {
+	if diff := cmp.Diff([]string{"--cloud-provider=external", "--node-ip=10.0.0.7"}, n.Flags); diff != "" || n.EKS.Cluster != "dev" || n.EKS.InstanceIDName || n.Skipped != nil {
 		t.Errorf("flags %q, EKS %+v, skipped %q", n.Flags, n.EKS, n.Skipped)
 	}
-	if file(n, nodeIP) != "10.0.0.7\n" || file(n, "/etc/kios/network.yaml") == "" || file(n, "/etc/kubernetes/credential-providers.yaml") == "" {
+	if file(n, "/etc/kios/network.yaml") == "" || file(n, "/etc/kubernetes/credential-providers.yaml") == "" {
 		t.Errorf("files: %+v", n.Files)
 	}
 }
 
 func TestIPv6(t *testing.T) {
 	n := collect(t, machine(), inCluster("fd30:1c53:5f8a::/108"))
-	if dns := n.Kubelet["clusterDNS"]; !cmp.Equal(dns, []any{"fd30:1c53:5f8a::a"}) || file(n, nodeIP) != "2001:db8::7\n" {
-		t.Errorf("DNS %v, address %q", dns, file(n, nodeIP))
+	if dns := n.Kubelet["clusterDNS"]; !cmp.Equal(dns, []any{"fd30:1c53:5f8a::a"}) || !slices.Contains(n.Flags, "--node-ip=2001:db8::7") {
+		t.Errorf("DNS %v, flags %q", dns, n.Flags)
 	}
 	m := machine()
 	m.Addresses = m.Addresses[:1]
-	if n := collect(t, m, inCluster("fd30:1c53:5f8a::/108")); len(n.Skipped) != 1 || file(n, nodeIP) != "" {
-		t.Errorf("without an address: %q, %q", n.Skipped, file(n, nodeIP))
+	if n := collect(t, m, inCluster("fd30:1c53:5f8a::/108")); len(n.Skipped) != 1 || len(n.Flags) != 1 {
+		t.Errorf("without an address: %q, %q", n.Skipped, n.Flags)
 	}
 }
 
@@ -186,11 +186,11 @@ func TestTypeInfo(t *testing.T) {
 	m := machine()
 	m.Type = "m99.large"
 	asked := ""
-	c := &Collector{Root: fourProcessors(t), TypeInfo: func(name string) (eks.Limits, error) { asked = name; return eks.Limits{ENIs: 4, IPs: 15}, nil }}
+	c := &Collector{Root: fourProcessors(t), TypeInfo: func(name string) (int, int, error) { asked = name; return 4, 15, nil }}
 	if n := finish(t, c, m, inCluster("10.100.0.0/16")); n.Kubelet["maxPods"] != 58 || asked != "m99.large" {
 		t.Errorf("maxPods %v, asked for %q", n.Kubelet["maxPods"], asked)
 	}
-	c = &Collector{Root: fourProcessors(t), TypeInfo: func(string) (eks.Limits, error) { return eks.Limits{}, errors.New("not authorized") }}
+	c = &Collector{Root: fourProcessors(t), TypeInfo: func(string) (int, int, error) { return 0, 0, errors.New("not authorized") }}
 	if n := finish(t, c, m, inCluster("10.100.0.0/16")); n.Kubelet["maxPods"] != 110 || len(n.Skipped) != 1 || !strings.Contains(n.Skipped[0], "not authorized") {
 		t.Errorf("maxPods %v, skipped %q", n.Kubelet["maxPods"], n.Skipped)
 	}
@@ -223,7 +223,7 @@ func TestMerge(t *testing.T) {
 		}
 	}
 	want := &want.Node{
-		Labels: map[string]string{"a": "1", "b": "2"}, Flags: []string{"--cloud-provider=external", "--v=2"}, Containerd: []string{"[plugins]\n", "[debug]\n"},
+		Flags: []string{"--cloud-provider=external", "--node-ip=10.0.0.7", "--node-labels=a=1", "--v=2", "--node-labels=b=2"}, Containerd: []string{"[plugins]\n", "[debug]\n"},
 		Environment: map[string]string{"A": "1", "B": "2"}, Nameservers: []netip.Addr{netip.MustParseAddr("10.0.0.4")}, Search: []string{"example.com"},
 		EKS: &want.EKS{Cluster: "dev", InstanceIDName: true}, Join: n.Join, Files: n.Files, Kubelet: n.Kubelet, Skipped: n.Skipped,
 	}
@@ -239,29 +239,23 @@ func TestMerge(t *testing.T) {
 func TestFlags(t *testing.T) {
 	tests := []struct {
 		flags string // as YAML
-		want  want.Node
+		want  []string
 	}{
-		{`['--node-labels="a=b,c/d=e"']`, want.Node{Labels: map[string]string{"a": "b", "c/d": "e"}}},
-		{`["--node-labels=a=1", "--node_labels", "a=2,b="]`, want.Node{Labels: map[string]string{"a": "2", "b": ""}}},
-		{`["--v=5 --max-pods=20"]`, want.Node{Flags: []string{"--v=5", "--max-pods=20"}}},
-		{`["-v=5", "--x", "--y", "z w"]`, want.Node{Flags: []string{"--v=5", "--x=true", "--y=z", "--w=true"}}},
-		{`["--a='b c' --d=\\\\e"]`, want.Node{Flags: []string{"--a=b c", "--d=e"}}},
-		{`["--a=\"b", "c"]`, want.Node{Flags: []string{"--a=b c"}}},
-		{`["|", "\n--a=1\r\n"]`, want.Node{Flags: []string{"--|=true", "--a=1"}}},
-		{`["--register-with-taints=a=b:NoSchedule,c:NoExecute"]`, want.Node{Kubelet: map[string]any{"registerWithTaints": []any{
-			map[string]any{"key": "a", "value": "b", "effect": "NoSchedule"}, map[string]any{"key": "c", "effect": "NoExecute"}}}}},
-		{`["--register-with-taints=a=b"]`, want.Node{Skipped: []string{"NodeConfig: kubelet.flags: --register-with-taints=a=b is not used: \"a=b\" is not a taint: KEY=VALUE:EFFECT"}}},
-		{`["--cloud-provider=aws"]`, want.Node{Skipped: []string{"NodeConfig: kubelet.flags: --cloud-provider=aws is not used: a node of EKS has the provider external"}}},
-		{`["--cloud-provider", "external", "--hostname-override=n1", "--node-ip=10.9.9.9"]`, want.Node{Hostname: "n1",
-			Files: []want.File{{Path: nodeIP, Content: []byte("10.9.9.9\n")}}}},
+		{`['--node-labels="a=b,c/d=e"']`, []string{"--node-labels=a=b,c/d=e"}},
+		{`["--node-labels=a=1", "--node_labels", "a=2,b="]`, []string{"--node-labels=a=1", "--node-labels=a=2,b="}},
+		{`["--v=5 --max-pods=20"]`, []string{"--v=5", "--max-pods=20"}},
+		{`["-v=5", "--x", "--y", "z w"]`, []string{"--v=5", "--x=true", "--y=z", "--w=true"}},
+		{`["--a='b c' --d=\\\\\\\\e"]`, []string{"--a=b c", `--d=\e`}},
+		{`["--a=\"b", "c"]`, []string{"--a=b c"}},
+		{`["--a=''", "--b=\"\" --c"]`, []string{"--a=", "--b=", "--c=true"}},
+		{`["\n--a=1\r\n"]`, []string{"--a=1"}},
+		{`["--cloud-provider", "external", "--node-ip=10.9.9.9"]`, []string{"--cloud-provider=external", "--node-ip=10.9.9.9"}},
+		{`["--cloud-provider=aws"]`, nil},
 	}
 	for _, tt := range tests {
-		c, n := &Collector{}, want.Node{}
-		lab.Must(t, c.Read([]byte(head+"  kubelet: {flags: "+tt.flags+"}\n"), nil, &n))
-		c.flags(&n)
-		tt.want.Flags = append([]string{"--cloud-provider=external"}, tt.want.Flags...)
-		if diff := cmp.Diff(tt.want, n); diff != "" {
-			t.Errorf("%s (-want +got):\n%s", tt.flags, diff)
+		n := collect(t, machine(), inCluster("10.100.0.0/16")+"  kubelet: {flags: "+tt.flags+"}\n")
+		if diff := cmp.Diff(tt.want, slices.Clip(n.Flags[2:]), cmpopts.EquateEmpty()); diff != "" || (tt.want == nil) != (n.Skipped != nil) {
+			t.Errorf("%s: skipped %q (-want +got):\n%s", tt.flags, n.Skipped, diff)
 		}
 	}
 }
@@ -304,7 +298,7 @@ func TestDropIns(t *testing.T) {
 		lab.WriteFile(t, filepath.Join(dir, name), text)
 	}
 	n := finish(t, c, machine(), inCluster("10.100.0.0/16")+"  kubelet: {flags: [--v=0]}\n")
-	if n.EKS.Cluster != "twenty" || !slices.Equal(n.Flags[1:], []string{"--v=0", "--v=1"}) || len(n.Skipped) != 1 || !strings.Contains(n.Skipped[0], "/etc/eks/nodeadm.d/30.yml: ") {
+	if n.EKS.Cluster != "twenty" || !slices.Equal(n.Flags[2:], []string{"--v=0", "--v=1"}) || len(n.Skipped) != 1 || !strings.Contains(n.Skipped[0], "/etc/eks/nodeadm.d/30.yml: ") {
 		t.Errorf("cluster %s, flags %q, skipped %q", n.EKS.Cluster, n.Flags, n.Skipped)
 	}
 	// They do not make a node of EKS of another one.
@@ -351,12 +345,12 @@ func TestReadErrors(t *testing.T) {
 		{"another kind", "apiVersion: node.eks.aws/v1alpha1\nkind: Pod\n", `kind "Pod"`},
 		{"another group", "apiVersion: v1\nkind: NodeConfig\n", `apiVersion "v1"`},
 		{"nothing", "", `apiVersion ""`},
-		{"a script", "#!/bin/bash\necho hello\n", "it is a string"},
+		{"a script", "#!/bin/bash\necho hello\n", "cannot unmarshal string"},
 		{"broken", head + "  cluster: [\n", "line "},
 		{"flags", head + "  kubelet: {flags: --v=5}\n", "the field spec.kubelet.flags is a string, but must be a list"},
 		{"a flag", head + "  kubelet: {flags: [{a: b}]}\n", "the field spec.kubelet.flags is a object, but must be a string"},
 		{"config", head + "  kubelet: {config: maxPods}\n", "spec.kubelet.config is a string, but must be a map"},
-		{"huge", head + "  # " + strings.Repeat("x", yamldoc.Max), "more than 262144 are not read"},
+		{"huge", head + "  # " + strings.Repeat("x", bounded.MaxText), "at most 1048576 are read"},
 	}
 	for _, tt := range tests {
 		var c Collector

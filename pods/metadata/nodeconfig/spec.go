@@ -2,6 +2,8 @@ package nodeconfig
 
 import (
 	"maps"
+
+	"kios/pods/metadata/want"
 )
 
 // config is a NodeConfig.
@@ -99,7 +101,7 @@ func (i *instance) merge(later instance) {
 func (k *kubelet) merge(later kubelet) {
 	k.Flags = append(k.Flags, later.Flags...)
 	override(&k.MaxPodsExpression, later.MaxPodsExpression)
-	k.Config = mergeFields(k.Config, later.Config)
+	k.Config = want.Overlay(k.Config, later.Config)
 }
 
 // override sets a value, unless the new one is none.
@@ -124,25 +126,8 @@ func union[M ~map[string]V, V any](m, later M) M {
 	return m
 }
 
-// mergeFields adds later fields to those of a document, and merges maps that both have. A
-// null among them takes a field away in the end, as it does in a drop-in of the kubelet.
-func mergeFields(fields, later map[string]any) map[string]any {
-	if fields == nil {
-		fields = map[string]any{}
-	}
-	for name, value := range later {
-		inner, isMap := value.(map[string]any)
-		outer, wasMap := fields[name].(map[string]any)
-		if isMap && wasMap {
-			fields[name] = mergeFields(outer, inner)
-		} else {
-			fields[name] = value
-		}
-	}
-	return fields
-}
-
-// dropNulls removes the fields whose value is null.
+// dropNulls removes the fields whose value is null: as in a drop-in of the kubelet, that
+// takes a field away that was there before.
 func dropNulls(fields map[string]any) {
 	for name, value := range fields {
 		if inner, ok := value.(map[string]any); ok {

@@ -3,12 +3,10 @@
 package nodeconfig
 
 import (
+	"compress/gzip"
 	"encoding/base64"
 	"encoding/json"
-	"errors"
 	"io"
-	"mime/multipart"
-	"net/mail"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -17,6 +15,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"kios/pods/metadata/userdata"
 	"kios/pods/metadata/want"
 	"kios/test/lab"
 )
@@ -35,52 +34,55 @@ func upstream(t *testing.T, module string) string {
 	return found.Dir
 }
 
-// nodeConfigs returns the NodeConfigs of user data, with a CA that is one.
-func nodeConfigs(t *testing.T, text string) []string {
+// packed are the forms in which user data may come.
+var packed = map[string]func(string) string{
+	"plain":            func(text string) string { return text },
+	"base64":           func(text string) string { return base64.StdEncoding.EncodeToString([]byte(text)) },
+	"gzip":             gzipped,
+	"gzip in base64":   func(text string) string { return base64.StdEncoding.EncodeToString([]byte(gzipped(text))) },
+	"lines of Windows": func(text string) string { return strings.ReplaceAll(text, "\n", "\r\n") },
+}
+
+func gzipped(text string) string {
+	var out strings.Builder
+	w := gzip.NewWriter(&out)
+	io.WriteString(w, text)
+	w.Close()
+	return out.String()
+}
+
+// made is the node of user data with a CA that is one.
+func made(t *testing.T, c *Collector, m *want.Machine, text string, pack func(string) string) *want.Node {
 	t.Helper()
 	for _, ca := range []string{"Y2EtYnVuZGxlCg==", "Y2VydGlmaWNhdGVBdXRob3JpdHk="} {
 		text = strings.ReplaceAll(text, ca, base64.StdEncoding.EncodeToString(certificate))
 	}
-	msg, err := mail.ReadMessage(strings.NewReader(text))
-	if err != nil || !strings.HasPrefix(msg.Header.Get("Content-Type"), "multipart/") {
-		return []string{text}
-	}
-	_, boundary, _ := strings.Cut(msg.Header.Get("Content-Type"), "boundary=")
-	var all []string
-	for r := multipart.NewReader(msg.Body, strings.Trim(boundary, `"`)); ; {
-		part, err := r.NextPart()
-		if errors.Is(err, io.EOF) {
-			return all
-		}
-		lab.Must(t, err)
-		text, err := io.ReadAll(part)
-		lab.Must(t, err)
-		if part.Header.Get("Content-Type") == "application/node.eks.aws" {
-			all = append(all, string(text))
-		}
-	}
+	n, err := userdata.Read([]byte(pack(text)), m, userdata.Handlers{NodeConfig: c.Read})
+	lab.Must(t, err)
+	lab.Must(t, c.Finish(m, n))
+	return n
 }
 
 // Karpenter makes such user data for the family AL2023, with what the user has before its
 // own NodeConfig.
 func TestKarpenter(t *testing.T) {
 	dir := filepath.Join(upstream(t, "github.com/aws/karpenter-provider-aws"), "pkg/providers/launchtemplate/testdata")
-	for name, parts := range map[string]int{"al2023_mime_userdata_merged": 2, "al2023_shell_userdata_merged": 1, "al2023_userdata_unmerged": 1, "al2023_yaml_userdata_merged": 2} {
-		text := lab.ReadFile(t, filepath.Join(dir, name+".golden"))
-		configs := nodeConfigs(t, strings.ReplaceAll(text, "%s=%s", "example.com/pool=a"))
-		if len(configs) != parts {
-			t.Fatalf("%s: %d NodeConfigs, want %d", name, len(configs), parts)
-		}
-		n := collect(t, machine(), configs...)
-		if n.Join.Server != "https://test-cluster" || n.EKS.Cluster != "test-cluster" || n.Kubelet["maxPods"] != 110. || n.Labels["karpenter.sh/capacity-type"] != "on-demand" || n.Labels["example.com/pool"] != "a" {
-			t.Errorf("%s: %+v", name, n)
-		}
-		taints, err := json.Marshal(n.Kubelet["registerWithTaints"])
-		if string(taints) != `[{"effect":"NoExecute","key":"karpenter.sh/unregistered"}]` {
-			t.Errorf("%s: taints %s, %v", name, taints, err)
-		}
-		if len(n.Skipped) != parts-1 { // the user's has the field clusterEndpoint
-			t.Errorf("%s: skipped %q", name, n.Skipped)
+	// The lines are about the user's shell script, and a field that there is not.
+	for name, skipped := range map[string]int{"al2023_mime_userdata_merged": 2, "al2023_shell_userdata_merged": 1, "al2023_userdata_unmerged": 0, "al2023_yaml_userdata_merged": 1} {
+		text := strings.ReplaceAll(lab.ReadFile(t, filepath.Join(dir, name+".golden")), "%s=%s", "example.com/pool=a")
+		for form, pack := range packed {
+			n := made(t, &Collector{Root: fourProcessors(t)}, machine(), text, pack)
+			if n.Join.Server != "https://test-cluster" || n.EKS.Cluster != "test-cluster" || n.Kubelet["maxPods"] != 110. || len(n.Skipped) != skipped {
+				t.Errorf("%s, %s: %+v", name, form, n)
+			}
+			labels := n.Flags[2]
+			if !strings.HasPrefix(labels, "--node-labels=karpenter.k8s.aws/ec2nodeclass=") || !strings.Contains(labels, ",example.com/pool=a,") || strings.Contains(labels, `"`) {
+				t.Errorf("%s, %s: %s", name, form, labels)
+			}
+			taints, err := json.Marshal(n.Kubelet["registerWithTaints"])
+			if string(taints) != `[{"effect":"NoExecute","key":"karpenter.sh/unregistered"}]` {
+				t.Errorf("%s, %s: taints %s, %v", name, form, taints, err)
+			}
 		}
 	}
 }
@@ -100,7 +102,7 @@ func nodeadmCases(t *testing.T, each func(path string, n *want.Node)) {
 		c := &Collector{Root: fourProcessors(t)}
 		lab.WriteFile(t, filepath.Join(c.Root, "sys/devices/system/cpu/online"), "0-1\n")
 		text := strings.ReplaceAll(lab.ReadFile(t, path), "http://localhost", "https://localhost")
-		each(path, finish(t, c, m, nodeConfigs(t, text)...))
+		each(path, made(t, c, m, text, packed["gzip in base64"]))
 	}
 }
 

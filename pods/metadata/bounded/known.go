@@ -1,0 +1,92 @@
+package bounded
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"reflect"
+	"regexp"
+	"slices"
+	"strings"
+
+	"kios/pods/settings"
+)
+
+// maxUnknown are the fields that are named.
+const maxUnknown = 32
+
+// Known is YAML into a struct, and returns a sentence for each field that the struct does
+// not have, which begins with the name of the document. An error says which field has a
+// value of a wrong type.
+func Known(name string, text []byte, into any) (unknown []string, err error) {
+	var doc map[string]any
+	if err := YAML(text, &doc); err != nil {
+		return nil, err
+	}
+	unknown = sentences(name, prune(doc, reflect.TypeOf(into).Elem(), ""))
+	if several(text) {
+		unknown = append(unknown, name+`: "---" and what follows it are not used`)
+	}
+	plain, err := json.Marshal(doc)
+	if err != nil {
+		return nil, err
+	}
+	if err := settings.Parse(name, plain, into); err != nil {
+		return nil, errors.New(strings.TrimPrefix(err.Error(), name+": "))
+	}
+	return unknown, nil
+}
+
+func sentences(name string, fields []string) []string {
+	var lines []string
+	for i, field := range fields {
+		if i == maxUnknown {
+			return append(lines, fmt.Sprintf("%s: %d more fields are unknown", name, len(fields)-i))
+		}
+		lines = append(lines, fmt.Sprintf("%s: the field %.200q is unknown", name, field))
+	}
+	return lines
+}
+
+// prune removes the fields that a type does not have, and returns their paths.
+func prune(fields map[string]any, t reflect.Type, path string) (unknown []string) {
+	known := fieldsOf(t)
+	for _, name := range slices.Sorted(maps.Keys(fields)) {
+		at, there := known[name]
+		if !there {
+			delete(fields, name)
+			unknown = append(unknown, path+name)
+		} else if inner, ok := fields[name].(map[string]any); ok && at.Kind() == reflect.Struct {
+			unknown = append(unknown, prune(inner, at, path+name+".")...)
+		}
+	}
+	return unknown
+}
+
+// fieldsOf returns the types of a struct's fields by their names in documents.
+func fieldsOf(t reflect.Type) map[string]reflect.Type {
+	known := map[string]reflect.Type{}
+	for _, f := range reflect.VisibleFields(t) {
+		if name := f.Tag.Get("json"); name != "" {
+			known[name] = f.Type
+		}
+	}
+	return known
+}
+
+var (
+	separator = regexp.MustCompile(`(?m)^---(\s|$)`)
+	content   = regexp.MustCompile(`(?m)^[ \t]*[^#\s]`)
+)
+
+// several reports whether a text has more than the one document that is read.
+func several(text []byte) bool {
+	documents := 0
+	for _, doc := range separator.Split(string(text), -1) {
+		if content.MatchString(doc) {
+			documents++
+		}
+	}
+	return documents > 1
+}
