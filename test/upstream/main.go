@@ -31,6 +31,11 @@ import (
 	"kios/host/progress"
 )
 
+// oracles are modules of which the build takes nothing. They compare what is ours with
+// what they require, which would be compiled once more for the race detector, and which
+// staticcheck would look into, for a few lines of ours.
+var oracles = []string{"upstream/ekstools"}
+
 func main() {
 	quick := flag.Bool("quick", false, "leave out vet and staticcheck where they take long")
 	flag.Parse()
@@ -59,6 +64,9 @@ func run(ctx context.Context, staticcheck string, quick bool) error {
 		dir := filepath.Dir(path)
 		// A module within another one is a part of that one's program.
 		program := filepath.Join(strings.Split(dir, "/")[:2]...)
+		if slices.Contains(oracles, program) {
+			return module{dir: dir}.run(ctx, oneThread(), []string{"test", "./..."})
+		}
 		programTags, known := tags[program]
 		if !known {
 			return fmt.Errorf("host/gobuild compiles no program of %s, so its tags are unknown", program)
