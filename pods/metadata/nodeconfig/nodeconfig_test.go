@@ -222,6 +222,9 @@ func TestMerge(t *testing.T) {
 			t.Errorf("%s (-want +got):\n%s", name, diff)
 		}
 	}
+	if _, there := k["kubeReserved"]; there {
+		t.Errorf("null leaves kubeReserved %v", k["kubeReserved"])
+	}
 	want := &want.Node{
 		Flags: []string{"--cloud-provider=external", "--node-ip=10.0.0.7", "--node-labels=a=1", "--v=2", "--node-labels=b=2"}, Containerd: []string{"[plugins]\n", "[debug]\n"},
 		Environment: map[string]string{"A": "1", "B": "2"}, Nameservers: []netip.Addr{netip.MustParseAddr("10.0.0.4")}, Search: []string{"example.com"},
