@@ -21,10 +21,9 @@ const (
 type Collector struct {
 	// Root is the node's root directory, "" for /.
 	Root string
-	// TypeInfo, if not nil, finds out how many network interfaces a type of machine has
-	// that is newer than the table, and how many addresses each of them. It must give up in
-	// good time.
-	TypeInfo func(instanceType string) (interfaces, addresses int, err error)
+	// TypeInfo, if not nil, finds out the limits of a type of machine that is newer than
+	// the table. It must give up in good time.
+	TypeInfo func(instanceType string) (eks.Limits, error)
 
 	found bool
 	spec  spec // of all documents so far

@@ -55,7 +55,7 @@ func (c *Collector) maxPods(m *want.Machine, n *want.Node) int {
 	limits, known := eks.OfType(m.Type)
 	if !known && c.TypeInfo != nil {
 		var err error
-		if limits.ENIs, limits.IPs, err = c.TypeInfo(m.Type); err != nil {
+		if limits, err = c.TypeInfo(m.Type); err != nil {
 			n.Skip("the kubelet has %d pods at most: %v", eks.DefaultPods, err)
 		}
 		known = err == nil && limits.ENIs > 0 && limits.IPs > 0

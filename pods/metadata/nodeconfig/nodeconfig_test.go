@@ -18,6 +18,7 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"kios/pods/metadata/bounded"
+	"kios/pods/metadata/eks"
 	"kios/pods/metadata/want"
 	"kios/test/lab"
 )
@@ -186,11 +187,11 @@ func TestTypeInfo(t *testing.T) {
 	m := machine()
 	m.Type = "m99.large"
 	asked := ""
-	c := &Collector{Root: fourProcessors(t), TypeInfo: func(name string) (int, int, error) { asked = name; return 4, 15, nil }}
+	c := &Collector{Root: fourProcessors(t), TypeInfo: func(name string) (eks.Limits, error) { asked = name; return eks.Limits{ENIs: 4, IPs: 15}, nil }}
 	if n := finish(t, c, m, inCluster("10.100.0.0/16")); n.Kubelet["maxPods"] != 58 || asked != "m99.large" {
 		t.Errorf("maxPods %v, asked for %q", n.Kubelet["maxPods"], asked)
 	}
-	c = &Collector{Root: fourProcessors(t), TypeInfo: func(string) (int, int, error) { return 0, 0, errors.New("not authorized") }}
+	c = &Collector{Root: fourProcessors(t), TypeInfo: func(string) (eks.Limits, error) { return eks.Limits{}, errors.New("not authorized") }}
 	if n := finish(t, c, m, inCluster("10.100.0.0/16")); n.Kubelet["maxPods"] != 110 || len(n.Skipped) != 1 || !strings.Contains(n.Skipped[0], "not authorized") {
 		t.Errorf("maxPods %v, skipped %q", n.Kubelet["maxPods"], n.Skipped)
 	}
