@@ -1,14 +1,12 @@
 package joincmd
 
 import (
+	"cmp"
+	"encoding/json"
 	"errors"
 	"fmt"
-	"net"
-	"regexp"
 	"slices"
 	"strings"
-
-	"kios/pods/metadata/want"
 )
 
 // flags are what is after kubeadm join.
@@ -60,51 +58,51 @@ func (f *flags) last(name string) string {
 	return ""
 }
 
-var (
-	tokenForm = regexp.MustCompile(`^[a-z0-9]{6}\.[a-z0-9]{16}$`)
-	hashForm  = regexp.MustCompile(`^sha256:[0-9a-fA-F]{64}$`)
-)
-
-// apply asks for a cluster as a JoinConfiguration with the same would.
-func (f *flags) apply(n *want.Node) error {
-	join := &want.Join{
-		Server:        "https://" + f.server,
-		Hashes:        f.values["discovery-token-ca-cert-hash"],
-		Insecure:      f.has("discovery-token-unsafe-skip-ca-verification"),
-		Token:         f.last("token"),
-		ClusterConfig: true,
-	}
-	if join.Token == "" {
-		join.Token = f.last("tls-bootstrap-token")
-	}
-	if err := f.check(join); err != nil {
-		return err
-	}
-	n.Join = join
-	if name := f.last("node-name"); name != "" {
-		n.Hostname = strings.ToLower(name)
-	}
-	return nil
+// configuration is a JoinConfiguration with what the flags say: kubeadm makes one of them, too.
+type configuration struct {
+	APIVersion string    `json:"apiVersion"`
+	Kind       string    `json:"kind"`
+	Discovery  discovery `json:"discovery"`
+	Node       struct {
+		Name string `json:"name,omitempty"`
+	} `json:"nodeRegistration"`
 }
 
-// check says what a command lacks.
-func (f *flags) check(join *want.Join) error {
-	if f.last("discovery-file") != "" {
-		return errors.New("--discovery-file is not read: write a JoinConfiguration with it into a file, and name that with --config")
+type discovery struct {
+	BootstrapToken *bootstrapToken `json:"bootstrapToken,omitempty"`
+	File           *file           `json:"file,omitempty"`
+	TLSToken       string          `json:"tlsBootstrapToken,omitempty"`
+}
+
+type bootstrapToken struct {
+	Token      string   `json:"token"`
+	Server     string   `json:"apiServerEndpoint"`
+	Hashes     []string `json:"caCertHashes,omitempty"`
+	UnsafeSkip bool     `json:"unsafeSkipCAVerification,omitempty"`
+}
+
+type file struct {
+	Path string `json:"kubeConfigPath"`
+}
+
+// configuration is the text of one.
+func (f *flags) configuration() ([]byte, error) {
+	c := configuration{APIVersion: "kubeadm.k8s.io/v1beta4", Kind: "JoinConfiguration"}
+	c.Node.Name = f.last("node-name")
+	c.Discovery.TLSToken = cmp.Or(f.last("tls-bootstrap-token"), f.last("token"))
+	if path := f.last("discovery-file"); path != "" {
+		c.Discovery.File = &file{path}
+		return json.Marshal(c)
 	}
-	if _, port, err := net.SplitHostPort(f.server); err != nil || port == "" {
-		return fmt.Errorf("%.200q is not HOST:PORT of an API server", f.server)
+	token := &bootstrapToken{
+		Token:      cmp.Or(f.last("discovery-token"), f.last("token")),
+		Server:     f.server,
+		Hashes:     f.values["discovery-token-ca-cert-hash"],
+		UnsafeSkip: f.has("discovery-token-unsafe-skip-ca-verification"),
 	}
-	if !tokenForm.MatchString(join.Token) {
-		return errors.New("it has no bootstrap token, as --token abcdef.0123456789abcdef")
+	if len(token.Hashes) == 0 && !token.UnsafeSkip {
+		return nil, errors.New("it has no --discovery-token-ca-cert-hash: kubeadm token create --print-join-command prints it")
 	}
-	if len(join.Hashes) == 0 && !join.Insecure {
-		return errors.New("it has no --discovery-token-ca-cert-hash: kubeadm token create --print-join-command prints it")
-	}
-	for _, hash := range join.Hashes {
-		if !hashForm.MatchString(hash) {
-			return fmt.Errorf("the hash %.100q is not sha256: and 64 hexadecimal digits", hash)
-		}
-	}
-	return nil
+	c.Discovery.BootstrapToken = token
+	return json.Marshal(c)
 }

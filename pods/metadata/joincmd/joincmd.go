@@ -17,7 +17,8 @@ import (
 const (
 	maxText   = 1 << 20
 	maxNested = 4  // of sh -c in sh -c
-	maxNamed  = 32 // commands of one part that are named
+	maxNamed  = 32 // lines about commands of one part
+	maxOnLine = 8
 )
 
 // Join reads a JoinConfiguration of kubeadm.
@@ -30,20 +31,27 @@ type Reader struct {
 	Machine *want.Machine
 	Node    *want.Node
 
-	joined bool // kubeadm join was among the commands
-	named  int
+	joined  bool     // kubeadm join was among the commands
+	skipped []string // programs of one text that are not run
+	named   int      // lines about them
 }
 
 // Script reads a text for a shell.
-func (r *Reader) Script(text string) error { return r.script(text, 0) }
+func (r *Reader) Script(text string) error {
+	defer r.name()
+	return r.script(text, 0)
+}
 
 // Command reads one command that is there as its words.
-func (r *Reader) Command(words []string) error { return r.command(command{words: words}, 0) }
+func (r *Reader) Command(words []string) error {
+	defer r.name()
+	return r.command(command{words: words}, 0)
+}
 
-// Done says how many commands were not named.
+// Done says how many texts with commands were not named.
 func (r *Reader) Done() {
 	if r.named > maxNamed {
-		r.Node.Skip("%d more commands: a node runs none", r.named-maxNamed)
+		r.Node.Skip("%d more with commands: a node runs none", r.named-maxNamed)
 	}
 }
 
@@ -70,7 +78,7 @@ func (r *Reader) command(c command, nested int) error {
 	case r.joined && slices.Equal(words, []string{"echo", "success"}) && isSentinel(c.output):
 		r.Node.Joined = c.output
 	case !r.isNothing(words) && len(words) > 0:
-		r.name(words[0])
+		r.skip(words[0])
 	}
 	return nil
 }
@@ -144,12 +152,29 @@ func (r *Reader) isNothing(words []string) bool {
 	return false
 }
 
-// name says that a command is not done. What its arguments are may be secret.
-func (r *Reader) name(program string) {
+// skip notes that a command is not done. What its arguments are may be secret.
+func (r *Reader) skip(program string) {
 	program, _, _ = strings.Cut(program, "=")
-	if r.named++; r.named <= maxNamed {
-		r.Node.Skip("command %.60q: a node runs none", program)
+	if program = fmt.Sprintf("%.60q", program); !slices.Contains(r.skipped, program) {
+		r.skipped = append(r.skipped, program)
 	}
+}
+
+// name names those that were not done, on one line.
+func (r *Reader) name() {
+	names := r.skipped
+	r.skipped = nil
+	if len(names) == 0 {
+		return
+	}
+	if r.named++; r.named > maxNamed {
+		return
+	}
+	text := strings.Join(names[:min(len(names), maxOnLine)], ", ")
+	if more := len(names) - maxOnLine; more > 0 {
+		text += fmt.Sprintf(" and %d more", more)
+	}
+	r.Node.Skip("commands: %s: a node runs none", text)
 }
 
 // join does what kubeadm join is asked for.
@@ -162,24 +187,27 @@ func (r *Reader) join(args []string) error {
 		return errors.New("kubeadm join --control-plane: a node makes no control plane; see docs/control-plane.md")
 	}
 	r.joined = true
-	if config := f.last("config"); config != "" {
-		return r.configured(config)
+	text, err := r.configuration(f)
+	if err != nil {
+		return fmt.Errorf("kubeadm join: %w", err)
 	}
-	if err := f.apply(r.Node); err != nil {
+	r.Files.Give() // the configuration may name others of the files
+	if err := r.Join(text, r.Machine, r.Node); err != nil {
 		return fmt.Errorf("kubeadm join: %w", err)
 	}
 	return nil
 }
 
-// configured reads the file that --config names, which user data bring along.
-func (r *Reader) configured(name string) error {
+// configuration is the file that --config names, which user data bring along, or what the
+// other flags say.
+func (r *Reader) configuration(f *flags) ([]byte, error) {
+	name := f.last("config")
+	if name == "" {
+		return f.configuration()
+	}
 	text, found := r.Files.Take(name)
 	if !found {
-		return fmt.Errorf("kubeadm join --config %.200s: that file is not in the user data: write it with write_files", name)
+		return nil, fmt.Errorf("--config %.200s: that file is not in the user data: write it with write_files", name)
 	}
-	r.Files.Give() // the configuration may name others of the files
-	if err := r.Join(text, r.Machine, r.Node); err != nil {
-		return fmt.Errorf("%s: %w", name, err)
-	}
-	return nil
+	return text, nil
 }
