@@ -109,8 +109,7 @@ func bombs() map[string]string {
 	}
 	return map[string]string{
 		"billion laughs": laughs,
-		"long text":      "a: &a " + strings.Repeat("x", MaxText/2) + "\nb: [" + strings.Repeat("*a,", MaxText/7) + "]\n",
-		"maps":           "a: &a {k: v}\nb: [" + strings.Repeat("*a,", MaxText/4) + "]\n",
+		"long text":      "a: &a " + strings.Repeat("x", 4<<10) + "\nb: [" + strings.Repeat("*a,", 40_000) + "]\n",
 		"list":           "[" + strings.Repeat("a,", MaxText/2-2) + "]",
 		"lines":          strings.Repeat("- \n", MaxText/3-1),
 		"deep":           strings.Repeat("[", MaxText-1),

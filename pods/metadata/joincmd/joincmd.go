@@ -31,9 +31,10 @@ type Reader struct {
 	Machine *want.Machine
 	Node    *want.Node
 
-	joined  bool     // kubeadm join was among the commands
-	skipped []string // programs of one text that are not run
-	named   int      // lines about them
+	joined   bool     // kubeadm join was among the commands
+	envsubst bool     // the file that --config names is filled in first
+	skipped  []string // programs of one text that are not run
+	named    int      // lines about them
 }
 
 // Script reads a text for a shell.
@@ -77,6 +78,8 @@ func (r *Reader) command(c command, nested int) error {
 		return r.join(words[2:])
 	case r.joined && slices.Equal(words, []string{"echo", "success"}) && isSentinel(c.output):
 		r.Node.Joined = c.output
+	case first(words) == "envsubst" && strings.HasPrefix(c.output, kubeadmFile):
+		r.envsubst = true
 	case !r.isNothing(words) && len(words) > 0:
 		r.skip(words[0])
 	}
@@ -138,6 +141,10 @@ func isSentinel(name string) bool {
 	return strings.HasPrefix(name, "/run/") && hostfile.Allowed(name) == nil
 }
 
+// kubeadmFile is the configuration that Cluster API writes with Ignition, and what its
+// script makes of it.
+const kubeadmFile = "/etc/kubeadm.yml"
+
 // isNothing finds commands that are around kubeadm join in all user data of Cluster API,
 // and of which nothing is left to do.
 func (r *Reader) isNothing(words []string) bool {
@@ -146,8 +153,8 @@ func (r *Reader) isNothing(words []string) bool {
 		return true
 	case "mkdir": // directories are made with their files
 		return len(words) == 3 && words[1] == "-p" && strings.HasPrefix(words[2], "/run/")
-	case "mv": // the configuration, so that it is used once
-		return r.joined && len(words) == 3 && strings.HasPrefix(words[1], "/etc/kubeadm") && words[2] == "/tmp/"
+	case "mv": // the configuration: to its place, or away, so that it is used once
+		return len(words) == 3 && strings.HasPrefix(words[1], kubeadmFile) && (words[2] == "/tmp/" || strings.HasPrefix(words[2], kubeadmFile))
 	}
 	return false
 }
@@ -208,6 +215,9 @@ func (r *Reader) configuration(f *flags) ([]byte, error) {
 	text, found := r.Files.Take(name)
 	if !found {
 		return nil, fmt.Errorf("--config %.200s: that file is not in the user data: write it with write_files", name)
+	}
+	if r.envsubst {
+		return envsubst(text, r.Machine)
 	}
 	return text, nil
 }

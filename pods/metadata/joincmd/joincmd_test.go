@@ -2,6 +2,7 @@ package joincmd
 
 import (
 	"errors"
+	"net/netip"
 	"reflect"
 	"strings"
 	"testing"
@@ -82,6 +83,33 @@ func TestFlags(t *testing.T) {
 		wanted = `{"apiVersion":"kubeadm.k8s.io/v1beta4","kind":"JoinConfiguration",` + wanted
 		if err := r.Script("kubeadm join " + args); err != nil || n.Join == nil || string(n.Join.Kubeconfig) != wanted {
 			t.Errorf("kubeadm join %s: %+v, %v, want %s", args, n.Join, err, wanted)
+		}
+	}
+}
+
+func TestEnvsubst(t *testing.T) {
+	m := &want.Machine{Hostname: "worker-1", ID: "i-1", Addresses: []netip.Addr{netip.MustParseAddr("2001:db8::1"), netip.MustParseAddr("192.0.2.1")}}
+	for text, wanted := range map[string]string{
+		"${COREOS_EC2_HOSTNAME} $COREOS_EC2_IPV4_LOCAL x$$ $1": "worker-1 192.0.2.1 x$$ $1",
+		"openstack:///${COREOS_OPENSTACK_INSTANCE_UUID}":       "openstack:///i-1",
+		"${COREOS_EC2_REGION}":                                 "error: COREOS_EC2_REGION",
+		"${HOME}":                                              "error: HOME",
+	} {
+		n := new(want.Node)
+		r := &Reader{Files: hostfile.New(n), Node: n, Machine: m, Join: func(text []byte, _ *want.Machine, n *want.Node) error {
+			n.Join = &want.Join{Kubeconfig: text}
+			return nil
+		}}
+		lab.Must(t, r.Files.Add(want.File{Path: "/etc/kubeadm.yml", Content: []byte(text)}))
+		err := r.Script("envsubst < /etc/kubeadm.yml > /etc/kubeadm.yml.tmp\nmv /etc/kubeadm.yml.tmp /etc/kubeadm.yml\nkubeadm join --config /etc/kubeadm.yml\nmv /etc/kubeadm.yml /tmp/")
+		if message, failed := strings.CutPrefix(wanted, "error: "); failed {
+			if err == nil || !strings.Contains(err.Error(), message) || n.Join != nil {
+				t.Errorf("%q: %v, want %q", text, err, message)
+			}
+			continue
+		}
+		if err != nil || string(n.Join.Kubeconfig) != wanted || len(n.Skipped) != 0 {
+			t.Errorf("%q: %+v, %q, %v, want %q", text, n.Join, n.Skipped, err, wanted)
 		}
 	}
 }

@@ -1,0 +1,67 @@
+package joincmd
+
+import (
+	"fmt"
+	"regexp"
+	"strings"
+
+	"kios/pods/metadata/want"
+)
+
+// Ignition knows no templates: in their place, Cluster API's templates for Flatcar have
+// the script fill in a configuration with envsubst(1), from variables that coreos-metadata
+// or Afterburn make of a cloud's metadata.
+
+// variable is what envsubst fills in.
+var variable = regexp.MustCompile(`\$(?:\{([A-Za-z_]\w*)\}|([A-Za-z_]\w*))`)
+
+// variables are the ends of names that mean the same in all clouds.
+var variables = []struct {
+	end   string
+	value func(*want.Machine) string
+}{
+	{"_HOSTNAME", func(m *want.Machine) string { return m.Hostname }},
+	{"_INSTANCE_ID", func(m *want.Machine) string { return m.ID }},
+	{"_INSTANCE_UUID", func(m *want.Machine) string { return m.ID }},
+	{"_REGION", func(m *want.Machine) string { return m.Region }},
+	{"_AVAILABILITY_ZONE", func(m *want.Machine) string { return m.Zone }},
+	{"_IPV4_LOCAL", localIPv4},
+	{"_IPV4_PRIVATE", localIPv4},
+	{"_IPV4_PRIVATE_0", localIPv4},
+}
+
+func localIPv4(m *want.Machine) string {
+	for _, a := range m.Addresses {
+		if a.Is4() {
+			return a.String()
+		}
+	}
+	return ""
+}
+
+// envsubst fills in what a configuration has of the machine's metadata. A name without a
+// value is an error: no node is to join under a wrong name.
+func envsubst(text []byte, m *want.Machine) ([]byte, error) {
+	var missing error
+	out := variable.ReplaceAllFunc(text, func(found []byte) []byte {
+		name := strings.Trim(string(found), "${}")
+		value := lookup(name, m)
+		if value == "" && missing == nil {
+			missing = fmt.Errorf("this machine has no %.100q, which the configuration asks for", name)
+		}
+		return []byte(value)
+	})
+	if len(out) > maxText {
+		return nil, fmt.Errorf("the configuration becomes longer than %d bytes", maxText)
+	}
+	return out, missing
+}
+
+func lookup(name string, m *want.Machine) string {
+	for _, v := range variables {
+		if strings.HasSuffix(name, v.end) {
+			return v.value(m)
+		}
+	}
+	return ""
+}
