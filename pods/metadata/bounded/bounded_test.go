@@ -41,13 +41,13 @@ func TestGunzip(t *testing.T) {
 	if _, err := Gunzip(packed, &left); err == nil || left >= 0 {
 		t.Errorf("after too much, %d bytes are left, %v", left, err)
 	}
-	bomb := zip(t, make([]byte, 64<<20))
+	bomb := zip(t, make([]byte, 16<<20))
 	if used := memory(func() {
 		if _, err := Gunzip(bomb, limit(1<<20)); err == nil || !strings.Contains(err.Error(), "more than the 1048576 bytes") {
-			t.Errorf("Gunzip of 64 MiB = %v", err)
+			t.Errorf("Gunzip of 16 MiB = %v", err)
 		}
-	}); used > 16<<20 {
-		t.Errorf("Gunzip of 64 MiB with a limit of 1 MiB takes %d bytes", used)
+	}); used > 8<<20 {
+		t.Errorf("Gunzip of 16 MiB with a limit of 1 MiB takes %d bytes", used)
 	}
 }
 
@@ -111,7 +111,6 @@ func bombs() map[string]string {
 		"billion laughs": laughs,
 		"long text":      "a: &a " + strings.Repeat("x", 4<<10) + "\nb: [" + strings.Repeat("*a,", 40_000) + "]\n",
 		"list":           "[" + strings.Repeat("a,", MaxText/2-2) + "]",
-		"lines":          strings.Repeat("- \n", MaxText/3-1),
 		"deep":           strings.Repeat("[", MaxText-1),
 	}
 }

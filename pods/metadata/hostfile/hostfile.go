@@ -40,7 +40,7 @@ func Allowed(name string) error {
 	parts := strings.Split(name, "/")
 	if len(parts) < 3 || parts[0] != "" || len(name) > maxPath || name != path.Clean(name) ||
 		strings.ContainsFunc(name, func(r rune) bool { return r < ' ' || r == 0x7f }) {
-		return errors.New("it is not the path of a file, from / on and without ..")
+		return errors.New("it is not the path of a file, from / on, without .. in it")
 	}
 	parts = parts[1:]
 	deep := len(parts) > 2

@@ -139,9 +139,9 @@ func TestMistakes(t *testing.T) {
 
 // What commands are told is secret: it is not for the log.
 func TestOthers(t *testing.T) {
-	n, err := read(t, "curl -H 'secret' https://x; PASSWORD=secret login >/secret\nexport TOKEN=secret; echo kubeadm join --config secret; echo; a; b; c; d; e; f; g")
+	n, err := read(t, "curl -H 'secret' https://x; PASSWORD=secret login >/secret\nexport TOKEN=secret; a.b=secret; echo kubeadm join --config secret; echo; a; b; c; d; e; f; g")
 	lab.Must(t, err)
-	const wanted = `commands: "curl", "login", "export", "echo", "a", "b", "c", "d" and 3 more: a node runs none`
+	const wanted = `commands: "curl", "login", "export", "a.b", "echo", "a", "b", "c" and 4 more: a node runs none`
 	if len(n.Skipped) != 1 || n.Skipped[0] != wanted || n.Join != nil {
 		t.Errorf("skipped %q, want %q", n.Skipped, wanted)
 	}

@@ -86,7 +86,7 @@ func (r *reader) single(p part, kind string, body io.Reader, depth int) bool {
 func (r *reader) multipart(p part, parts *multipart.Reader, depth int) {
 	for {
 		next, err := parts.NextPart()
-		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		if errors.Is(err, io.EOF) {
 			return // the last boundary is left out by many
 		}
 		if err != nil {
