@@ -70,6 +70,9 @@ func (b *bootstrapToken) access(tlsToken string) (*want.Join, error) {
 	if err := discovery.CheckToken(b.Token); err != nil {
 		return nil, fmt.Errorf("discovery.bootstrapToken.token: %w", err)
 	}
+	if len(b.Hashes) == 0 && !b.UnsafeSkip {
+		return nil, errors.New("the JoinConfiguration does not say whom to trust: give discovery.bootstrapToken.caCertHashes, as kubeadm token create --print-join-command prints them")
+	}
 	if len(b.Hashes) > maxHashes {
 		return nil, fmt.Errorf("discovery.bootstrapToken.caCertHashes has more than %d hashes", maxHashes)
 	}
