@@ -3,14 +3,6 @@
 package cluster
 
 import (
-	"context"
-	"crypto/sha256"
-	"crypto/x509"
-	"encoding/pem"
-	"errors"
-	"fmt"
-	"io"
-	"net"
 	"os"
 	"path/filepath"
 	"slices"
@@ -22,9 +14,6 @@ import (
 	"kios/host/clusterconfig"
 	"kios/host/gobuild"
 	"kios/host/progress"
-	"kios/internal/discovery"
-	"kios/pods/metadata/kubeadm"
-	"kios/pods/metadata/want"
 	"kios/test/lab"
 	"kios/test/lab/netns"
 )
@@ -65,103 +54,6 @@ func TestKubeadm(t *testing.T) {
 		return err
 	})
 	n.powerOff(t)
-}
-
-// TestKubeadmDiscovery has the pod metadata ask a cluster of kubeadm for what a node needs,
-// with no node: the controllers bootstrapsigner and tokencleaner of Kubernetes are the
-// other side.
-func TestKubeadmDiscovery(t *testing.T) {
-	long(t)
-	t.Parallel()
-	e := bareEnv(t, newest(t))
-	k := newKubeadm(e)
-	u := e.admin(t)
-	u.namespace = "kube-system"
-	k.startControlPlane(u)
-	server := e.forward(endpoint)
-	token := strings.TrimSpace(k.run("token", "create", "--kubeconfig=/etc/kubernetes/admin.conf"))
-	id, _, _ := strings.Cut(token, ".")
-
-	for name, join := range map[string]want.Join{
-		"by a hash":       {Server: server, Hashes: []string{hashOf(t, e.ca)}, Token: token, ClusterConfig: true},
-		"by the token":    {Server: server, Token: token, ClusterConfig: true},
-		"with the CA":     {Server: "https://" + server, CA: []byte(e.ca), Token: token, ClusterConfig: true},
-		"by a kubeconfig": {Kubeconfig: []byte(strings.Replace(k.read("admin.conf"), endpoint, server, 1)), ClusterConfig: true},
-	} {
-		u.eventually("the cluster "+name, func() error { // the signature takes the controller a moment
-			c, err := kubeadm.Resolve(t.Context(), &join)
-			if err == nil && (string(c.CA) != e.ca || c.Kubelet["clusterDomain"] != "cluster.local" || c.Kubelet["shutdownGracePeriod"] != nil) {
-				err = fmt.Errorf("Resolve = %+v", c)
-			}
-			return err
-		})
-	}
-	c, err := kubeadm.Resolve(t.Context(), &want.Join{Server: server, Token: token})
-	if err != nil || c.Server != "https://"+endpoint {
-		t.Errorf("the cluster gives its nodes the address %+v, %v", c, err)
-	}
-	_, err = kubeadm.Resolve(t.Context(), &want.Join{Server: server, Token: id + ".0123456789abcdef"})
-	if err == nil || !strings.Contains(err.Error(), "not by this token's secret") {
-		t.Errorf("with another secret: %v", err)
-	}
-	k.run("token", "delete", id, "--kubeconfig=/etc/kubernetes/admin.conf")
-	u.eventually("the end of the signature", func() error {
-		_, err := kubeadm.Resolve(t.Context(), &want.Join{Server: server, Token: token})
-		if err == nil || !strings.Contains(err.Error(), "or it has expired") {
-			return fmt.Errorf("with a token that was deleted: %v", err)
-		}
-		return nil
-	})
-	_, err = kubeadm.Resolve(t.Context(), &want.Join{Server: server, Hashes: []string{hashOf(t, e.ca)}, Token: token, ClusterConfig: true})
-	if !errors.Is(err, discovery.ErrRefused) {
-		t.Errorf("with a token that was deleted, and a hash: %v", err)
-	}
-	var n want.Node
-	if err := kubeadm.Read([]byte(k.run("config", "print", "join-defaults")), nil, &n); err != nil || n.Join == nil || len(n.Skipped) > 0 {
-		t.Errorf("kubeadm's own example: %+v, %v", n, err)
-	}
-}
-
-// hashOf is as kubeadm prints it.
-func hashOf(t *testing.T, ca string) string {
-	t.Helper()
-	block, _ := pem.Decode([]byte(ca))
-	cert, err := x509.ParseCertificate(block.Bytes)
-	lab.Must(t, err)
-	return fmt.Sprintf("sha256:%x", sha256.Sum256(cert.RawSubjectPublicKeyInfo))
-}
-
-// forward passes connections on to an address in the network of the cluster, and returns
-// the address where it does.
-func (e *env) forward(address string) string {
-	e.t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	lab.Must(e.t, err)
-	e.t.Cleanup(func() { listener.Close() })
-	go func() {
-		for {
-			from, err := listener.Accept()
-			if err != nil {
-				return
-			}
-			go e.pass(from, address)
-		}
-	}()
-	return listener.Addr().String()
-}
-
-func (e *env) pass(from net.Conn, address string) {
-	defer from.Close()
-	to, err := netns.Dial(context.Background(), e.name, "tcp", address)
-	if err != nil {
-		return
-	}
-	defer to.Close()
-	go func() {
-		io.Copy(to, from)
-		to.Close()
-	}()
-	io.Copy(from, to)
 }
 
 // kubeadmHost is a control plane's host as kubeadm sees it: a directory to which it,

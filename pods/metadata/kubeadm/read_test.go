@@ -27,19 +27,7 @@ discovery:
     caCertHashes: [` + pinned + `]
     token: ` + token + "\n"
 
-func TestRead(t *testing.T) {
-	basic := func(change func(n *want.Node)) want.Node {
-		n := want.Node{Join: &want.Join{Server: "https://api.example.com:443", Hashes: []string{pinned}, Token: token, Discovery: token, ClusterConfig: true}}
-		change(&n)
-		return n
-	}
-	for _, tt := range []struct {
-		name, text string
-		want       want.Node
-	}{
-		{"the least", join4, basic(func(*want.Node) {})},
-		{"another token for the certificate", join4 + "  tlsBootstrapToken: " + another, basic(func(n *want.Node) { n.Join.Token = another })},
-		{"all of it", "---\n# made by hand\n--- # join\n" + join4 + `caCertPath: /etc/ca.crt
+const everything = "---\n# made by hand\n--- # join\n" + join4 + `caCertPath: /etc/ca.crt
 dryRun: true
 patches: {directory: /etc/patches}
 skipPhases: [preflight, kubelet-start]
@@ -66,24 +54,40 @@ evictionHard: {memory.available: 1Gi}
 apiVersion: kubeadm.k8s.io/v1beta4
 kind: ClusterConfiguration
 clusterName: x
-`, basic(func(n *want.Node) {
-			n.Hostname = "node-1"
-			n.Labels = map[string]string{"a": "b", "example.com/c": "d"}
-			n.Flags = []string{"--cloud-provider=external", "--provider-id=openstack:///12-34", "--v="}
-			n.Kubelet = map[string]any{
-				"maxPods": float64(20), "evictionHard": map[string]any{"memory.available": "1Gi"},
-				"registerWithTaints": []any{map[string]any{"key": "a", "effect": "NoSchedule"}, map[string]any{"key": "b", "value": "c", "effect": "NoExecute"}},
-			}
-			n.Skipped = []string{
-				"ClusterConfiguration of kubeadm.k8s.io/v1beta4 in the configuration of kubeadm is not used: a worker needs none",
-				"dryRun of the JoinConfiguration is not used: the node joins",
-				`caCertPath "/etc/ca.crt" of the JoinConfiguration is not used: the cluster's CA is in /etc/kubernetes/pki/ca.crt`,
-				`patches in "/etc/patches" are not used: put a KubeletConfiguration into /etc/kubernetes/config.d`,
-				`skipPhases "preflight,kubelet-start" of the JoinConfiguration is not used: there are no phases`,
-				"bad in kubeletExtraArgs is not used: its value is more than one word: put it in quotes",
-				`"bad name" in kubeletExtraArgs is not used: it is not the name of a flag`,
-			}
-		})},
+`
+
+func wantEverything(n *want.Node) {
+	n.Hostname = "node-1"
+	n.Labels = map[string]string{"a": "b", "example.com/c": "d"}
+	n.Flags = []string{"--cloud-provider=external", "--provider-id=openstack:///12-34", "--v="}
+	n.Kubelet = map[string]any{
+		"maxPods": float64(20), "evictionHard": map[string]any{"memory.available": "1Gi"},
+		"registerWithTaints": []any{map[string]any{"key": "a", "effect": "NoSchedule"}, map[string]any{"key": "b", "value": "c", "effect": "NoExecute"}},
+	}
+	n.Skipped = []string{
+		"ClusterConfiguration of kubeadm.k8s.io/v1beta4 in the configuration of kubeadm is not used: a worker needs none",
+		"dryRun of the JoinConfiguration is not used: the node joins",
+		`caCertPath "/etc/ca.crt" of the JoinConfiguration is not used: the cluster's CA is in /etc/kubernetes/pki/ca.crt`,
+		`patches in "/etc/patches" are not used: put a KubeletConfiguration into /etc/kubernetes/config.d`,
+		`skipPhases "preflight,kubelet-start" of the JoinConfiguration is not used: there are no phases`,
+		"bad in kubeletExtraArgs is not used: its value is more than one word: put it in quotes",
+		`"bad name" in kubeletExtraArgs is not used: it is not the name of a flag`,
+	}
+}
+
+func TestRead(t *testing.T) {
+	basic := func(change func(n *want.Node)) want.Node {
+		n := want.Node{Join: &want.Join{Server: "https://api.example.com:443", Hashes: []string{pinned}, Token: token, Discovery: token, ClusterConfig: true}}
+		change(&n)
+		return n
+	}
+	for _, tt := range []struct {
+		name, text string
+		want       want.Node
+	}{
+		{"the least", join4, basic(func(*want.Node) {})},
+		{"another token for the certificate", join4 + "  tlsBootstrapToken: " + another, basic(func(n *want.Node) { n.Join.Token = another })},
+		{"all of it", everything, basic(wantEverything)},
 		{"v1beta3", strings.Replace(join4, "v1beta4", "v1beta3", 1) + "nodeRegistration: {taints: [], kubeletExtraArgs: {node-ip: 10.0.0.1, cloud-provider: external}}\n",
 			basic(func(n *want.Node) { n.Flags = []string{"--cloud-provider=external", "--node-ip=10.0.0.1"} })},
 		{"no taints", join4 + "nodeRegistration: {taints: null, kubeletExtraArgs: null}\ncontrolPlane: null\n", basic(func(*want.Node) {})},

@@ -44,7 +44,10 @@ func Apply(root string, m *want.Machine, n *want.Node, c *want.Cluster, more ...
 	files := p.files(more)
 	a.remove(files, p.kept)
 	a.write(files)
-	if p.joins() {
+	switch {
+	case n.Join == nil:
+		a.record.Asked = ""
+	case p.joins() && len(a.errs) == 0:
 		a.record.Asked = asked(n)
 	}
 	return a.result, a.end()

@@ -27,6 +27,11 @@ func TestFullDisk(t *testing.T) {
 	if _, err := os.Stat(filepath.Join(n.root, bootstrapPath)); err == nil {
 		t.Error("the kubeconfig is there")
 	}
+	n.write(bootstrapPath, "") // as an earlier one would be
+	if Settled(n.root, &m, &w) {
+		t.Error("with files missing, the node is settled")
+	}
+	lab.Must(t, os.Remove(filepath.Join(n.root, bootstrapPath)))
 	lab.Must(t, unix.Mount("tmpfs", dir, "tmpfs", unix.MS_REMOUNT, "size=1m"))
 	n.apply(machine, full(), cluster, network)
 	n.has(files())
