@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"os"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -11,7 +12,10 @@ import (
 	"kios/init/diskcmd"
 	"kios/init/kmsg"
 	"kios/init/mountcmd"
+	"kios/init/provider"
 	"kios/init/signals"
+	"kios/internal/credprovider"
+	"kios/internal/kubeletargs"
 	"kios/internal/modprobe"
 )
 
@@ -42,7 +46,14 @@ var helpers = map[string]helper{
 // its exit code. The programs of the kernel have no output, so what nobody knows is
 // also logged.
 func help(argv []string, stdout, stderr io.Writer, log func() *kmsg.Log) int {
-	name := filepath.Base(strings.Join(argv[:min(len(argv), 1)], ""))
+	program := strings.Join(argv[:min(len(argv), 1)], "")
+	if provider.Is(program) {
+		return provider.Call{
+			Program: program, Args: argv[1:], Env: os.Environ(), Stdin: os.Stdin, Stdout: stdout, Stderr: stderr,
+			Programs: kubeletargs.ProviderDir, Socket: credprovider.Socket,
+		}.Run()
+	}
+	name := filepath.Base(program)
 	for _, names := range []map[string]helper{helpers, diskcmd.Commands} {
 		if run, known := names[name]; known {
 			return run(argv[1:], stdout, stderr)

@@ -12,6 +12,7 @@ import (
 
 	"kios/init/kmsg"
 	"kios/init/signals"
+	"kios/internal/kubeletargs"
 )
 
 // The test binary is a PID 1 that tells which signals it was sent, under the name
@@ -69,6 +70,7 @@ func TestHelp(t *testing.T) {
 		{[]string{"/sbin/modprobe", "--version"}, 0, ""},
 		{[]string{"/bin/init"}, 2, ""},
 		{[]string{"/tmp/pod\nfile", "1234"}, 127, `warning: the kernel or a pod runs "/tmp/podfile 1234"`},
+		{[]string{kubeletargs.ProviderLinks + "/mount", strings.Repeat("x", 1<<20)}, 1, ""}, // a provider, whose request is too large
 		{nil, 127, `warning: the kernel or a pod runs ""`},
 	} {
 		var log bytes.Buffer

@@ -70,6 +70,7 @@ func bootPlan() plan {
 		{Name: "tmpfs", Required: true, Run: (*Node).mountTmpfs, Remedy: kernelRemedy},
 		{Name: "data-partition", Run: (*Node).findAndMapData},
 		{Name: "etc", Run: (*Node).mountEtc},
+		{Name: "instance", Run: (*Node).checkInstance},
 		{Name: "host-paths", Run: (*Node).openHostPaths},
 		{Name: "apparmor", Run: (*Node).loadProfiles},
 		{Name: "shared-mounts", Run: (*Node).shareMounts},

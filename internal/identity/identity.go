@@ -70,7 +70,7 @@ var shared = []string{
 func NewMachineID(uuid string) string {
 	uuid = strings.ToLower(strings.TrimSpace(uuid))
 	seed := []byte("kios machine-id " + uuid)
-	if !unique(uuid) {
+	if !Unique(uuid) {
 		seed = make([]byte, 32)
 		rand.Read(seed) // never fails: it would end the program
 	}
@@ -78,9 +78,9 @@ func NewMachineID(uuid string) string {
 	return hex.EncodeToString(sum[:16])
 }
 
-// unique reports whether a UUID looks as if it was given to one machine: not
+// Unique reports whether a UUID, in lower case, looks as if it was given to one machine: not
 // one digit all over, and not known to be on many.
-func unique(uuid string) bool {
+func Unique(uuid string) bool {
 	digits := strings.ReplaceAll(uuid, "-", "")
 	return isUUID(uuid) && strings.Trim(digits, digits[:1]) != "" && !slices.Contains(shared, uuid)
 }

@@ -23,14 +23,19 @@ import (
 
 // Paths on a node that are the same with every configuration.
 const (
-	etc         = "/etc/kubernetes"
-	kubeconfig  = etc + "/kubelet.conf"
-	bootstrap   = etc + "/bootstrap-kubelet.conf"
-	config      = "/usr/share/kios/kubelet.yaml"
-	DropInDir   = "/run/kios/kubelet.d"
-	certDir     = "/var/lib/kubelet/pki"
-	clientCert  = certDir + "/kubelet-client-current.pem"
-	providerDir = "/usr/libexec/kubernetes/kubelet-plugins/credential-provider/exec"
+	etc        = "/etc/kubernetes"
+	kubeconfig = etc + "/kubelet.conf"
+	bootstrap  = etc + "/bootstrap-kubelet.conf"
+	config     = "/usr/share/kios/kubelet.yaml"
+	DropInDir  = "/run/kios/kubelet.d"
+	certDir    = "/var/lib/kubelet/pki"
+	clientCert = certDir + "/kubelet-client-current.pem"
+
+	// ProviderDir is where the programs of image credential providers are, if there are any.
+	ProviderDir = "/usr/libexec/kubernetes/kubelet-plugins/credential-provider/exec"
+	// ProviderLinks is where the kubelet finds providers: our main makes a link to init for
+	// each. Init finds the program, or the pod.
+	ProviderLinks = "/run/kios/credential-provider-links"
 )
 
 // The user's files of which Args makes the command line, below a directory that is
@@ -102,7 +107,7 @@ func (f Files) Args() (args []string, warnings []string) {
 		// Named in any case: our main takes those away that are not there, or
 		// not good.
 		"--kubeconfig", kubeconfig, "--bootstrap-kubeconfig", bootstrap,
-		"--image-credential-provider-config", f.user(providersFile), "--image-credential-provider-bin-dir", providerDir}
+		"--image-credential-provider-config", f.user(providersFile), "--image-credential-provider-bin-dir", ProviderLinks}
 	add := func(flag string, value func() (string, error)) {
 		v, err := value()
 		if err != nil {

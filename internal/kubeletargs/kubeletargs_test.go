@@ -62,7 +62,7 @@ func TestArgs(t *testing.T) {
 	}
 	const fixed = "/bin/kubelet --config /usr/share/kios/kubelet.yaml --config-dir /run/kios/kubelet.d --cert-dir /var/lib/kubelet/pki --runtime-cgroups /runtime" +
 		" --kubeconfig /etc/kubernetes/kubelet.conf --bootstrap-kubeconfig /etc/kubernetes/bootstrap-kubelet.conf" +
-		" --image-credential-provider-config /etc/kubernetes/credential-providers.yaml --image-credential-provider-bin-dir " + providerDir
+		" --image-credential-provider-config /etc/kubernetes/credential-providers.yaml --image-credential-provider-bin-dir " + ProviderLinks
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			args, warnings := node(t, tt.files).Args()

@@ -13,6 +13,9 @@ import (
 type Command struct {
 	Name    string
 	Purpose string // in a few words, for the list of subcommands
+	// Args says which arguments may follow the flags, "" for none. The run function finds
+	// them in the flag set.
+	Args string
 	// Flags declares the subcommand's flags and returns its run function, which is
 	// called after they have been parsed. run serves until ctx ends, or until its
 	// work is done, and logs to log.

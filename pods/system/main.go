@@ -15,6 +15,7 @@ import (
 	"syscall"
 	"time"
 
+	"kios/pods/credentialprovider"
 	"kios/pods/disk"
 	"kios/pods/metadata"
 	"kios/pods/modules"
@@ -26,6 +27,7 @@ import (
 
 // commands are the services of the pods. A new pod adds its row here.
 var commands = []service.Command{
+	credentialprovider.Command,
 	disk.Command,
 	node.Command,
 	modules.Command,
@@ -74,13 +76,13 @@ func pick(args []string) *service.Command {
 	return nil
 }
 
-// parse reads the flags of a subcommand, which takes no other arguments. A mistake
-// ends the process.
+// parse reads the flags of a subcommand, which takes other arguments only if it says so.
+// A mistake ends the process.
 func parse(c *service.Command, args []string) func(context.Context, *log.Logger) error {
 	flags := flag.NewFlagSet(c.Name, flag.ExitOnError)
 	run := c.Flags(flags)
 	_ = flags.Parse(args) // it exits
-	if flags.NArg() > 0 {
+	if c.Args == "" && flags.NArg() > 0 {
 		fmt.Fprintf(os.Stderr, "%s: unexpected argument %q\n", c.Name, flags.Arg(0))
 		os.Exit(2)
 	}
@@ -90,6 +92,6 @@ func parse(c *service.Command, args []string) func(context.Context, *log.Logger)
 func usage() {
 	fmt.Fprintln(os.Stderr, "usage: system SERVICE [flags]\n\nservices:")
 	for _, c := range commands {
-		fmt.Fprintf(os.Stderr, "  %-10s %s\n", c.Name, c.Purpose)
+		fmt.Fprintf(os.Stderr, "  %-19s %s\n", c.Name, c.Purpose)
 	}
 }

@@ -78,15 +78,11 @@ func configure(etc string, list []string) {
 	userconfig.PutAside(kubeletDir, kc, userconfig.Node(), say)
 }
 
-// providers leaves out credential providers that are not there yet, and watches for
-// them.
+// providers leaves out credential providers that are bad, and watches for others.
 func providers(list []string) []string {
-	left := userconfig.Providers(list, os.Stderr)
-	if len(left) == len(list) {
-		return list
-	}
+	left, used := userconfig.Providers(list, os.Stderr)
 	go func() {
-		if userconfig.AwaitProviders(context.Background(), list, say) {
+		if userconfig.AwaitProviders(context.Background(), list, used, say) {
 			notify("credential-providers")
 		}
 	}()

@@ -12,9 +12,7 @@ import (
 
 	"github.com/go-logr/logr"
 	"k8s.io/klog/v2"
-	kubeletv1 "k8s.io/kubelet/config/v1"
 	"k8s.io/kubernetes/pkg/credentialprovider/plugin"
-	"sigs.k8s.io/yaml"
 
 	"kios/upstream/kubelet/defaults"
 )
@@ -92,8 +90,7 @@ func checkKubeletOnHost(etc string, memory uint64, cpus int, log io.Writer) erro
 	return nil
 }
 
-// checkProvidersOnHost checks the credential providers without their programs, which are
-// not among the files: a pod brings them.
+// checkProvidersOnHost checks the credential providers, with other programs than init.
 func checkProvidersOnHost(etc string, log io.Writer) error {
 	file := filepath.Join(etc, "kubernetes/credential-providers.yaml")
 	raw, err := readFile(file)
@@ -119,14 +116,8 @@ func standIns(raw []byte) (dir string, err error) {
 	if dir, err = os.MkdirTemp("", hostCommand); err != nil {
 		return "", err
 	}
-	var c kubeletv1.CredentialProviderConfig
-	if yaml.Unmarshal(raw, &c) != nil {
-		return dir, nil // the check says so
-	}
-	for _, p := range c.Providers {
-		if p.Name != "" && p.Name == filepath.Base(p.Name) {
-			err = errors.Join(err, os.WriteFile(filepath.Join(dir, p.Name), nil, 0o700))
-		}
+	for _, name := range namesOf(raw) {
+		err = errors.Join(err, os.WriteFile(filepath.Join(dir, name), nil, 0o700))
 	}
 	return dir, err
 }

@@ -58,8 +58,8 @@ func TestCheckOnHost(t *testing.T) {
 			"topologyManagerPolicy: restricted\n", kc, []string{"--memory", "8589934592", "--cpus=4"}, nil},
 		{"what is best on one NUMA node", head + "topologyManagerPolicy: best-effort\ntopologyManagerPolicyOptions: {prefer-closest-numa-nodes: 'true'}\n", kc, []string{"--memory=17179869184"}, nil},
 		{"a file in place of the directory", "", "kubernetes", nil, []string{"credential-providers.yaml"}},
-		{"good providers", "apiVersion: kubelet.config.k8s.io/v1\nkind: CredentialProviderConfig\n" + provider, "kubernetes/credential-providers.yaml", nil, nil},
-		{"bad providers", "kind: CredentialProviderConfig\n" + provider, "kubernetes/credential-providers.yaml", nil,
+		{"good providers", "apiVersion: kubelet.config.k8s.io/v1\nkind: CredentialProviderConfig\n" + providerConfig, "kubernetes/credential-providers.yaml", nil, nil},
+		{"bad providers", "kind: CredentialProviderConfig\n" + providerConfig, "kubernetes/credential-providers.yaml", nil,
 			[]string{"ignoring /etc/kubernetes/credential-providers.yaml: "}},
 	}
 	for _, tt := range tests {

@@ -11,7 +11,9 @@ import (
 	"path/filepath"
 	"strings"
 
+	kubeletv1 "k8s.io/kubelet/config/v1"
 	"k8s.io/kubernetes/pkg/credentialprovider/plugin"
+	"sigs.k8s.io/yaml"
 
 	"kios/upstream/kubelet/args"
 	"kios/upstream/kubelet/watch"
@@ -22,49 +24,89 @@ import (
 // registers them as well, which a process can do but once.
 const checkCommand = "kios-check-credential-providers"
 
-// Providers returns the command line without the credential providers when the
-// file that configures them is missing or bad. A bad one is named on log: a
-// kubelet that is given it does not start.
-func Providers(list []string, log io.Writer) []string {
+// provider is the program that every credential provider is: it finds what the user has
+// put on the node under that name, or asks a pod.
+const provider = "/bin/init"
+
+// Providers returns the command line without the credential providers when the file that
+// configures them is missing or bad. A bad one is named on log: a kubelet that is given it
+// does not start. It also returns the text of the file that is used, "" for none.
+func Providers(list []string, log io.Writer) (left []string, used string) {
 	file, dir := providersOf(list)
 	if file == "" {
-		return list
+		return list, ""
 	}
-	err := checkFile(file, dir)
+	used, err := checkFile(file, dir)
 	if err == nil {
-		return list
+		return list, used
 	}
 	if !errors.Is(err, fs.ErrNotExist) {
 		fmt.Fprintf(log, "kios: ignoring %s: %s: images are pulled without credentials\n", file, oneLine(err))
 	}
-	return args.Without(args.Without(list, "image-credential-provider-config"), "image-credential-provider-bin-dir")
+	return args.Without(args.Without(list, "image-credential-provider-config"), "image-credential-provider-bin-dir"), ""
 }
 
 func providersOf(list []string) (file, dir string) {
 	return args.Value(list, "image-credential-provider-config"), args.Value(list, "image-credential-provider-bin-dir")
 }
 
-func checkFile(file, dir string) error {
-	if _, err := readFile(file); err != nil {
+func checkFile(file, dir string) (text string, err error) {
+	raw, err := readFile(file)
+	if err != nil {
+		return "", err
+	}
+	if err := link(raw, dir); err != nil {
+		return "", err
+	}
+	return string(raw), checkInChild(file, dir)
+}
+
+// link makes a link to init for each provider that has nothing in the directory.
+func link(raw []byte, dir string) error {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
-	return checkInChild(file, dir)
+	for _, name := range namesOf(raw) {
+		if err := os.Symlink(provider, filepath.Join(dir, name)); err != nil && !errors.Is(err, fs.ErrExist) {
+			return err
+		}
+	}
+	return nil
 }
 
-// AwaitProviders returns true when the providers of a command line, with which the
-// kubelet could not be started, have become good: their programs come by a pod, after
-// the kubelet has started, and the kubelet looks for them only then. It is for a
-// goroutine.
-func AwaitProviders(ctx context.Context, list []string, say func(format string, args ...any)) bool {
+// namesOf returns the names of providers that can be those of files. The others, and a
+// file without names, are for the kubelet's own check.
+func namesOf(raw []byte) (names []string) {
+	var c kubeletv1.CredentialProviderConfig
+	if yaml.Unmarshal(raw, &c) != nil {
+		return nil
+	}
+	for _, p := range c.Providers {
+		if p.Name != "" && p.Name == filepath.Base(p.Name) && filepath.IsLocal(p.Name) && p.Name != "." {
+			names = append(names, p.Name)
+		}
+	}
+	return names
+}
+
+// AwaitProviders returns true when the file of a command line's providers has become
+// another good one than what is used: the kubelet reads it only when it starts. A bad one
+// is named, once. It is for a goroutine.
+func AwaitProviders(ctx context.Context, list []string, used string, say func(format string, args ...any)) bool {
 	file, dir := providersOf(list)
-	files := func() []string { return []string{file, filepath.Join(dir, "program")} }
-	return file != "" && watch.Until(ctx, files, func() bool { return hasPrograms(dir) && checkFile(file, dir) == nil }, say)
-}
-
-// hasPrograms saves the check, which is a process, while there is nothing to find.
-func hasPrograms(dir string) bool {
-	entries, err := os.ReadDir(dir)
-	return err == nil && len(entries) > 0
+	bad := ""
+	better := func() bool {
+		raw, err := readFile(file)
+		if err != nil || string(raw) == used || string(raw) == bad {
+			return false
+		}
+		if _, err = checkFile(file, dir); err != nil {
+			bad = string(raw)
+			say("%s is not used: %s: the credential providers stay as they are", file, oneLine(err))
+		}
+		return err == nil
+	}
+	return file != "" && watch.Until(ctx, func() []string { return []string{file} }, better, say)
 }
 
 func checkInChild(file, dir string) error {

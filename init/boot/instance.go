@@ -1,0 +1,50 @@
+package boot
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"kios/internal/identity"
+	"kios/internal/instance"
+	"kios/internal/wholefile"
+)
+
+// checkInstance has the node start afresh if its disk is in another machine than the one
+// that it was set up for: a copy of a node's disk must not be the same node once more. It
+// comes before containerd and the kubelet read any of the files.
+func (n *Node) checkInstance() error { return n.checkInstanceIn("/") }
+
+func (n *Node) checkInstanceIn(root string) error {
+	r, err := instance.Load(root)
+	if err != nil {
+		return err
+	}
+	before, now := strings.ToLower(r.UUID), instance.UUID(root)
+	if before == now || !identity.Unique(before) || !identity.Unique(now) {
+		return nil // the same machine, or nobody knows
+	}
+	n.Log.Notice("this disk is from another machine: the node starts afresh, without name, keys and certificates of that one")
+	return errors.Join(r.Reset(root), forgetMachineID(root, before), forget(filepath.Join(root, offeredHostname)))
+}
+
+// forgetMachineID removes a machine id that was made of another machine's UUID. One that
+// the user has chosen stays.
+func forgetMachineID(root, uuid string) error {
+	file := filepath.Join(root, "etc/machine-id")
+	text, err := readIfThere(file)
+	if err != nil || strings.TrimSpace(text) != identity.NewMachineID(uuid) {
+		return nil // what is wrong with the file is said when it is used
+	}
+	return forget(file)
+}
+
+// forget removes a file that may not be there.
+func forget(file string) error {
+	if _, err := os.Lstat(file); errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return wholefile.Remove(file)
+}
