@@ -53,6 +53,7 @@ var linked = []string{
 	"kios/internal/gpt",
 	"kios/internal/hostpath",
 	"kios/internal/identity",
+	"kios/internal/instance",
 	"kios/internal/kubeletargs",
 	"kios/internal/logfile",
 	"kios/internal/modprobe",
