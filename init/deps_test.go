@@ -47,6 +47,7 @@ var linked = []string{
 	"kios/internal/consoleline",
 	"kios/internal/control",
 	"kios/internal/credprovider",
+	"kios/internal/daemonenv",
 	"kios/internal/datapart",
 	"kios/internal/etclayout",
 	"kios/internal/ext4",

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"kios/host/cache"
+	"kios/internal/daemonenv"
 	"kios/internal/etclayout"
 	"kios/internal/hostpath"
 	"kios/internal/identity"
@@ -19,7 +20,7 @@ import (
 
 // small are the files that PID 1 itself reads, as patterns. It is asked about each with
 // its own code, in internal/.
-var small = slices.Concat([]string{"hostname", "machine-id", "kios/exec-paths"}, kubeletargs.UserFiles)
+var small = slices.Concat([]string{"hostname", "machine-id", "kios/exec-paths", daemonenv.File}, kubeletargs.UserFiles)
 
 // saysOfSmall returns what PID 1 will say about the files that it reads, and about what is
 // in the place of the OS's own.
@@ -45,7 +46,7 @@ func (n *Node) saysOfSmall(etc string, m Machine) ([]string, error) {
 		lines = append(lines, m.Kept("/etc", filepath.Base(m.Name)+etclayout.Aside))
 		os.RemoveAll(filepath.Join(view, m.Name)) // nobody reads it
 	}
-	errs := slices.Concat(checkIdentity(view), checkExecPaths(view), checkSysctls(view, m))
+	errs := slices.Concat(checkIdentity(view), checkExecPaths(view), checkSysctls(view, m), checkEnvironment(view))
 	for _, err := range errs {
 		lines = append(lines, strings.Split(err.Error(), "\n")...)
 	}
@@ -158,6 +159,13 @@ func checkExecPaths(etc string) (errs []error) {
 		}
 	}
 	return errs
+}
+
+func checkEnvironment(etc string) []error {
+	if _, err := daemonenv.Read(filepath.Join(etc, daemonenv.File), ""); err != nil {
+		return []error{err}
+	}
+	return nil
 }
 
 func checkSysctls(etc string, m Machine) []error {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"kios/init/bundle"
@@ -34,8 +35,9 @@ func (n *Node) startContainerd() error {
 	d.Prepare = func() (argv, env []string) {
 		// Shims of other runtimes are in /opt/kios/bin. CNI plugins, which containerd
 		// starts, call programs such as nft, which the network's pod puts beside them.
-		return []string{"/bin/containerd", "--config", "/usr/share/kios/containerd.toml"},
-			environment("/bin:/opt/kios/bin:/opt/cni/bin", "LISTEN_FDS=1", etcVariable+"="+n.nextStart(t))
+		etc := n.nextStart(t)
+		env = environment("/bin:/opt/kios/bin:/opt/cni/bin", "LISTEN_FDS=1", etcVariable+"="+etc)
+		return []string{"/bin/containerd", "--config", "/usr/share/kios/containerd.toml"}, slices.Concat(env, n.userEnvironment(etc, containerdName), n.trust())
 	}
 	return n.startDaemon(d)
 }

@@ -5,12 +5,14 @@ import (
 	"fmt"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
 	"kios/init/notify"
 	"kios/init/supervise"
 	"kios/init/systembus"
+	"kios/internal/daemonenv"
 )
 
 const notifySocket = "/run/kios/notify"
@@ -192,6 +194,18 @@ func environment(path string, more ...string) []string {
 		"PATH=" + path, "HOME=/root", "NOTIFY_SOCKET=" + notifySocket,
 		fmt.Sprint("WATCHDOG_USEC=", watchdogTold.Microseconds()),
 	}, more...)
+}
+
+// userEnvironment returns what the user's file adds to a daemon's environment, and names
+// what is wrong with it. etc is where the daemon's files of the user's are.
+func (n *Node) userEnvironment(etc, daemon string) []string {
+	variables, err := daemonenv.Read(filepath.Join(etc, daemonenv.File), daemon)
+	if err != nil {
+		for line := range strings.Lines(err.Error()) {
+			n.once.Error("%s", strings.TrimSpace(line))
+		}
+	}
+	return variables
 }
 
 // restartFor restarts the machine, because one of its daemons hangs in the kernel: it

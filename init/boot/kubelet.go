@@ -3,6 +3,7 @@ package boot
 import (
 	"os"
 	"path/filepath"
+	"slices"
 
 	"kios/init/supervise"
 	"kios/internal/kubeletargs"
@@ -47,7 +48,7 @@ func (n *Node) prepareKubelet(t *daemonTrial, again bool) (argv, env []string) {
 	for _, w := range warnings {
 		n.once.Error("%s", w)
 	}
-	return argv, environment("/bin", etcVariable+"="+etc)
+	return argv, slices.Concat(environment("/bin", etcVariable+"="+etc), n.userEnvironment(etc, kubeletName), n.trust())
 }
 
 // writeDropIn writes the kubelet's configuration for this node.

@@ -5,6 +5,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -14,6 +15,7 @@ import (
 	"kios/init/reap"
 	"kios/init/supervise"
 	"kios/init/trial"
+	"kios/internal/daemonenv"
 	"kios/internal/kubeletargs"
 )
 
@@ -25,9 +27,10 @@ const (
 
 // sources are the files that a trial is about.
 var sources = map[string]trial.Sources{
-	kubeletName: {Names: kubeletargs.UserFiles},
+	kubeletName: {Names: append(slices.Clone(kubeletargs.UserFiles), daemonenv.File)},
 	containerdName: {
-		Tree: "containerd", Except: "containerd/certs.d", // is read at each pull
+		Names: []string{daemonenv.File},
+		Tree:  "containerd", Except: "containerd/certs.d", // is read at each pull
 		Imports: trial.ContainerdImports,
 	},
 }
