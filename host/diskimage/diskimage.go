@@ -26,6 +26,7 @@ import (
 const (
 	sectorSize = 512
 	mib        = 1 << 20
+	gib        = 1 << 30
 	espStart   = 1 * mib
 	espSize    = 512 * mib // room for two more kernels
 	dataStart  = espStart + espSize
@@ -43,7 +44,7 @@ type Options struct {
 	OCI    []string        // OCI or docker archives to import at boot
 	Extra  map[string]File // more files, by path below the root of the data partition
 	Size   int64           // bytes of the whole disk; 0 for DefaultSize
-	Format string          // "raw", "qcow2", or "" for raw
+	Format string          // "raw", "qcow2", "ami-raw", or "" for raw
 	Out    string          // file to write
 	Force  bool            // replace Out if it is a regular file
 }
@@ -101,8 +102,14 @@ func (o *Options) Check() error {
 	case "":
 		o.Format = "raw"
 	case "raw", "qcow2":
+	case "ami-raw":
+		// Volumes of EBS have whole GiB. On a larger one than the disk, its backup table
+		// would not be at the end.
+		if o.Size%gib != 0 {
+			return fmt.Errorf("a size of %s is no whole number of GiB, which an AMI needs: use %s", FormatSize(o.Size), FormatSize(o.Size/gib*gib+gib))
+		}
 	default:
-		return fmt.Errorf("disk format %q is not known: use raw or qcow2", o.Format)
+		return fmt.Errorf("disk format %q is not known: use raw, qcow2 or ami-raw", o.Format)
 	}
 	// Less than a MiB stays what it is: rounded, it would be 0, which is the default.
 	if o.Size >= mib {

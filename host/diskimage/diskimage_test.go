@@ -311,7 +311,7 @@ func TestCreateRefuses(t *testing.T) {
 		{"a unit was forgotten", func(o *Options) { o.Size = 579 }, "a size of 579 bytes is too small: at least 579M is needed"},
 		{"almost a MiB", func(o *Options) { o.Size = mib - 1 }, "is too small: at least 579M is needed"},
 		{"negative", func(o *Options) { o.Size = -1 }, "is too small: at least 579M is needed"},
-		{"format", func(o *Options) { o.Format = "vmdk" }, `format "vmdk" is not known: use raw or qcow2`},
+		{"format", func(o *Options) { o.Format = "vmdk" }, `format "vmdk" is not known: use raw, qcow2 or ami-raw`},
 		{"no EFI file", func(o *Options) { o.EFI = "/no/kios.efi" }, "EFI file /no/kios.efi does not exist; make it with kios build"},
 		{"not EFI", func(o *Options) { os.WriteFile(o.EFI, []byte("text"), 0o600) }, "not a PE file"},
 		{"half an EFI file", func(o *Options) { os.Truncate(o.EFI, 0x700) }, "it is truncated; make one with kios build"},

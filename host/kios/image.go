@@ -51,6 +51,7 @@ The image is sparse: it takes only the space of its contents. Write it to a disk
 with dd, or boot it with "kios run --disk OUT". Root is not needed.`,
 		Example: `  kios image --etc my-node --oci app.tar node.img
   kios image --format qcow2 --size 20G node.qcow2
+  kios image --format ami-raw ami.raw
   kios image --join 10.0.0.1:6443 --token abcdef.0123456789abcdef --ca ca.crt node.img`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) != 1 {
@@ -69,7 +70,7 @@ func (f *imageFlags) add(flags *pflag.FlagSet) {
 	flags.StringArrayVar(&f.OCI, "oci", nil, "image `archive` for the node to import; may be repeated")
 	flags.StringVar(&f.EFI, "efi", "", "EFI `file` to boot (default: kios.efi of this checkout)")
 	flags.StringVar(&f.size, "size", "4G", "size of the disk, in powers of 1024")
-	flags.StringVar(&f.Format, "format", "raw", "raw or qcow2")
+	flags.StringVar(&f.Format, "format", "raw", "raw, qcow2, or ami-raw: a raw disk for EC2, see docs/cloud/ami.md")
 	flags.BoolVar(&f.Force, "force", false, "replace OUT if it is an existing file")
 	flags.BoolVar(&f.noCheck, "no-check", false, "do not check the files of --etc")
 	f.join.add(flags)

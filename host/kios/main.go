@@ -77,6 +77,7 @@ machine. "kios cluster up" starts a whole cluster of virtual machines.`,
 		newReproduceCommand(),
 		newBenchCommand(),
 		newSkewCommand(),
+		newRelayCommand(),
 	)
 	return root
 }

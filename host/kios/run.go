@@ -27,6 +27,7 @@ const minMemory = 128 << 20
 type runOptions struct {
 	etc      string
 	oci      []string
+	userData string
 	disk     string
 	memory   string
 	cpus     int
@@ -55,6 +56,13 @@ OCI layout or the output of "docker save", as a tar file, plain or compressed wi
 or zstd. The disk made from these is deleted at the end. --disk boots a disk that "kios
 image" made, and changes it. One without a partition to boot from is refused.
 
+--user-data FILE shows what a node makes of user data, such as the NodeConfig of
+EKS, #cloud-config or Ignition, without a cloud. The machine looks like one of EC2,
+with a metadata service of its own and credentials that are made up. If FILE names a
+cluster, the node tries to join it, and then asks that cluster who may see its pods:
+from then on, only the console is shown. When the machine is off, the files are shown
+that the node has made. docs/cloud has examples.
+
 Ctrl-C presses the machine's power button and waits until the machine is off. A
 second Ctrl-C cuts the power.
 
@@ -63,6 +71,7 @@ ten times slower. Set KIOS_ACCEL to kvm or tcg to choose by hand.`,
 		Example: `  kios run
   kios run --etc my-node --oci my-image.tar
   kios run --memory 1G --forward 8080:80
+  kios run --user-data nodeconfig.yaml
   kios image --etc my-node node.img && kios run --disk node.img`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -77,7 +86,8 @@ func (o *runOptions) add(f *pflag.FlagSet) {
 	f.StringVar(&o.etc, "etc", "", "`directory` whose contents are laid over the node's /etc")
 	f.StringArrayVar(&o.oci, "oci", nil, "image `archive` for the node to import; may be repeated")
 	f.StringVar(&o.disk, "disk", "", "boot this disk `image` (raw or qcow2) instead of a temporary one")
-	f.StringVar(&o.memory, "memory", "512M", "memory of the machine")
+	f.StringVar(&o.userData, "user-data", "", "boot a machine like one of EC2 that has this `file` as its user data")
+	f.StringVar(&o.memory, "memory", "", "memory of the machine (default 512M, or 1G with --user-data)")
 	f.IntVar(&o.cpus, "cpus", 2, "processors of the machine")
 	f.StringVar(&o.firmware, "firmware", "uefi", "how to boot: uefi, which is what a real machine does, or direct, which is faster")
 	f.StringArrayVar(&o.forward, "forward", nil, "forward a TCP port of this host's loopback interface to the node, as `HOST:GUEST`")
@@ -118,7 +128,7 @@ func runNode(ctx context.Context, o runOptions) error {
 
 // check finds flags that are wrong or contradict each other.
 func (o runOptions) check() (memory int64, ports []qemu.Port, err error) {
-	if memory, err = diskimage.ParseSize(o.memory); err != nil {
+	if memory, err = diskimage.ParseSize(o.memoryOrDefault()); err != nil {
 		return 0, nil, fmt.Errorf("--memory: %w", err)
 	}
 	if ports, err = parseForwards(o.forward); err != nil {
@@ -153,7 +163,21 @@ func (o runOptions) checkFiles() error {
 			return fmt.Errorf("%s: %w", f[0], err)
 		}
 	}
+	if err := checkUserData(o.userData); err != nil {
+		return err
+	}
 	return checkInputs(o.etc, o.oci)
+}
+
+// memoryOrDefault is more on EC2: nodes of EKS keep some for themselves.
+func (o runOptions) memoryOrDefault() string {
+	switch {
+	case o.memory != "":
+		return o.memory
+	case o.userData != "":
+		return "1G"
+	}
+	return "512M"
 }
 
 func checkFile(name string) error {
@@ -204,13 +228,20 @@ func (r *runPlan) run(ctx context.Context, signals <-chan os.Signal) error {
 	if err != nil {
 		return err
 	}
+	if r.options.userData != "" {
+		stop, err := r.startEC2(&cfg)
+		if err != nil {
+			return err
+		}
+		defer stop()
+	}
 	w.poweredOn = time.Now()
 	m, err := qemu.Start(ctx, cfg)
 	if err != nil {
 		return err
 	}
 	defer m.Kill()
-	w.print.Note(m.Uptime(), "power on: %s memory, %d processors, %s, %s", r.options.memory, r.options.cpus, r.options.firmware, accelText(ctx, accel, r.probeKernel()))
+	w.print.Note(m.Uptime(), "power on: %s memory, %d processors, %s, %s", r.options.memoryOrDefault(), r.options.cpus, r.options.firmware, accelText(ctx, accel, r.probeKernel()))
 	api, err := r.client(access, m)
 	if err != nil {
 		return err
@@ -218,7 +249,12 @@ func (r *runPlan) run(ctx context.Context, signals <-chan os.Signal) error {
 	if api != nil {
 		defer api.Close()
 	}
-	return w.follow(m, api, signals)
+	if r.instance != "" {
+		w.print.Note(m.Uptime(), "on EC2: %s", r.instance)
+	}
+	err = w.follow(m, api, signals)
+	r.showEtc(context.WithoutCancel(ctx), w.print.Block)
+	return err
 }
 
 func accelText(ctx context.Context, a qemu.Accel, kernel string) string {

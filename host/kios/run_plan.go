@@ -34,6 +34,8 @@ type runPlan struct {
 	expect  []podName // from the manifests
 	noCNI   bool      // it is known that the node has no CNI configuration
 	warning []string  // about the user's files
+
+	instance string // what the machine is on EC2, or ""
 }
 
 // podName names a pod as its manifest does.
@@ -70,7 +72,7 @@ func (r *runPlan) checkProducts() error {
 // example reports whether the bundled pod is to run.
 func (r *runPlan) example() bool {
 	o := r.options
-	return o.disk == "" && o.etc == "" && len(o.oci) == 0
+	return o.disk == "" && o.etc == "" && len(o.oci) == 0 && o.userData == ""
 }
 
 // probeKernel is any kernel of ours: a disk may be run without having built one.

@@ -20,6 +20,9 @@ func TestRunOptionsCheck(t *testing.T) {
 	dir := t.TempDir()
 	file := filepath.Join(dir, "file")
 	nested := filepath.Join(dir, "nested")
+	userData, large := filepath.Join(dir, "user-data"), filepath.Join(dir, "large")
+	lab.WriteFile(t, userData, "#cloud-config\n")
+	lab.WriteFile(t, large, strings.Repeat("#", maxUserData+1))
 	lab.Must(t, os.WriteFile(file, nil, 0o600))
 	lab.Must(t, os.MkdirAll(filepath.Join(nested, "etc"), 0o700))
 	for _, tt := range []struct {
@@ -36,6 +39,10 @@ func TestRunOptionsCheck(t *testing.T) {
 		{"disk", func(o *runOptions) { o.disk = file }, ""},
 		{"no such disk", func(o *runOptions) { o.disk = "/no/disk" }, "/no/disk"},
 		{"disk is a directory", func(o *runOptions) { o.disk = dir }, "is a directory"},
+		{"user data", func(o *runOptions) { o.userData = userData }, ""},
+		{"no such user data", func(o *runOptions) { o.userData = "/no/data" }, "--user-data: "},
+		{"no user data", func(o *runOptions) { o.userData = file }, "EC2 takes 1 to 16384"},
+		{"too many user data", func(o *runOptions) { o.userData = large }, "compress it with gzip"},
 		{"no such archive", func(o *runOptions) { o.oci = []string{"/no/archive"} }, "--oci /no/archive: there is no such file: give the output of docker save"},
 		{"a layout", func(o *runOptions) { o.oci = []string{dir} }, ""},
 		{"no such etc", func(o *runOptions) { o.etc = "/no/etc" }, "--etc /no/etc: there is no such directory: give one"},

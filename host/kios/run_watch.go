@@ -24,7 +24,10 @@ type watch struct {
 	m     *qemu.Machine
 	api   *kubeletapi.Client
 	table string // the last one printed
-	done  bool   // all pods have run at some time
+
+	metadata metadataLog
+
+	done bool // all pods have run at some time
 
 	mu        sync.Mutex
 	lastWords string // the kernel's, if it panicked
@@ -107,12 +110,13 @@ func (w *watch) poll(ctx context.Context) <-chan []kubeletapi.Pod {
 		for ctx.Err() == nil {
 			if pods, err := w.ask(ctx); err == nil {
 				silence.end()
+				w.sayMetadata(ctx, pods)
 				select {
 				case updates <- pods:
 				case <-ctx.Done():
 				}
 			} else if silence.tooLong() && ctx.Err() == nil {
-				w.print.Problem(w.m.Uptime(), "the kubelet's API does not answer: %v", err)
+				w.print.Problem(w.m.Uptime(), "the kubelet's API does not answer: %v%s", err, w.whyUserData())
 			}
 			select {
 			case <-time.After(time.Second):
@@ -121,6 +125,24 @@ func (w *watch) poll(ctx context.Context) <-chan []kubeletapi.Pod {
 		}
 	}()
 	return updates
+}
+
+// sayMetadata shows what the pod that reads user data says.
+func (w *watch) sayMetadata(ctx context.Context, pods []kubeletapi.Pod) {
+	if w.plan.options.userData == "" {
+		return
+	}
+	for _, line := range w.metadata.news(ctx, w.api, pods) {
+		w.print.Note(w.m.Uptime(), "metadata: %s", line)
+	}
+}
+
+// whyUserData explains why a kubelet may not answer.
+func (w *watch) whyUserData() string {
+	if w.plan.options.userData == "" {
+		return ""
+	}
+	return "; a node that joins a cluster asks that one who may see its pods"
 }
 
 // ask makes one attempt. It is short, since a connection that was opened

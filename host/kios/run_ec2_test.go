@@ -1,0 +1,83 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"kios/host/imds"
+	"kios/host/qemu"
+	"kios/test/lab"
+)
+
+func TestInstanceType(t *testing.T) {
+	for memory, want := range map[int64]string{512 << 20: "t3.nano", 1 << 30: "t3.micro", 3 << 30: "t3.small", 16 << 30: "m5.large"} {
+		if got := instanceType(memory); got != want {
+			t.Errorf("instanceType(%d) = %s, want %s", memory, got, want)
+		}
+	}
+}
+
+func TestMemoryOrDefault(t *testing.T) {
+	for _, tt := range []struct {
+		o    runOptions
+		want string
+	}{{runOptions{}, "512M"}, {runOptions{userData: "f"}, "1G"}, {runOptions{userData: "f", memory: "2G"}, "2G"}} {
+		if got := tt.o.memoryOrDefault(); got != tt.want {
+			t.Errorf("%+v: %s, want %s", tt.o, got, tt.want)
+		}
+	}
+}
+
+func TestMetadataLog(t *testing.T) {
+	var l metadataLog
+	for _, step := range []struct {
+		text string
+		want []string
+	}{
+		{"", nil},
+		{"one\ntw", []string{"one"}},
+		{"one\ntwo\nthree\n", []string{"two", "three"}},
+		{"one\ntwo\nthree\n", nil},
+		{"new\n", []string{"new"}},
+	} {
+		if diff := cmp.Diff(step.want, l.lines(step.text)); diff != "" {
+			t.Errorf("%q (-want +got):\n%s", step.text, diff)
+		}
+	}
+}
+
+// TestStartEC2 has a connection go through what QEMU is told to start.
+func TestStartEC2(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "user-data")
+	lab.WriteFile(t, file, "#cloud-config\n")
+	r := &runPlan{options: runOptions{userData: file}, dir: dir, memory: 1 << 30}
+	var cfg qemu.Config
+	stop, err := r.startEC2(&cfg)
+	lab.Must(t, err)
+	defer stop()
+	if words := cfg.EC2.Service; len(words) != 3 || words[1] != relayCommand || cfg.EC2.Type != "t3.micro" {
+		t.Fatalf("%+v", cfg.EC2)
+	}
+	var answer strings.Builder
+	lab.Must(t, imds.Relay(cfg.EC2.Service[2], strings.NewReader("GET /latest/user-data HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"), &answer))
+	if !strings.HasPrefix(answer.String(), "HTTP/1.1 401") {
+		t.Errorf("answer: %q", answer.String())
+	}
+}
+
+func TestListFiles(t *testing.T) {
+	dir := t.TempDir()
+	lab.WriteFile(t, filepath.Join(dir, "hostname"), "node-1\n")
+	lab.WriteFile(t, filepath.Join(dir, "large"), strings.Repeat("x", maxShownFile+1))
+	lab.WriteFile(t, filepath.Join(dir, "binary"), "\x00")
+	lab.Must(t, os.WriteFile(filepath.Join(dir, "key"), []byte("secret"), 0o600))
+	got, err := listFiles(dir)
+	if diff := cmp.Diff("  binary: no text\n  hostname\n      node-1\n  key: for root only\n  large: 2049 bytes\n", got); err != nil || diff != "" {
+		t.Errorf("%v (-want +got):\n%s", err, diff)
+	}
+}
