@@ -75,9 +75,10 @@ func TestListFiles(t *testing.T) {
 	lab.WriteFile(t, filepath.Join(dir, "hostname"), "node-1\n")
 	lab.WriteFile(t, filepath.Join(dir, "large"), strings.Repeat("x", maxShownFile+1))
 	lab.WriteFile(t, filepath.Join(dir, "binary"), "\x00")
+	lab.WriteFile(t, filepath.Join(dir, "ca.crt"), "-----BEGIN CERTIFICATE-----\n")
 	lab.Must(t, os.WriteFile(filepath.Join(dir, "key"), []byte("secret"), 0o600))
 	got, err := listFiles(dir)
-	if diff := cmp.Diff("  binary: no text\n  hostname\n      node-1\n  key: for root only\n  large: 2049 bytes\n", got); err != nil || diff != "" {
+	if diff := cmp.Diff("  binary: no text\n  ca.crt: PEM\n  hostname\n      node-1\n  key: for root only\n  large: 2049 bytes\n", got); err != nil || diff != "" {
 		t.Errorf("%v (-want +got):\n%s", err, diff)
 	}
 }

@@ -75,8 +75,11 @@ func shownText(path string, d fs.DirEntry) string {
 	if err != nil {
 		return ": " + err.Error()
 	}
-	if !utf8.Valid(data) || bytes.IndexByte(data, 0) >= 0 {
+	switch {
+	case !utf8.Valid(data) || bytes.IndexByte(data, 0) >= 0:
 		return ": no text"
+	case bytes.HasPrefix(data, []byte("-----BEGIN ")):
+		return ": PEM"
 	}
 	return "\n      " + strings.ReplaceAll(strings.TrimSpace(string(data)), "\n", "\n      ")
 }
