@@ -77,19 +77,20 @@ type Request struct {
 // Do asks until there is an answer, and returns its body. The error is ErrAbsent, or
 // says that the context has ended, and what was wrong until then.
 func (c *Client) Do(ctx context.Context, r Request) ([]byte, error) {
+	var last error // that is about the service
 	for pause := firstPause; ; {
 		body, err := c.try(ctx, r)
 		if err == nil || errors.Is(err, ErrAbsent) && !r.Required {
 			return body, err
 		}
-		if ctx.Err() != nil {
-			return nil, fmt.Errorf("%w, and before: %w", ctx.Err(), err)
+		if ctx.Err() == nil || last == nil {
+			last = err
 		}
-		c.complain(err)
-		if ctxErr := c.sleep(ctx, pause); ctxErr != nil {
-			return nil, fmt.Errorf("%w, and before: %w", ctxErr, err)
+		c.complain(last)
+		if err := c.sleep(ctx, pause); err != nil {
+			return nil, fmt.Errorf("%w, and before: %w", err, last)
 		}
-		if !errors.Is(err, errNoRoute) {
+		if !errors.Is(last, errNoRoute) {
 			pause = min(2*pause, lastPause)
 		}
 	}
