@@ -137,8 +137,9 @@ func (o *Options) apply(p Param) error {
 		o.StayUp = err == nil && seconds == 0
 	case p.Key == "kios.disk": // the pod disk says what is wrong with it
 		o.Disk = p.Value
+	case p.Key == "kios.config" || p.Key == "kios.config.sha256": // likewise the pod metadata
 	case strings.HasPrefix(p.Key, "kios."):
-		return fmt.Errorf("%s is not an option of this version and is ignored (there are kios.stop=SECONDS, kios.watchdog=SECONDS and kios.disk=DEVICE)", p.Key)
+		return fmt.Errorf("%s is not an option of this version and is ignored (there are kios.stop=SECONDS, kios.watchdog=SECONDS, kios.disk=DEVICE and kios.config=URL)", p.Key)
 	}
 	return nil
 }

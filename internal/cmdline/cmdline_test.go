@@ -63,6 +63,8 @@ func TestOptions(t *testing.T) {
 		{"datapart=PARTUUID=1234", Defaults, "PARTUUID=1234 is ignored"},
 		{"datapart=6b694f53-0000-4000-8000-000000000001", Defaults, "is ignored"},
 		{"kios.disk=auto", with(func(o *Options) { o.Disk = "auto" }), ""},
+		{"kios.config=http://h/f kios.config.sha256=ab", Defaults, ""},
+		{"kios.configs=http://h/f", Defaults, "kios.configs is not an option"},
 		{"kios.stop=5", with(func(o *Options) { o.StopAfter = 5 * time.Second }), ""},
 		{"kios.stop=0", with(func(o *Options) { o.StopAfter = 0 }), ""},
 		{"kios.stop=-1", Defaults, "kios.stop=-1 is ignored"},

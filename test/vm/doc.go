@@ -5,8 +5,8 @@
 //
 // Only the tests in tagged files run there; all others are "make check". The
 // guest has /proc, /sys, /dev, cgroup v2 and tmpfs on /tmp and /run, an empty
-// disk of 64 MiB at /dev/vda, and no network card. A package's testdata is
-// beside its tests, as usual.
+// disk of 64 MiB at /dev/vda, discs and a disk such as clouds give data on, and no
+// network card. A package's testdata is beside its tests, as usual.
 //
 // The package also runs the tests of pods/disk that need root, on our kernel, and
 // tests package qemu itself, with a kernel that panics.

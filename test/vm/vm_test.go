@@ -188,18 +188,19 @@ func boot(t *testing.T, work, kernel, initrd string, accel qemu.Accel) *qemu.Mac
 	disk := filepath.Join(work, "disk")
 	lab.Must(t, os.WriteFile(disk, nil, 0o600))
 	lab.Must(t, os.Truncate(disk, 64<<20))
+	discs, volume := volumes(t, work)
 	m, err := qemu.Start(t.Context(), qemu.Config{
 		Kernel:    kernel,
 		Initrd:    initrd,
 		Append:    "console=ttyS0 loglevel=4 panic=-1 rdinit=/init",
-		Disks:     []qemu.Disk{{Path: disk, Unsafe: true}},
+		Disks:     []qemu.Disk{{Path: disk, Unsafe: true}, volume},
 		Memory:    1 << 30,
 		NoNetwork: true,
 		NoReboot:  true,
 		Dir:       work,
 		Accel:     accel,
 		// Hardware whose driver is a module.
-		Args: []string{"-device", "sdhci-pci"},
+		Args: append([]string{"-device", "sdhci-pci"}, discs...),
 	})
 	lab.Must(t, err)
 	t.Cleanup(m.Kill)

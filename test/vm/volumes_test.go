@@ -1,0 +1,40 @@
+//go:build vm
+
+package vm
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+
+	"kios/host/qemu"
+	"kios/test/lab"
+)
+
+// volumes makes the discs and the disk that pods/metadata/machine looks for, and returns
+// QEMU's arguments for the discs.
+func volumes(t *testing.T, work string) (discs []string, disk qemu.Disk) {
+	t.Helper()
+	dir := filepath.Join(work, "volumes")
+	lab.WriteFile(t, dir+"/cidata/user-data", "#cloud-config\n")
+	lab.WriteFile(t, dir+"/azure/ovf-env.xml", "<a/>\n")
+	lab.WriteFile(t, dir+"/user_data", "#cloud-config\n")
+	lab.Run(t, "genisoimage", "-quiet", "-o", dir+"/cidata.iso", "-V", "cidata", "-J", "-r", dir+"/cidata")
+	lab.Run(t, "genisoimage", "-quiet", "-o", dir+"/azure.iso", "-V", "rd_rdfe_stable", "-r", "-udf", dir+"/azure")
+	for _, name := range []string{"cidata", "azure"} {
+		discs = append(discs, "-drive", "if=none,media=cdrom,readonly=on,format=raw,id="+name+",file="+dir+"/"+name+".iso", "-device", "ide-cd,drive="+name)
+	}
+	return discs, qemu.Disk{Path: fat(t, dir), Format: "raw", ReadOnly: true}
+}
+
+// fat makes a configuration drive of OpenStack's.
+func fat(t *testing.T, dir string) string {
+	t.Helper()
+	path := dir + "/config.img"
+	lab.Must(t, os.WriteFile(path, nil, 0o600))
+	lab.Must(t, os.Truncate(path, 4<<20))
+	lab.Run(t, "mkfs.vfat", "-n", "config-2", path)
+	lab.Run(t, "mmd", "-i", path, "::openstack", "::openstack/latest")
+	lab.Run(t, "mcopy", "-i", path, dir+"/user_data", "::openstack/latest/user_data")
+	return path
+}
