@@ -1,0 +1,59 @@
+package provider
+
+import (
+	"strings"
+	"testing"
+
+	"kios/pods/metadata/machine"
+	"kios/pods/metadata/want"
+	"kios/test/lab"
+)
+
+func TestNoCloud(t *testing.T) {
+	l := &look{dmi: machine.DMI{ProductUUID: "AB-CD"}}
+	for name, c := range map[string]struct {
+		files files
+		want  want.Machine
+	}{
+		"all": {files{userDataFile: []byte(cloudConfig), metaDataFile: []byte("instance-id: i-1\nlocal-hostname: Node-1.example.com\n"), networkFile: []byte("version: 2\n")},
+			want.Machine{ID: "i-1", Hostname: "node-1", UserData: []byte(cloudConfig), Network: &want.Network{Format: "nocloud", Text: []byte("version: 2\n")}}},
+		"user data only": {files{userDataFile: []byte(cloudConfig)}, want.Machine{ID: "ab-cd", UserData: []byte(cloudConfig)}},
+		"JSON":           {files{metaDataFile: []byte(`{"instance-id": 12, "hostname": "a"}`)}, want.Machine{ID: "12", Hostname: "a"}},
+		"empty":          {files{userDataFile: {}, metaDataFile: {}, networkFile: {}}, want.Machine{ID: "ab-cd"}},
+		"comments":       {files{metaDataFile: []byte("# nothing\n")}, want.Machine{ID: "ab-cd"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			m, err := l.noCloud(c.files, machine.Seed{})
+			lab.Must(t, err)
+			compare(t, c.want, m)
+		})
+	}
+	for name, text := range map[string]string{"a list": "[a]", "a tab": "\ta", "large": "a: " + strings.Repeat("x", maxYAML)} {
+		if m, err := l.noCloud(files{metaDataFile: []byte(text)}, machine.Seed{}); err == nil || !strings.Contains(err.Error(), "meta-data") {
+			t.Errorf("noCloud of %s = %+v, %v", name, m, err)
+		}
+	}
+}
+
+// A configuration drive is no proof of OpenStack, whose controller alone knows its ids.
+func TestConfigDrive(t *testing.T) {
+	f := files{
+		driveMetaData: []byte(`{"uuid": "u-1", "hostname": "node-1.novalocal", "availability_zone": "nova"}`), driveUserData: []byte(cloudConfig),
+		driveNetwork: []byte("{}"), driveEC2: []byte(`{"instance-type": "m1.small", "local-ipv4": "10.0.0.5", "instance-id": "i-00000001", "hostname": "other"}`),
+	}
+	machine := want.Machine{ID: "u-1", Hostname: "node-1", Zone: "nova", Type: "m1.small", Addresses: addrs("10.0.0.5"), UserData: []byte(cloudConfig),
+		Network: &want.Network{Format: "openstack", Text: []byte("{}")}}
+	m, err := (&look{}).openStack(f)
+	lab.Must(t, err)
+	compare(t, machine, m)
+	if got := m.Jinja["local_hostname"]; got != "node-1" {
+		t.Errorf("local_hostname = %q", got)
+	}
+	m, err = (&look{row: &row{name: "openstack"}}).openStack(f)
+	lab.Must(t, err)
+	machine.ProviderID = "openstack:///u-1"
+	compare(t, machine, m)
+	if m, err := (&look{}).openStack(files{driveMetaData: []byte("<html>")}); err == nil {
+		t.Errorf("openStack of garbage = %+v", m)
+	}
+}
