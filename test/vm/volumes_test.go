@@ -19,8 +19,9 @@ func volumes(t *testing.T, work string) (discs []string, disk qemu.Disk) {
 	lab.WriteFile(t, dir+"/cidata/user-data", "#cloud-config\n")
 	lab.WriteFile(t, dir+"/azure/ovf-env.xml", "<a/>\n")
 	lab.WriteFile(t, dir+"/user_data", "#cloud-config\n")
-	lab.Run(t, "genisoimage", "-quiet", "-o", dir+"/cidata.iso", "-V", "cidata", "-J", "-r", dir+"/cidata")
-	lab.Run(t, "genisoimage", "-quiet", "-o", dir+"/azure.iso", "-V", "rd_rdfe_stable", "-r", "-udf", dir+"/azure")
+	own := []string{"-quiet", "-R", "-uid", "1000", "-gid", "1000", "-file-mode", "0400"}
+	lab.Run(t, "genisoimage", append(own, "-o", dir+"/cidata.iso", "-V", "cidata", "-J", dir+"/cidata")...)
+	lab.Run(t, "genisoimage", append(own, "-o", dir+"/azure.iso", "-V", "rd_rdfe_stable", "-udf", dir+"/azure")...)
 	for _, name := range []string{"cidata", "azure"} {
 		discs = append(discs, "-drive", "if=none,media=cdrom,readonly=on,format=raw,id="+name+",file="+dir+"/"+name+".iso", "-device", "ide-cd,drive="+name)
 	}

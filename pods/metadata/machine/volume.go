@@ -115,6 +115,13 @@ func Labelled(volumes []Volume, labels ...string) (Volume, bool) {
 	return Volume{}, false
 }
 
+// options have files belong to whoever reads them. Those on a disc may be for the owner
+// alone, whoever that was where it was made, and the pod has no right to pass over that.
+var options = map[string]string{
+	"iso9660": "overriderockperm,mode=0444,dmode=0555",
+	"udf":     "mode=0444,dmode=0555",
+}
+
 // Read returns the files of the volume with these names, as far as there are any, each
 // of at most limit bytes. It takes CAP_SYS_ADMIN, because it mounts the volume.
 func (v Volume) Read(limit int64, names ...string) (files map[string][]byte, err error) {
@@ -124,7 +131,7 @@ func (v Volume) Read(limit int64, names ...string) (files map[string][]byte, err
 	}
 	defer os.Remove(dir)
 	const flags = unix.MS_RDONLY | unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC
-	if err := unix.Mount(filepath.Join(v.view.Dev, v.Name), dir, v.Kind, flags, ""); err != nil {
+	if err := unix.Mount(filepath.Join(v.view.Dev, v.Name), dir, v.Kind, flags, options[v.Kind]); err != nil {
 		return nil, fmt.Errorf("mount %s as %s: %w", v, v.Kind, err)
 	}
 	defer func() {

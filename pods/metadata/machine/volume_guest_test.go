@@ -10,7 +10,10 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"golang.org/x/sys/unix"
+
 	"kios/internal/modprobe"
+	"kios/pods/privilege"
 	"kios/test/lab"
 )
 
@@ -38,6 +41,7 @@ func TestRealVolumes(t *testing.T) {
 	time.AfterFunc(100*time.Millisecond, func() { load(t, "sr_mod") })
 	v.Settle(t.Context())
 	load(t, "iso9660", "udf")
+	lab.Must(t, privilege.Keep(unix.CAP_SYS_ADMIN)) // as the pod has
 	volumes := v.Volumes()
 	for _, c := range []struct {
 		label, kind string

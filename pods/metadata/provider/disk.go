@@ -8,6 +8,7 @@ import (
 
 	"kios/pods/metadata/fetch"
 	"kios/pods/metadata/machine"
+	"kios/pods/metadata/netdata"
 	"kios/pods/metadata/want"
 )
 
@@ -48,7 +49,7 @@ func (l *look) noCloud(f files, seed machine.Seed) (want.Machine, error) {
 	if err != nil {
 		return want.Machine{}, fmt.Errorf("read meta-data: %w", err)
 	}
-	return l.onDisk(d, seed, f[userDataFile], "nocloud", f[networkFile]), nil
+	return l.onDisk(d, seed, f[userDataFile], netdata.NoCloud, f[networkFile]), nil
 }
 
 // onDisk makes a machine of what a disk has of it.
@@ -135,7 +136,7 @@ func (l *look) openStack(f files) (want.Machine, error) {
 			return want.Machine{}, err
 		}
 	}
-	m := l.onDisk(d, machine.Seed{}, f[driveUserData], "openstack", f[driveNetwork])
+	m := l.onDisk(d, machine.Seed{}, f[driveUserData], netdata.OpenStack, f[driveNetwork])
 	id := m.ID
 	openStackFacts.fill(&m, d)
 	if m.ID == "" {
@@ -205,5 +206,5 @@ func (l *look) ovfMachine(text []byte) (want.Machine, error) {
 	}
 	d := document{"instance-id": env.first("instance-id"), "local-hostname": env.first("hostname", "local-hostname")}
 	userData := unpack([]byte(env.first("user-data", "guestinfo.userdata")))
-	return l.onDisk(d, machine.Seed{}, userData, "nocloud", unpack([]byte(env.first("network-config")))), nil
+	return l.onDisk(d, machine.Seed{}, userData, netdata.NoCloud, unpack([]byte(env.first("network-config")))), nil
 }

@@ -3,7 +3,6 @@ package provider
 import (
 	"bytes"
 	"context"
-	"fmt"
 	"maps"
 	"net/netip"
 	"slices"
@@ -163,16 +162,20 @@ func addKey(n *want.Node, vars map[string][]byte) {
 		want.File{Path: "/etc/kubernetes/pki/ca.key", Content: vars[varCAKey], Mode: 0o600})
 }
 
+// addJoin asks for what a join takes: nobody but the CA tells which server to trust.
 func addJoin(n *want.Node, vars map[string][]byte) {
 	server, token := said(vars[varEndpoint]), said(vars[varToken])
-	switch {
-	case server == "":
+	if server == "" {
 		return
-	case token == "":
-		n.Skip("the variable %s: there is no %s, without which the node cannot join; set it, too", varEndpoint, varToken)
-		return
-	case !strings.Contains(server, "://"):
-		server = fmt.Sprintf("https://%s", server)
+	}
+	for _, name := range []string{varToken, varCACert} {
+		if said(vars[name]) == "" {
+			n.Skip("the variable %s: there is no %s, without which the node cannot join; set it, too", varEndpoint, name)
+			return
+		}
+	}
+	if !strings.Contains(server, "://") {
+		server = "https://" + server
 	}
 	n.Join = &want.Join{Server: server, Token: token, CA: vars[varCACert]}
 }

@@ -384,6 +384,23 @@ func TestVariables(t *testing.T) {
 	}}, read(t, e))
 }
 
+// What is missing for a join is named.
+func TestVariablesWithoutJoin(t *testing.T) {
+	for missing, vars := range map[string]map[string][]byte{
+		varToken:  {varEndpoint: []byte("192.0.2.1:6443"), varCACert: []byte("PEM")},
+		varCACert: {varEndpoint: []byte("192.0.2.1:6443"), varToken: []byte("a.b")},
+	} {
+		n := nodeOf(vars)
+		if n.Join != nil || len(n.Skipped) != 1 || !strings.Contains(n.Skipped[0], "there is no "+missing) {
+			t.Errorf("without %s: %+v", missing, n)
+		}
+	}
+	n := nodeOf(map[string][]byte{varEndpoint: []byte("192.0.2.1:6443"), varToken: []byte("a.b"), varCACert: []byte("PEM")})
+	if n.Join == nil || n.Join.Server != "https://192.0.2.1:6443" {
+		t.Errorf("with all: %+v", n)
+	}
+}
+
 func FuzzVariables(f *testing.F) {
 	f.Add("Hostname", []byte("a"), "Nameserver", []byte{1, 2, 3, 4})
 	f.Fuzz(func(t *testing.T, name string, value []byte, other string, more []byte) {

@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"kios/pods/metadata/fetch"
+	"kios/pods/metadata/netdata"
 	"kios/pods/metadata/want"
 )
 
@@ -237,7 +238,7 @@ func (a *answer) getNetwork() error {
 // checkNetwork refuses what is not in the format at all.
 func checkNetwork(format string) func([]byte) error {
 	return func(text []byte) error {
-		if format == "openstack" && !json.Valid(text) {
+		if format == netdata.OpenStack && !json.Valid(text) {
 			return errors.New("the answer is not the JSON that it has to be")
 		}
 		return nil

@@ -6,6 +6,7 @@ import (
 
 	"kios/pods/metadata/fetch"
 	"kios/pods/metadata/machine"
+	"kios/pods/metadata/netdata"
 )
 
 // row is a cloud: how it is recognised, and what its service says where.
@@ -145,7 +146,7 @@ var rows = []row{
 		tree:      tree{"/latest/meta-data/", nil, []string{"instance-type", "local-ipv4"}},
 		facts:     openStackFacts, id: openStackID,
 		userData: source{path: "/openstack/latest/user_data"},
-		network:  "openstack", netPath: "/openstack/latest/network_data.json",
+		network:  netdata.OpenStack, netPath: "/openstack/latest/network_data.json",
 	},
 	{
 		name: "hetzner", match: vendor("Hetzner"),
@@ -154,7 +155,7 @@ var rows = []row{
 		facts:     facts{"instance-id", "hostname", "region", "availability-zone", "", []string{"local-ipv4", "public-ipv4"}},
 		id:        "hcloud://{id}",
 		userData:  source{path: "/hetzner/v1/userdata"},
-		network:   "hetzner", netPath: "/hetzner/v1/metadata/network-config",
+		network:   netdata.Hetzner, netPath: "/hetzner/v1/metadata/network-config",
 		adjust: adjustHetzner,
 	},
 	{
@@ -163,7 +164,7 @@ var rows = []row{
 		documents: []source{{path: "/metadata/v1.json"}},
 		facts: facts{"droplet_id", "hostname", "region", "", "", []string{
 			"interfaces.private.*.ipv4.ip_address", "interfaces.public.*.ipv4.ip_address", "interfaces.public.*.ipv6.ip_address"}},
-		id: "digitalocean://{id}", within: "user_data", network: "digitalocean", fqdn: true,
+		id: "digitalocean://{id}", within: "user_data", network: netdata.DigitalOcean, fqdn: true,
 	},
 	{
 		name: "vultr", match: vendor("Vultr"),
