@@ -219,7 +219,7 @@ func (c *Client) complain(err error) {
 		return
 	}
 	c.nextLog = now.Add(logInterval)
-	c.Log.Printf("no metadata yet, so they are asked for again until they come: %s", strings.ReplaceAll(err.Error(), "\n", "; "))
+	c.Log.Printf("no metadata yet, so they are asked for again until they come: %.1000s", strings.ReplaceAll(err.Error(), "\n", "; "))
 }
 
 func (c *Client) sleep(ctx context.Context, pause time.Duration) error {

@@ -6,6 +6,13 @@ import (
 	"strings"
 )
 
+// adjustEC2 has the name without the second and further domains of a VPC's options, which
+// the service puts behind a space.
+func adjustEC2(a *answer) {
+	a.hostname, _, _ = strings.Cut(a.hostname, " ")
+	a.document.set("local-hostname", a.hostname)
+}
+
 // adjustGCP takes names out of paths such as projects/1/zones/us-central1-a. Its
 // controller knows a machine by its name, without the domain.
 func adjustGCP(a *answer) {

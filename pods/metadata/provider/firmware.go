@@ -19,17 +19,24 @@ func (l *look) local() want.Machine {
 	return want.Machine{ID: clean(strings.ToLower(l.dmi.ProductUUID))}
 }
 
+// unlessSecure is an error about something that would count. What does not cannot be a
+// mistake.
+func (l *look) unlessSecure(err error) error {
+	if l.secure {
+		return nil
+	}
+	return err
+}
+
 // commandLine looks for kios.config=URL and for ds=nocloud;s=URL.
 func (l *look) commandLine(context.Context) (*Found, error) {
-	if _, given := l.words.Last("kios.config"); given {
-		if l.refuse("kios.config= on the kernel command line") {
-			return nil, nil
-		}
-	}
 	config, err := machine.FindConfig(l.words)
-	if err != nil || config == nil {
+	if config == nil && err == nil {
 		ds, _ := l.words.Last("ds")
-		return l.seed(ds, "ds= on the kernel command line", err)
+		return l.seed(ds, "ds= on the kernel command line")
+	}
+	if l.refuse("kios.config= on the kernel command line") || err != nil {
+		return nil, l.unlessSecure(err)
 	}
 	return &Found{Name: "cmdline", From: "the URL of kios.config= on the kernel command line", read: func(ctx context.Context) (want.Machine, error) {
 		return l.readConfig(ctx, config)
@@ -52,13 +59,13 @@ func (l *look) readConfig(ctx context.Context, config *machine.Config) (want.Mac
 }
 
 // seed looks for a NoCloud whose files are on a server.
-func (l *look) seed(text, where string, err error) (*Found, error) {
-	if err != nil {
-		return nil, err
-	}
+func (l *look) seed(text, where string) (*Found, error) {
 	seed, err := machine.FindSeed(text)
-	if err != nil || seed == nil || l.refuse(where) {
-		return nil, err
+	if seed == nil && err == nil {
+		return nil, nil
+	}
+	if l.refuse(where) || err != nil {
+		return nil, l.unlessSecure(err)
 	}
 	return &Found{Name: "nocloud", From: "the URL of " + where, read: func(ctx context.Context) (want.Machine, error) {
 		return l.readSeed(ctx, seed)
@@ -68,13 +75,13 @@ func (l *look) seed(text, where string, err error) (*Found, error) {
 // smbios looks for a string of type 11, and for NoCloud's in the serial number.
 func (l *look) smbios(context.Context) (*Found, error) {
 	data, err := l.View.Credential("kios.user-data")
-	if err != nil && !l.secure {
+	if l.unlessSecure(err) != nil {
 		return nil, err
 	}
 	const where = "the string of SMBIOS with kios.user-data"
 	if data == nil || l.refuse(where) {
 		ds, _ := strings.CutPrefix(l.dmi.ProductSerial, "ds=")
-		return l.seed(ds, "ds= in the machine's serial number", nil)
+		return l.seed(ds, "ds= in the machine's serial number")
 	}
 	return &Found{Name: "smbios", From: where, read: func(context.Context) (want.Machine, error) {
 		m := l.local()

@@ -292,6 +292,7 @@ func TestOrder(t *testing.T) {
 		"secure SMBIOS":              {"", secure, nil, ""},
 		"Secure Boot that is off":    {"", map[string]string{"sys/firmware/dmi/tables/DMI": tables, secureBoot: "\x06\x00\x00\x00\x00"}, nil, "smbios"},
 		"bad config and Secure Boot": {"kios.config=x", secure, services["ec2"].dmi, "ec2"},
+		"bad seed and Secure Boot":   {"ds=nocloud;s=x", secure, services["ec2"].dmi, "ec2"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			e := env(t, c.dmi)

@@ -99,7 +99,7 @@ var services = map[string]*service{
 		dmi: map[string]string{"sys_vendor": "Amazon EC2", "product_uuid": "ec2e1916-9099-7caf-fd21-012345abcdef"}, listen: []string{at, "fd00:ec2::254"},
 		token: [3]string{"/latest/api/token", "X-Aws-Ec2-Metadata-Token-Ttl-Seconds", "X-Aws-Ec2-Metadata-Token"},
 		answers: with(under("/latest/meta-data/", map[string]string{
-			"instance-id": "i-0123456789abcdef0", "local-hostname": "ip-10-0-0-7.example.internal", "local-ipv4": "10.0.0.7", "mac": "0a:ff:00:00:00:01",
+			"instance-id": "i-0123456789abcdef0", "local-hostname": "ip-10-0-0-7.example.internal second.example", "local-ipv4": "10.0.0.7", "mac": "0a:ff:00:00:00:01",
 			"network/interfaces/macs/0a:ff:00:00:00:01/ipv6s": "2001:db8::7\n2001:db8::8", "placement/availability-zone": "eu-central-1a",
 			"placement/region": "eu-central-1", "placement/availability-zone-id": "euc1-az2", "instance-type": "m7i.large", "services/domain": "amazonaws.com",
 		}), "/latest/user-data", cloudConfig),

@@ -119,6 +119,7 @@ var rows = []row{
 		facts: facts{"instance-id", "local-hostname", "placement.region", "placement.availability-zone", "instance-type", []string{"local-ipv4", "network.interfaces.macs.*.ipv6s"}},
 		fqdn:  true, id: "aws:///{zone}/{id}",
 		userData: source{path: "/latest/user-data"},
+		adjust:   adjustEC2,
 	},
 	{
 		name: "gcp", match: isGCP,
