@@ -54,6 +54,7 @@ func TestAgain(t *testing.T) {
 			}
 		}
 	}
+	other := serve(t, func(_ int, w http.ResponseWriter, _ *http.Request) { hello(w) })
 	for name, wrong := range map[string]func(w http.ResponseWriter, r *http.Request){
 		"an error":        func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(503) },
 		"no answer":       func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) },
@@ -68,7 +69,7 @@ func TestAgain(t *testing.T) {
 			hello(w)
 		},
 		"another host": func(w http.ResponseWriter, r *http.Request) {
-			http.Redirect(w, r, "http://192.0.2.1/hello", http.StatusFound)
+			http.Redirect(w, r, other, http.StatusFound)
 		},
 		"itself": func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/hello", http.StatusFound) },
 	} {
