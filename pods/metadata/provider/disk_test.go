@@ -28,7 +28,8 @@ func TestNoCloud(t *testing.T) {
 			compare(t, c.want, m)
 		})
 	}
-	for name, text := range map[string]string{"a list": "[a]", "a tab": "\ta", "large": "a: " + strings.Repeat("x", maxYAML)} {
+	aliases := "a: &a " + strings.Repeat("x", 30<<10) + "\nb: [" + strings.Repeat("*a,", 10<<10) + "]\n" // of 300 MB
+	for name, text := range map[string]string{"aliases": aliases, "a list": "[a]", "a tab": "\ta", "large": "a: " + strings.Repeat("x", maxYAML)} {
 		if m, err := l.noCloud(files{metaDataFile: []byte(text)}, machine.Seed{}); err == nil || !strings.Contains(err.Error(), "meta-data") {
 			t.Errorf("noCloud of %s = %+v, %v", name, m, err)
 		}

@@ -10,7 +10,7 @@ import (
 	"slices"
 	"strings"
 
-	"sigs.k8s.io/yaml"
+	"kios/pods/metadata/bounded"
 )
 
 // document is what a cloud says, as JSON would have it.
@@ -39,11 +39,11 @@ func parseYAML(text []byte) (document, error) {
 	if len(text) > maxYAML {
 		return nil, fmt.Errorf("it has %d bytes, and at most %d are read", len(text), maxYAML)
 	}
-	asJSON, err := yaml.YAMLToJSON(text)
-	if err != nil {
+	var asJSON json.RawMessage
+	if err := bounded.YAML(text, &asJSON); err != nil {
 		return nil, fmt.Errorf("it is not the YAML that it has to be: %w", err)
 	}
-	if string(bytes.TrimSpace(asJSON)) == "null" {
+	if len(asJSON) == 0 || string(asJSON) == "null" {
 		return document{}, nil
 	}
 	return parseJSON(asJSON)
