@@ -77,6 +77,15 @@ spec: {hostNetwork: true, terminationGracePeriodSeconds: 1%s,
 `, name, spec, args, container)
 }
 
+// annotated is a pod that names its container's AppArmor profile as before Kubernetes
+// 1.30. The kubelet (1.35) still honours the annotation in static pods, of which no API
+// server has made a field. What it makes of runtime/default cannot be told from what a
+// container gets that names nothing, but what it makes of unconfined can.
+func annotated(name, profile string) string {
+	annotations := ", annotations: {container.apparmor.security.beta.kubernetes.io/main: " + profile + "}}\nspec:"
+	return strings.Replace(work(name, "cat, /proc/self/attr/current", "", ""), "}\nspec:", annotations, 1)
+}
+
 // onPath is a volume of a host path, mounted at /data.
 func onPath(path, kind string) (container, spec string) {
 	if kind != "" {
@@ -108,6 +117,8 @@ func fieldPods() map[string]string {
 		"limits":     work("limits", "cat, /proc/self/limits", "", ""),
 		"confined":   work("confined", "cat, /proc/self/attr/current", ", securityContext: {appArmorProfile: {type: RuntimeDefault}}", ""),
 		"unconfined": work("unconfined", "cat, /proc/self/attr/current", ", securityContext: {appArmorProfile: {type: Unconfined}}", ""),
+		"annotated":  annotated("annotated", "runtime/default"),
+		"released":   annotated("released", "unconfined"),
 		"strangler":  work("strangler", `signal, "1", "1", "3-14", "16-31", "34-37", "39-64"`, ", securityContext: {runAsUser: 0, capabilities: {drop: [ALL]}, appArmorProfile: {type: Unconfined}}", ", hostPID: true"),
 		"iptables":   iptablesPod,
 		"threads":    work("threads", `threads, "100000"`, "", ""),
@@ -186,7 +197,8 @@ func checkPaths(_ *testing.T, n *node) {
 }
 
 func checkAppArmor(t *testing.T, n *node) {
-	for name, want := range map[string]string{"confined": "cri-containerd.apparmor.d (enforce)", "unconfined": "unconfined"} {
+	const confined = "cri-containerd.apparmor.d (enforce)"
+	for name, want := range map[string]string{"confined": confined, "unconfined": "unconfined", "annotated": confined, "released": "unconfined"} {
 		if got := strings.TrimSpace(n.ended(name)); got != want {
 			t.Errorf("the profile of %s is %q, want %q", name, got, want)
 		}
