@@ -195,6 +195,7 @@ func damaged(err error) error { return fmt.Errorf("is damaged or truncated: %w",
 func (d descriptions) read(name string, size int64, r io.Reader) error {
 	index := slices.ContainsFunc(indexes, func(i index) bool { return i.file == name })
 	if !index && !d.wants(name, size) {
+		d[name] = nil
 		return nil
 	}
 	data, err := io.ReadAll(io.LimitReader(r, maxIndex))
@@ -254,7 +255,7 @@ func ociImages(d descriptions, data []byte) ([]namedImage, error) {
 
 // ociNames reads the index.json of an OCI layout
 // (https://github.com/opencontainers/image-spec/blob/main/image-layout.md), and returns
-// its images with names and all descriptors. A node does not import an image whose
+// its images with names, and their descriptors. A node does not import an image whose
 // name is a tag only.
 func ociNames(data []byte) (images []namedImage, manifests []v1.Descriptor, err error) {
 	var index v1.IndexManifest
@@ -271,9 +272,10 @@ func ociNames(data []byte) (images []namedImage, manifests []v1.Descriptor, err 
 		}
 		if name != "" {
 			images = append(images, namedImage{name, ociContent(m)})
+			manifests = append(manifests, m)
 		}
 	}
-	return images, index.Manifests, nil
+	return images, manifests, nil
 }
 
 func ociContent(m v1.Descriptor) string {
@@ -305,7 +307,7 @@ func dockerImages(d descriptions, data []byte) ([]namedImage, error) {
 // Most programs name the file by its own digest, too. It is not the content of an
 // OCI layout with the same files: a node makes another manifest of it.
 func (d descriptions) dockerContent(config string) string {
-	if data, found := d[config]; found {
+	if data := d[config]; data != nil {
 		config = fmt.Sprintf("%x", sha256.Sum256(data))
 	}
 	return "docker " + config

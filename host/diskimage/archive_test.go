@@ -180,11 +180,30 @@ func image(name, os, arch string) (files []tarFile, descriptor string) {
 	return files, fmt.Sprintf(`{"mediaType":"application/vnd.oci.image.manifest.v1+json","digest":"sha256:%s","annotations":{"org.opencontainers.image.ref.name":%q}}`, digest(manifest), name)
 }
 
+// forPlatform is a descriptor with a platform.
+func forPlatform(descriptor, arch string) string {
+	return fmt.Sprintf(`%s,"platform":{"os":"linux","architecture":%q}}`, strings.TrimSuffix(descriptor, "}"), arch)
+}
+
+// absentFor is the descriptor of an image that is not in the archive.
+func absentFor(arch string) string {
+	return forPlatform(`{"mediaType":"application/vnd.oci.image.manifest.v1+json","digest":"sha256:`+fmt.Sprintf("%x", sha256.Sum256([]byte(arch)))+`"}`, arch)
+}
+
+// indexed is an archive's image that is an index, as "ctr image export" writes them.
+func indexed(manifests ...string) []tarFile {
+	text := `{"manifests":[` + strings.Join(manifests, ",") + `]}`
+	digest := fmt.Sprintf("%x", sha256.Sum256([]byte(text)))
+	return []tarFile{{"blobs/sha256/" + digest, text},
+		{"index.json", `{"manifests":[{"mediaType":"application/vnd.oci.image.index.v1+json","digest":"sha256:` + digest + `","annotations":{"io.containerd.image.name":"a.example/b:1"}}]}`}}
+}
+
 // What the node would not import is refused on the host.
 func TestImagesThatNodesDoNotImport(t *testing.T) {
 	arm, armDesc := image("a.example/app:1", "linux", "arm64")
 	amd, amdDesc := image("a.example/app:2", "linux", "amd64")
 	_, bare := image("v1", "linux", "amd64")
+	proof := `{"mediaType":"application/vnd.oci.image.manifest.v1+json","digest":"sha256:` + strings.Repeat("3", 64) + `","platform":{"os":"unknown","architecture":"unknown"}}`
 	nested := fmt.Sprintf(`{"manifests":[%s]}`, armDesc)
 	nestedSum := fmt.Sprintf("%x", sha256.Sum256([]byte(nested)))
 	for _, tt := range []struct {
@@ -199,6 +218,11 @@ func TestImagesThatNodesDoNotImport(t *testing.T) {
 		{"docker save of another platform", []tarFile{{"c.json", `{"os":"linux","architecture":"s390x"}`}, {"manifest.json", `[{"Config":"c.json","RepoTags":["a:1"]}]`}}, "only for linux/s390x"},
 		{"a bare tag", append(amd, tarFile{"index.json", `{"manifests":[` + bare + `]}`}), `names an image only "v1"`},
 		{"a bare tag among others", append(amd, tarFile{"index.json", `{"manifests":[` + amdDesc + "," + bare + `]}`}), `names an image only "v1"`},
+		{"platforms that are not inside", slices.Concat(amd, indexed(forPlatform(amdDesc, "amd64"), absentFor("386"), absentFor("arm64"), proof)), ""},
+		{"this platform is not inside", slices.Concat(arm, indexed(absentFor("amd64"), forPlatform(armDesc, "arm64"), proof)), "has no image for linux/amd64, only for linux/arm64"},
+		{"no platform is inside", indexed(absentFor("amd64"), absentFor("arm64")), "has no image for linux/amd64, it only lists some"},
+		{"attestations only", indexed(proof), ""},
+		{"the other one has no name", slices.Concat(arm, amd, []tarFile{{"index.json", `{"manifests":[` + armDesc + "," + strings.Replace(amdDesc, "ref.name", "x", 1) + `]}`}}), "only for linux/arm64"},
 		{"an index that leads to itself", []tarFile{{"index.json", `{"manifests":[{"mediaType":"application/vnd.oci.image.index.v1+json","digest":"sha256:` + strings.Repeat("0", 64) + `","annotations":{"org.opencontainers.image.ref.name":"a.example/b:1"}}]}`},
 			{"blobs/sha256/" + strings.Repeat("0", 64), `{"manifests":[{"mediaType":"application/vnd.oci.image.index.v1+json","digest":"sha256:` + strings.Repeat("0", 64) + `"}]}`}}, ""},
 	} {
@@ -256,7 +280,7 @@ func TestImagesOfOnePlatform(t *testing.T) {
 	dir := t.TempDir()
 	var paths []string
 	for i, index := range []string{amd, amd + "," + arm, arm + "," + amd} {
-		paths = append(paths, writeArchive(t, dir, fmt.Sprint(i, ".tar"), []tarFile{{"index.json", `{"manifests":[` + index + `]}`}}))
+		paths = append(paths, writeArchive(t, dir, fmt.Sprint(i, ".tar"), []tarFile{{"index.json", `{"manifests":[` + index + `]}`}, {"blobs/sha256/" + strings.Repeat("1", 64), "{}"}}))
 	}
 	lab.Must(t, (&Options{OCI: paths}).checkImages(t.Context()))
 }

@@ -21,7 +21,8 @@ const (
 	maxDepth = 3 // of indexes in indexes
 )
 
-// descriptions are the JSON files of an archive by their names in it.
+// descriptions are the JSON files of an archive by their names in it. Of other files they
+// have the names.
 type descriptions map[string][]byte
 
 // keep takes in a file of an archive unless it is too large.
@@ -30,9 +31,10 @@ func (d descriptions) keep(name string, data []byte) {
 	for _, have := range d {
 		total += len(have)
 	}
-	if total <= maxBlobs {
-		d[name] = data
+	if total > maxBlobs {
+		data = nil
 	}
+	d[name] = data
 }
 
 // wants reports whether a file may be a description.
@@ -46,6 +48,12 @@ func (d descriptions) blob(digest v1.Hash, into any) bool {
 	return found && json.Unmarshal(data, into) == nil
 }
 
+// has reports whether the archive has what a digest names.
+func (d descriptions) has(digest v1.Hash) bool {
+	_, found := d["blobs/"+digest.Algorithm+"/"+digest.Hex]
+	return found
+}
+
 // checkPlatform demands that one of the descriptors is for a node. What an archive does
 // not say is left to the node.
 func (d descriptions) checkPlatform(manifests []v1.Descriptor) error {
@@ -57,9 +65,16 @@ func checkPlatforms(found []string) error {
 	if len(found) == 0 || slices.Contains(found, nodePlatform) {
 		return nil
 	}
+	found = slices.DeleteFunc(found, func(p string) bool { return p == absent })
+	if len(found) == 0 {
+		return fmt.Errorf("has no image for %s, it only lists some: save the image of that platform", nodePlatform)
+	}
 	slices.Sort(found)
 	return fmt.Errorf("has no image for %s, only for %s: save the image of that platform", nodePlatform, strings.Join(slices.Compact(found), ", "))
 }
+
+// absent is the platform of an image that an archive lists, and does not have.
+const absent = "absent"
 
 func (d descriptions) platforms(manifests []v1.Descriptor, depth int) []string {
 	var found []string
@@ -67,6 +82,8 @@ func (d descriptions) platforms(manifests []v1.Descriptor, depth int) []string {
 		switch p := m.Platform; {
 		case depth > maxDepth:
 		case p != nil && p.OS == "unknown": // an attestation
+		case p != nil && p.OS != "" && !d.has(m.Digest):
+			found = append(found, absent)
 		case p != nil && p.OS != "":
 			found = append(found, p.OS+"/"+p.Architecture)
 		default:

@@ -31,7 +31,6 @@ import (
 	containerd "github.com/containerd/containerd/v2/client"
 	"github.com/containerd/containerd/v2/plugins"
 	"github.com/containerd/log"
-	"github.com/containerd/platforms"
 	"github.com/containerd/plugin"
 	"github.com/containerd/plugin/registry"
 	"github.com/distribution/reference"
@@ -94,7 +93,7 @@ func Register(n *nodeevents.Notifier) {
 func start(ic *plugin.InitContext, n *nodeevents.Notifier) (*Importer, error) {
 	client, err := containerd.New("",
 		containerd.WithDefaultNamespace("k8s.io"),
-		containerd.WithDefaultPlatform(platforms.Default()),
+		containerd.WithDefaultPlatform(thisMachine),
 		containerd.WithInMemoryServices(ic),
 	)
 	if err != nil {

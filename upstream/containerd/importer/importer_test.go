@@ -133,10 +133,15 @@ type image struct {
 // newImage makes an image of one layer with one file of the given content.
 func newImage(t *testing.T, name, content string) image {
 	t.Helper()
+	return newImageFor(t, ocispec.Platform{Architecture: "amd64", OS: "linux"}, name, content)
+}
+
+func newImageFor(t *testing.T, p ocispec.Platform, name, content string) image {
+	t.Helper()
 	var i image
 	i.layer = tarOf(t, file{"hello", []byte(content)})
 	i.config = toJSON(t, ocispec.Image{
-		Platform: ocispec.Platform{Architecture: "amd64", OS: "linux"},
+		Platform: p,
 		RootFS:   ocispec.RootFS{Type: "layers", DiffIDs: []digest.Digest{digest.FromBytes(i.layer)}},
 	})
 	i.manifest = toJSON(t, ocispec.Manifest{

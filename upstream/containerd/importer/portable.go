@@ -6,10 +6,8 @@ import (
 	"encoding/json"
 	"fmt"
 
-	containerd "github.com/containerd/containerd/v2/client"
 	"github.com/containerd/containerd/v2/core/images"
 	layers "github.com/containerd/containerd/v2/pkg/archive"
-	"github.com/containerd/platforms"
 	"github.com/opencontainers/go-digest"
 	"github.com/opencontainers/image-spec/identity"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -95,7 +93,7 @@ func (s *store) placePortable(ctx context.Context, dir string, p *portableImage)
 	if err := s.mark(ctx, i); err != nil {
 		return err
 	}
-	if err := containerd.NewImageWithPlatform(s.client, i, platforms.Default()).Unpack(ctx, s.snapshotter); err != nil {
+	if err := s.image(i).Unpack(ctx, s.snapshotter); err != nil {
 		return err
 	}
 	return s.record(ctx, i)

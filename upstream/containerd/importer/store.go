@@ -57,6 +57,10 @@ type store struct {
 	mountLayer  func(file, target string) error
 }
 
+// thisMachine are the images that run here. Not those for 386, which containerd takes for
+// amd64, too: the kernel runs no programs of 32 bits.
+var thisMachine = platforms.DefaultStrict()
+
 func archiveLabel(id digest.Digest) string { return archivePrefix + id.Encoded()[:16] }
 
 func inK8s(ctx context.Context) context.Context { return namespaces.WithNamespace(ctx, "k8s.io") }
@@ -111,11 +115,11 @@ func (s *store) Has(ctx context.Context, id digest.Digest, taken func(name strin
 
 // complete tells whether an image's blobs are there and its layers unpacked.
 func (s *store) complete(ctx context.Context, i images.Image) (bool, error) {
-	available, _, _, missing, err := images.Check(ctx, s.client.ContentStore(), i.Target, platforms.Default())
+	available, _, _, missing, err := images.Check(ctx, s.client.ContentStore(), i.Target, thisMachine)
 	if err != nil || !available || len(missing) > 0 {
 		return false, err
 	}
-	return containerd.NewImage(s.client, i).IsUnpacked(ctx, s.snapshotter)
+	return s.image(i).IsUnpacked(ctx, s.snapshotter)
 }
 
 // Import reads the archive into the content store, unpacks its images and only
@@ -166,10 +170,14 @@ func (s *store) addFree(ctx context.Context, i images.Image, taken func(name str
 			return other, err
 		}
 	}
+	if err := s.check(ctx, i); err != nil {
+		return false, err
+	}
 	if err := s.mark(ctx, i); err != nil {
 		return false, err
 	}
-	if err := s.unpack(ctx, i); err != nil {
+	// Its snapshot is on disk afterwards: see package differ.
+	if err := s.image(i).Unpack(ctx, s.snapshotter); err != nil {
 		return false, err
 	}
 	return false, s.name(ctx, i)
@@ -235,10 +243,23 @@ func (s *store) images(ctx context.Context, index ocispec.Descriptor) ([]images.
 	return out, nil
 }
 
-// mark labels what an image refers to, for the garbage collector.
+// image is an image with what can be done with it.
+func (s *store) image(i images.Image) containerd.Image {
+	return containerd.NewImageWithPlatform(s.client, i, thisMachine)
+}
+
+// mark labels what an image refers to, for the garbage collector. An index may refer to
+// more than the archive has: to other platforms, and to what is known of the image.
 func (s *store) mark(ctx context.Context, i images.Image) error {
 	cs := s.client.ContentStore()
-	children := images.FilterPlatforms(images.ChildrenHandler(cs), platforms.Default())
+	present := func(ctx context.Context, desc ocispec.Descriptor) ([]ocispec.Descriptor, error) {
+		children, err := images.Children(ctx, cs, desc)
+		if errdefs.IsNotFound(err) {
+			return nil, images.ErrSkipDesc
+		}
+		return children, err
+	}
+	children := images.FilterPlatforms(present, thisMachine)
 	return images.WalkNotEmpty(ctx, images.SetChildrenLabels(cs, children), i.Target)
 }
 
@@ -255,8 +276,8 @@ func named(list ocispec.Index) (found map[string]ocispec.Descriptor, flaws, err 
 			}
 			continue
 		}
-		if m.Platform != nil && !platforms.Default().Match(*m.Platform) {
-			reason = fmt.Errorf("image %s is for %s: this machine is %s", name, platforms.Format(*m.Platform), platforms.DefaultString())
+		if m.Platform != nil && !thisMachine.Match(*m.Platform) {
+			reason = fmt.Errorf("image %s: %w", name, errPlatform(*m.Platform))
 			continue
 		}
 		found[name] = m
@@ -267,26 +288,49 @@ func named(list ocispec.Index) (found map[string]ocispec.Descriptor, flaws, err 
 	return found, flaws, nil
 }
 
-// unpack makes the image's snapshot. Afterwards it is on disk: see package
-// differ.
-func (s *store) unpack(ctx context.Context, i images.Image) error {
-	available, _, _, missing, err := images.Check(ctx, s.client.ContentStore(), i.Target, platforms.Default())
+// check demands that all is there of an image that this machine needs.
+func (s *store) check(ctx context.Context, i images.Image) error {
+	cs := s.client.ContentStore()
+	available, _, _, missing, err := images.Check(ctx, cs, i.Target, thisMachine)
 	if err != nil {
 		return err
+	}
+	if !available {
+		if _, err := cs.Info(ctx, i.Target.Digest); err == nil {
+			return fmt.Errorf("it has nothing for this machine, %s", platforms.DefaultString())
+		}
 	}
 	if len(missing) > 0 {
 		return fmt.Errorf("blob %s is not in the archive", missing[0].Digest)
 	}
-	if !available {
-		return fmt.Errorf("it has nothing for this machine, %s", platforms.DefaultString())
+	return s.checkPlatform(ctx, i)
+}
+
+// checkPlatform looks at the configuration of an image whose platform no index says.
+func (s *store) checkPlatform(ctx context.Context, i images.Image) error {
+	if i.Target.Platform != nil || !images.IsManifestType(i.Target.MediaType) {
+		return nil
 	}
-	return containerd.NewImage(s.client, i).Unpack(ctx, s.snapshotter)
+	cs := s.client.ContentStore()
+	config, err := i.Config(ctx, cs, thisMachine)
+	if err != nil {
+		return err
+	}
+	p, err := images.ConfigPlatform(ctx, cs, config)
+	if err != nil || p.Architecture == "" || thisMachine.Match(p) {
+		return err
+	}
+	return errPlatform(p)
+}
+
+func errPlatform(p ocispec.Platform) error {
+	return fmt.Errorf("it is for %s: this machine is %s", platforms.Format(p), platforms.DefaultString())
 }
 
 // name creates the image's three records, its name last because that one
 // carries the archive's label, and tells CRI about each.
 func (s *store) name(ctx context.Context, i images.Image) error {
-	config, err := i.Config(ctx, s.client.ContentStore(), platforms.Default())
+	config, err := i.Config(ctx, s.client.ContentStore(), thisMachine)
 	if err != nil {
 		return err
 	}
