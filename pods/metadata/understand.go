@@ -1,11 +1,14 @@
 package metadata
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
+	"maps"
 	"net/netip"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"kios/internal/userfile"
@@ -29,7 +32,30 @@ func (r *reading) understand(ctx context.Context) (*want.Node, error) {
 		CloudConfig: cloudconfig.Reader{Join: kubeadm.Read}.Read,
 		Ignition:    ignition.Reader{Join: kubeadm.Read}.Read,
 	})
-	return n, errors.Join(err, eksNode.Finish(r.machine, n))
+	err = errors.Join(err, eksNode.Finish(r.machine, n))
+	if firmware := r.machine.Node; firmware != nil {
+		underlay(n, firmware)
+	}
+	return n, err
+}
+
+// underlay adds what the firmware wants of the node, where user data do not say it.
+func underlay(n, firmware *want.Node) {
+	n.Hostname = cmp.Or(n.Hostname, firmware.Hostname)
+	labels := maps.Clone(firmware.Labels)
+	if labels == nil {
+		labels = map[string]string{}
+	}
+	maps.Copy(labels, n.Labels)
+	n.Labels = labels
+	if n.Nameservers == nil {
+		n.Nameservers = firmware.Nameservers
+	}
+	if n.Join == nil {
+		n.Join = firmware.Join
+	}
+	n.Files = append(slices.Clone(firmware.Files), n.Files...)
+	n.Skipped = append(n.Skipped, firmware.Skipped...)
 }
 
 // typeBound is how long a type of machine that is not in the table may hold up the node.

@@ -92,7 +92,8 @@ func TestDiscovery(t *testing.T) {
 	t.Parallel()
 	auth := t.TempDir() + "/authentication.yaml"
 	lab.WriteFile(t, auth, whoMayAsk)
-	e := newEnv(t, clusterconfig.Config{}, "--authentication-config="+auth)
+	e := bareEnv(t, newest(t))
+	e.startControlPlane(clusterconfig.Config{}, "--authentication-config="+auth)
 	u := e.admin(t)
 	u.apply(fmt.Sprintf(likeKubeadm, endpoint, base64.StdEncoding.EncodeToString([]byte(e.ca))))
 	u.namespace = "kube-system"

@@ -3,6 +3,7 @@
 package cluster
 
 import (
+	"cmp"
 	"fmt"
 	"net/http"
 	"os"
@@ -16,6 +17,7 @@ import (
 	"kios/host/clusterconfig"
 	"kios/host/qemu"
 	"kios/test/lab"
+	"kios/test/lab/awslab"
 	"kios/test/lab/controlplane"
 	"kios/test/lab/netns"
 )
@@ -63,15 +65,19 @@ func bareEnv(t *testing.T, kubernetes string) *env {
 	return e
 }
 
-// newEnv makes a network and starts a control plane in it. The flags are more for the API
-// server.
-func newEnv(t *testing.T, cfg clusterconfig.Config, flags ...string) *env {
+// newEnv makes a network and starts a control plane in it.
+func newEnv(t *testing.T, cfg clusterconfig.Config) *env {
 	t.Helper()
-	if cfg.Kubernetes == "" {
-		cfg.Kubernetes = newest(t)
-	}
-	cfg.Endpoint = endpoint
-	e := bareEnv(t, cfg.Kubernetes)
+	e := bareEnv(t, cmp.Or(cfg.Kubernetes, newest(t)))
+	e.startControlPlane(cfg)
+	return e
+}
+
+// startControlPlane starts a control plane of ours. The flags are more for the API server.
+func (e *env) startControlPlane(cfg clusterconfig.Config, flags ...string) {
+	t := e.t
+	t.Helper()
+	cfg.Kubernetes, cfg.Endpoint = e.products.Kubernetes, endpoint
 	var err error
 	if e.cluster, err = clusterconfig.Open(filepath.Join(e.dir, "cluster"), cfg); err != nil {
 		t.Fatal(err)
@@ -82,7 +88,6 @@ func newEnv(t *testing.T, cfg clusterconfig.Config, flags ...string) *env {
 	lab.Must(t, err)
 	lab.WriteFile(t, e.kubeconfig(), string(kubeconfig))
 	e.letJoin()
-	return e
 }
 
 func (e *env) makeNetwork() {
@@ -100,7 +105,7 @@ func (e *env) makeNetwork() {
 	for i := 1; i < 10; i++ {
 		args = append(args, fmt.Sprintf("--dhcp-host=%s,%s", nodeMAC(i), nodeAddress(i)))
 	}
-	netns.Start(e.t, e.name, nil, args...)
+	netns.Start(e.t, e.name, nil, append(args, awslab.DNS(gateway)...)...)
 }
 
 func (e *env) ip(args ...string) {

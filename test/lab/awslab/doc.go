@@ -5,7 +5,7 @@
 //
 //	aws := awslab.Start(t, namespace, awslab.Options{Address: gateway})
 //	aws.IMDS.SetUserData(nodeConfig)
-//	netns.Start(t, namespace, nil, "dnsmasq", ..., aws.DNS()...)
+//	netns.Start(t, namespace, nil, "dnsmasq", ..., awslab.DNS(gateway)...)
 //	// aws.CA belongs into the node's /etc/ssl/certs
 //
 // It leaves out whatever nodes do not ask for, and IAM: what is denied is told by

@@ -184,9 +184,9 @@ func (l *Lab) Registry() string {
 // domains are those of all APIs and registries.
 var domains = []string{"amazonaws.com", "api.aws", "on.aws", "public.ecr.aws", "ecr-public.aws.com"}
 
-// DNS returns arguments of dnsmasq, which then leads all hosts of Amazon to the lab.
-func (l *Lab) DNS() []string {
-	return []string{"--address=/" + strings.Join(domains, "/") + "/" + l.options.Address}
+// DNS returns arguments of dnsmasq, which then leads all hosts of Amazon to an address.
+func DNS(address string) []string {
+	return []string{"--address=/" + strings.Join(domains, "/") + "/" + address}
 }
 
 // Hosts has programs in the namespace that ip-netns(8) runs find hosts of the lab, which
