@@ -4,6 +4,7 @@ package cluster
 
 import (
 	"cmp"
+	"crypto/tls"
 	"fmt"
 	"net/http"
 	"os"
@@ -119,9 +120,15 @@ func (e *env) kubeconfig() string { return filepath.Join(e.dir, "kubeconfig") }
 func (e *env) scale(d time.Duration) time.Duration { return e.accel.Scale(d) }
 
 // serve answers HTTP beside the control plane until the test ends.
-func (e *env) serve(port int, handler http.Handler) {
+func (e *env) serve(port int, handler http.Handler) { e.serveTLS(nil, port, handler) }
+
+// serveTLS does so with TLS, if config is not nil.
+func (e *env) serveTLS(config *tls.Config, port int, handler http.Handler) {
 	e.t.Helper()
 	listener := netns.Listen(e.t, e.name, fmt.Sprintf("%s:%d", gateway, port))
+	if config != nil {
+		listener = tls.NewListener(listener, config)
+	}
 	server := &http.Server{Handler: handler}
 	go server.Serve(listener)
 	e.t.Cleanup(func() { server.Close() })

@@ -5,6 +5,7 @@ package cluster
 import (
 	"archive/tar"
 	"bytes"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -23,6 +24,7 @@ import (
 
 	"kios/host/clusterconfig"
 	"kios/test/lab"
+	"kios/test/lab/authority"
 	"kios/test/lab/machine"
 )
 
@@ -35,19 +37,20 @@ const (
 const registryPort = 5000
 
 // TestCredentialProvider runs a pod of an image that only a credential provider
-// gets at. As docs/joining.md has it, a pod brings the provider, and then the
-// kubelet starts again.
+// gets at, which a pod brings. The registry's hosts.toml has no [host], and a CA beside it.
 func TestCredentialProvider(t *testing.T) {
 	long(t)
 	t.Parallel()
 	e := newEnv(t, clusterconfig.Config{})
 	host := fmt.Sprintf("%s:%d", gateway, registryPort)
 	image := host + "/private/workload:1"
-	e.registry("private/workload", "1")
+	ca := authority.New(t)
+	e.registry(ca.Config(t, gateway), "private/workload", "1")
 	n := e.boot(setup{
 		name: "worker-1", memory: 768,
 		etc: with(noNetwork, map[string]string{
-			"containerd/certs.d/" + host + "/hosts.toml": fmt.Sprintf("[host.\"http://%s\"]\n", host),
+			"containerd/certs.d/" + host + "/hosts.toml": fmt.Sprintf("server = \"https://%s\"\nca = \"ca.pem\"\n", host),
+			"containerd/certs.d/" + host + "/ca.pem":     string(ca.PEM()),
 			"kubernetes/credential-providers.yaml": fmt.Sprintf(`apiVersion: kubelet.config.k8s.io/v1
 kind: CredentialProviderConfig
 providers:
@@ -97,10 +100,10 @@ spec:
 }
 
 // registry serves an image to those who have the password.
-func (e *env) registry(repository, tag string) {
+func (e *env) registry(config *tls.Config, repository, tag string) {
 	e.t.Helper()
 	handler := registry.New(registry.Logger(log.New(io.Discard, "", 0)))
-	e.serve(registryPort, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	e.serveTLS(config, registryPort, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if user, password, ok := r.BasicAuth(); !ok || user != registryUser || password != registryPassword {
 			w.Header().Set("WWW-Authenticate", `Basic realm="tests"`)
 			http.Error(w, "who are you?", http.StatusUnauthorized)

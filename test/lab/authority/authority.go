@@ -79,12 +79,20 @@ func (a *Authority) Leaf(t testing.TB) []byte {
 	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
 }
 
+// Config is that of a server at an address.
+func (a *Authority) Config(t testing.TB, address string) *tls.Config {
+	t.Helper()
+	template := template("server")
+	template.IPAddresses = []net.IP{net.ParseIP(address)}
+	der, key := a.sign(t, template)
+	return &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}}
+}
+
 // Serve serves HTTPS on 127.0.0.1, with a certificate by a, and returns the address.
 func (a *Authority) Serve(t testing.TB, handler http.HandlerFunc) string {
 	t.Helper()
-	der, key := a.sign(t, template("server"))
 	s := httptest.NewUnstartedServer(handler)
-	s.TLS = &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}}
+	s.TLS = a.Config(t, "127.0.0.1")
 	s.StartTLS()
 	t.Cleanup(s.Close)
 	return s.Listener.Addr().String()
