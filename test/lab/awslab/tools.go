@@ -48,7 +48,7 @@ server:
 `, cluster, o.Account, o.Role, user))
 	l.Hosts(t, namespace, "sts."+o.Region+".amazonaws.com", "ec2."+o.Region+".amazonaws.com")
 	kubeconfig = filepath.Join(dir, "webhook.yaml")
-	p = netns.Start(t, namespace, []string{"SSL_CERT_FILE=" + roots, "SSL_CERT_DIR=/nowhere", "AWS_REGION=" + o.Region},
+	p = netns.Start(t, namespace, []string{"SSL_CERT_FILE=" + roots, "SSL_CERT_DIR=/nowhere", "AWS_CA_BUNDLE=" + roots, "AWS_REGION=" + o.Region},
 		Tool(t, "sigs.k8s.io/aws-iam-authenticator/cmd/aws-iam-authenticator"), "server",
 		"--config="+config, "--state-dir="+dir, "--generate-kubeconfig="+kubeconfig, fmt.Sprintf("--port=%d", AuthenticatorPort))
 	return kubeconfig, p
