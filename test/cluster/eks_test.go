@@ -3,6 +3,7 @@
 package cluster
 
 import (
+	"context"
 	"encoding/base64"
 	"fmt"
 	"io"
@@ -14,6 +15,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/registry"
 
 	"kios/host/clusterconfig"
+	"kios/host/qemu"
 	"kios/test/lab"
 	"kios/test/lab/awslab"
 )
@@ -26,11 +28,13 @@ const (
 
 // TestEKS boots a machine of EC2 with the user data that Karpenter makes, and nothing
 // else. It becomes a node of a cluster whose API server asks aws-iam-authenticator who the
-// node is, pulls an image from a private registry of ECR, and runs it.
+// node is, pulls an image from a private registry of ECR, and runs it. It stops in order
+// when EC2 takes it back.
 func TestEKS(t *testing.T) {
 	t.Parallel()
 	e, cloud := newEKS(t, awslab.Options{})
 	cloud.IMDS.SetUserData(e.nodeConfig(karpenterUserData))
+	cloud.IMDS.Set("meta-data/instance-life-cycle", "spot")
 	n := e.boot(ec2Machine(cloud))
 	n.name = cloud.Options().PrivateDNSName
 	u := e.admin(t)
@@ -58,6 +62,38 @@ spec:
   containers: [{name: main, image: "` + image + `", imagePullPolicy: Always, command: [/workload, sleep]}]
 `)
 	u.ready("private")
+	cloud.IMDS.Interrupt("terminate", time.Now().Add(2*time.Minute))
+	n.expect(t, `stopping, as a pod \(spot-terminate\) asks`)
+	ctx, cancel := context.WithTimeout(t.Context(), n.Scale(time.Minute))
+	defer cancel()
+	if end, err := n.Wait(ctx); err != nil || end != qemu.PoweredOff {
+		t.Fatalf("the machine has %s, want powered off: %v", end, err)
+	}
+}
+
+// TestEKSInAnotherMachine boots the disk of a node of EKS in another machine, as one does
+// that was made of a snapshot. It is another node, without a trace of the first.
+func TestEKSInAnotherMachine(t *testing.T) {
+	long(t)
+	t.Parallel()
+	e, cloud := newEKS(t, awslab.Options{})
+	cloud.IMDS.SetUserData(e.nodeConfig(karpenterUserData))
+	n := e.boot(ec2Machine(cloud))
+	first := cloud.Options().PrivateDNSName
+	u := e.admin(t)
+	u.waitFor("node/"+first, "create")
+	n.powerOff(t)
+
+	const second, name = "i-0fedcba9876543210", "ip-10-0-0-11.eu-central-1.compute.internal"
+	cloud.Change(func(o *awslab.Options) { o.Instance, o.PrivateDNSName, o.Hostname = second, name, name })
+	cloud.IMDS.Set("meta-data/instance-id", second)
+	cloud.IMDS.Set("meta-data/local-hostname", name)
+	n.cfg.Args = ec2Firmware("ec2fffff-3d4e-5f60-7182-93a4b5c6d7e8")
+	n.start(t)
+	n.expect(t, `this disk is from another machine`)
+	u.waitFor("node/"+name, "create")
+	u.demand(u.field("node/"+name, "{.spec.providerID}"), "aws:///eu-central-1a/"+second)
+	u.demand(u.kubectl("get", "csr", "-o", "jsonpath={.items[*].spec.username}"), "system:node:"+name)
 	n.powerOff(t)
 }
 
@@ -106,8 +142,13 @@ func (e *env) nodeConfig(format string) []byte {
 func ec2Machine(cloud *awslab.Lab) setup {
 	return setup{
 		name: "ec2", cloud: true, memory: 768, etc: ec2Etc(cloud),
-		qemu: []string{"-smbios", "type=1,manufacturer=Amazon EC2,product=m5.large,uuid=" + ec2UUID, "-smbios", "type=0,vendor=Amazon EC2"},
+		qemu: ec2Firmware(ec2UUID),
 	}
+}
+
+// ec2Firmware are arguments for QEMU.
+func ec2Firmware(uuid string) []string {
+	return []string{"-smbios", "type=1,manufacturer=Amazon EC2,product=m5.large,uuid=" + uuid, "-smbios", "type=0,vendor=Amazon EC2"}
 }
 
 // newEKS makes a cluster whose nodes are known by their role in AWS.
