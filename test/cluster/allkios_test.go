@@ -22,7 +22,7 @@ var exported = regexp.MustCompile(`export KUBECONFIG=(\S+)`)
 // TestAllKiOS is "kios cluster" as its users have it: three machines, of which
 // one has the control plane.
 func TestAllKiOS(t *testing.T) {
-	long(t)
+	lab.Long(t)
 	dir := lab.KeptDir(t)
 	t.Setenv("XDG_STATE_HOME", dir)
 	k := &kios{t: t, name: fmt.Sprintf("test-%d", os.Getpid())}

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"kios/host/clusterconfig"
+	"kios/test/lab"
 )
 
 // tests of what a cluster's users do. Each has a namespace of its own, and they
@@ -47,7 +48,7 @@ var workerFiles = map[string]string{
 // TestCluster boots two workers, lets users have their way with them, and then
 // drains, cuts off, switches off and resets them.
 func TestCluster(t *testing.T) {
-	long(t)
+	lab.Long(t)
 	e := newEnv(t, clusterconfig.Config{})
 	var workers []*node
 	for _, s := range []setup{

@@ -36,7 +36,7 @@ func TestClusterAPI(t *testing.T) {
 // TestClusterAPIOverHTTP is the same with Ignition, over HTTP, and with a token that is no
 // longer good when the node boots again.
 func TestClusterAPIOverHTTP(t *testing.T) {
-	long(t)
+	lab.Long(t)
 	t.Parallel()
 	e, u, join := kubeadmCluster(t)
 	data := map[string]string{

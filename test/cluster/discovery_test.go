@@ -26,7 +26,7 @@ import (
 // TestKubeadmDiscovery has the pod metadata ask a cluster of kubeadm for what a node needs,
 // with no node.
 func TestKubeadmDiscovery(t *testing.T) {
-	long(t)
+	lab.Long(t)
 	t.Parallel()
 	e := bareEnv(t, newest(t))
 	k := newKubeadm(e)
@@ -88,7 +88,7 @@ subjects: [{apiGroup: rbac.authorization.k8s.io, kind: Group, name: "system:boot
 
 // TestDiscovery is the same in seconds, in a cluster of ours that has what kubeadm's have.
 func TestDiscovery(t *testing.T) {
-	long(t)
+	lab.Long(t)
 	t.Parallel()
 	auth := t.TempDir() + "/authentication.yaml"
 	lab.WriteFile(t, auth, whoMayAsk)

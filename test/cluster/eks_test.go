@@ -74,7 +74,7 @@ spec:
 // TestEKSInAnotherMachine boots the disk of a node of EKS in another machine, as one does
 // that was made of a snapshot. It is another node, without a trace of the first.
 func TestEKSInAnotherMachine(t *testing.T) {
-	long(t)
+	lab.Long(t)
 	t.Parallel()
 	e, cloud := newEKS(t, awslab.Options{})
 	cloud.IMDS.SetUserData(e.nodeConfig(karpenterUserData))

@@ -29,14 +29,6 @@ const (
 	endpoint = gateway + ":6443"
 )
 
-// long marks a test that "make test-long" runs, and "make test" does not.
-func long(t *testing.T) {
-	t.Helper()
-	if testing.Short() {
-		t.Skip("it takes long: make test-long runs it")
-	}
-}
-
 // env is a cluster of a test's own.
 type env struct {
 	t        *testing.T // when it ends, so does the cluster

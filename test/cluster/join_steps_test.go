@@ -20,7 +20,7 @@ import (
 // shows: a node with a kubeconfig of its own, and its serving certificate, which
 // nobody approves but a person.
 func TestJoiningSteps(t *testing.T) {
-	long(t)
+	lab.Long(t)
 	t.Parallel()
 	e := newEnv(t, clusterconfig.Config{})
 	e.plane.Stop("kubelet-serving-approver")
@@ -128,7 +128,7 @@ func pendingServing(u *user, n *node) (names []string) {
 // more. It joins as soon as it gets a good one, and joins again when it is
 // given another name.
 func TestFreshToken(t *testing.T) {
-	long(t)
+	lab.Long(t)
 	t.Parallel()
 	e := newEnv(t, clusterconfig.Config{})
 	o := e.offers()

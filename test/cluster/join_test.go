@@ -21,7 +21,7 @@ func TestNode(t *testing.T) { checkNode(t, newest(t)) }
 // TestSkew does the same with each control plane that can be built: a node's
 // kubelet may be two minor versions older than the API server, and never newer.
 func TestSkew(t *testing.T) {
-	long(t)
+	lab.Long(t)
 	newestVersion := newest(t)
 	versions, err := gobuild.ControlPlaneVersions(lab.Root(t))
 	lab.Must(t, err)

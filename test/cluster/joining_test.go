@@ -140,7 +140,7 @@ func kubeletStarts(u *user, n *node) int {
 // TestJoinLater boots a node that belongs to no cluster, gives it a static pod,
 // and then lets it join.
 func TestJoinLater(t *testing.T) {
-	long(t)
+	lab.Long(t)
 	t.Parallel()
 	e := newEnv(t, clusterconfig.Config{})
 	o := e.offers()
@@ -175,7 +175,7 @@ func TestJoinLater(t *testing.T) {
 // TestNameFromDHCP boots a node that has a token to join with and no name. It joins
 // under the one that the network gives it, and keeps that.
 func TestNameFromDHCP(t *testing.T) {
-	long(t)
+	lab.Long(t)
 	t.Parallel()
 	e := newEnv(t, clusterconfig.Config{})
 	n := e.prepare(setup{name: "from-dhcp", memory: 768, etc: noNetwork, without: []string{"hostname", "kios/network.yaml"}})
@@ -207,7 +207,7 @@ func TestNameFromDHCP(t *testing.T) {
 // TestKubeconfigs boots a node with a client certificate that an administrator
 // has had signed, and one with a token that a pod keeps fresh.
 func TestKubeconfigs(t *testing.T) {
-	long(t)
+	lab.Long(t)
 	t.Parallel()
 	e := newEnv(t, clusterconfig.Config{})
 	o := e.offers()
@@ -325,7 +325,7 @@ var garbage = map[string]string{
 // all, and joins when the one that it needs for it is mended. The cluster hears of the
 // one that only a trial could tell of.
 func TestBadFiles(t *testing.T) {
-	long(t)
+	lab.Long(t)
 	t.Parallel()
 	e := newEnv(t, clusterconfig.Config{})
 	o := e.offers()

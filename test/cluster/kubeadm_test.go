@@ -22,7 +22,7 @@ import (
 // made the keys, the flags of the control plane, and who may do what; the programs
 // run as processes, where kubeadm would have its kubelet run them as static pods.
 func TestKubeadm(t *testing.T) {
-	long(t)
+	lab.Long(t)
 	t.Parallel()
 	e := bareEnv(t, newest(t))
 	k := newKubeadm(e)

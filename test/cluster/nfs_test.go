@@ -52,7 +52,7 @@ func nfsPod(name, node, server, args string) string {
 // TestNFS has pods use volumes of a real NFS server. Then the server is gone: only what
 // uses it waits for it, and the node can be switched off.
 func TestNFS(t *testing.T) {
-	long(t)
+	lab.Long(t)
 	t.Parallel()
 	e := newEnv(t, clusterconfig.Config{})
 	o := e.offers()

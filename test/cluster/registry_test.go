@@ -39,7 +39,7 @@ const registryPort = 5000
 // TestCredentialProvider runs a pod of an image that only a credential provider
 // gets at, which a pod brings. The registry's hosts.toml has no [host], and a CA beside it.
 func TestCredentialProvider(t *testing.T) {
-	long(t)
+	lab.Long(t)
 	t.Parallel()
 	e := newEnv(t, clusterconfig.Config{})
 	host := fmt.Sprintf("%s:%d", gateway, registryPort)

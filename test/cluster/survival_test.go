@@ -20,7 +20,7 @@ import (
 // TestSurvival does to one node what happens to nodes. It takes a quarter of an
 // hour, most of it waiting.
 func TestSurvival(t *testing.T) {
-	long(t)
+	lab.Long(t)
 	t.Parallel()
 	e := newEnv(t, clusterconfig.Config{})
 	o := e.offers()
@@ -169,7 +169,7 @@ func testWrongClock(u *user, n *node) {
 // TestCertificates has a cluster whose certificates live for three minutes. The
 // node renews them in time; when it was off for too long, it joins again.
 func TestCertificates(t *testing.T) {
-	long(t)
+	lab.Long(t)
 	t.Parallel()
 	const lifetime = 3 * time.Minute
 	e := newEnv(t, clusterconfig.Config{NodeCertificates: lifetime})

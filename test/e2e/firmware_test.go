@@ -18,7 +18,7 @@ import (
 // What the kernel says last before it restarts is in the firmware's memory. The next boot
 // takes it out of there, and the one after it finds nothing.
 func TestHardwareLastWords(t *testing.T) {
-	long(t)
+	lab.Long(t)
 	n := boot(t, setup{uefi: true, few: true})
 	n.expect(`kubelet ready`)
 	n.running("probe")
@@ -78,7 +78,7 @@ func signed(t *testing.T) string {
 // Under Secure Boot the firmware refuses kios.efi as it was built. It starts one that is
 // signed, and then the kernel is locked down by itself.
 func TestHardwareSecureBoot(t *testing.T) {
-	long(t)
+	lab.Long(t)
 	refused := prepare(t, setup{uefi: true, few: true})
 	refused.secure()
 	refused.start()
@@ -126,7 +126,7 @@ var bootDisks = []struct {
 
 // The firmware knows which disk it booted from, which a copy of the disk does not change.
 func TestHardwareBootDisk(t *testing.T) {
-	long(t)
+	lab.Long(t)
 	n := prepare(t, setup{uefi: true, few: true})
 	second := n.copyDisk()
 	for _, tt := range bootDisks {

@@ -15,18 +15,10 @@ import (
 
 	"kios/host/kubeletapi"
 	"kios/host/qemu"
+	"kios/test/lab"
 	"kios/test/lab/machine"
 	"kios/test/lab/netns"
 )
-
-// long marks a test of hardware that "make test-long" runs, and "make test" does not. Its
-// name begins with TestHardware.
-func long(t *testing.T) {
-	t.Helper()
-	if testing.Short() {
-		t.Skip("it takes long: make test-long runs it")
-	}
-}
 
 // noICH takes the chipset's watchdog away, as boards do that have none.
 var noICH = []string{"-global", "ICH9-LPC.noreboot=on"}
@@ -58,7 +50,7 @@ func watched(t *testing.T, identity string, s setup, args ...string) *node {
 
 // A PID 1 that stands still is reset by the chipset's watchdog.
 func TestHardwareWatchdogOfInit(t *testing.T) {
-	long(t)
+	lab.Long(t)
 	n := watched(t, "iTCO_wdt", setup{})
 	n.probe("set", "/sys/fs/cgroup/init/cgroup.freeze", "1")
 	n.ends(qemu.Rebooted)
@@ -69,7 +61,7 @@ func TestHardwareWatchdogOfInit(t *testing.T) {
 
 // A kernel that panics and does not restart is reset by a watchdog on a card.
 func TestHardwareWatchdogOfKernel(t *testing.T) {
-	long(t)
+	lab.Long(t)
 	n := watched(t, "i6300ESB timer", setup{}, append(noICH, "-device", "i6300esb")...)
 	n.probe("set", "/proc/sys/kernel/panic", "0")
 	ctx, cancel := context.WithTimeout(t.Context(), n.Scale(2*time.Second))
@@ -85,7 +77,7 @@ func TestHardwareWatchdogOfKernel(t *testing.T) {
 // A machine that is to stay halted does: PID 1 has stopped the watchdog. The kernel would
 // do that, too, but with some drivers: here it must not.
 func TestHardwareWatchdogAndHalt(t *testing.T) {
-	long(t)
+	lab.Long(t)
 	n := watched(t, "i6300ESB timer", setup{
 		append: "watchdog.stop_on_reboot=0",
 		images: []string{machine.Image(t, "busclient", "busclient")},
@@ -115,7 +107,7 @@ var controllers = []struct{ bus, words, want string }{
 }
 
 func TestHardwareControllers(t *testing.T) {
-	long(t)
+	lab.Long(t)
 	n := prepare(t, setup{few: true})
 	words := n.cfg.Append
 	for _, tt := range controllers {
@@ -171,7 +163,7 @@ func (l *lan) received(tap string) int {
 // Two cards in one subnet both answer, each for its own address: to neighbours, and through
 // the router.
 func TestHardwareTwoCards(t *testing.T) {
-	long(t)
+	lab.Long(t)
 	l, taps := twoCards(t)
 	n := prepare(t, setup{few: true})
 	n.cfg.Taps = taps
@@ -226,7 +218,7 @@ func (n *node) demandQuiet() {
 // Machines with one, and with many processors, and with little memory come up without a
 // warning.
 func TestHardwareProcessors(t *testing.T) {
-	long(t)
+	lab.Long(t)
 	for _, tt := range []struct {
 		processors int
 		memory     int64

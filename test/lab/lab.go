@@ -77,6 +77,14 @@ func NeedRoot(t testing.TB) {
 	}
 }
 
+// Long marks a test that "make test-long" runs, and "make test" does not.
+func Long(t testing.TB) {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("it takes long: make test-long runs it")
+	}
+}
+
 // Run runs a program to its end and returns what it printed. The test fails if the
 // program does.
 func Run(t testing.TB, name string, args ...string) string {

@@ -58,6 +58,7 @@ func review(t *testing.T, namespace, token string) (ok bool, text string, err er
 
 // The program that EKS' API servers ask takes our tokens, for their cluster only.
 func TestAuthenticator(t *testing.T) {
+	lab.Long(t)
 	namespace := fmt.Sprintf("kios-auth-%d", os.Getpid())
 	netns.Add(t, namespace)
 	l := Start(t, namespace, Options{})
@@ -77,6 +78,7 @@ func TestAuthenticator(t *testing.T) {
 
 // Amazon's own mock of the metadata service is enough to make a token.
 func TestMetadataMock(t *testing.T) {
+	lab.Long(t)
 	namespace := fmt.Sprintf("kios-aemm-%d", os.Getpid())
 	netns.Add(t, namespace)
 	config := filepath.Join(t.TempDir(), "aemm.json")
