@@ -11,6 +11,7 @@ import (
 
 	"kios/init/mount"
 	"kios/internal/datapart"
+	"kios/internal/instance"
 	"kios/internal/kubeletargs"
 	"kios/internal/wholefile"
 )
@@ -115,7 +116,7 @@ func tryMount(device string) error {
 	if d.readOnly {
 		return fmt.Errorf("%s is read-only", device)
 	}
-	bytes, files, err := treeSize(etcDir, pki, programsDir)
+	bytes, files, err := treeSize(etcDir, instanceDir, pki, programsDir)
 	if err != nil {
 		return fmt.Errorf("find out how much moves along: %w", err)
 	}
@@ -173,6 +174,9 @@ func mountData(device string) (readOnly bool, err error) {
 	return mountExt4(device, dataDir)
 }
 
+// instanceDir has the record of which machine this is, and which of its files are the cloud's.
+var instanceDir = filepath.Dir(instance.File)
+
 // seedData copies to a new partition what was written to /etc since the boot, and
 // the kubelet's keys. Files that the partition has already stay.
 func (n *Node) seedData(device string) error {
@@ -181,7 +185,8 @@ func (n *Node) seedData(device string) error {
 	}
 	defer unmountData()
 	meta := filepath.Join(dataDir, "meta")
-	if err := errors.Join(seed(filepath.Join(meta, "etc"), etcDir), seed(filepath.Join(dataDir, "data/lib/kubelet/pki"), pki)); err != nil {
+	// Without the record, the pod metadata would take what it wrote to /etc for the user's.
+	if err := errors.Join(seed(filepath.Join(dataDir, "data/lib/kios/metadata"), instanceDir), seed(filepath.Join(meta, "etc"), etcDir), seed(filepath.Join(dataDir, "data/lib/kubelet/pki"), pki)); err != nil {
 		return err
 	}
 	if !(kubeletargs.Files{Root: meta}).Exists("/etc/kubernetes/kubelet.conf") {

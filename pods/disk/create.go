@@ -121,12 +121,19 @@ func (s *Service) chooseNamed(ctx context.Context, w wishes, events datapart.Eve
 		return d, c, nil
 	case c.data:
 		return nil, nil, fmt.Errorf("%s holds %s: a data partition is not wiped, not even with wipe: true; repair its table from another system", d.node(), c.found)
+	case w.takesOver(c):
+		s.Log.Printf("wiping %s, a disk of this instance, which holds %s, but no table and no file system", d.node(), c.found)
+		return d, c, nil
 	case !w.wipe:
 		return nil, nil, fmt.Errorf("%s is not blank but holds %s: to destroy that and use the disk, write wipe: true in %s", d.node(), c.found, s.Settings)
 	}
 	s.Log.Printf("wiping %s, which holds %s, because wipe is true", d.node(), c.found)
 	return d, c, nil
 }
+
+// takesOver reports whether what is on a disk needs nobody's leave to be destroyed: what no
+// program has a name for, on a disk that the instance got when it started.
+func (w wishes) takesOver(c *contents) bool { return w.instanceStore && c.noise }
 
 // takes reports whether PID 1 would use the partition that is made on a disk.
 func (w wishes) takes(d *device) error {

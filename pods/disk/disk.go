@@ -6,7 +6,8 @@
 //   - has e2fsck repair a data partition that PID 1 did not mount, and asks PID 1
 //     to move the node onto it (repair.go),
 //   - makes a data partition on a blank disk, where the user said so, and asks
-//     PID 1 to move the node onto it (create.go).
+//     PID 1 to move the node onto it (create.go); on an instance of EC2, also when that
+//     is asked for after the service has started (instancestore.go).
 //
 // It never touches a disk that is not blank unless the user wrote "wipe: true"
 // beside the disk's name; what counts as blank is in probe.go. It does not
@@ -42,7 +43,8 @@ type Service struct {
 	Boot     string // the file in which PID 1 says from which partition the machine booted
 	Control  string // PID 1's socket
 
-	quiet time.Duration // shorter in tests; 0 for the usual
+	quiet    time.Duration // shorter in tests; 0 for the usual
+	patience time.Duration // the same of requestBound
 }
 
 const (
@@ -64,7 +66,7 @@ func (s *Service) Run(ctx context.Context) error {
 		return err
 	case d != nil:
 		s.grow(d)
-		return nil
+		return s.stay(ctx, w, d)
 	case w.owner.DataPart == datapart.None:
 		s.Log.Printf("datapart=none: no data partition is looked for or made")
 		return nil
@@ -80,6 +82,16 @@ func (s *Service) attach(ctx context.Context, w wishes) error {
 	}
 	defer events.Close()
 	settle(events, cmp.Or(s.quiet, usualQuiet))
+	return s.use(ctx, w, events)
+}
+
+// use finds or makes a data partition among the disks that are there.
+func (s *Service) use(ctx context.Context, w wishes, events datapart.Events) error {
+	if w.instanceStore {
+		if err := s.nameInstanceStore(&w); err != nil {
+			s.Log.Printf("no data partition is made: %v", err)
+		}
+	}
 	node, problems, err := s.find(w)
 	for _, p := range problems {
 		s.Log.Printf("looking for the data partition: %v", p)
@@ -91,7 +103,9 @@ func (s *Service) attach(ctx context.Context, w wishes) error {
 		return s.repair(ctx, node, w)
 	case w.device != "":
 		return s.create(ctx, w, problems, events)
-	case len(problems) == 0:
+	case s.mayBeAsked(w):
+		return s.useWhenAsked(ctx, events)
+	case len(problems) == 0 && !w.asked():
 		s.Log.Printf("there is no data partition, and none is to be made: to make one, name a disk in %s, or with kios.disk= on the kernel command line", s.Settings)
 	}
 	return nil

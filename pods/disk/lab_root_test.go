@@ -51,6 +51,7 @@ func beService(args []string) int {
 	}{{"dev", &s.Dev}, {"sys", &s.Sys}, {"data", &s.Data}, {"settings", &s.Settings}, {"cmdline", &s.Cmdline}, {"boot", &s.Boot}, {"control", &s.Control}} {
 		flags.StringVar(f.to, f.name, "", "")
 	}
+	flags.DurationVar(&s.patience, "patience", 0, "")
 	_ = flags.Parse(args)
 	s.quiet = 20 * time.Millisecond
 	err := keepPrivileges()
@@ -74,6 +75,7 @@ type lab struct {
 	t        *testing.T
 	dir      string
 	data     string // a directory that is on the mounted data partition
+	patience string // how long the service waits to be asked
 	disks    []*disk
 	mu       sync.Mutex
 	requests []string
@@ -89,7 +91,7 @@ type disk struct {
 
 func newLab(t *testing.T) *lab {
 	testlab.NeedRoot(t)
-	l := &lab{t: t, dir: t.TempDir()}
+	l := &lab{t: t, dir: t.TempDir(), patience: "100ms"}
 	l.data = l.path("none")
 	for _, dir := range []string{"dev", "sys/block", "sys/class/block", "sys/dev/block", "sys/devices", "etc"} {
 		testlab.Must(t, os.MkdirAll(l.path(dir), 0o755))
@@ -235,11 +237,7 @@ func (l *lab) run() string {
 
 func (l *lab) runCode() (string, int) {
 	l.t.Helper()
-	l.show()
-	cmd := exec.Command("/proc/self/exe")
-	cmd.Env = []string{serviceVar + "=" + strings.Join([]string{
-		"-dev", l.path("dev"), "-sys", l.path("sys"), "-data", l.data, "-settings", l.path("etc/disk.yaml"),
-		"-cmdline", l.path("cmdline"), "-boot", l.path("boot"), "-control", l.path("control")}, " ")}
+	cmd := l.service()
 	out, err := cmd.CombinedOutput()
 	if cmd.ProcessState == nil {
 		l.t.Fatal(err)
@@ -249,6 +247,17 @@ func (l *lab) runCode() (string, int) {
 		l.t.Errorf("the log has a path that the user does not know")
 	}
 	return string(out), cmd.ProcessState.ExitCode()
+}
+
+// service is the service in a process of its own. Only tests with disks of an instance wait.
+func (l *lab) service() *exec.Cmd {
+	l.t.Helper()
+	l.show()
+	cmd := exec.Command("/proc/self/exe")
+	cmd.Env = []string{serviceVar + "=" + strings.Join([]string{
+		"-dev", l.path("dev"), "-sys", l.path("sys"), "-data", l.data, "-settings", l.path("etc/disk.yaml"), "-patience", l.patience,
+		"-cmdline", l.path("cmdline"), "-boot", l.path("boot"), "-control", l.path("control")}, " ")}
+	return cmd
 }
 
 // moved returns the data partitions that PID 1 was told of since the last call.

@@ -25,6 +25,8 @@ type contents struct {
 	unfinished *ext4.Superblock
 	// data says that there is a data partition, or what is left of one.
 	data bool
+	// noise says that nothing knows what it is: there is no signature.
+	noise bool
 }
 
 func (c *contents) blank() bool { return c.found == "" }
@@ -54,6 +56,7 @@ func (s *Service) probe(ctx context.Context, d *device) (*contents, error) {
 		return c, err
 	}
 	c.found = edges.describe()
+	c.noise = c.found != ""
 	return c, nil
 }
 

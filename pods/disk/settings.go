@@ -14,10 +14,11 @@ import (
 
 // file is /etc/kios/disk.yaml.
 type file struct {
-	Device string `json:"device"`
-	Serial string `json:"serial"`
-	Wipe   bool   `json:"wipe"`
-	Repair *bool  `json:"repair"`
+	Device  string `json:"device"`
+	Serial  string `json:"serial"`
+	Wipe    bool   `json:"wipe"`
+	Striped bool   `json:"striped"`
+	Repair  *bool  `json:"repair"`
 }
 
 // wishes is what the user wants, from the file and the kernel command line.
@@ -27,9 +28,20 @@ type wishes struct {
 	wipe   bool
 	repair bool
 	owner  datapart.Rule // what the kernel command line says, and from where the machine booted
+
+	// instanceStore is for disks of this instance of EC2. The device, "" at first, is the
+	// one of them that is taken.
+	instanceStore bool
+	striped       bool // all of them are to be one
 }
 
-const auto = datapart.Auto
+const (
+	auto          = datapart.Auto
+	instanceStore = "instance-store"
+)
+
+// asked reports whether a data partition is wanted anywhere.
+func (w wishes) asked() bool { return w.device != "" || w.instanceStore }
 
 // rule returns where a data partition may be found: also where the file wants one.
 func (w wishes) rule() datapart.Rule {
@@ -56,14 +68,14 @@ func (s *Service) wishes() wishes {
 	w.owner.Boot = s.bootPartition()
 	if device, found := params.Last("kios.disk"); found {
 		// It replaces the file's disk: wipe and serial were meant for that one.
-		w.device, w.serial, w.wipe = device, "", false
+		w.device, w.serial, w.wipe, w.instanceStore = device, "", false, false
 		if err := checkDevice(device); err != nil {
 			s.Log.Printf("kernel command line: kios.disk=%s is ignored: %v", device, err)
 			wrong = true
 		}
 	}
 	if wrong {
-		w.device = ""
+		w.device, w.instanceStore = "", false
 	}
 	return w
 }
@@ -87,6 +99,9 @@ func (s *Service) readFile() (wishes, error) {
 		return wishes{repair: true}, err
 	}
 	w := wishes{device: f.Device, serial: f.Serial, wipe: f.Wipe, repair: f.Repair == nil || *f.Repair}
+	if f.Device == instanceStore {
+		w.device, w.instanceStore, w.striped = "", true, f.Striped
+	}
 	if err := f.check(); err != nil {
 		return w, fmt.Errorf("%s: %w", s.Settings, err)
 	}
@@ -94,10 +109,16 @@ func (s *Service) readFile() (wishes, error) {
 }
 
 func (f *file) check() error {
-	if f.Device == "" {
-		if f.Wipe || f.Serial != "" {
-			return fmt.Errorf("wipe and serial need the field device")
-		}
+	switch {
+	case f.Striped && f.Device != instanceStore:
+		return fmt.Errorf("striped needs device: %s", instanceStore)
+	case f.Device == instanceStore && f.Serial != "":
+		return fmt.Errorf("serial needs the name of a disk in the field device, not %s", instanceStore)
+	case f.Device == instanceStore:
+		return nil
+	case f.Device == "" && (f.Wipe || f.Serial != ""):
+		return fmt.Errorf("wipe and serial need the field device")
+	case f.Device == "":
 		return nil
 	}
 	if err := checkDevice(f.Device); err != nil {

@@ -6,6 +6,7 @@ import (
 	"net"
 	"path/filepath"
 	"runtime/debug"
+	"slices"
 	"time"
 
 	"kios/pods/metadata/aws"
@@ -104,7 +105,7 @@ func (r *reading) name(ctx context.Context) error {
 // place writes the files. Those that make a node of a cluster need its API server, which
 // may need the others: its address may be reached by what is in network.yaml.
 func (r *reading) place(ctx context.Context) error {
-	more := r.network()
+	more := slices.Concat(r.network(), r.disks())
 	all, err := r.apply(nil, more)
 	if err != nil {
 		return err

@@ -93,6 +93,19 @@ func (r *reading) network() []want.File {
 	return []want.File{{Path: "/etc/kios/network.yaml", Content: text, Default: true}}
 }
 
+// disks has the pod disk make a data partition of the disks that belong to the machine.
+func (r *reading) disks() []want.File {
+	text := "device: instance-store\n"
+	switch r.node.DataDisks {
+	case "one":
+	case "striped":
+		text += "striped: true\n"
+	default:
+		return nil
+	}
+	return []want.File{{Path: "/etc/kios/disk.yaml", Content: []byte(text), Default: true}}
+}
+
 // dhcpServers returns those that the pod network has leases of.
 func (s *Service) dhcpServers() (servers []netip.Addr) {
 	records, _ := filepath.Glob(filepath.Join(s.Root, "run/kios/network/*.json"))
