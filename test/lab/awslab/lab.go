@@ -93,7 +93,7 @@ func Start(t testing.TB, namespace string, o Options) *Lab {
 	t.Helper()
 	l := newLab(t, o)
 	netns.IP(t, namespace, "addr", "add", "169.254.169.254/32", "dev", "lo")
-	netns.IP(t, namespace, "addr", "add", "fd00:ec2::254/128", "dev", "lo")
+	netns.IP(t, namespace, "addr", "add", "fd00:ec2::254/128", "dev", "lo", "nodad") // at once
 	for _, address := range []string{"169.254.169.254:80", "[fd00:ec2::254]:80"} {
 		l.serve(t, netns.Listen(t, namespace, address), l.IMDS)
 	}
