@@ -408,6 +408,28 @@ func TestHostnameOfAMember(t *testing.T) {
 	}
 }
 
+// A member that has no /etc/hostname is known by the name that the kernel has.
+func TestHostnameOfTheKernel(t *testing.T) {
+	n := newNode(t)
+	n.write(kubeletPath, "server: x")
+	n.apply(want.Machine{ID: "i-1", Hostname: "other-than-here"}, want.Node{}, nil)
+	n.said("and keeps that name; the metadata call it other-than-here")
+}
+
+// EKS knows the machine by what EC2 calls it: a name that the node had guessed has to go.
+func TestHostnameOfEKS(t *testing.T) {
+	n := newNode(t)
+	w := want.Node{EKS: &want.EKS{Cluster: "c"}, Join: &want.Join{Server: "https://x", CA: []byte("CA"), TokenFile: "/run/kios/aws/token"}}
+	for _, name := range []string{"ip-10-0-0-1.example.com", "ip-10-0-0-1.ec2.internal"} {
+		w.Hostname = name
+		n.apply(want.Machine{ID: "i-1"}, w, nil)
+		n.said()
+		if got := lab.ReadFile(t, filepath.Join(n.root, "etc/hostname")); got != name+"\n" {
+			t.Errorf("the name is %q, want %q", got, name)
+		}
+	}
+}
+
 func TestSeveralTextsForContainerd(t *testing.T) {
 	n := newNode(t)
 	n.apply(want.Machine{}, want.Node{Containerd: []string{"a = 1\n", "a = 2\n"}}, nil)

@@ -136,7 +136,8 @@ func (p *plan) base(path string) []byte {
 
 const hostnamePath = "/etc/hostname"
 
-// hostname names the node, but not a node that its cluster knows by another name.
+// hostname names the node, but not a node that its cluster knows by another name. A node of
+// EKS has a kubeconfig from the start, whatever its name; EKS takes the one that EC2 tells.
 func (p *plan) hostname(override string) {
 	name, source := p.node.Hostname, "user data"
 	if name == "" {
@@ -153,7 +154,7 @@ func (p *plan) hostname(override string) {
 		p.result.say("the name %.100q of the %s is not used: %v", name, source, err)
 		return
 	}
-	if is := p.name(); (kubeletargs.Files{Root: p.root}).Known() && is != "" && is != good {
+	if is := p.name(); p.node.EKS == nil && (kubeletargs.Files{Root: p.root}).Known() && is != "" && is != good {
 		p.result.say("the node is known to its cluster as %s, and keeps that name; the %s call it %s", is, source, good)
 		p.kept = append(p.kept, hostnamePath)
 		return
@@ -167,9 +168,9 @@ func (p *plan) name() string {
 	if name, err := identity.ParseHostname(string(text)); err == nil {
 		return name
 	}
-	// A file of the kernel's, which userfile refuses to read.
-	text, _ = os.ReadFile(filepath.Join(p.root, "proc/sys/kernel/hostname"))
-	name, _ := identity.ParseHostname(string(text))
+	// A pod in the node's network has the node's name, too.
+	running, _ := os.Hostname()
+	name, _ := identity.ParseHostname(running)
 	return name
 }
 
