@@ -16,8 +16,10 @@ import (
 func TestMounts(t *testing.T) {
 	var pod struct {
 		Spec struct {
-			Containers []struct{ VolumeMounts []struct{ MountPath, Name string } }
-			Volumes    []struct {
+			Containers []struct {
+				VolumeMounts []struct{ MountPath, Name string }
+			}
+			Volumes []struct {
 				Name     string
 				HostPath struct{ Path string }
 			}

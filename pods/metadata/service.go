@@ -69,6 +69,7 @@ func (r *reading) run(ctx context.Context, found *provider.Found) error {
 	var bad error
 	if r.node, bad = r.understand(ctx); bad != nil {
 		r.Log.Printf("user data: %v", bad)
+		r.node.Partial = true
 	}
 	for _, line := range r.node.Skipped {
 		r.Log.Printf("not done: %s", line)

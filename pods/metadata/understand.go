@@ -86,6 +86,7 @@ func (r *reading) network() []want.File {
 	}
 	if err != nil {
 		r.Log.Printf("the cloud's description of the network is not used: %v", err)
+		r.node.Partial = true
 	}
 	if err != nil || len(text) == 0 {
 		return nil

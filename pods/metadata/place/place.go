@@ -42,9 +42,12 @@ func Apply(root string, m *want.Machine, n *want.Node, c *want.Cluster, more ...
 	}
 	p := &plan{root: root, machine: m, node: n, cluster: c, record: a.record, result: &a.result}
 	files := p.files(more)
-	a.remove(files, p.kept)
+	if !n.Partial {
+		a.remove(files, p.kept)
+	}
 	a.write(files)
 	switch {
+	case n.Join == nil && n.Partial: // nobody knows
 	case n.Join == nil:
 		a.record.Asked = ""
 	case p.joins() && len(a.errs) == 0:

@@ -193,6 +193,20 @@ func TestWhatIsNotWantedGoes(t *testing.T) {
 	n.said("--x", "may not give itself", "/etc/kubernetes/kubelet-flags is left alone")
 }
 
+// A mistake in user data does not take the node out of its cluster at the next boot.
+func TestMistakesRemoveNothing(t *testing.T) {
+	n := newNode(t)
+	n.apply(machine, full(), cluster, network)
+	n.apply(machine, want.Node{Hostname: "Node-1", Partial: true}, nil)
+	labels := "/etc/kubernetes/node-labels 0644"
+	all := files()
+	all[labels] = lab.ReadFile(t, filepath.Join(n.root, "etc/kubernetes/node-labels"))
+	n.has(all)
+	if w := full(); len(n.Removed) > 0 || !Settled(n.root, &machine, &w) {
+		t.Errorf("removed %q, or the node is to join once more", n.Removed)
+	}
+}
+
 func TestFilesOfTheUserStay(t *testing.T) {
 	n := newNode(t)
 	n.write("/etc/hostname", "mine")

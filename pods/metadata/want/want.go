@@ -52,6 +52,9 @@ type Node struct {
 	// DataDisks asks for the disks that belong to the machine and end with it, as the
 	// data partition: "", "one" or "striped".
 	DataDisks string
+	// Partial is set if not all could be read of what is asked for: what was asked for
+	// before stays.
+	Partial bool
 	// Skipped has a sentence for each thing that is asked for and not done.
 	Skipped []string
 }
