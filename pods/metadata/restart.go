@@ -15,16 +15,20 @@ const (
 	restartContainerd = 0x04
 )
 
-// restart has the daemons started again that read files which have changed, and would not
-// notice. A kubelet that has to join a cluster starts again by itself.
-func (r *reading) restart(result place.Result) error {
-	changed := slices.Concat(result.Written, result.Removed)
-	if slices.ContainsFunc(changed, readByContainerd) {
-		if err := r.request(restartContainerd, "containerd"); err != nil {
-			return err
-		}
+// restartContainerd has containerd started again if it reads files that have changed, and
+// would not notice.
+func (r *reading) restartContainerd(result place.Result) error {
+	if !slices.ContainsFunc(slices.Concat(result.Written, result.Removed), readByContainerd) {
+		return nil
 	}
+	return r.request(restartContainerd, "containerd")
+}
+
+// restartKubelet is the same for the kubelet. One that has to join a cluster starts again by
+// itself.
+func (r *reading) restartKubelet(result place.Result) error {
 	joins := r.node.EKS != nil || slices.ContainsFunc(result.Written, isKubeconfig)
+	changed := slices.Concat(result.Written, result.Removed)
 	if result.Reset || !joins && slices.ContainsFunc(changed, readByKubelet) {
 		return r.request(restartKubelet, "the kubelet")
 	}

@@ -2,6 +2,7 @@ package metadata
 
 import (
 	"context"
+	"errors"
 	"log"
 	"net"
 	"path/filepath"
@@ -108,21 +109,28 @@ func (r *reading) name(ctx context.Context) error {
 func (r *reading) place(ctx context.Context) error {
 	more := slices.Concat(r.network(), r.disks())
 	all, err := r.apply(nil, more)
-	if err != nil {
-		return err
-	}
-	if j := r.node.Join; j != nil && j.Asks() && !place.Settled(r.Root, r.machine, r.node) {
-		cluster, err := r.ask(ctx, j)
-		if err != nil {
-			return err
-		}
-		last, err := r.apply(cluster, more)
-		if err != nil {
-			return err
-		}
+	// Now: the next run would find these files as they have to be. What the API server is
+	// asked may take for ever, and the images of the network that leads to it are pulled
+	// through the user's proxy.
+	err = errors.Join(err, r.restartContainerd(all))
+	if j := r.node.Join; err == nil && j != nil && j.Asks() && !place.Settled(r.Root, r.machine, r.node) {
+		var last place.Result
+		last, err = r.placeCluster(ctx, j, more)
 		all.Written, all.Removed = append(all.Written, last.Written...), append(all.Removed, last.Removed...)
 	}
-	return r.restart(all)
+	if ctx.Err() != nil {
+		return err // the kubelet stops, or the node
+	}
+	return errors.Join(err, r.restartKubelet(all))
+}
+
+// placeCluster writes the files that the API server has a say in.
+func (r *reading) placeCluster(ctx context.Context, j *want.Join, more []want.File) (place.Result, error) {
+	cluster, err := r.ask(ctx, j)
+	if err != nil {
+		return place.Result{}, err
+	}
+	return r.apply(cluster, more)
 }
 
 const (
