@@ -14,6 +14,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
 
+	"kios/internal/daemonenv"
 	"kios/internal/instance"
 	"kios/pods/metadata/want"
 	"kios/test/lab"
@@ -114,7 +115,7 @@ func files() map[string]string {
 		"/etc/hostname 0644":                             "node-1\n",
 		"/etc/resolv.conf 0644":                          "search example.com\nnameserver 10.0.0.2\nnameserver fd00::2\n",
 		"/etc/containerd/config.toml 0600":               "version = 3\n",
-		"/etc/kios/environment.yaml 0600":                "environment:\n  HTTPS_PROXY: http://u:p@proxy\n",
+		"/etc/kios/environment.yaml 0600":                "environment:\n  HTTPS_PROXY: \"http://u:p@proxy\"\n",
 		"/etc/kios/network.yaml 0644":                    "network",
 		"/etc/kubernetes/azure.json 0600":                "{}",
 		"/etc/kubernetes/cloud-provider 0644":            "external\n",
@@ -441,6 +442,18 @@ func TestHostnameOfEKS(t *testing.T) {
 		if got := lab.ReadFile(t, filepath.Join(n.root, "etc/hostname")); got != name+"\n" {
 			t.Errorf("the name is %q, want %q", got, name)
 		}
+	}
+}
+
+// PID 1 reads what was written, however long a value is.
+func TestEnvironment(t *testing.T) {
+	n := newNode(t)
+	long := "localhost, " + strings.Repeat("10.0.0.0/8, ", 20) + "\u001b\"#\\ .svc"
+	n.apply(machine, want.Node{Environment: map[string]string{"NO_PROXY": long, "a: b\nPATH": "x"}}, nil)
+	n.said("is left out: that is no name")
+	got, err := daemonenv.Read(filepath.Join(n.root, "etc", daemonenv.File), "containerd")
+	if diff := cmp.Diff([]string{"NO_PROXY=" + long}, got); diff != "" || err != nil {
+		t.Errorf("variables (-want +got):\n%s%v", diff, err)
 	}
 }
 

@@ -13,6 +13,7 @@ import (
 
 	"sigs.k8s.io/yaml"
 
+	"kios/internal/daemonenv"
 	"kios/internal/identity"
 	"kios/internal/instance"
 	"kios/internal/kubeletargs"
@@ -201,10 +202,20 @@ func (p *plan) containerd() {
 	}
 }
 
+// environment has each value in quotes on one line, which is how PID 1 reads it: an encoder of
+// YAML would fold a long list such as NO_PROXY.
 func (p *plan) environment() {
-	if len(p.node.Environment) > 0 {
+	var text strings.Builder
+	for _, name := range slices.Sorted(maps.Keys(p.node.Environment)) {
+		if strings.ContainsAny(name, ": \t\r\n") {
+			p.result.say("the variable %.100q is left out: that is no name", name)
+			continue
+		}
+		fmt.Fprintf(&text, "  %s: %q\n", name, p.node.Environment[name])
+	}
+	if text.Len() > 0 {
 		// A proxy's URL may have a password in it.
-		p.secret("/etc/kios/environment.yaml", p.yaml(map[string]any{"environment": p.node.Environment}))
+		p.secret("/etc/"+daemonenv.File, "environment:\n"+text.String())
 	}
 }
 
