@@ -113,7 +113,7 @@ func (s *Service) dhcpServers() (servers []netip.Addr) {
 	for _, path := range records {
 		var record struct{ Lease *struct{ Server netip.Addr } }
 		text, err := userfile.Read(path, userfile.Max)
-		if err != nil || json.Unmarshal(text, &record) != nil || record.Lease == nil {
+		if err != nil || json.Unmarshal(text, &record) != nil || record.Lease == nil || !record.Lease.Server.IsValid() {
 			continue
 		}
 		servers = append(servers, record.Lease.Server)

@@ -10,6 +10,7 @@ import (
 	"log"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -35,7 +36,9 @@ var ErrAbsent = errors.New("there is none (404)")
 type Client struct {
 	// Bases are URLs that paths are added to. The service is the same at each: they
 	// are tried in turn, and the one that answers is asked first the next time.
-	Bases  []string
+	Bases []string
+	// Find, if not nil, is asked before each try for bases that have become known since.
+	Find   func() []string
 	Header map[string]string // of each request
 	Token  *Token            // nil if the service wants none
 	// LowPort has the client use source ports below 1024, which tells the service that
@@ -108,6 +111,7 @@ var errNoRoute = errors.New("this machine has no route to it yet")
 // try asks each base once.
 func (c *Client) try(ctx context.Context, r Request) ([]byte, error) {
 	var errs []error
+	c.findBases()
 	unrouted := true
 	for i, base := range c.Bases {
 		body, err := c.ask(ctx, base, r)
@@ -127,6 +131,17 @@ func (c *Client) try(ctx context.Context, r Request) ([]byte, error) {
 		return nil, fmt.Errorf("%s: %w", plain(c.Bases[0]), errNoRoute)
 	}
 	return nil, errors.Join(errs...)
+}
+
+func (c *Client) findBases() {
+	if c.Find == nil {
+		return
+	}
+	for _, base := range c.Find() {
+		if !slices.Contains(c.Bases, base) {
+			c.Bases = append(c.Bases, base)
+		}
+	}
 }
 
 // prefer has the base asked first from now on.

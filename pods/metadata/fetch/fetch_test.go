@@ -46,6 +46,21 @@ func impatient(base ...string) (*Client, *[]time.Duration) {
 
 func hello(w http.ResponseWriter) { fmt.Fprint(w, "hello") }
 
+// A service that is where DHCP is becomes known with the lease, which may come late.
+func TestFind(t *testing.T) {
+	there := serve(t, func(_ int, w http.ResponseWriter, _ *http.Request) { hello(w) })
+	c, pauses := impatient("http://127.0.0.1:1")
+	c.Find = func() []string {
+		if len(*pauses) < 2 {
+			return nil
+		}
+		return []string{there}
+	}
+	if text, err := c.Get(t.Context(), "/"); string(text) != "hello" || err != nil || len(*pauses) != 2 {
+		t.Errorf("Get() = %q, %v after %d pauses", text, err, len(*pauses))
+	}
+}
+
 // What is wrong is asked for again, and what is right counts.
 func TestAgain(t *testing.T) {
 	endless := func(w http.ResponseWriter) {

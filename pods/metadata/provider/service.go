@@ -40,15 +40,20 @@ func (r *row) found(env Env) *Found {
 }
 
 func (r *row) client(env Env) *fetch.Client {
-	bases := append([]string{}, r.bases...)
+	c := env.client(slices.Clone(r.bases)...)
 	if r.dhcp && env.DHCPServers != nil {
-		for _, a := range env.DHCPServers() {
-			bases = append(bases, "http://"+netip.AddrPortFrom(a, 80).String())
-		}
+		c.Find = env.atDHCPServers
 	}
-	c := env.client(bases...)
 	c.Header, c.Token, c.LowPort = r.header, r.token, r.lowPort
 	return c
+}
+
+// atDHCPServers is where DHCP is. The lease may come later than the pod.
+func (e Env) atDHCPServers() (bases []string) {
+	for _, a := range e.DHCPServers() {
+		bases = append(bases, "http://"+netip.AddrPortFrom(a, 80).String())
+	}
+	return bases
 }
 
 // read asks the service for all.
