@@ -2,6 +2,7 @@ package datapart
 
 import (
 	"cmp"
+	"fmt"
 	"path/filepath"
 	"slices"
 )
@@ -24,4 +25,37 @@ func (s System) InstanceStore() (names []string) {
 		return cmp.Or(cmp.Compare(serial(a), serial(b)), cmp.Compare(a, b))
 	})
 	return names
+}
+
+// StripesName is the name that the device mapper has for all disks of this instance as one.
+const StripesName = "kios-instance-store"
+
+// Stripes returns the kernel's name of that device, or "" if there is none.
+func (s System) Stripes() string {
+	for _, dir := range s.glob("block/dm-*") {
+		if name := filepath.Base(dir); s.text("block", name, "dm/name") == StripesName {
+			return name
+		}
+	}
+	return ""
+}
+
+// demandStripes returns why that device takes no data partition, or nil. It has no table:
+// what counts is that it is made of nothing but disks of this instance. To make such a device
+// takes the right to do anything with disks.
+func (s System) demandStripes(r Rule, name string) error {
+	if r.DataPart != Auto {
+		return fmt.Errorf("datapart=%s on the kernel command line names another partition than /dev/%s", r.DataPart, name)
+	}
+	disks := s.glob(filepath.Join("block", name, "slaves/*"))
+	own := s.InstanceStore()
+	for _, dir := range disks {
+		if disk := filepath.Base(dir); !slices.Contains(own, disk) {
+			return fmt.Errorf("/dev/%s is made of /dev/%s, which is no disk of an instance of EC2", name, disk)
+		}
+	}
+	if len(disks) == 0 {
+		return fmt.Errorf("/dev/%s is made of no disk", name)
+	}
+	return nil
 }

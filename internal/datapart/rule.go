@@ -197,6 +197,9 @@ func (s System) Demand(r Rule, device string) error {
 	case strings.HasPrefix(r.DataPart, "/dev/"):
 		return s.demandNamed(r, device)
 	}
+	if name := s.Stripes(); name != "" && device == filepath.Join(s.Dev, name) {
+		return s.demandStripes(r, name)
+	}
 	all := s.survey()
 	i := slices.IndexFunc(all.partitions, func(p Partition) bool { return p.Device == device })
 	if i < 0 {

@@ -36,7 +36,7 @@ func declareFlags(flags *flag.FlagSet) func(context.Context, *log.Logger) error 
 // keepPrivileges gives up all that the privileged container has but what the service uses.
 func keepPrivileges() error {
 	return privilege.Keep(
-		unix.CAP_SYS_ADMIN,    // BLKPG: tell the kernel of partitions
+		unix.CAP_SYS_ADMIN,    // BLKPG: tell the kernel of partitions; device mapper
 		unix.CAP_SYS_RESOURCE, // grow a mounted ext4
 	)
 }

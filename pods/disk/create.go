@@ -114,21 +114,36 @@ func (s *Service) chooseNamed(ctx context.Context, w wishes, events datapart.Eve
 		return nil, nil, err
 	}
 	c, err := s.probe(ctx, d)
+	if err != nil {
+		return nil, nil, onDisk(d, err)
+	}
+	if err := s.mayTake(d, c, w); err != nil {
+		return nil, nil, err
+	}
+	s.sayWiped(d, c, w)
+	return d, c, nil
+}
+
+// mayTake returns why what is on a disk must stay, or nil.
+func (s *Service) mayTake(d *device, c *contents, w wishes) error {
 	switch {
-	case err != nil:
-		return nil, nil, fmt.Errorf("%s: %w", d.node(), err)
-	case c.blank():
-		return d, c, nil
 	case c.data:
-		return nil, nil, fmt.Errorf("%s holds %s: a data partition is not wiped, not even with wipe: true; repair its table from another system", d.node(), c.found)
+		return fmt.Errorf("%s holds %s: a data partition is not wiped, not even with wipe: true; repair its table from another system", d.node(), c.found)
+	case c.blank(), w.wipe, w.takesOver(c):
+		return nil
+	}
+	return fmt.Errorf("%s is not blank but holds %s: to destroy that and use the disk, write wipe: true in %s", d.node(), c.found, s.Settings)
+}
+
+// sayWiped tells what is lost.
+func (s *Service) sayWiped(d *device, c *contents, w wishes) {
+	switch {
+	case c.blank():
 	case w.takesOver(c):
 		s.Log.Printf("wiping %s, a disk of this instance, which holds %s, but no table and no file system", d.node(), c.found)
-		return d, c, nil
-	case !w.wipe:
-		return nil, nil, fmt.Errorf("%s is not blank but holds %s: to destroy that and use the disk, write wipe: true in %s", d.node(), c.found, s.Settings)
+	default:
+		s.Log.Printf("wiping %s, which holds %s, because wipe is true", d.node(), c.found)
 	}
-	s.Log.Printf("wiping %s, which holds %s, because wipe is true", d.node(), c.found)
-	return d, c, nil
 }
 
 // takesOver reports whether what is on a disk needs nobody's leave to be destroyed: what no
@@ -229,7 +244,7 @@ func (s *Service) make(ctx context.Context, d *device, c *contents) error {
 	uuid := newUUID()
 	if c.unfinished != nil {
 		uuid = c.unfinished.UUID
-	} else if err := s.makeExt4(ctx, d, l, uuid); err != nil {
+	} else if err := s.makeExt4(ctx, d, partitionStart, l.end()-partitionStart, uuid); err != nil {
 		return err
 	}
 	if err := s.writeTable(d, l, uuid); err != nil {
@@ -277,16 +292,15 @@ func wipe(f *os.File, d *device, l *layout) error {
 	return f.Sync()
 }
 
-// makeExt4 makes the file system where the partition will be. Its features are
+// makeExt4 makes the file system on a part of a disk, where the partition will be. Its features are
 // those of the images that the host makes: any kernel of kiOS mounts it, and with
 // resize_inode, flex_bg and 64bit it grows a thousandfold while in use. The
 // journal is written at once: what was on the disk must not be taken for one.
 // Discarding the disk's old contents is left out, as it takes minutes on some.
-func (s *Service) makeExt4(ctx context.Context, d *device, l *layout, uuid [16]byte) error {
-	length := l.end() - partitionStart
+func (s *Service) makeExt4(ctx context.Context, d *device, start, length int64, uuid [16]byte) error {
 	args := []string{"-q", "-F", "-t", "ext4", "-b", "4096", "-I", "256", "-i", fmt.Sprint(inodeRatio(length)), "-m", "1",
 		"-O", "none,has_journal,ext_attr,resize_inode,dir_index,filetype,extent,64bit,flex_bg,sparse_super,large_file,huge_file,dir_nlink,extra_isize,metadata_csum",
-		"-E", fmt.Sprintf("offset=%d,nodiscard,lazy_itable_init=1,lazy_journal_init=0,root_owner=0:0", partitionStart),
+		"-E", fmt.Sprintf("offset=%d,nodiscard,lazy_itable_init=1,lazy_journal_init=0,root_owner=0:0", start),
 		"-L", label, "-U", formatUUID(uuid)}
 	if length >= 8<<30 {
 		args = append(args, "-J", "size=128") // more, as mke2fs would take, is for servers of files

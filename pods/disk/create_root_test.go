@@ -15,8 +15,8 @@ import (
 	testlab "kios/test/lab"
 )
 
-// onDisk returns what tools of others say of a file system's features.
-func onDisk(t *testing.T, device string) string {
+// statsOf returns what tools of others say of a file system's features.
+func statsOf(t *testing.T, device string) string {
 	t.Helper()
 	return command(t, "debugfs", "-R", "stats -h", device)
 }
@@ -41,7 +41,7 @@ func TestCreate(t *testing.T) {
 			wantText(t, l.run(), "made the data partition "+tt.part+", 1.1 GiB")
 			l.wantMove(tt.part)
 			d.sound(1)
-			if out := onDisk(t, d.part(1)); !strings.Contains(out, "kios-data") {
+			if out := statsOf(t, d.part(1)); !strings.Contains(out, "kios-data") {
 				t.Errorf("debugfs says:\n%s", out)
 			}
 			if out := command(t, "blkid", "-p", d.part(1)); !strings.Contains(out, `TYPE="ext4"`) || !strings.Contains(out, gpt.TypeKiosData.String()) {

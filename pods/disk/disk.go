@@ -7,11 +7,13 @@
 //     to move the node onto it (repair.go),
 //   - makes a data partition on a blank disk, where the user said so, and asks
 //     PID 1 to move the node onto it (create.go); on an instance of EC2, also when that
-//     is asked for after the service has started (instancestore.go).
+//     is asked for after the service has started (instancestore.go), and on all of the
+//     instance's disks as one (stripe.go).
 //
 // It never touches a disk that is not blank unless the user wrote "wipe: true"
-// beside the disk's name; what counts as blank is in probe.go. It does not
-// shrink, move, encrypt or join anything, and knows no partition table but GPT.
+// beside the disk's name; what counts as blank is in probe.go. Only a disk of an instance
+// may hold noise, if it is asked for. It does not shrink, move or encrypt anything, and
+// knows no partition table but GPT.
 //
 // The order of writes is such that the next run completes what a power cut
 // interrupted. libblkid (wipefs(8) and blkid(8)) tells what is on a disk;
@@ -87,10 +89,9 @@ func (s *Service) attach(ctx context.Context, w wishes) error {
 
 // use finds or makes a data partition among the disks that are there.
 func (s *Service) use(ctx context.Context, w wishes, events datapart.Events) error {
+	own := s.system().InstanceStore()
 	if w.instanceStore {
-		if err := s.nameInstanceStore(&w); err != nil {
-			s.Log.Printf("no data partition is made: %v", err)
-		}
+		s.name(&w, own)
 	}
 	node, problems, err := s.find(w)
 	for _, p := range problems {
@@ -101,6 +102,8 @@ func (s *Service) use(ctx context.Context, w wishes, events datapart.Events) err
 		s.Log.Printf("no data partition is used or made: %v", err)
 	case node != "":
 		return s.repair(ctx, node, w)
+	case w.striped && len(own) > 1:
+		return s.stripe(ctx, w, own)
 	case w.device != "":
 		return s.create(ctx, w, problems, events)
 	case s.mayBeAsked(w):

@@ -3,7 +3,6 @@ package disk
 import (
 	"cmp"
 	"context"
-	"errors"
 	"os"
 	"slices"
 	"time"
@@ -19,14 +18,14 @@ import (
 // requestBound is how long it waits: the metadata are there seconds after the network.
 const requestBound = 10 * time.Minute
 
-// nameInstanceStore chooses the first of this instance's own disks.
-func (s *Service) nameInstanceStore(w *wishes) error {
-	own := s.system().InstanceStore()
-	if len(own) == 0 {
-		return errors.New("device: instance-store takes disks of an instance of EC2, and this machine has none")
+// name chooses the disk that is taken of this instance's own, unless all are.
+func (s *Service) name(w *wishes, own []string) {
+	switch {
+	case len(own) == 0:
+		s.Log.Printf("no data partition is made: device: instance-store takes disks of an instance of EC2, and this machine has none")
+	case !w.striped || len(own) == 1:
+		w.device = "/dev/" + own[0]
 	}
-	w.device = "/dev/" + own[0]
-	return nil
 }
 
 // mayBeAsked reports whether this machine has disks that nobody has asked for, but
@@ -78,7 +77,7 @@ func sameFile(now, before os.FileInfo) bool {
 // stay tells whoever asks for the disks of this instance that a node does not leave the
 // data partition that it has.
 func (s *Service) stay(ctx context.Context, w wishes, d *device) error {
-	if slices.Contains(s.system().InstanceStore(), d.disk) {
+	if slices.Contains(s.system().InstanceStore(), d.disk) || d.name == s.system().Stripes() {
 		return nil
 	}
 	if s.mayBeAsked(w) {

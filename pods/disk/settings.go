@@ -29,8 +29,8 @@ type wishes struct {
 	repair bool
 	owner  datapart.Rule // what the kernel command line says, and from where the machine booted
 
-	// instanceStore is for disks of this instance of EC2. The device, "" at first, is the
-	// one of them that is taken.
+	// instanceStore is for disks of this instance of EC2. The device is "" at first, and then
+	// the one of them that is taken, unless all are.
 	instanceStore bool
 	striped       bool // all of them are to be one
 }

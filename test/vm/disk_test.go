@@ -31,7 +31,7 @@ var tools = []string{
 const guestBound = 2 * time.Minute // on a machine with hardware virtualisation
 
 // guestTests are those that show most of the kernel: all of them take minutes.
-const guestTests = "Grow|^TestCreate$|^TestRepair$/^(corrected|not_safe|in_use)$"
+const guestTests = "Grow|^TestCreate$|^TestStripes(PowerCut)?$|^TestRepair$/^(corrected|not_safe|in_use)$"
 
 // TestDisksInGuest runs the tests of pods/disk with the tag root on kiOS's kernel,
 // in a machine that has nothing to lose and whose root may do everything.
