@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"kios/init/mount"
+	"kios/internal/instance"
 	"kios/internal/logfile"
 	"kios/test/lab"
 )
@@ -123,5 +124,27 @@ func TestTryMount(t *testing.T) {
 	_ = os.WriteFile(filepath.Join(disk.Dir, "full"), make([]byte, 40<<20), 0o600) // as far as it goes
 	if err := tryMount(disk.Loop); err == nil || !strings.Contains(err.Error(), "has too little space") {
 		t.Errorf("full: %v", err)
+	}
+}
+
+// A partition gets the record of which files in /etc the pod metadata has written, with these.
+func TestSeedTakesRecord(t *testing.T) {
+	if !inNamespace(t) {
+		return
+	}
+	lab.Must(t, unix.Mount("tmpfs", "/run", "tmpfs", 0, ""))
+	lab.Must(t, unix.Mount("tmpfs", "/var", "tmpfs", 0, ""))
+	lab.WriteFile(t, instance.File, "{}")
+	lab.WriteFile(t, filepath.Join(etcDir, "kios/disk.yaml"), "device: instance-store\n")
+	disk := lab.NewExt4(t)
+	n, _ := node(t)
+	lab.Must(t, n.seedData(disk.Loop))
+	for file, want := range map[string]string{
+		"data/lib/kios/metadata/state.json": "{}",
+		"meta/etc/kios/disk.yaml":           "device: instance-store\n",
+	} {
+		if got := lab.ReadFile(t, filepath.Join(disk.Dir, file)); got != want {
+			t.Errorf("%s has %q, want %q", file, got, want)
+		}
 	}
 }
