@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"runtime/debug"
 	"slices"
+	"strings"
 	"time"
 
 	"kios/pods/metadata/aws"
@@ -69,7 +70,9 @@ type reading struct {
 func (r *reading) run(ctx context.Context, found *provider.Found) error {
 	var bad error
 	if r.node, bad = r.understand(ctx); bad != nil {
-		r.Log.Printf("user data: %v", bad)
+		for _, line := range mistakes(bad) {
+			r.Log.Print(line)
+		}
 		r.node.Partial = true
 	}
 	for _, line := range r.node.Skipped {
@@ -92,6 +95,17 @@ func (r *reading) run(ctx context.Context, found *provider.Found) error {
 		return r.stayOnEC2(ctx)
 	}
 	return bad
+}
+
+// mistakes returns a line for each mistake in user data. Those of a part name it already.
+func mistakes(bad error) []string {
+	lines := strings.Split(bad.Error(), "\n")
+	for i, line := range lines {
+		if !strings.HasPrefix(line, "user data") {
+			lines[i] = "user data: " + line
+		}
+	}
+	return lines
 }
 
 // name asks EC2 under which name the cluster knows the machine.
