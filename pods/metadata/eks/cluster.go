@@ -1,6 +1,7 @@
 package eks
 
 import (
+	"cmp"
 	"encoding/base64"
 	"encoding/pem"
 	"errors"
@@ -17,8 +18,11 @@ import (
 func Join(n *want.Node, name, endpoint, ca string) error {
 	server, errServer := server(endpoint)
 	text, errCA := certificates(ca)
-	if err := errors.Join(errServer, errCA); err != nil {
-		return err
+	switch {
+	case errServer != nil && errCA != nil:
+		return fmt.Errorf("%w; %w", errServer, errCA)
+	case errServer != nil || errCA != nil:
+		return cmp.Or(errServer, errCA)
 	}
 	n.Join = &want.Join{Server: server, CA: text, TokenFile: TokenFile}
 	n.EKS = &want.EKS{Cluster: name}
@@ -36,7 +40,7 @@ func server(endpoint string) (string, error) {
 func certificates(text string) ([]byte, error) {
 	ca, err := base64.StdEncoding.DecodeString(strings.Join(strings.Fields(text), ""))
 	if block, _ := pem.Decode(ca); err != nil || block == nil || block.Type != "CERTIFICATE" {
-		return nil, errors.New("the certificate authority is not a certificate in base64, as aws eks describe-cluster prints it")
+		return nil, errors.New("the certificate authority is not a certificate in base64, whole, as aws eks describe-cluster prints it")
 	}
 	return ca, nil
 }

@@ -24,7 +24,10 @@ func (c *cluster) join(n *want.Node) (netip.Addr, error) {
 		name = c.ID
 		n.Skip("NodeConfig: cluster.enableOutpost: the node gets a token from the region every few minutes: it loses its cluster while the Outpost is disconnected")
 	}
-	return dns, eks.Join(n, name, c.Server, c.CA)
+	if err := eks.Join(n, name, c.Server, c.CA); err != nil {
+		return netip.Addr{}, fmt.Errorf("spec.cluster: %w", err)
+	}
+	return dns, nil
 }
 
 func (c *cluster) outpost() bool { return c.OnOutpost != nil && *c.OnOutpost }

@@ -33,7 +33,7 @@ var (
 	handler     = format{"a part handler, a program", none, noShell}
 	archive     = format{"a cloud-config-archive", none, "send the same as a MIME message"}
 	jsonPatch   = format{"a patch for cloud-config", none, "send the whole cloud-config"}
-	unknown     = format{"in no format that this node knows", none, "docs/cloud/user-data.md has those that it reads"}
+	unknown     = format{"in no format that this node knows", none, "cloud-config has the first line #cloud-config, and Ignition is JSON; docs/cloud/user-data.md has all that it reads"}
 )
 
 // kinds are the media types that say what a part is.
