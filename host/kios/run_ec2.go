@@ -44,8 +44,11 @@ func checkUserData(file string) error {
 	if err != nil {
 		return fmt.Errorf("--user-data: %w", err)
 	}
-	if len(data) == 0 || len(data) > maxUserData {
-		return fmt.Errorf("--user-data %s has %d bytes: EC2 takes 1 to %d; compress it with gzip, which the node unpacks", file, len(data), maxUserData)
+	switch {
+	case len(data) == 0:
+		return fmt.Errorf("--user-data %s is empty: give a file with user data; docs/cloud/user-data.md says what they may be", file)
+	case len(data) > maxUserData:
+		return fmt.Errorf("--user-data %s has %d bytes: EC2 takes %d; compress it with gzip, which the node unpacks", file, len(data), maxUserData)
 	}
 	return nil
 }

@@ -41,7 +41,7 @@ func TestRunOptionsCheck(t *testing.T) {
 		{"disk is a directory", func(o *runOptions) { o.disk = dir }, "is a directory"},
 		{"user data", func(o *runOptions) { o.userData = userData }, ""},
 		{"no such user data", func(o *runOptions) { o.userData = "/no/data" }, "--user-data: "},
-		{"no user data", func(o *runOptions) { o.userData = file }, "EC2 takes 1 to 16384"},
+		{"no user data", func(o *runOptions) { o.userData = file }, "is empty: give a file"},
 		{"too many user data", func(o *runOptions) { o.userData = large }, "compress it with gzip"},
 		{"no such archive", func(o *runOptions) { o.oci = []string{"/no/archive"} }, "--oci /no/archive: there is no such file: give the output of docker save"},
 		{"a layout", func(o *runOptions) { o.oci = []string{dir} }, ""},
