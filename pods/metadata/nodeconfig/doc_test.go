@@ -2,6 +2,7 @@ package nodeconfig
 
 import (
 	"encoding/base64"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -10,13 +11,22 @@ import (
 	"kios/test/lab"
 )
 
+// authority is what stands for a certificate in the documentation.
+var authority = regexp.MustCompile(`LS0tLS1CRUdJTiBDRVJUSUZJQ0FURS0tLS0t\.\.\.|\$\(openssl [^)]*\)`)
+
 // The NodeConfigs of the documentation work, and have no field that is unknown.
 func TestDocumentation(t *testing.T) {
-	text := lab.ReadFile(t, "../../../docs/cloud/eks.md")
-	text = strings.ReplaceAll(text, "LS0tLS1CRUdJTiBDRVJUSUZJQ0FURS0tLS0t...", base64.StdEncoding.EncodeToString(certificate))
-	configs := examples(text)
-	if len(configs) < 3 {
-		t.Fatalf("docs/cloud/eks.md has %d NodeConfigs", len(configs))
+	var configs []string
+	for _, page := range []struct {
+		name  string
+		least int
+	}{{"eks.md", 3}, {"README.md", 1}} {
+		text := lab.ReadFile(t, "../../../docs/cloud/"+page.name)
+		found := examples(authority.ReplaceAllString(text, base64.StdEncoding.EncodeToString(certificate)))
+		if len(found) < page.least {
+			t.Fatalf("docs/cloud/%s has %d NodeConfigs", page.name, len(found))
+		}
+		configs = append(configs, found...)
 	}
 	whole := 0
 	for _, config := range configs {
@@ -33,7 +43,7 @@ func TestDocumentation(t *testing.T) {
 			t.Errorf("%v, skipped %q of:\n%s", err, n.Skipped, config)
 		}
 	}
-	if whole < 2 {
+	if whole < 3 {
 		t.Errorf("%d examples have a cluster", whole)
 	}
 }
@@ -48,7 +58,9 @@ func examples(text string) []string {
 			continue
 		}
 		rest := lines[i:]
-		end := slices.IndexFunc(rest, func(l string) bool { return !strings.HasPrefix(l, indent) || strings.HasPrefix(l, "```") })
+		end := slices.IndexFunc(rest, func(l string) bool {
+			return !strings.HasPrefix(l, indent) || strings.HasPrefix(l, "```") || strings.TrimSpace(l) == "END"
+		})
 		all = append(all, strings.ReplaceAll("\n"+strings.Join(rest[:end], "\n"), "\n"+indent, "\n"))
 	}
 	return all
