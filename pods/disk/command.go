@@ -13,7 +13,7 @@ import (
 )
 
 // Command is the subcommand of /system that the pod runs.
-var Command = service.Command{Name: "disk", Purpose: "grow, repair or make the data partition", Flags: declareFlags}
+var Command = service.Command{Name: "disk", Once: true, Purpose: "grow, repair or make the data partition", Flags: declareFlags}
 
 func declareFlags(flags *flag.FlagSet) func(context.Context, *log.Logger) error {
 	s := &Service{}

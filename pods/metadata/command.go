@@ -12,7 +12,7 @@ import (
 )
 
 // Command is the subcommand of /system that the pod runs.
-var Command = service.Command{Name: "metadata", Purpose: "make the node's files of what a cloud has for this machine", Flags: declareFlags}
+var Command = service.Command{Name: "metadata", Once: true, Purpose: "make the node's files of what a cloud has for this machine", Flags: declareFlags}
 
 func declareFlags(flags *flag.FlagSet) func(context.Context, *log.Logger) error {
 	s := &Service{}

@@ -13,6 +13,9 @@ import (
 type Command struct {
 	Name    string
 	Purpose string // in a few words, for the list of subcommands
+	// Once is set for work that has an end, in a pod with restartPolicy OnFailure. One that
+	// is stopped before has failed: the kubelet would not run it again at the next boot.
+	Once bool
 	// Args says which arguments may follow the flags, "" for none. The run function finds
 	// them in the flag set.
 	Args string

@@ -53,12 +53,23 @@ func main() {
 	defer stop()
 	context.AfterFunc(ctx, func() {
 		time.Sleep(stopBound)
-		os.Exit(0) // whatever the service still waits for: what it has set stays
+		os.Exit(stopped(c)) // whatever the service still waits for: what it has set stays
 	})
-	if err := run(ctx, logger); err != nil && ctx.Err() == nil {
+	switch err := run(ctx, logger); {
+	case ctx.Err() != nil:
+		os.Exit(stopped(c))
+	case err != nil:
 		logger.Printf("%s: %v", c.Name, err)
 		os.Exit(1)
 	}
+}
+
+// stopped is the exit code of a service that a signal ends.
+func stopped(c *service.Command) int {
+	if c.Once {
+		return 1
+	}
+	return 0
 }
 
 // stopBound is how long a service may take to end.

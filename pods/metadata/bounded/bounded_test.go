@@ -46,7 +46,7 @@ func TestGunzip(t *testing.T) {
 		if _, err := Gunzip(bomb, limit(1<<20)); err == nil || !strings.Contains(err.Error(), "more than the 1048576 bytes") {
 			t.Errorf("Gunzip of 16 MiB = %v", err)
 		}
-	}); used > 8<<20 {
+	}); used > 12<<20 { // 8 MiB, and a little more with the race detector
 		t.Errorf("Gunzip of 16 MiB with a limit of 1 MiB takes %d bytes", used)
 	}
 }
