@@ -23,7 +23,7 @@ func (n *Node) checkInstanceIn(root string) error {
 		return err
 	}
 	before, now := strings.ToLower(r.UUID), instance.UUID(root)
-	if before == now || !identity.Unique(before) || !identity.Unique(now) {
+	if identity.SameUUID(before, now) || !identity.Unique(before) || !identity.Unique(now) {
 		return nil // the same machine, or nobody knows
 	}
 	n.Log.Notice("this disk is from another machine: the node starts afresh, without name, keys and certificates of that one")
@@ -35,7 +35,8 @@ func (n *Node) checkInstanceIn(root string) error {
 func forgetMachineID(root, uuid string) error {
 	file := filepath.Join(root, "etc/machine-id")
 	text, err := readIfThere(file)
-	if err != nil || strings.TrimSpace(text) != identity.NewMachineID(uuid) {
+	id := strings.TrimSpace(text)
+	if err != nil || id != identity.NewMachineID(uuid) && id != identity.NewMachineID(identity.Swapped(uuid)) {
 		return nil // what is wrong with the file is said when it is used
 	}
 	return forget(file)

@@ -48,6 +48,8 @@ func TestDiskInAnotherMachine(t *testing.T) {
 		{"another one", otherUUID, thisUUID, derived, all},
 		{"with a machine id of the user", otherUUID, thisUUID, own, []string{all[0], all[2], all[3]}},
 		{"the same one", strings.ToLower(otherUUID), otherUUID, derived, nil},
+		{"the same one, with its bytes in another order", otherUUID, "a4212dec-1111-f44e-9a57-0c3a5d0f6b22", derived, nil},
+		{"another one, whose bytes were in another order", "a4212dec-1111-f44e-9a57-0c3a5d0f6b22", thisUUID, derived, all},
 		{"no UUID here", otherUUID, "", derived, nil},
 		{"none in the record", "", thisUUID, derived, nil},
 		{"one that many machines have", otherUUID, "03000200-0400-0500-0006-000700080009", derived, nil},

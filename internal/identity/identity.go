@@ -85,6 +85,27 @@ func Unique(uuid string) bool {
 	return isUUID(uuid) && strings.Trim(digits, digits[:1]) != "" && !slices.Contains(shared, uuid)
 }
 
+// SameUUID reports whether two UUIDs, in lower case, are one. Firmware gives the first three
+// groups in either order of bytes, and another version of it may give them in the other.
+func SameUUID(a, b string) bool { return a == b || a == Swapped(b) }
+
+// Swapped returns a UUID with the bytes of the first three groups in the other order. It
+// leaves alone what is no UUID.
+func Swapped(uuid string) string {
+	if !isUUID(uuid) {
+		return uuid
+	}
+	groups := strings.Split(uuid, "-")
+	for i, group := range groups[:3] {
+		var swapped string
+		for at := 0; at < len(group); at += 2 {
+			swapped = group[at:at+2] + swapped
+		}
+		groups[i] = swapped
+	}
+	return strings.Join(groups, "-")
+}
+
 // maxHostname is the longest name the kernel takes.
 const maxHostname = 64
 

@@ -52,6 +52,20 @@ func TestNewMachineID(t *testing.T) {
 	}
 }
 
+func TestSameUUID(t *testing.T) {
+	const a, swapped = "00112233-4455-6677-8899-aabbccddeeff", "33221100-5544-7766-8899-aabbccddeeff"
+	for b, want := range map[string]bool{
+		a: true, swapped: true, "33221100-5544-7766-9988-aabbccddeeff": false, "33221100-4455-6677-8899-aabbccddeeff": false, "": false, "x": false,
+	} {
+		if SameUUID(a, b) != want || SameUUID(b, a) != want {
+			t.Errorf("SameUUID of %q is not %v", b, want)
+		}
+	}
+	if Swapped("x-1") != "x-1" || Swapped(a) != swapped {
+		t.Errorf("Swapped = %q", Swapped(a))
+	}
+}
+
 func TestParseHostname(t *testing.T) {
 	tests := []struct {
 		text, want string
