@@ -27,7 +27,17 @@ func (n *Node) checkInstanceIn(root string) error {
 		return nil // the same machine, or nobody knows
 	}
 	n.Log.Notice("this disk is from another machine: the node starts afresh, without name, keys and certificates of that one")
-	return errors.Join(r.Reset(root), forgetMachineID(root, before), forget(filepath.Join(root, offeredHostname)))
+	return errors.Join(r.Reset(root), forgetMachineID(root, before), forget(filepath.Join(root, offeredHostname)), forgetTrials(root))
+}
+
+// forgetTrials removes the files with which the daemons of the other machine worked last: a
+// daemon that fails here would get them back.
+func forgetTrials(root string) error {
+	var errs []error
+	for daemon := range sources {
+		errs = append(errs, forget(filepath.Join(root, keptFile(daemon))))
+	}
+	return errors.Join(errs...)
 }
 
 // forgetMachineID removes a machine id that was made of another machine's UUID. One that

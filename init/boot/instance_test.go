@@ -28,6 +28,8 @@ func machineWith(t *testing.T, recorded, now, machineID string) string {
 		"etc/hostname":                                   "of-the-other\n",
 		"etc/kubernetes/mine":                            "of the user\n",
 		"var/meta/hostname":                              "offered\n",
+		"var/meta/kubelet-files.json":                    "{}",
+		"var/meta/containerd-files.json":                 "{}",
 		"var/lib/kubelet/pki/kubelet-client-current.pem": "key",
 	}
 	for name, text := range files {
@@ -40,13 +42,14 @@ func machineWith(t *testing.T, recorded, now, machineID string) string {
 
 func TestDiskInAnotherMachine(t *testing.T) {
 	derived, own := identity.NewMachineID(otherUUID), "0123456789abcdef0123456789abcdef"
-	all := []string{"etc/hostname", "etc/machine-id", "var/meta/hostname", "var/lib/kubelet/pki/kubelet-client-current.pem"}
+	all := []string{"etc/hostname", "etc/machine-id", "var/meta/hostname", "var/lib/kubelet/pki/kubelet-client-current.pem",
+		"var/meta/kubelet-files.json", "var/meta/containerd-files.json"}
 	for _, tt := range []struct {
 		name, recorded, now, machineID string
 		gone                           []string
 	}{
 		{"another one", otherUUID, thisUUID, derived, all},
-		{"with a machine id of the user", otherUUID, thisUUID, own, []string{all[0], all[2], all[3]}},
+		{"with a machine id of the user", otherUUID, thisUUID, own, slices.Delete(slices.Clone(all), 1, 2)},
 		{"the same one", strings.ToLower(otherUUID), otherUUID, derived, nil},
 		{"the same one, with its bytes in another order", otherUUID, "a4212dec-1111-f44e-9a57-0c3a5d0f6b22", derived, nil},
 		{"another one, whose bytes were in another order", "a4212dec-1111-f44e-9a57-0c3a5d0f6b22", thisUUID, derived, all},

@@ -137,11 +137,14 @@ type attempt struct {
 	containers int64         // that had been started so far
 }
 
+// keptFile is where the files of a daemon are on the data partition.
+func keptFile(daemon string) string { return "/var/meta/" + daemon + "-files.json" }
+
 // tryFiles makes the trial of a daemon. It is work.
 func (n *Node) tryFiles(d *supervise.Daemon) *daemonTrial {
 	store := trial.Store{Dir: filepath.Join(keptDir, d.Name)}
 	if n.work.data.device != "" {
-		store.File = "/var/meta/" + d.Name + "-files.json"
+		store.File = keptFile(d.Name)
 	}
 	none := filepath.Join(keptDir, "none")
 	err := os.MkdirAll(none, 0o700)
