@@ -42,8 +42,10 @@ const maxRecord = 4 << 20
 
 // Record is what the pod remembers.
 type Record struct {
-	Machine string `json:"instanceID"`  // what the cloud calls it
-	UUID    string `json:"productUUID"` // what the firmware calls it, as DMI has it
+	Machine string `json:"instanceID"` // what the cloud calls it
+	// Provider is whose name Machine is, "" in records of earlier versions.
+	Provider string `json:"provider,omitempty"`
+	UUID     string `json:"productUUID"` // what the firmware calls it, as DMI has it
 	// Files are those that the pod has written, with the SHA-256 of their content. That is
 	// "" for one that is being written: it may have any content, and is the pod's.
 	Files map[string]string `json:"files"`

@@ -19,7 +19,7 @@ func TestRecord(t *testing.T) {
 	if r, err := Load(root); err != nil || r.Machine != "" || r.Files != nil {
 		t.Errorf("Load without a record = %+v, %v", r, err)
 	}
-	want := Record{Machine: "i-1", UUID: "ec2", Files: map[string]string{"/etc/a": "1"}, Asked: "2"}
+	want := Record{Machine: "i-1", Provider: "ec2", UUID: "ec2", Files: map[string]string{"/etc/a": "1"}, Asked: "2"}
 	lab.Must(t, want.Save(root))
 	got, err := Load(root)
 	if diff := cmp.Diff(want, got); err != nil || diff != "" {

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 
+	"kios/internal/identity"
 	"kios/internal/instance"
 	"kios/pods/metadata/want"
 )
@@ -88,13 +89,19 @@ func hash(text []byte) string {
 }
 
 // isOther reports whether the record is of another machine. What the cloud calls a machine
-// decides, where that is known.
+// decides, where that is known, and otherwise firmware's UUID, as in PID 1.
 func isOther(r instance.Record, m *want.Machine, root string) bool {
-	if r.Machine != "" && m.ID != "" {
+	before, now := strings.ToLower(r.UUID), instance.UUID(root)
+	known, same := identity.Unique(before) && identity.Unique(now), identity.SameUUID(before, now)
+	if oneGiver(r, m) && !(m.WeakID && known && same) {
 		return r.Machine != idOf(m)
 	}
-	uuid := instance.UUID(root)
-	return r.UUID != "" && uuid != "" && r.UUID != uuid
+	return known && !same
+}
+
+// oneGiver reports whether the machine's name and the one in the record are of one giver.
+func oneGiver(r instance.Record, m *want.Machine) bool {
+	return r.Machine != "" && m.ID != "" && (r.Provider == "" || r.Provider == m.Provider)
 }
 
 // idOf returns the name of the machine as JSON keeps it.
@@ -130,7 +137,7 @@ func (a *application) load(m *want.Machine) error {
 		a.record.Files = map[string]string{}
 	}
 	if m.ID != "" {
-		a.record.Machine = idOf(m)
+		a.record.Machine, a.record.Provider = idOf(m), m.Provider
 	}
 	if uuid := instance.UUID(a.root); uuid != "" {
 		a.record.UUID = uuid
@@ -140,7 +147,7 @@ func (a *application) load(m *want.Machine) error {
 
 // save writes the record, if it is another one than that on the disk.
 func (a *application) save() error {
-	if a.before.Machine == a.record.Machine && a.before.UUID == a.record.UUID && a.before.Asked == a.record.Asked &&
+	if a.before.Machine == a.record.Machine && a.before.Provider == a.record.Provider && a.before.UUID == a.record.UUID && a.before.Asked == a.record.Asked &&
 		maps.Equal(a.before.Files, a.record.Files) {
 		return nil
 	}

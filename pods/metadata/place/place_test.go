@@ -20,7 +20,10 @@ import (
 	"kios/test/lab"
 )
 
-const token = "abcdef.0123456789abcdef"
+const (
+	token = "abcdef.0123456789abcdef"
+	board = "ec2a0000-1111-4222-8333-444455556666" // its UUID
+)
 
 // node is a root directory with what was said of it.
 type node struct {
@@ -33,7 +36,7 @@ func newNode(t *testing.T) *node {
 	n := &node{t: t, root: t.TempDir()}
 	lab.Must(t, os.MkdirAll(filepath.Join(n.root, "etc/kubernetes"), 0o755))
 	lab.Must(t, os.Symlink("../run/kios/network/resolv.conf", filepath.Join(n.root, "etc/resolv.conf")))
-	n.write("/sys/class/dmi/id/product_uuid", "EC2A-1\n")
+	n.write("/sys/class/dmi/id/product_uuid", strings.ToUpper(board)+"\n")
 	return n
 }
 
@@ -149,7 +152,7 @@ func TestApply(t *testing.T) {
 		t.Errorf("metadata.json: %s", text)
 	}
 	r, err := instance.Load(n.root)
-	if err != nil || r.Machine != "i-1" || r.UUID != "ec2a-1" || len(r.Files) != len(files())+1 {
+	if err != nil || r.Machine != "i-1" || r.UUID != board || len(r.Files) != len(files())+1 {
 		t.Errorf("the record is %+v, %v", r, err)
 	}
 }
@@ -359,15 +362,25 @@ func TestSettled(t *testing.T) {
 }
 
 func TestAnotherMachine(t *testing.T) {
+	const other, many = "ec2b0000-1111-4222-8333-444455556666", "03000200-0400-0500-0006-000700080009"
 	for name, tt := range map[string]struct {
-		id, uuid string
-		reset    bool
+		provider, id, uuid string
+		weak, reset        bool
 	}{
-		"the same":                 {"i-1", "ec2a-1", false},
-		"another id":               {"i-2", "ec2a-1", true},
-		"another board, same id":   {"i-1", "ec2a-2", false},
-		"no id, the same board":    {"", "ec2a-1", false},
-		"no id, and another board": {"", "ec2a-2", true},
+		"the same":                                   {"ec2", "i-1", board, false, false},
+		"another id":                                 {"ec2", "i-2", board, false, true},
+		"another board, same id":                     {"ec2", "i-1", other, false, false},
+		"no id, the same board":                      {"ec2", "", board, false, false},
+		"no id, and another board":                   {"ec2", "", other, false, true},
+		"no id, and a UUID of many":                  {"ec2", "", many, false, false},
+		"no id, and the UUID in another order":       {"ec2", "", "00002aec-1111-2242-8333-444455556666", false, false},
+		"another id of a disk":                       {"ec2", "i-2", board, true, false},
+		"another id of a disk, order":                {"ec2", "i-2", "00002aec-1111-2242-8333-444455556666", true, false},
+		"another id of a disk, and board":            {"ec2", "i-2", other, true, true},
+		"another id of a disk, and a UUID of many":   {"ec2", "i-2", many, true, true},
+		"another provider":                           {"nocloud", "i-2", board, false, false},
+		"another provider, and another board":        {"nocloud", "i-2", other, false, true},
+		"another provider with that id, other board": {"nocloud", "i-1", other, false, true},
 	} {
 		n := newNode(t)
 		n.write("/etc/mine", "stays")
@@ -375,13 +388,16 @@ func TestAnotherMachine(t *testing.T) {
 		n.write("/var/lib/kubelet/pki/kubelet-client-current.pem", "key")
 		n.write(kubeletPath, "client-certificate: /var/lib/kubelet/pki/kubelet-client-current.pem")
 		n.write("/sys/class/dmi/id/product_uuid", tt.uuid)
-		n.apply(want.Machine{ID: tt.id}, want.Node{Files: []want.File{{Path: "/etc/new"}}}, nil)
+		n.apply(want.Machine{Provider: tt.provider, ID: tt.id, WeakID: tt.weak}, want.Node{Files: []want.File{{Path: "/etc/new"}}}, nil)
 		_, err := os.Stat(filepath.Join(n.root, "var/lib/kubelet/pki/kubelet-client-current.pem"))
 		if n.Reset != tt.reset || (err != nil) != tt.reset {
 			t.Errorf("%s: Reset = %v, the key: %v", name, n.Reset, err)
 		}
 		if tt.reset {
 			n.has(map[string]string{"/etc/mine 0644": "stays", "/etc/new 0644": ""})
+		}
+		if r, err := instance.Load(n.root); err != nil || tt.id != "" && (r.Machine != tt.id || r.Provider != tt.provider) {
+			t.Errorf("%s: the record is %+v, %v", name, r, err)
 		}
 	}
 }

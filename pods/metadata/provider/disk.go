@@ -142,6 +142,7 @@ func (l *look) openStack(f files) (want.Machine, error) {
 	if m.ID == "" {
 		m.ID = id
 	}
+	m.WeakID = l.row == nil // Proxmox makes it of the user data
 	if l.row != nil && l.row.name == "openstack" {
 		m.ProviderID = fillIn(openStackID, &m, d)
 	}

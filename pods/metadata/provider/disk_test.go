@@ -36,6 +36,28 @@ func TestNoCloud(t *testing.T) {
 	}
 }
 
+// Who makes a disk may give the machine another id at each boot. OpenStack does not.
+func TestWeakID(t *testing.T) {
+	meta := []byte(`{"uuid": "u-1", "instance-id": "i-1"}`)
+	ovf := []byte(`<Environment xmlns="http://schemas.dmtf.org/ovf/environment/1"/>`)
+	openStack := func(row *row) (want.Machine, error) { return (&look{row: row}).openStack(files{driveMetaData: meta}) }
+	for name, c := range map[string]struct {
+		read func() (want.Machine, error)
+		weak bool
+	}{
+		"nocloud":               {func() (want.Machine, error) { return (&look{}).noCloud(files{metaDataFile: meta}, machine.Seed{}) }, true},
+		"OVF":                   {func() (want.Machine, error) { return (&look{}).ovfMachine(ovf) }, true},
+		"a configuration drive": {func() (want.Machine, error) { return openStack(nil) }, true},
+		"one in OpenStack":      {func() (want.Machine, error) { return openStack(&row{name: "openstack"}) }, false},
+		"nobody but firmware":   {func() (want.Machine, error) { return (&look{}).local(), nil }, true},
+	} {
+		m, err := c.read()
+		if err != nil || m.WeakID != c.weak {
+			t.Errorf("%s: WeakID = %v, %v", name, m.WeakID, err)
+		}
+	}
+}
+
 // A configuration drive is no proof of OpenStack, whose controller alone knows its ids.
 func TestConfigDrive(t *testing.T) {
 	f := files{

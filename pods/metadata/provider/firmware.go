@@ -16,7 +16,7 @@ import (
 // local is a machine of which no cloud says who it is: its UUID is in the firmware, which
 // a disk does not take along.
 func (l *look) local() want.Machine {
-	return want.Machine{ID: clean(strings.ToLower(l.dmi.ProductUUID))}
+	return want.Machine{ID: clean(strings.ToLower(l.dmi.ProductUUID)), WeakID: true}
 }
 
 // unlessSecure is an error about something that would count. What does not cannot be a

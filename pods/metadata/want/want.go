@@ -12,8 +12,11 @@ import (
 
 // Machine is what a cloud, a disk or the firmware says of the machine.
 type Machine struct {
-	Provider   string       `json:"provider"`             // name of the row of package provider
-	ID         string       `json:"instanceID,omitempty"` // changes when the disk is put into another machine
+	Provider string `json:"provider"`             // name of the row of package provider
+	ID       string `json:"instanceID,omitempty"` // changes when the disk is put into another machine
+	// WeakID says that the ID is what firmware or somebody with a disk says: it may change
+	// on a machine that is the same by firmware's UUID.
+	WeakID     bool         `json:"-"`
 	ProviderID string       `json:"providerID,omitempty"` // as the cloud's controller writes it into the Node
 	Hostname   string       `json:"hostname,omitempty"`
 	Region     string       `json:"region,omitempty"`
