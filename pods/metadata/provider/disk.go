@@ -109,6 +109,8 @@ const openStackID = "openstack:///{id}"
 
 var openStackFacts = facts{"uuid", "hostname", "", "availability_zone", "instance-type", []string{"local-ipv4"}}
 
+const configLabel = "config-2"
+
 // Files of OpenStack's configuration drive. The one for EC2's sake says more.
 const (
 	driveUserData = "openstack/latest/user_data"
@@ -171,22 +173,19 @@ func (d document) merge(name string, text []byte) error {
 const ovfFile = "ovf-env.xml"
 
 // ovfDisc looks for the disc with an OVF's environment. Only VMware gives it any label.
-func (l *look) ovfDisc(volumes []machine.Volume) (*Found, error) {
+func (l *look) ovfDisc(volumes []machine.Volume) *Found {
 	if v, ok := machine.Labelled(volumes, "OVF ENV", "OVFENV", "OVF-ENV", "OVF-TRANSPORT"); ok {
-		return l.ovf(v), nil
+		return l.ovf(v)
 	}
 	if l.row == nil || l.row.name != "vmware" {
-		return nil, nil
+		return nil
 	}
 	for _, v := range volumes {
-		if !v.Optical() {
-			continue
-		}
 		if f, err := v.Read(maxFile, ovfFile); err == nil && f[ovfFile] != nil {
-			return l.ovf(v), nil
+			return l.ovf(v)
 		}
 	}
-	return nil, nil
+	return nil
 }
 
 func (l *look) ovf(v machine.Volume) *Found {

@@ -36,6 +36,41 @@ func TestNoCloud(t *testing.T) {
 	}
 }
 
+// A pod can write a label to a raw disk that it has in a cloud, but not to a disc.
+func TestLabelsInClouds(t *testing.T) {
+	for _, c := range []struct{ row, volumes, want string }{
+		{"", "vdb=cidata", "cidata on /dev/vdb"},
+		{"", "vdb=config-2", "config-2 on /dev/vdb"},
+		{"", "vdb=OVF ENV", "OVF ENV on /dev/vdb"},
+		{"openstack", "vdb=cidata", ""},
+		{"openstack", "vdb=CIDATA,vdc=config-2", "config-2 on /dev/vdc"},
+		{"openstack", "sr0=cidata,vdc=config-2", "config-2 on /dev/vdc"},
+		{"openstack", "sr0=cidata,vdc=OVF ENV", "cidata on /dev/sr0"},
+		{"cloudstack", "vdb=cidata,vdc=config-2,vdd=OVF ENV", ""},
+		{"cloudstack", "sr0=config-2,vdb=cidata", "config-2 on /dev/sr0"},
+		{"vmware", "sda=cidata,sdb=config-2,sdc=OVF ENV", ""},
+		{"vmware", "sr0=OVF ENV,sda=cidata", "OVF ENV on /dev/sr0"},
+	} {
+		var volumes []machine.Volume
+		for v := range strings.SplitSeq(c.volumes, ",") {
+			name, label, _ := strings.Cut(v, "=")
+			volumes = append(volumes, machine.Volume{Name: name, Label: label})
+		}
+		l := &look{}
+		if c.row != "" {
+			l.row = &row{name: c.row}
+		}
+		var got string
+		if found := l.labelled(volumes); found != nil {
+			_, got, _ = strings.Cut(found.From, "the dis")
+			got = got[2:]
+		}
+		if got != c.want {
+			t.Errorf("%s with %s: %q, want %q", c.row, c.volumes, got, c.want)
+		}
+	}
+}
+
 // Who makes a disk may give the machine another id at each boot. OpenStack does not.
 func TestWeakID(t *testing.T) {
 	meta := []byte(`{"uuid": "u-1", "instance-id": "i-1"}`)

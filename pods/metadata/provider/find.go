@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log"
 	"net/netip"
+	"slices"
 
 	"kios/internal/cmdline"
 	"kios/pods/metadata/fetch"
@@ -112,12 +113,27 @@ func (l *look) disks(ctx context.Context) (*Found, error) {
 		return nil, nil
 	}
 	l.View.Settle(ctx)
-	volumes := l.View.Volumes()
-	if v, ok := machine.Labelled(volumes, "cidata"); ok {
-		return l.noCloudDisk(v), nil
+	return l.labelled(l.View.Volumes()), nil
+}
+
+// labelled returns what the first volume with a label has. In a cloud, tenants write to raw
+// disks, which a pod may ask for, and only discs are certain to be the cloud's. But the
+// configuration drive of OpenStack may be a disk, and comes first there: whatever else has
+// a label is not OpenStack's.
+func (l *look) labelled(volumes []machine.Volume) *Found {
+	if l.row != nil && l.row.name == "openstack" {
+		if v, ok := machine.Labelled(volumes, configLabel); ok {
+			return l.configDrive(v)
+		}
 	}
-	if v, ok := machine.Labelled(volumes, "config-2"); ok {
-		return l.configDrive(v), nil
+	if l.row != nil {
+		volumes = slices.DeleteFunc(slices.Clone(volumes), func(v machine.Volume) bool { return !v.Optical() })
+	}
+	if v, ok := machine.Labelled(volumes, "cidata"); ok {
+		return l.noCloudDisk(v)
+	}
+	if v, ok := machine.Labelled(volumes, configLabel); ok {
+		return l.configDrive(v)
 	}
 	return l.ovfDisc(volumes)
 }
