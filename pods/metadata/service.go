@@ -53,7 +53,7 @@ func (s *Service) Run(ctx context.Context) error {
 func (s *Service) view() machine.View {
 	return machine.View{
 		Sys: "/sys", Dev: filepath.Join(s.Root, "dev"), EFIVars: filepath.Join(s.Root, "sys/firmware/efi/efivars"),
-		Cmdline: "/proc/cmdline", Scratch: "/mnt",
+		Cmdline: "/proc/cmdline", Scratch: "/mnt", Quiet: machine.Quiet,
 	}
 }
 

@@ -9,20 +9,23 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 )
 
-// View is where a process sees the machine. Its fields are directories, but for Cmdline.
+// View is where a process sees the machine. Its fields are directories, but for Cmdline and Quiet.
 type View struct {
 	Sys     string // sysfs
 	Dev     string // the nodes of disks
 	EFIVars string // the firmware's variables
 	Cmdline string // the kernel command line, a file
 	Scratch string // where volumes are mounted for as long as they are read
+	// Quiet is how long no block device must have come before Settle ends without a volume.
+	Quiet time.Duration
 }
 
 // Here is the View of a process that sees all of the machine where it usually is.
 func Here() View {
-	return View{Sys: "/sys", Dev: "/dev", EFIVars: "/sys/firmware/efi/efivars", Cmdline: "/proc/cmdline", Scratch: "/run"}
+	return View{Sys: "/sys", Dev: "/dev", EFIVars: "/sys/firmware/efi/efivars", Cmdline: "/proc/cmdline", Scratch: "/run", Quiet: Quiet}
 }
 
 // DMI are fields of the tables in which the firmware names the machine and its maker. The

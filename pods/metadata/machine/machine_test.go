@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -233,6 +234,37 @@ func TestUnsettled(t *testing.T) {
 	check("a CD-ROM", true)
 	device("bus/scsi/devices/2/block/sr0/size", "1")
 	check("its block device", false)
+}
+
+// A disk that comes after its driver, such as one on USB, is looked at, and so is what
+// comes after that. Then there is an end.
+func TestSettleWaitsForDisks(t *testing.T) {
+	v := view(t)
+	v.Quiet = Quiet
+	lab.Must(t, os.MkdirAll(filepath.Join(v.Sys, "class/block"), 0o755))
+	plug := func(name string) {
+		lab.WriteFile(t, filepath.Join(v.Sys, "devices", name, "size"), "8192\n")
+		lab.Must(t, os.Symlink("../../devices/"+name, filepath.Join(v.Sys, "class/block", name)))
+	}
+	lab.Must(t, os.Symlink("../../devices/virtual/block/loop0", filepath.Join(v.Sys, "class/block/loop0")))
+	plug("vda")
+	var seen []int
+	begin := time.Now()
+	v.Settle(t.Context(), func() bool {
+		seen = append(seen, len(v.blocks()))
+		if n := len(seen); n < 3 {
+			time.AfterFunc(Quiet/4, func() { plug(fmt.Sprintf("sd%c", 'a'+n)) })
+		}
+		return false
+	})
+	if diff := cmp.Diff([]int{1, 2, 3}, seen); diff != "" || time.Since(begin) < Quiet {
+		t.Errorf("devices that were there at each look, after %v (-want +got):\n%s", time.Since(begin), diff)
+	}
+	begin = time.Now()
+	v.Settle(t.Context(), func() bool { return true })
+	if took := time.Since(begin); took >= Quiet {
+		t.Errorf("with a volume, it takes %v", took)
+	}
 }
 
 // image makes a disc or disk with a program of the host, in a file.

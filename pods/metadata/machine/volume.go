@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -37,12 +38,9 @@ const maxDevices = 1024
 // discs first. Those that the machine can make itself (loop devices, memory, volumes of
 // LVM) and those from a network are left out: what is on them comes from pods.
 func (v View) Volumes() []Volume {
-	entries, _ := os.ReadDir(filepath.Join(v.Sys, "class/block"))
 	var found []Volume
-	for _, e := range entries[:min(len(entries), maxDevices)] {
-		if name := e.Name(); v.isHardware(name) {
-			found = append(found, v.probe(name)...)
-		}
+	for _, name := range slices.Sorted(maps.Keys(v.blocks())) {
+		found = append(found, v.probe(name)...)
 	}
 	slices.SortStableFunc(found, func(a, b Volume) int { return cmp.Compare(rank(a), rank(b)) })
 	return found
@@ -187,18 +185,63 @@ const (
 	settlePause = 200 * time.Millisecond
 )
 
+// Quiet is the View's on a real machine: disks on USB, and slow ones on SCSI, come some time
+// after their driver.
+const Quiet = 2 * time.Second
+
 // Settle waits until the drivers of controllers and disks are there, which the pod modules
-// loads at the same time, or until that takes too long: a controller that no driver is for
-// never has one.
-func (v View) Settle(ctx context.Context) {
-	end := time.Now().Add(settleBound)
-	for v.unsettled() && time.Now().Before(end) {
-		select {
-		case <-time.After(settlePause):
-		case <-ctx.Done():
+// loads at the same time, and has look look for a volume. Until that finds one, it looks
+// again after each block device that comes, and ends when none has come for v.Quiet. All
+// of this is bounded: a controller that no driver is for never has one.
+func (v View) Settle(ctx context.Context, look func() bool) {
+	ctx, cancel := context.WithTimeout(ctx, settleBound)
+	defer cancel()
+	for v.unsettled() && pause(ctx) {
+	}
+	for {
+		before := v.blocks() // before the look, so that it misses none
+		if look() || !v.grows(ctx, before) {
 			return
 		}
 	}
+}
+
+// pause reports whether there is time left.
+func pause(ctx context.Context) bool {
+	select {
+	case <-time.After(settlePause):
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// grows reports whether a block device comes within v.Quiet.
+func (v View) grows(ctx context.Context, before map[string]bool) bool {
+	ctx, cancel := context.WithTimeout(ctx, v.Quiet)
+	defer cancel()
+	for {
+		for name := range v.blocks() {
+			if !before[name] {
+				return true
+			}
+		}
+		if !pause(ctx) {
+			return false
+		}
+	}
+}
+
+// blocks returns the block devices of the machine's hardware.
+func (v View) blocks() map[string]bool {
+	entries, _ := os.ReadDir(filepath.Join(v.Sys, "class/block"))
+	names := map[string]bool{}
+	for _, e := range entries[:min(len(entries), maxDevices)] {
+		if name := e.Name(); v.isHardware(name) {
+			names[name] = true
+		}
+	}
+	return names
 }
 
 // unsettled reports whether there is a storage controller without a driver, or a disk or

@@ -39,7 +39,7 @@ func TestRealVolumes(t *testing.T) {
 		t.Error("a CD-ROM without a driver is nothing to wait for")
 	}
 	time.AfterFunc(100*time.Millisecond, func() { load(t, "sr_mod") })
-	v.Settle(t.Context())
+	v.Settle(t.Context(), func() bool { return true })
 	load(t, "iso9660", "udf")
 	lab.Must(t, privilege.Keep(unix.CAP_SYS_ADMIN)) // as the pod has
 	volumes := v.Volumes()

@@ -27,8 +27,15 @@ func (a *answer) readAzureDisc() {
 }
 
 // azureDisc returns what is on the disc. Later, there may be none.
-func (a *answer) azureDisc() *ovfEnv {
-	a.View.Settle(a.ctx)
+func (a *answer) azureDisc() (env *ovfEnv) {
+	a.View.Settle(a.ctx, func() bool {
+		env = a.lookForDisc()
+		return env != nil
+	})
+	return env
+}
+
+func (a *answer) lookForDisc() *ovfEnv {
 	for _, v := range a.View.Volumes() {
 		if !v.Optical() {
 			continue

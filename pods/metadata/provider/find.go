@@ -112,8 +112,12 @@ func (l *look) disks(ctx context.Context) (*Found, error) {
 	if l.row != nil && !l.row.disks {
 		return nil, nil
 	}
-	l.View.Settle(ctx)
-	return l.labelled(l.View.Volumes()), nil
+	var found *Found
+	l.View.Settle(ctx, func() bool {
+		found = l.labelled(l.View.Volumes())
+		return found != nil
+	})
+	return found, nil
 }
 
 // labelled returns what the first volume with a label has. In a cloud, tenants write to raw
