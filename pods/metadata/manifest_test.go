@@ -8,7 +8,7 @@ import (
 
 	"kios/internal/instance"
 	"kios/internal/kubeletargs"
-	"kios/pods/metadata/aws"
+	"kios/pods/metadata/eks"
 	"kios/test/lab"
 )
 
@@ -39,7 +39,7 @@ func TestMounts(t *testing.T) {
 		return false
 	}
 	for _, path := range []string{
-		instance.File, kubeletargs.CACert, aws.TokenFile, "/var/lib/kubelet/pki/x", "/dev/sr0", "/sys/class/dmi/id/product_uuid",
+		instance.File, kubeletargs.CACert, eks.TokenFile, "/var/lib/kubelet/pki/x", "/dev/sr0", "/sys/class/dmi/id/product_uuid",
 		"/sys/firmware/efi/efivars/x", "/sys/devices/system/cpu/online",
 	} {
 		if !mounted(path) {

@@ -1,14 +1,12 @@
 package aws
 
 import (
-	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"io/fs"
+	"math"
 	"os"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -54,46 +52,18 @@ func setTimeouts(sys string) error {
 			continue
 		}
 		file := filepath.Join(model, "../../queue/io_timeout")
-		if now := readText(file); now != "" && now != ebsTimeout {
+		if now := readText(file); now != "" && !isLong(now) {
 			errs = append(errs, overwrite(file, ebsTimeout))
 		}
 	}
 	return errors.Join(errs...)
 }
 
-// reservedPorts are those that programs of an EKS node listen at: no connection may have
-// taken one before. 9808 and 9809, 2703: the CSI driver and agents of EKS; 61678 and 61679:
-// the VPC CNI; the others: kubelet, kube-proxy.
-var reservedPorts = [...]string{"2703", "9808", "9809", "10249", "10250", "10256", "61678", "61679"}
-
-// reservePorts adds them to those that are reserved already, below /proc/sys/net.
-func reservePorts(procSysNet string) error {
-	file := filepath.Join(procSysNet, "ipv4/ip_local_reserved_ports")
-	text, err := os.ReadFile(file)
-	if err != nil {
-		return fmt.Errorf("reserve ports: %w", err)
-	}
-	list := strings.TrimSpace(string(text))
-	for _, port := range reservedPorts {
-		if !listsPort(list, port) {
-			list = strings.TrimPrefix(list+","+port, ",")
-		}
-	}
-	if list == strings.TrimSpace(string(text)) {
-		return nil
-	}
-	return overwrite(file, list)
-}
-
-// listsPort reports whether a port is in a list such as "80,8000-8080".
-func listsPort(list, port string) bool {
-	n, _ := strconv.Atoi(port)
-	return slices.ContainsFunc(strings.Split(list, ","), func(item string) bool {
-		from, to, _ := strings.Cut(item, "-")
-		low, err := strconv.Atoi(from)
-		high, _ := strconv.Atoi(cmp.Or(to, from))
-		return err == nil && low <= n && n <= high
-	})
+// isLong reports whether a timeout is ebsTimeout as the kernel gives that back. It counts in
+// jiffies, so it is some milliseconds less, and how many depends on their length.
+func isLong(text string) bool {
+	ms, err := strconv.ParseUint(text, 10, 32)
+	return err == nil && ms > math.MaxInt32
 }
 
 // readText returns "" for a file that is not there, as with a disk that is gone.

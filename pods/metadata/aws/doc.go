@@ -8,7 +8,7 @@
 //	ecr.go       credentials for registries, as ecr-credential-provider gives them
 //	registry.go  where the API of a registry is
 //	spot.go      the end of an instance that EC2 takes back
-//	devices.go   kernel parameters that EC2's disks and EKS' daemons need
+//	devices.go   the timeout that disks of EC2 need
 //	run.go       all of it together
 //
 // It leaves out user data, and what else is asked for once: packages provider and

@@ -13,11 +13,9 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-)
 
-// Provider is the name of the credential provider that Credentials is, in
-// credential-providers.yaml.
-const Provider = "ecr-credential-provider"
+	"kios/pods/metadata/eks"
+)
 
 // group is that of requests and answers. Their versions differ in nothing that is used
 // here.
@@ -172,7 +170,7 @@ func (c *Cloud) roleOf(ctx context.Context, r credentialRequest, reg registry) (
 func (c *Cloud) assume(ctx context.Context, reg registry, arn, token string) (aws.Credentials, error) {
 	form := url.Values{
 		"Action": {"AssumeRoleWithWebIdentity"}, "Version": {"2011-06-15"},
-		"RoleArn": {arn}, "RoleSessionName": {Provider}, "WebIdentityToken": {token},
+		"RoleArn": {arn}, "RoleSessionName": {eks.ProviderName}, "WebIdentityToken": {token},
 	}
 	ask := request{host: reg.sts(), body: form.Encode(), header: map[string]string{"Content-Type": formType}}
 	body, err := c.call(ctx, ask, aws.Credentials{})

@@ -2,7 +2,7 @@ package aws
 
 import (
 	"context"
-	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -20,10 +20,9 @@ func node(t *testing.T) (Paths, chan string) {
 	t.Helper()
 	dir := t.TempDir()
 	p := Paths{
-		Token: filepath.Join(dir, "aws/token"), Sys: filepath.Join(dir, "sys"), ProcSysNet: filepath.Join(dir, "net"),
+		Token: filepath.Join(dir, "aws/token"), Sys: filepath.Join(dir, "sys"),
 		PowerOff: filepath.Join(dir, "power-off"),
 	}
-	lab.WriteFile(t, filepath.Join(p.ProcSysNet, "ipv4/ip_local_reserved_ports"), "\n")
 	asked := make(chan string, 10)
 	s, err := control.Listen(p.PowerOff, func(why string) error { asked <- why; return nil })
 	lab.Must(t, err)
@@ -102,31 +101,17 @@ func TestSetTimeouts(t *testing.T) {
 		lab.WriteFile(t, filepath.Join(sys, "block", disk, "device/model"), model)
 		lab.WriteFile(t, filepath.Join(sys, "block", disk, "queue/io_timeout"), "30000\n")
 	}
+	// What the kernel gives back with 1000, 250 and 100 jiffies a second.
+	for i, text := range []string{"4294967294\n", "4294967288\n", "4294967276\n"} {
+		disk := filepath.Join(sys, "block", fmt.Sprintf("nvme%dn1", 3+i))
+		lab.WriteFile(t, filepath.Join(disk, "device/model"), ebsModel)
+		lab.WriteFile(t, filepath.Join(disk, "queue/io_timeout"), text)
+	}
 	lab.Must(t, os.Remove(filepath.Join(sys, "block/nvme2n1/queue/io_timeout"))) // it is about to go
 	lab.Must(t, setTimeouts(sys))
-	for disk, want := range map[string]string{"nvme0n1": "4294967295", "nvme1n1": "30000"} {
+	for disk, want := range map[string]string{"nvme0n1": "4294967295", "nvme1n1": "30000", "nvme3n1": "4294967294", "nvme4n1": "4294967288", "nvme5n1": "4294967276"} {
 		if got := readText(filepath.Join(sys, "block", disk, "queue/io_timeout")); !strings.HasPrefix(got, want) {
 			t.Errorf("%s has the timeout %s, want %s", disk, got, want)
 		}
-	}
-}
-
-func TestReservePorts(t *testing.T) {
-	dir := t.TempDir()
-	file := filepath.Join(dir, "ipv4/ip_local_reserved_ports")
-	for before, want := range map[string]string{
-		"\n":                            "2703,9808,9809,10249,10250,10256,61678,61679",
-		"8000-9999,30000\n":             "8000-9999,30000,2703,10249,10250,10256,61678,61679",
-		"2703,9808-10256,61678-61679\n": "2703,9808-10256,61678-61679",
-		"10250\n":                       "10250,2703,9808,9809,10249,10256,61678,61679",
-	} {
-		lab.WriteFile(t, file, before)
-		lab.Must(t, reservePorts(dir))
-		if got := readText(file); got != want {
-			t.Errorf("of %q it makes %q, want %q", before, got, want)
-		}
-	}
-	if err := reservePorts(t.TempDir()); !errors.Is(err, os.ErrNotExist) {
-		t.Errorf("error = %v", err)
 	}
 }

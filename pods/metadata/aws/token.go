@@ -14,10 +14,6 @@ import (
 	"kios/internal/wholefile"
 )
 
-// TokenFile is where the token is, for tokenFile of a kubeconfig. It is in memory: no
-// token is there after a start of the machine until all else is.
-const TokenFile = "/run/kios/aws/token"
-
 const (
 	// tokenAge is when a token is replaced. STS takes one for 15 minutes, whatever it
 	// says of itself, and a client reads the file once a minute.
