@@ -28,14 +28,20 @@ func TestContainerdStartsBeforeTheServerAnswers(t *testing.T) {
 		Environment: map[string]string{"HTTPS_PROXY": "http://proxy"},
 		Join:        &want.Join{Server: "https://127.0.0.1:1", Token: "abcdef.0123456789abcdef", Discovery: "abcdef.0123456789abcdef", Insecure: true},
 	}}
+	ready := make(chan struct{})
 	ended := make(chan error, 1)
-	go func() { ended <- r.place(ctx) }()
+	go func() { ended <- r.place(ctx, func() { close(ready) }) }()
 	conn, err := l.Accept()
 	lab.Must(t, err)
 	got, err := io.ReadAll(conn)
 	lab.Must(t, err)
 	if string(got) != string([]byte{restartContainerd}) {
 		t.Errorf("the first request is %x", got)
+	}
+	select {
+	case <-ready: // a cloud is told that the machine lives, whatever the server does
+	case err := <-ended:
+		t.Fatalf("place ends: %v", err)
 	}
 	cancel()
 	if err := <-ended; err == nil {

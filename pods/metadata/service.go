@@ -23,6 +23,8 @@ import (
 type Service struct {
 	Root string // where the node's /etc, /run and the like are
 	Log  *log.Logger
+
+	ec2Options aws.Options // the zero value but in tests
 }
 
 // Run makes the files once, and goes on where the node needs it to. It returns where
@@ -42,9 +44,9 @@ func (s *Service) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	r := &reading{Service: s, machine: &m}
+	r := &reading{Service: s, machine: &m, node: new(want.Node)}
 	if m.Provider == provider.EC2 {
-		r.ec2 = aws.Open(aws.Options{Log: s.Log})
+		r.ec2 = r.openEC2()
 	}
 	return r.run(ctx, found)
 }
@@ -68,23 +70,19 @@ type reading struct {
 // run makes the node's files. User data that make no sense are an error in the end, so
 // that the pod shows it and reads them again; until then all else is done.
 func (r *reading) run(ctx context.Context, found *provider.Found) error {
-	var bad error
-	if r.node, bad = r.understand(ctx); bad != nil {
-		for _, line := range mistakes(bad) {
-			r.Log.Print(line)
-		}
+	bad := r.understand(ctx)
+	if bad != nil {
+		r.complain(bad)
 		r.node.Partial = true
 	}
 	for _, line := range r.node.Skipped {
 		r.Log.Printf("not done: %s", line)
 	}
-	if err := r.name(ctx); err != nil {
+	ready := make(chan error, 1)
+	if err := r.place(ctx, func() { go func() { ready <- found.Ready(ctx) }() }); err != nil {
 		return err
 	}
-	if err := r.place(ctx); err != nil {
-		return err
-	}
-	if err := found.Ready(ctx); err != nil {
+	if err := <-ready; err != nil {
 		return err
 	}
 	if err := place.AwaitJoined(ctx, r.Root, r.node); err != nil {
@@ -92,7 +90,7 @@ func (r *reading) run(ctx context.Context, found *provider.Found) error {
 	}
 	debug.FreeOSMemory() // what the user data were is not needed any more
 	if r.ec2 != nil {
-		return r.stayOnEC2(ctx)
+		return r.stayOnEC2(ctx, bad)
 	}
 	return bad
 }
@@ -108,34 +106,67 @@ func mistakes(bad error) []string {
 	return lines
 }
 
-// name asks EC2 under which name the cluster knows the machine.
-func (r *reading) name(ctx context.Context) error {
-	if r.ec2 == nil || r.node.EKS == nil || r.node.Hostname != "" {
-		return nil
+// complain writes them.
+func (r *reading) complain(bad error) {
+	for _, line := range mistakes(bad) {
+		r.Log.Print(line)
 	}
-	name, err := r.ec2.NodeName(ctx, r.machine, r.node.EKS)
-	r.node.Hostname = name
-	return err
 }
 
-// place writes the files. Those that make a node of a cluster need its API server, which
-// may need the others: its address may be reached by what is in network.yaml.
-func (r *reading) place(ctx context.Context) error {
+// place writes the files, and calls ready when all are there that need nobody's answer. Those
+// that make a node of a cluster need its API server, or that of EC2, which may need the others:
+// the address may be reached by what is in network.yaml, or through a proxy.
+func (r *reading) place(ctx context.Context, ready func()) error {
 	more := slices.Concat(r.network(), r.disks())
-	all, err := r.apply(nil, more)
+	all, err := r.placeFirst(more)
 	// Now: the next run would find these files as they have to be. What the API server is
 	// asked may take for ever, and the images of the network that leads to it are pulled
 	// through the user's proxy.
 	err = errors.Join(err, r.restartContainerd(all))
-	if j := r.node.Join; err == nil && j != nil && j.Asks() && !place.Settled(r.Root, r.machine, r.node) {
+	if err == nil {
+		ready()
 		var last place.Result
-		last, err = r.placeCluster(ctx, j, more)
+		last, err = r.placeLast(ctx, more)
 		all.Written, all.Removed = append(all.Written, last.Written...), append(all.Removed, last.Removed...)
 	}
 	if ctx.Err() != nil {
 		return err // the kubelet stops, or the node
 	}
 	return errors.Join(err, r.restartKubelet(all))
+}
+
+// placeFirst writes what needs nobody's answer.
+func (r *reading) placeFirst(more []want.File) (place.Result, error) {
+	if e := r.node.EKS; r.unnamed() && e.InstanceIDName {
+		r.node.Hostname = r.machine.ID
+	}
+	if !r.unnamed() {
+		return r.apply(nil, more)
+	}
+	whole := r.node
+	defer func() { r.node = whole }()
+	r.node = withoutCluster(whole)
+	r.node.Hostname = r.nameBefore()
+	return r.apply(nil, more)
+}
+
+// placeLast writes the files that others have a say in.
+func (r *reading) placeLast(ctx context.Context, more []want.File) (place.Result, error) {
+	if r.ec2 != nil {
+		r.ec2 = r.openEC2() // with the proxy and the certificates that are there now
+	}
+	if r.unnamed() {
+		name, err := r.ec2.NodeName(ctx, r.machine, r.node.EKS, r.nameBefore())
+		if err != nil {
+			return place.Result{}, err
+		}
+		r.node.Hostname = name
+		return r.apply(nil, more)
+	}
+	if j := r.node.Join; j != nil && j.Asks() && !place.Settled(r.Root, r.machine, r.node) {
+		return r.placeCluster(ctx, j, more)
+	}
+	return place.Result{}, nil
 }
 
 // placeCluster writes the files that the API server has a say in.

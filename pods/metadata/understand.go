@@ -24,7 +24,7 @@ import (
 )
 
 // understand reads the user data. With an error, too, the node is what the rest asks for.
-func (r *reading) understand(ctx context.Context) (*want.Node, error) {
+func (r *reading) understand(ctx context.Context) error {
 	eksNode := &nodeconfig.Collector{Root: r.Root, TypeInfo: r.typeInfo(ctx)}
 	n, err := userdata.Read(r.machine.UserData, r.machine, userdata.Handlers{
 		NodeConfig:  eksNode.Read,
@@ -32,11 +32,12 @@ func (r *reading) understand(ctx context.Context) (*want.Node, error) {
 		CloudConfig: cloudconfig.Reader{Join: kubeadm.Read}.Read,
 		Ignition:    ignition.Reader{Join: kubeadm.Read}.Read,
 	})
+	r.node = n // typeInfo looks at its environment
 	err = errors.Join(err, eksNode.Finish(r.machine, n))
 	if firmware := r.machine.Node; firmware != nil {
 		underlay(n, firmware)
 	}
-	return n, err
+	return err
 }
 
 // underlay adds what the firmware wants of the node, where user data do not say it.
@@ -69,7 +70,7 @@ func (r *reading) typeInfo(ctx context.Context) func(string) (eks.Limits, error)
 	return func(instanceType string) (eks.Limits, error) {
 		ctx, cancel := context.WithTimeout(ctx, typeBound)
 		defer cancel()
-		interfaces, addresses, err := r.ec2.TypeInfo(ctx, instanceType)
+		interfaces, addresses, err := r.openEC2().TypeInfo(ctx, instanceType)
 		return eks.Limits{ENIs: interfaces, IPs: addresses}, err
 	}
 }

@@ -32,7 +32,7 @@ func TestAddresses(t *testing.T) {
 	ask := func() {
 		t.Helper()
 		c := Open(Options{Log: log.New(said, "", 0), Dial: dial, Roots: l.Roots()})
-		name, err := c.NodeName(t.Context(), &want.Machine{ID: "i-0123456789abcdef0"}, &want.EKS{})
+		name, err := c.NodeName(t.Context(), &want.Machine{ID: "i-0123456789abcdef0"}, &want.EKS{}, "")
 		if err != nil || name != "ip-10-0-0-10.eu-central-1.compute.internal" {
 			t.Errorf("NodeName = %q, %v; the log says %s", name, err, said)
 		}

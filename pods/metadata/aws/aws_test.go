@@ -1,11 +1,15 @@
 package aws
 
 import (
+	"context"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"io"
 	"log"
+	"net"
 	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -144,12 +148,15 @@ func TestNodeName(t *testing.T) {
 	for name, c := range map[string]struct {
 		options awslab.Options
 		eks     want.EKS
+		before  string
 		want    string
 		says    string
 	}{
 		"the API's":         {want: api},
 		"by id":             {eks: want.EKS{InstanceIDName: true}, want: "i-0123456789abcdef0"},
 		"it may not ask":    {options: awslab.Options{Denied: []string{"ec2:DescribeInstances"}}, want: local, says: "let the role have ec2:DescribeInstances"},
+		"it had a name":     {options: awslab.Options{Denied: []string{"ec2:DescribeInstances"}}, before: "a.example", want: "a.example", says: "let the role have ec2:DescribeInstances"},
+		"it has another":    {before: "a.example", want: api},
 		"without IPv4":      {options: awslab.Options{IPv6: "2001:db8::1"}, want: api},
 		"a government's":    {options: awslab.Options{Region: "us-gov-west-1"}, want: "ip-10-0-0-10.us-gov-west-1.compute.internal"},
 		"several hostnames": {options: awslab.Options{Denied: []string{"ec2:DescribeInstances"}, Hostname: local + " ip-10-0-0-10.b.com"}, want: local, says: "ec2"},
@@ -160,7 +167,7 @@ func TestNodeName(t *testing.T) {
 			}
 			l := awslab.Local(t, c.options)
 			cloud, said := open(t, l)
-			got, err := cloud.NodeName(t.Context(), &want.Machine{ID: "i-0123456789abcdef0"}, &c.eks)
+			got, err := cloud.NodeName(t.Context(), &want.Machine{ID: "i-0123456789abcdef0"}, &c.eks, c.before)
 			if err != nil || got != c.want || !strings.Contains(said.String(), c.says) || c.says == "" && said.String() != "" {
 				t.Errorf("NodeName = %q, %v, want %q; it says %q, want %q", got, err, c.want, said, c.says)
 			}
@@ -171,6 +178,57 @@ func TestNodeName(t *testing.T) {
 	}
 }
 
+// A node does not wait for who does not know it.
+func TestRefused(t *testing.T) {
+	for _, code := range []string{"AuthFailure", "InvalidClientTokenId", "UnrecognizedClientException", "AccessDenied"} {
+		if !refused(&Refusal{Status: http.StatusBadRequest, Code: code}) {
+			t.Errorf("%s is asked again", code)
+		}
+	}
+	for _, r := range []*Refusal{
+		{Status: http.StatusBadRequest, Code: "InvalidInstanceID.NotFound"}, {Status: http.StatusServiceUnavailable, Code: "RequestLimitExceeded"},
+		{Status: http.StatusBadRequest, Code: "RequestExpired"}, // the clock is about to be set
+	} {
+		if refused(r) {
+			t.Errorf("%v is taken for the last word", r)
+		}
+	}
+}
+
+// Nor does it wait long for an API that it cannot reach.
+func TestNameOutOfReach(t *testing.T) {
+	l := awslab.Local(t, awslab.Options{})
+	said := &lab.Buffer{}
+	c := Open(Options{Log: log.New(said, "", 0), Dial: func(ctx context.Context, network, address string) (net.Conn, error) {
+		if strings.HasSuffix(address, ":443") {
+			return nil, errors.New("it is out of reach")
+		}
+		return l.Dial(ctx, network, address)
+	}})
+	c.pause, c.reach = 5*time.Millisecond, 300*time.Millisecond
+	for before, expected := range map[string]string{"": "ip-10-0-0-10.eu-central-1.compute.internal", "a.example": "a.example"} {
+		name, err := c.NodeName(t.Context(), &want.Machine{ID: "i-0123456789abcdef0"}, &want.EKS{}, before)
+		if err != nil || name != expected || !strings.Contains(said.String(), "let the node reach the API of EC2") {
+			t.Errorf("NodeName = %q, %v, want %q; it says %s", name, err, expected, said)
+		}
+	}
+}
+
+// The APIs are asked through the proxy, and the metadata service is not.
+func TestProxy(t *testing.T) {
+	l := awslab.Local(t, awslab.Options{})
+	asked := make(chan string, 100)
+	c := Open(Options{Log: log.New(io.Discard, "", 0), Dial: l.Dial, Roots: l.Roots(), Proxy: func(r *http.Request) (*url.URL, error) {
+		asked <- r.URL.Host
+		return nil, nil
+	}})
+	_, err := c.privateName(t.Context(), "i-0123456789abcdef0")
+	lab.Must(t, err)
+	if host := <-asked; host != "ec2.eu-central-1.amazonaws.com" || len(asked) > 0 {
+		t.Errorf("a proxy is looked for for %s, and %d others", host, len(asked))
+	}
+}
+
 // EC2 does not know a new instance at once, nor its name.
 func TestNameComesLate(t *testing.T) {
 	l := awslab.Local(t, awslab.Options{Instance: "i-0aaaaaaaaaaaaaaaa"})
@@ -178,7 +236,7 @@ func TestNameComesLate(t *testing.T) {
 	l.Change(func(o *awslab.Options) { o.PrivateDNSName = "" })
 	named := make(chan string)
 	go func() {
-		name, err := c.NodeName(t.Context(), &want.Machine{ID: "i-0bbbbbbbbbbbbbbbb"}, &want.EKS{})
+		name, err := c.NodeName(t.Context(), &want.Machine{ID: "i-0bbbbbbbbbbbbbbbb"}, &want.EKS{}, "")
 		if err != nil {
 			t.Error(err)
 		}

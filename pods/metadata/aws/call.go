@@ -141,6 +141,17 @@ func forbidden(err error) bool {
 	return ok && slices.Contains([]string{"UnauthorizedOperation", "AccessDenied", "AccessDeniedException"}, r.Code)
 }
 
+// refused reports whether EC2 does not answer this machine's role, for whatever reason: it
+// lacks the permission, or EC2 does not know it.
+func refused(err error) bool {
+	r, ok := errors.AsType[*Refusal](err)
+	if !ok || unnamed(err) {
+		return false
+	}
+	return forbidden(err) || r.Status == http.StatusUnauthorized || r.Status == http.StatusForbidden ||
+		slices.Contains([]string{"AuthFailure", "InvalidClientTokenId", "UnrecognizedClient", "UnrecognizedClientException", "OptInRequired"}, r.Code)
+}
+
 // longestPause is the longest time between two tries of the same.
 const longestPause = time.Minute
 

@@ -52,7 +52,11 @@ type Options struct {
 	Metadata []string       // hosts of the metadata service, nil for EC2's
 	Dial     Dial           // nil for the machine's network
 	Roots    *x509.CertPool // nil for the system's
+	Proxy    Proxy          // for requests to the APIs, nil for none
 }
+
+// Proxy returns the proxy of a request, nil for none.
+type Proxy func(*http.Request) (*url.URL, error)
 
 // Cloud is EC2 as this machine sees it. Its methods may be called at the same time.
 type Cloud struct {
@@ -61,16 +65,17 @@ type Cloud struct {
 	role  *aws.CredentialsCache
 	http  *http.Client
 	pause time.Duration // before the second try of something; shorter in tests
+	reach time.Duration // how long to try to reach EC2 for a name; shorter in tests
 
 	mu   sync.Mutex
 	here *place
 }
 
 // Open prepares to ask EC2, and asks nothing yet. Requests to its APIs go through the
-// proxy that this process's environment names, those to the metadata service never.
+// proxy, those to the metadata service never.
 func Open(o Options) *Cloud {
-	c := &Cloud{log: o.Log, pause: time.Second}
-	c.http = &http.Client{Timeout: callBound, CheckRedirect: noRedirect, Transport: transport(o, http.ProxyFromEnvironment, callBound)}
+	c := &Cloud{log: o.Log, pause: time.Second, reach: reachBound}
+	c.http = &http.Client{Timeout: callBound, CheckRedirect: noRedirect, Transport: transport(o, o.Proxy, callBound)}
 	c.imds = imds.New(imds.Options{
 		HTTPClient:        newService(o),
 		ClientEnableState: imds.ClientEnabled,
@@ -87,7 +92,7 @@ func Open(o Options) *Cloud {
 
 func noRedirect(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 
-func transport(o Options, proxy func(*http.Request) (*url.URL, error), header time.Duration) *http.Transport {
+func transport(o Options, proxy Proxy, header time.Duration) *http.Transport {
 	dial := o.Dial
 	if dial == nil {
 		dial = (&net.Dialer{Timeout: dialBound}).DialContext

@@ -12,23 +12,32 @@ import (
 	"kios/pods/metadata/want"
 )
 
-// nameBound is how long EC2 may take to know the name of a new instance.
-const nameBound = 10 * time.Minute
+const (
+	// nameBound is how long EC2 may take to know the name of a new instance.
+	nameBound = 10 * time.Minute
+	// reachBound is how long the API of EC2 may be out of reach for a node without a name.
+	reachBound = time.Minute
+)
 
 // NodeName returns the name that the API server of the machine's EKS cluster has for it.
 // Unless the cluster's access entry names nodes for their ids, that is the private DNS
 // name which the API of EC2 tells: the metadata service tells another one where a VPC
-// has a domain of its own. A role without ec2:DescribeInstances has to do with that. It
-// asks until there is an answer, or ctx ends.
-func (c *Cloud) NodeName(ctx context.Context, m *want.Machine, e *want.EKS) (string, error) {
+// has a domain of its own. Where EC2 does not tell it, the node keeps the name that it had
+// before, or has to do with that of the metadata service, "" being none. It asks until
+// there is an answer, or ctx ends.
+func (c *Cloud) NodeName(ctx context.Context, m *want.Machine, e *want.EKS, before string) (string, error) {
 	if e.InstanceIDName {
 		return m.ID, nil
 	}
-	name, err := c.awaitPrivateName(ctx, m.ID)
+	name, err := c.awaitPrivateName(ctx, m.ID, before != "")
 	if err == nil || ctx.Err() != nil {
 		return name, err
 	}
-	c.log.Printf("the node's name is what the metadata service says, and the cluster does not know it if the VPC has a domain of its own: %v; let the role have ec2:DescribeInstances", err)
+	if before != "" {
+		c.log.Printf("the node keeps the name %s: %v; %s", before, err, remedy(err))
+		return before, nil
+	}
+	c.log.Printf("the node's name is what the metadata service says, and the cluster does not know it if the VPC has a domain of its own: %v; %s", err, remedy(err))
 	err = c.again(ctx, never, func() (err error) {
 		name, err = c.localHostname(ctx)
 		return err
@@ -36,17 +45,42 @@ func (c *Cloud) NodeName(ctx context.Context, m *want.Machine, e *want.EKS) (str
 	return name, err
 }
 
-func (c *Cloud) awaitPrivateName(ctx context.Context, id string) (name string, err error) {
+func remedy(err error) string {
+	if refused(err) {
+		return "let the role have ec2:DescribeInstances"
+	}
+	return "let the node reach the API of EC2, or set featureGates.InstanceIdNodeName"
+}
+
+// awaitPrivateName waits long for a name that EC2 does not know yet, and not as long for
+// EC2. A node with a name waits for a sixth of that.
+func (c *Cloud) awaitPrivateName(ctx context.Context, id string, named bool) (name string, err error) {
 	ctx, cancel := context.WithTimeout(ctx, nameBound)
 	defer cancel()
-	err = c.again(ctx, forbidden, func() (err error) {
-		name, err = c.privateName(ctx, id)
+	bound := c.reach
+	if named {
+		bound /= 6
+	}
+	late := time.AfterFunc(bound, cancel)
+	defer late.Stop()
+	err = c.again(ctx, refused, func() (err error) {
+		if name, err = c.privateName(ctx, id); unnamed(err) {
+			late.Stop()
+		}
 		return err
 	})
 	if err != nil {
 		err = fmt.Errorf("ask EC2 for the private DNS name of %s: %w", id, err)
 	}
 	return name, err
+}
+
+var errUnnamed = errors.New("EC2 has none yet")
+
+// unnamed reports whether EC2 has answered, and does not know the name yet.
+func unnamed(err error) bool {
+	r, ok := errors.AsType[*Refusal](err)
+	return errors.Is(err, errUnnamed) || ok && r.Code == "InvalidInstanceID.NotFound"
 }
 
 // privateName is the error of an instance that has no name yet, too.
@@ -58,7 +92,7 @@ func (c *Cloud) privateName(ctx context.Context, id string) (string, error) {
 		return "", err
 	}
 	if len(found.Names) == 0 || found.Names[0] == "" {
-		return "", errors.New("EC2 has none yet")
+		return "", errUnnamed
 	}
 	return found.Names[0], nil
 }

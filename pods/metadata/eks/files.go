@@ -14,10 +14,13 @@ const TokenFile = "/run/kios/aws/token"
 // known.
 const DefaultPods = 110
 
+// ProvidersFile is where the kubelet's credential providers are configured.
+const ProvidersFile = "/etc/kubernetes/credential-providers.yaml"
+
 // Files are files of every node of EKS, for those of which the user has none.
 func Files() []want.File {
 	return []want.File{
-		{Path: "/etc/kubernetes/credential-providers.yaml", Content: credentialProviders(), Default: true},
+		{Path: ProvidersFile, Content: credentialProviders(), Default: true},
 		{Path: "/etc/kios/network.yaml", Content: []byte(network), Default: true},
 	}
 }

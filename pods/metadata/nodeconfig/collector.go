@@ -61,10 +61,10 @@ func (c *Collector) Finish(m *want.Machine, n *want.Node) error {
 	if err != nil {
 		return fmt.Errorf("NodeConfig: %w", err)
 	}
+	c.spec.Instance.apply(n) // first: EC2 may have to be asked through a proxy
 	c.kubelet(dns, m, n)
 	c.flags(dns.Is4(), m, n)
 	c.spec.Containerd.apply(n)
-	c.spec.Instance.apply(n)
 	c.featureGates(n)
 	n.Files = append(n.Files, eks.Files()...)
 	return nil
