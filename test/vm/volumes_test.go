@@ -3,6 +3,7 @@
 package vm
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"testing"
@@ -22,8 +23,9 @@ func volumes(t *testing.T, work string) (discs []string, disk qemu.Disk) {
 	own := []string{"-quiet", "-R", "-uid", "1000", "-gid", "1000", "-file-mode", "0400"}
 	lab.Run(t, "genisoimage", append(own, "-o", dir+"/cidata.iso", "-V", "cidata", "-J", dir+"/cidata")...)
 	lab.Run(t, "genisoimage", append(own, "-o", dir+"/azure.iso", "-V", "rd_rdfe_stable", "-udf", dir+"/azure")...)
-	for _, name := range []string{"cidata", "azure"} {
-		discs = append(discs, "-drive", "if=none,media=cdrom,readonly=on,format=raw,id="+name+",file="+dir+"/"+name+".iso", "-device", "ide-cd,drive="+name)
+	for i, name := range []string{"cidata", "azure"} { // a port of the SATA controller each
+		discs = append(discs, "-drive", "if=none,media=cdrom,readonly=on,format=raw,id="+name+",file="+dir+"/"+name+".iso",
+			"-device", fmt.Sprintf("ide-cd,drive=%s,bus=ide.%d", name, i))
 	}
 	return discs, qemu.Disk{Path: fat(t, dir), Format: "raw", ReadOnly: true}
 }

@@ -40,7 +40,7 @@ func TestRealVolumes(t *testing.T) {
 	}
 	time.AfterFunc(100*time.Millisecond, func() { load(t, "sr_mod") })
 	v.Settle(t.Context(), func() bool { return true })
-	load(t, "iso9660", "udf")
+	load(t, "iso9660")
 	lab.Must(t, privilege.Keep(unix.CAP_SYS_ADMIN)) // as the pod has
 	volumes := v.Volumes()
 	for _, c := range []struct {
@@ -49,7 +49,6 @@ func TestRealVolumes(t *testing.T) {
 		file, text  string
 	}{
 		{"cidata", "iso9660", true, "user-data", "#cloud-config\n"},
-		{"rd_rdfe_stable", "udf", true, "ovf-env.xml", "<a/>\n"},
 		{"rd_rdfe_stable", "iso9660", true, "ovf-env.xml", "<a/>\n"},
 		{"config-2", "vfat", false, "openstack/latest/user_data", "#cloud-config\n"},
 	} {
