@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"net/netip"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -97,7 +98,8 @@ func TestClusterView(t *testing.T) {
 	const want = "    0.00s  worker-1       boots\n" +
 		"    0.00s  worker-1       kubelet ready\n" +
 		"    0.00s                 the API server is ready\n"
-	if diff := cmp.Diff(want, b.String()); diff != "" {
+	plain := regexp.MustCompile(`\d\.\d\ds`).ReplaceAllString(b.String(), "0.00s") // on a busy machine it is more
+	if diff := cmp.Diff(want, plain); diff != "" {
 		t.Errorf("without a terminal (-want +got):\n%s", diff)
 	}
 
