@@ -73,10 +73,11 @@ func serve(l acceptor, limit int, log Log, handle func(*net.UnixConn)) {
 	accept(l, log, func(c *net.UnixConn) {
 		select {
 		case room <- struct{}{}:
-			go func() {
+			// There is room again before the client sees its end, and comes back.
+			go handleOne(c, log, func(c *net.UnixConn) {
 				defer func() { <-room }()
-				handleOne(c, log, handle)
-			}()
+				handle(c)
+			})
 		default:
 			c.Close()
 		}
