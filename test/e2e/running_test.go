@@ -80,6 +80,7 @@ func TestUEFI(t *testing.T) {
 		n.running(name)
 	}
 	n.podWith("disk", "ended", func(p kubeletapi.Pod) bool { return p.Phase == "Succeeded" })
+	n.podWith("metadata", "ended", func(p kubeletapi.Pod) bool { return p.Phase == "Succeeded" })
 
 	var f facts
 	n.eventually("no sandbox but of pods that run", func(context.Context) error {
