@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"kios/pods/metadata/kubeadm"
 	"kios/pods/metadata/want"
 )
 
@@ -13,7 +14,7 @@ import (
 func (c *Collector) flags(is4 bool, m *want.Machine, n *want.Node) {
 	n.Flags = append(n.Flags, "--cloud-provider=external")
 	c.address(is4, m, n)
-	for _, flag := range join(words(unescape(strings.Join(c.spec.Kubelet.Flags, " ")))) {
+	for _, flag := range join(kubeadm.Words(unescape(strings.Join(c.spec.Kubelet.Flags, " ")))) {
 		if name, value, _ := strings.Cut(flag, "="); name == "--cloud-provider" && value != "external" {
 			n.Skip("NodeConfig: kubelet.flags: %.200s is not used: a node of EKS has the provider external", flag)
 			continue
@@ -34,7 +35,8 @@ func (c *Collector) address(is4 bool, m *want.Machine, n *want.Node) {
 }
 
 // unescape is the first thing that systemd does, as it reads the file: a backslash stands
-// for the character after it. Quotes inside of a value stay.
+// for the character after it. Quotes inside of a value stay until it splits the variable
+// into words.
 func unescape(text string) string {
 	var out strings.Builder
 	escaped := false
@@ -47,55 +49,6 @@ func unescape(text string) string {
 		out.WriteRune(r)
 	}
 	return out.String()
-}
-
-// words is the second: it splits the variable into words, and removes quotes.
-func words(text string) []string {
-	var s splitter
-	for _, r := range text {
-		s.next(r)
-	}
-	return s.end()
-}
-
-// splitter splits a text into words. A quote that does not end reaches to the end.
-type splitter struct {
-	words   []string
-	word    strings.Builder
-	inWord  bool
-	quote   rune
-	escaped bool
-}
-
-func (s *splitter) next(r rune) {
-	switch {
-	case s.escaped:
-		s.escaped = false
-		s.word.WriteRune(r)
-	case r == '\\':
-		s.escaped, s.inWord = true, true
-	case r == s.quote:
-		s.quote = 0
-	case s.quote != 0:
-		s.word.WriteRune(r)
-	case r == '"' || r == '\'':
-		s.quote, s.inWord = r, true
-	case strings.ContainsRune(" \t\n\r", r):
-		s.end()
-	default:
-		s.inWord = true
-		s.word.WriteRune(r)
-	}
-}
-
-// end ends a word, and returns all.
-func (s *splitter) end() []string {
-	if s.inWord {
-		s.words = append(s.words, s.word.String())
-	}
-	s.word.Reset()
-	s.inWord = false
-	return s.words
 }
 
 // join makes --name=value of each flag, of two words if the value is one of its own. The
