@@ -8,12 +8,12 @@ package settings
 import (
 	"bytes"
 	"fmt"
-	"regexp"
 	"strings"
 
 	"sigs.k8s.io/yaml"
 
 	"kios/internal/userfile"
+	"kios/pods/lazyregexp"
 )
 
 // maxSize is far more than any sensible file has.
@@ -45,25 +45,25 @@ func Parse(path string, text []byte, into any) error {
 }
 
 var (
-	unknownField = regexp.MustCompile(`unknown field "([^"]*)"`)
-	wrongType    = regexp.MustCompile(`json: cannot unmarshal (\S+) into Go (?:struct field \S*?\.([\w.]+)|value) of type (\S+)`)
-	duplicate    = regexp.MustCompile(`line (\d+): key "([^"]*)" already set`)
-	prefixes     = regexp.MustCompile(`^(error (converting YAML to JSON|unmarshaling JSON): |while decoding JSON: |yaml: |json: )+`)
+	unknownField = lazyregexp.New(`unknown field "([^"]*)"`)
+	wrongType    = lazyregexp.New(`json: cannot unmarshal (\S+) into Go (?:struct field \S*?\.([\w.]+)|value) of type (\S+)`)
+	duplicate    = lazyregexp.New(`line (\d+): key "([^"]*)" already set`)
+	prefixes     = lazyregexp.New(`^(error (converting YAML to JSON|unmarshaling JSON): |while decoding JSON: |yaml: |json: )+`)
 )
 
 // explain says what is wrong in the words of somebody who writes YAML.
 func explain(err error) string {
 	text := strings.Join(strings.Fields(err.Error()), " ")
-	if m := unknownField.FindStringSubmatch(text); m != nil {
+	if m := unknownField().FindStringSubmatch(text); m != nil {
 		return fmt.Sprintf("there is no field %q", m[1])
 	}
-	if m := duplicate.FindStringSubmatch(text); m != nil {
+	if m := duplicate().FindStringSubmatch(text); m != nil {
 		return fmt.Sprintf("line %s: %q is there twice", m[1], m[2])
 	}
-	if m := wrongType.FindStringSubmatch(text); m != nil {
+	if m := wrongType().FindStringSubmatch(text); m != nil {
 		return fmt.Sprintf("%s is a %s, but must be %s", field(m[2]), m[1], kind(m[3]))
 	}
-	return prefixes.ReplaceAllString(text, "")
+	return prefixes().ReplaceAllString(text, "")
 }
 
 func field(name string) string {

@@ -136,7 +136,7 @@ func TestStamp(t *testing.T) {
 		"1970-01-01T00:00:09Z x":                         "x",
 		"no stamp":                                       "no stamp",
 	} {
-		if got := stamp.ReplaceAllString(line, ""); got != want {
+		if got := stamp().ReplaceAllString(line, ""); got != want {
 			t.Errorf("%q becomes %q, want %q", line, got, want)
 		}
 	}

@@ -6,12 +6,13 @@ import (
 	"fmt"
 	"io"
 	"os/exec"
-	"regexp"
 	"strings"
 	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"kios/pods/lazyregexp"
 )
 
 // UID is that of the user _chrony in the image, and of its group.
@@ -72,14 +73,14 @@ func (s *Service) command(restarted bool) *exec.Cmd {
 func (d *daemon) listen(out io.Reader) {
 	scan := bufio.NewScanner(out)
 	for scan.Scan() {
-		d.lines <- stamp.ReplaceAllString(scan.Text(), "")
+		d.lines <- stamp().ReplaceAllString(scan.Text(), "")
 	}
 	_ = d.cmd.Wait() // ProcessState tells
 	close(d.ended)
 }
 
 // stamp is the time before each of chronyd's lines; the kubelet keeps its own.
-var stamp = regexp.MustCompile(`^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ `)
+var stamp = lazyregexp.New(`^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ `)
 
 // stop ends chronyd, which writes the clock's drift then. It is asked to: this
 // process has no capability to kill another user's.

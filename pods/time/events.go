@@ -4,22 +4,22 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"regexp"
 	"strconv"
 	"strings"
 	"time"
 
 	"kios/internal/wholefile"
+	"kios/pods/lazyregexp"
 )
 
 // Lines of chronyd that this service acts on.
 var (
-	selected = regexp.MustCompile(`^Selected source (\S+)`)
-	lost     = regexp.MustCompile(`^Can't synchronise: no selectable sources`)
-	disagree = regexp.MustCompile(`^Can't synchronise: no majority`)
-	wrongBy  = regexp.MustCompile(`^System clock wrong by (-?[0-9.]+) seconds`)
-	tooMuch  = regexp.MustCompile(`^Adjustment of (-?[0-9.]+) seconds exceeds the allowed maximum`)
-	stepped  = regexp.MustCompile(`^(System clock was stepped by|Could not step system clock)`)
+	selected = lazyregexp.New(`^Selected source (\S+)`)
+	lost     = lazyregexp.New(`^Can't synchronise: no selectable sources`)
+	disagree = lazyregexp.New(`^Can't synchronise: no majority`)
+	wrongBy  = lazyregexp.New(`^System clock wrong by (-?[0-9.]+) seconds`)
+	tooMuch  = lazyregexp.New(`^Adjustment of (-?[0-9.]+) seconds exceeds the allowed maximum`)
+	stepped  = lazyregexp.New(`^(System clock was stepped by|Could not step system clock)`)
 )
 
 // tooFarBehind is the difference from which a clock that was right before is
@@ -40,19 +40,19 @@ type lag struct {
 func (s *Service) hear(ctx context.Context, line string) {
 	s.Log.Print("chronyd: ", line)
 	switch {
-	case selected.MatchString(line):
-		s.gotSource(ctx, selected.FindStringSubmatch(line)[1])
-	case lost.MatchString(line) && s.synchronised:
+	case selected().MatchString(line):
+		s.gotSource(ctx, selected().FindStringSubmatch(line)[1])
+	case lost().MatchString(line) && s.synchronised:
 		s.Log.Print("no time source answers: the clock goes on at its last known rate")
-	case disagree.MatchString(line):
+	case disagree().MatchString(line):
 		s.Log.Print("the time sources disagree, so none is followed: name others in " + s.userFile() +
 			", or write \"ptp: false\" there if it is the hypervisor's clock that is wrong")
-	case wrongBy.MatchString(line):
-		by, ok := seconds(wrongBy.FindStringSubmatch(line)[1])
+	case wrongBy().MatchString(line):
+		by, ok := seconds(wrongBy().FindStringSubmatch(line)[1])
 		if ok && s.synchronised && by >= tooFarBehind {
 			s.behind = lag{by, time.After(time.Second)}
 		}
-	case stepped.MatchString(line):
+	case stepped().MatchString(line):
 		s.behind = lag{}
 	}
 }

@@ -262,7 +262,7 @@ func (l *lan) expectWrongBy(want, within time.Duration) {
 	l.t.Helper()
 	l.eventually(fmt.Sprintf("the clock wrong by %v", want), within, func() bool {
 		for line := range strings.Lines(l.service.String()) {
-			found := wrongBy.FindStringSubmatch(strings.TrimPrefix(line, "chronyd: "))
+			found := wrongBy().FindStringSubmatch(strings.TrimPrefix(line, "chronyd: "))
 			if found == nil {
 				continue
 			}

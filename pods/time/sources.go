@@ -7,10 +7,10 @@ import (
 	"fmt"
 	"maps"
 	"net/netip"
-	"regexp"
 	"slices"
 	"strings"
 
+	"kios/pods/lazyregexp"
 	"kios/pods/settings"
 )
 
@@ -25,7 +25,7 @@ type file struct {
 }
 
 // wantsNTS finds the wish in what cannot be read.
-var wantsNTS = regexp.MustCompile(`["']?\bnts["']?\s*:\s*["']?(true|yes|on)\b`)
+var wantsNTS = lazyregexp.New(`["']?\bnts["']?\s*:\s*["']?(true|yes|on)\b`)
 
 // parseFile reads the fields one by one, and the lists entry by entry: a mistake costs
 // what it is in. Where not even the fields can be told apart, it returns nothing but
@@ -34,12 +34,12 @@ func parseFile(path string, text []byte) (f file, errs []error) {
 	f.PTP = true
 	var fields map[string]json.RawMessage
 	if err := settings.Parse(path, text, &fields); err != nil {
-		f.nts = wantsNTS.Match(text)
+		f.nts = wantsNTS().Match(text)
 		return f, []error{err}
 	}
 	for _, name := range slices.Sorted(maps.Keys(fields)) {
 		more := f.parseField(path, name, fields[name])
-		f.nts = f.nts || len(more) > 0 && wantsNTS.Match(fields[name])
+		f.nts = f.nts || len(more) > 0 && wantsNTS().Match(fields[name])
 		errs = append(errs, more...)
 	}
 	return f, errs
@@ -237,18 +237,18 @@ func add(sources []source, s source) []source {
 }
 
 // hostName follows RFC 1123, and takes the underscore that some sites use.
-var hostName = regexp.MustCompile(`^[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?(\.[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?)*\.?$`)
+var hostName = lazyregexp.New(`^[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?(\.[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?)*\.?$`)
 
 // zone is the interface of a link-local address.
-var zone = regexp.MustCompile(`^[A-Za-z0-9._-]*$`)
+var zone = lazyregexp.New(`^[A-Za-z0-9._-]*$`)
 
 // validAddress demands that chronyd takes the text for one word, and for an
 // address.
 func validAddress(text string) bool {
 	if a, err := netip.ParseAddr(text); err == nil {
-		return zone.MatchString(a.Zone())
+		return zone().MatchString(a.Zone())
 	}
-	return len(text) <= 253 && hostName.MatchString(text) && !allNumeric(text)
+	return len(text) <= 253 && hostName().MatchString(text) && !allNumeric(text)
 }
 
 // allNumeric tells 10.0.0.300, which is a typing mistake and no name.

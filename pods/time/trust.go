@@ -32,7 +32,7 @@ func (s *Service) isDoubtful(c choice) bool {
 // when it is far off and followed when it is not: without it, the clock would not be
 // kept at all. It reports whether anything is new to chronyd.
 func (s *Service) demandSecond(line string) bool {
-	found := tooMuch.FindStringSubmatch(line)
+	found := tooMuch().FindStringSubmatch(line)
 	if found == nil || s.confirm || s.refused {
 		return false
 	}

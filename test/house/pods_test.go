@@ -1,9 +1,13 @@
 package house
 
 import (
+	"bytes"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
+	"strings"
 	"testing"
 )
 
@@ -26,5 +30,24 @@ func TestPodsAreWhole(t *testing.T) {
 		if !slices.Contains(system.Imports, "kios/pods/"+name) {
 			t.Errorf("pods/system/main.go does not list the service of pods/%s", name)
 		}
+	}
+}
+
+// All system pods are one program, so what a package does when it is loaded costs each of
+// them. Regular expressions are the largest part of it.
+func TestPodsCompileNothingAtStart(t *testing.T) {
+	compiled := regexp.MustCompile(`(?m)^(var\s|\t)\s*\w+\s*=\s*regexp\.(Must)?Compile`)
+	err := filepath.WalkDir(filepath.Join(root, "pods"), func(path string, d fs.DirEntry, err error) error {
+		if err != nil || filepath.Ext(path) != ".go" || strings.HasSuffix(path, "_test.go") {
+			return err
+		}
+		text, err := os.ReadFile(path)
+		if found := compiled.Find(text); found != nil {
+			t.Errorf("%s: %q: take pods/lazyregexp", path, bytes.TrimSpace(found))
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
 	}
 }

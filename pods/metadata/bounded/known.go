@@ -6,10 +6,10 @@ import (
 	"fmt"
 	"maps"
 	"reflect"
-	"regexp"
 	"slices"
 	"strings"
 
+	"kios/pods/lazyregexp"
 	"kios/pods/settings"
 )
 
@@ -76,15 +76,15 @@ func fieldsOf(t reflect.Type) map[string]reflect.Type {
 }
 
 var (
-	separator = regexp.MustCompile(`(?m)^---(\s|$)`)
-	content   = regexp.MustCompile(`(?m)^[ \t]*[^#\s]`)
+	separator = lazyregexp.New(`(?m)^---(\s|$)`)
+	content   = lazyregexp.New(`(?m)^[ \t]*[^#\s]`)
 )
 
 // several reports whether a text has more than the one document that is read.
 func several(text []byte) bool {
 	documents := 0
-	for _, doc := range separator.Split(string(text), -1) {
-		if content.MatchString(doc) {
+	for _, doc := range separator().Split(string(text), -1) {
+		if content().MatchString(doc) {
 			documents++
 		}
 	}

@@ -3,25 +3,25 @@ package cloudconfig
 import (
 	"errors"
 	"fmt"
-	"regexp"
 	"strings"
 
+	"kios/pods/lazyregexp"
 	"kios/pods/metadata/bounded"
 )
 
 var (
 	// header is the line that makes a template of a text; see cloud-init, instance data.
-	header = regexp.MustCompile(`^(?:\x{feff})?\s*##\s*template:\s*(\S+)[^\n]*\n?`)
+	header = lazyregexp.New(`^(?:\x{feff})?\s*##\s*template:\s*(\S+)[^\n]*\n?`)
 	// reference is a name of instance data, as a.b and a.b["c"].
-	reference = regexp.MustCompile(`^\{\{-?\s*([A-Za-z_]\w*(?:\.\w+|\[(?:"[^"\n\]]*"|'[^'\n\]]*')\])*)\s*-?\}\}`)
+	reference = lazyregexp.New(`^\{\{-?\s*([A-Za-z_]\w*(?:\.\w+|\[(?:"[^"\n\]]*"|'[^'\n\]]*')\])*)\s*-?\}\}`)
 	// subscript is the other spelling of .name.
-	subscript = regexp.MustCompile(`\[["']([^\]]*)["']\]`)
+	subscript = lazyregexp.New(`\[["']([^\]]*)["']\]`)
 )
 
 // render fills in the names of a template. A name that nobody knows is an error, where
 // jinja has a text for it that names no machine.
 func render(text []byte, values map[string]string) ([]byte, error) {
-	m := header.FindSubmatch(text)
+	m := header().FindSubmatch(text)
 	if m == nil {
 		return text, nil
 	}
@@ -65,12 +65,12 @@ func (t *template) next() bool {
 
 // name fills in the name that comes first.
 func (t *template) name() bool {
-	m := reference.FindStringSubmatchIndex(t.rest)
+	m := reference().FindStringSubmatchIndex(t.rest)
 	if m == nil {
 		t.err = fmt.Errorf("%.40q: of jinja, only names are read, as {{ ds.meta_data.local_hostname }}", t.rest)
 		return false
 	}
-	name := subscript.ReplaceAllString(t.rest[m[2]:m[3]], ".$1")
+	name := subscript().ReplaceAllString(t.rest[m[2]:m[3]], ".$1")
 	value, found := t.lookup(name)
 	if !found {
 		t.err = fmt.Errorf("this machine has no %.100q, which the template asks for", name)

@@ -2,9 +2,9 @@ package joincmd
 
 import (
 	"fmt"
-	"regexp"
 	"strings"
 
+	"kios/pods/lazyregexp"
 	"kios/pods/metadata/want"
 )
 
@@ -13,7 +13,7 @@ import (
 // or Afterburn make of a cloud's metadata.
 
 // variable is what envsubst fills in.
-var variable = regexp.MustCompile(`\$(?:\{([A-Za-z_]\w*)\}|([A-Za-z_]\w*))`)
+var variable = lazyregexp.New(`\$(?:\{([A-Za-z_]\w*)\}|([A-Za-z_]\w*))`)
 
 // variables are the ends of names that mean the same in all clouds.
 var variables = []struct {
@@ -43,7 +43,7 @@ func localIPv4(m *want.Machine) string {
 // value is an error: no node is to join under a wrong name.
 func envsubst(text []byte, m *want.Machine) ([]byte, error) {
 	var missing error
-	out := variable.ReplaceAllFunc(text, func(found []byte) []byte {
+	out := variable().ReplaceAllFunc(text, func(found []byte) []byte {
 		name := strings.Trim(string(found), "${}")
 		value := lookup(name, m)
 		if value == "" && missing == nil {

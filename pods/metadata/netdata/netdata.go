@@ -4,10 +4,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"regexp"
 
 	"sigs.k8s.io/yaml"
 
+	"kios/pods/lazyregexp"
 	"kios/pods/metadata/want"
 )
 
@@ -55,13 +55,13 @@ func Convert(n *want.Network) (file []byte, skipped []string, err error) {
 }
 
 // alias is a use of a YAML anchor.
-var alias = regexp.MustCompile(`[\s\[{,:]\*[A-Za-z0-9]`)
+var alias = lazyregexp.New(`[\s\[{,:]\*[A-Za-z0-9]`)
 
 // maxAliases bounds the memory: each alias can double what a text stands for.
 const maxAliases = 4
 
 func unmarshalYAML(data []byte, into any) error {
-	if len(alias.FindAllIndex(data, maxAliases+1)) > maxAliases {
+	if len(alias().FindAllIndex(data, maxAliases+1)) > maxAliases {
 		return errors.New("they have too many YAML aliases: write out what *NAME stands for")
 	}
 	if err := yaml.Unmarshal(data, into); err != nil {

@@ -2,8 +2,9 @@ package provider
 
 import (
 	"path"
-	"regexp"
 	"strings"
+
+	"kios/pods/lazyregexp"
 )
 
 // adjustEC2 has the name without the second and further domains of a VPC's options, which
@@ -49,10 +50,10 @@ func adjustOracle(a *answer) {
 }
 
 // scalewayZone is one such as fr-par-1. Older machines have another name for it.
-var scalewayZone = regexp.MustCompile(`^[a-z]+-[a-z]+-[0-9]+$`)
+var scalewayZone = lazyregexp.New(`^[a-z]+-[a-z]+-[0-9]+$`)
 
 func adjustScaleway(a *answer) {
-	if !scalewayZone.MatchString(a.machine.Zone) {
+	if !scalewayZone().MatchString(a.machine.Zone) {
 		a.machine.Zone = ""
 	}
 	a.machine.Region = beforeLast(a.machine.Zone, "-")
@@ -74,10 +75,10 @@ func adjustAzure(a *answer) {
 
 // azureGroup finds the name of the resource group, which Azure says in any case and its
 // controller in lower case.
-var azureGroup = regexp.MustCompile(`(?i)^(/subscriptions/[^/]+/resourceGroups/)([^/]+)(/.*)$`)
+var azureGroup = lazyregexp.New(`(?i)^(/subscriptions/[^/]+/resourceGroups/)([^/]+)(/.*)$`)
 
 func azureID(id string) string {
-	parts := azureGroup.FindStringSubmatch(id)
+	parts := azureGroup().FindStringSubmatch(id)
 	if parts == nil {
 		return ""
 	}

@@ -7,10 +7,10 @@ import (
 	"fmt"
 	"net/http"
 	"net/netip"
-	"regexp"
 	"slices"
 	"strings"
 
+	"kios/pods/lazyregexp"
 	"kios/pods/metadata/fetch"
 	"kios/pods/metadata/netdata"
 	"kios/pods/metadata/want"
@@ -134,12 +134,12 @@ func (a *answer) getTree() error {
 
 const maxTreeValue = 16 << 10
 
-var macAddress = regexp.MustCompile(`^[0-9a-fA-F]{2}(:[0-9a-fA-F]{2}){5}$`)
+var macAddress = lazyregexp.New(`^[0-9a-fA-F]{2}(:[0-9a-fA-F]{2}){5}$`)
 
 func (a *answer) getValue(path string, required bool) error {
 	if strings.Contains(path, "{mac}") {
 		mac := a.document.value("mac")
-		if !macAddress.MatchString(mac) {
+		if !macAddress().MatchString(mac) {
 			return nil
 		}
 		path = strings.Replace(path, "{mac}", mac, 1)

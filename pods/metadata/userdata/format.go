@@ -3,8 +3,8 @@ package userdata
 import (
 	"bytes"
 	"encoding/json"
-	"regexp"
 
+	"kios/pods/lazyregexp"
 	"kios/pods/metadata/bounded"
 )
 
@@ -74,10 +74,10 @@ var beginnings = []struct {
 
 // template matches the line that has cloud-init fill in names of the machine, before it
 // looks at what the text is.
-var template = regexp.MustCompile(`^##\s*template:.*\n?`)
+var template = lazyregexp.New(`^##\s*template:.*\n?`)
 
 // version matches the field that says what YAML or JSON of Kubernetes' kind is.
-var version = regexp.MustCompile(`(?m)(?:^["']?|[{,]\s*")apiVersion["']?\s*:\s*["']?([a-z0-9.]+)/`)
+var version = lazyregexp.New(`(?m)(?:^["']?|[{,]\s*")apiVersion["']?\s*:\s*["']?([a-z0-9.]+)/`)
 
 // formatOf finds out what a part is: its type tells, and else its beginning.
 func formatOf(p part) format {
@@ -85,7 +85,7 @@ func formatOf(p part) format {
 		return f
 	}
 	text := bytes.TrimLeft(p.data, "\ufeff \t\r\n")
-	text = bytes.TrimLeft(text[len(template.Find(text)):], " \t\r\n")
+	text = bytes.TrimLeft(text[len(template().Find(text)):], " \t\r\n")
 	for _, b := range beginnings {
 		if bytes.HasPrefix(text, []byte(b.text)) {
 			return b.format
@@ -96,7 +96,7 @@ func formatOf(p part) format {
 
 // formatOfFields looks for the field that tells.
 func formatOfFields(text []byte) format {
-	if m := version.FindSubmatch(text); m != nil {
+	if m := version().FindSubmatch(text); m != nil {
 		switch string(m[1]) {
 		case "node.eks.aws":
 			return nodeConfig

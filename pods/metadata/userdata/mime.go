@@ -8,8 +8,9 @@ import (
 	"mime"
 	"mime/multipart"
 	"net/mail"
-	"regexp"
 	"strings"
+
+	"kios/pods/lazyregexp"
 )
 
 // maxHeader is how long the header of a MIME message may be.
@@ -43,7 +44,7 @@ func parseMessage(data []byte) *mail.Message {
 	if bytes.HasPrefix(data, []byte("From ")) { // of a mailbox
 		_, data, _ = bytes.Cut(data, []byte("\n"))
 	}
-	if !inHeader.Match(data[:min(len(data), maxHeader)]) {
+	if !inHeader().Match(data[:min(len(data), maxHeader)]) {
 		return nil
 	}
 	msg, err := mail.ReadMessage(bytes.NewReader(data))
@@ -54,16 +55,16 @@ func parseMessage(data []byte) *mail.Message {
 }
 
 // inHeader matches a text whose first lines are those of a header, with a content type.
-var inHeader = regexp.MustCompile(`(?i)^(?:[!-9;-~]+:.*\r?\n(?:[ \t].*\r?\n)*)*content-type:(?s:.*?)(?:\n\r?\n)`)
+var inHeader = lazyregexp.New(`(?i)^(?:[!-9;-~]+:.*\r?\n(?:[ \t].*\r?\n)*)*content-type:(?s:.*?)(?:\n\r?\n)`)
 
 // unquoted is a boundary as some write it, which needs quotes for what is in it.
-var unquoted = regexp.MustCompile(`(?i)boundary=([^";\s]+)`)
+var unquoted = lazyregexp.New(`(?i)boundary=([^";\s]+)`)
 
 // mediaType returns the type of a header, in lower case, and its boundary.
 func mediaType(header string) (kind, boundary string) {
 	kind, params, err := mime.ParseMediaType(header)
 	if errors.Is(err, mime.ErrInvalidMediaParameter) {
-		if m := unquoted.FindStringSubmatch(header); m != nil {
+		if m := unquoted().FindStringSubmatch(header); m != nil {
 			return kind, m[1]
 		}
 	}
