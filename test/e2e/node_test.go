@@ -26,11 +26,14 @@ import (
 // nodeName is the hostname of every node here, unless a test gives another.
 const nodeName = "node"
 
-// systemPods are the pods that the OS brings, of which disk ends soon.
-var systemPods = []string{"disk", "modules", "network", "node", "time"}
+// systemPods are the pods that the OS brings.
+var systemPods = []string{"disk", "metadata", "modules", "network", "node", "time"}
+
+// brief are those of them that soon have nothing left to do, and end.
+var brief = []string{"disk", "metadata"}
 
 // spared are those of them that do nothing for most tests.
-var spared = []string{"modules", "node", "time"}
+var spared = []string{"metadata", "modules", "node", "time"}
 
 // setup describes a node before its first boot.
 type setup struct {

@@ -40,7 +40,7 @@ func TestRealVolumes(t *testing.T) {
 	}
 	time.AfterFunc(100*time.Millisecond, func() { load(t, "sr_mod") })
 	v.Settle(t.Context(), func() bool { return true })
-	load(t, "iso9660")
+	load(t, "iso9660", "udf")
 	lab.Must(t, privilege.Keep(unix.CAP_SYS_ADMIN)) // as the pod has
 	volumes := v.Volumes()
 	for _, c := range []struct {
@@ -50,6 +50,7 @@ func TestRealVolumes(t *testing.T) {
 	}{
 		{"cidata", "iso9660", true, "user-data", "#cloud-config\n"},
 		{"rd_rdfe_stable", "iso9660", true, "ovf-env.xml", "<a/>\n"},
+		{"rd_rdfe_stable", "udf", true, "ovf-env.xml", "<a/>\n"},
 		{"config-2", "vfat", false, "openstack/latest/user_data", "#cloud-config\n"},
 	} {
 		for _, volume := range volumes {
