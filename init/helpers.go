@@ -14,6 +14,7 @@ import (
 	"kios/init/mountcmd"
 	"kios/init/provider"
 	"kios/init/signals"
+	"kios/internal/consoleline"
 	"kios/internal/credprovider"
 	"kios/internal/kubeletargs"
 	"kios/internal/modprobe"
@@ -64,7 +65,7 @@ func help(argv []string, stdout, stderr io.Writer, log func() *kmsg.Log) int {
 		return 2
 	}
 	fmt.Fprintf(stderr, "%s: kiOS has no such program\n", name)
-	log().Warn("the kernel or a pod runs %q, which this node does not have", kmsg.Clean(strings.Join(argv, " "), 200))
+	log().Warn("the kernel or a pod runs %q, which this node does not have", consoleline.Clean(strings.Join(argv, " "), 200))
 	return 127 // as a shell has it
 }
 

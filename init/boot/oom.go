@@ -5,7 +5,7 @@ import (
 	"time"
 
 	"kios/init/bundle"
-	"kios/init/kmsg"
+	"kios/internal/consoleline"
 )
 
 // oomVictim is what the kernel says of a process that it ends because memory ran out
@@ -28,7 +28,7 @@ func parseVictim(text string) (v oomVictim, ok bool) {
 	if end < 0 {
 		return oomVictim{}, false
 	}
-	v.task = kmsg.Clean(rest[:end], 20)
+	v.task = consoleline.Clean(rest[:end], 20)
 	v.pid, _, _ = strings.Cut(rest[end+len(",pid="):], ",")
 	return v, true
 }

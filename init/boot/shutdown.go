@@ -24,6 +24,8 @@ const (
 	defaultGrace   = 30 * time.Second // the kubelet's, until it has told its own: see kubelet.yaml
 	lockMargin     = 5 * time.Second  // on top of it, for the kubelet's own work
 	reportBound    = 5 * time.Second  // for the kubelet to report how pods ended, or what locks left of their time
+	reportsQuiet   = 2 * time.Second  // of that, without a line: the cluster usually answers
+	reportsAgain   = 30 * time.Second // and between two lines
 	stepBound      = 20 * time.Second // for a step; daemonBound and killBound of supervise are within it
 	immediateBound = time.Second      // for containers when nobody is to be waited for
 
@@ -241,6 +243,8 @@ func (n *Node) awaitReports(cgroups string, bound time.Duration) {
 	late := time.After(bound)
 	poll := time.NewTicker(20 * time.Millisecond) // nobody is told of the end of a cgroup
 	defer poll.Stop()
+	long := time.NewTimer(reportsQuiet)
+	defer long.Stop()
 	for {
 		left := cgroup.Pods(cgroups)
 		if left == 0 {
@@ -253,6 +257,9 @@ func (n *Node) awaitReports(cgroups string, bound time.Duration) {
 		}
 		select {
 		case <-poll.C:
+		case <-long.C:
+			n.Log.Notice("waiting for the kubelet to tell the cluster how pods ended (left: %d), at most %v in all", left, bound)
+			long.Reset(reportsAgain)
 		case <-n.immediate.done():
 			return
 		case <-late:

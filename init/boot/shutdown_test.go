@@ -13,6 +13,7 @@ import (
 	"github.com/godbus/dbus/v5"
 	"golang.org/x/sys/unix"
 
+	"kios/init/kmsg"
 	"kios/init/mount"
 	"kios/init/notify"
 	"kios/init/signals"
@@ -115,6 +116,21 @@ func TestAwaitReports(t *testing.T) {
 	go os.Remove(pod)
 	n.awaitReports(cgroups, time.Minute)
 	demand(t, log, "the kubelet was done with all pods after another ")
+}
+
+// Whoever looks at the console of a node whose cluster is away sees why it takes long.
+func TestAwaitReportsSays(t *testing.T) {
+	cgroups := t.TempDir()
+	lab.Must(t, os.MkdirAll(filepath.Join(cgroups, "kubepods/pod1"), 0o755))
+	synctest.Test(t, func(t *testing.T) {
+		log := &lab.Buffer{}
+		n := &Node{Log: kmsg.New(log), immediate: newLatch()} // without goroutines, which would not end
+		n.awaitReports(cgroups, 65*time.Second)
+		const line = "<5>kios: waiting for the kubelet to tell the cluster how pods ended (left: 1), at most 1m5s in all\n"
+		if got := strings.Count(log.String(), line); got != 3 {
+			t.Errorf("in 65 seconds, the line comes %d times:\n%s", got, log)
+		}
+	})
 }
 
 func TestImmediate(t *testing.T) {

@@ -19,7 +19,7 @@ import (
 	"strings"
 	"time"
 
-	"kios/init/kmsg"
+	"kios/internal/consoleline"
 
 	"golang.org/x/sys/unix"
 )
@@ -121,7 +121,7 @@ func (s spec) container(id string, pid int) Container {
 	default:
 		c.Name = "container " + s.Annotations[cri+"container-name"] + " of pod " + pod
 	}
-	c.Name = kmsg.Clean(c.Name, 300)
+	c.Name = consoleline.Clean(c.Name, 300)
 	return c
 }
 

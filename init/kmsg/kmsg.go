@@ -17,19 +17,6 @@ import (
 	"kios/internal/consoleline"
 )
 
-// The levels in use. With loglevel=6 on the command line all but Info reach
-// the console.
-const (
-	levelError  = 3
-	levelWarn   = 4
-	levelNotice = 5
-	levelInfo   = 6
-)
-
-// maxLine keeps a record below the kernel's limit of about 1,000 bytes, above
-// which the write fails.
-const maxLine = 900
-
 // Log writes records in the form of package consoleline. It is safe for use by
 // several goroutines.
 type Log struct {
@@ -59,29 +46,29 @@ func (l *Log) SetWriter(w io.Writer) {
 
 // Error logs what went wrong and somebody should look at.
 func (l *Log) Error(format string, args ...any) {
-	l.print(levelError, consoleline.Error, format, args)
+	l.print(consoleline.LevelError, consoleline.Error, format, args)
 }
 
 // Warn logs what is not as it should be, but has been dealt with.
 func (l *Log) Warn(format string, args ...any) {
-	l.print(levelWarn, consoleline.Warning, format, args)
+	l.print(consoleline.LevelWarning, consoleline.Warning, format, args)
 }
 
 // Notice logs what somebody at the console wants to see.
 func (l *Log) Notice(format string, args ...any) {
-	l.print(levelNotice, consoleline.Note, format, args)
+	l.print(consoleline.LevelNotice, consoleline.Note, format, args)
 }
 
 // Info logs what only somebody who reads the log wants to see.
 func (l *Log) Info(format string, args ...any) {
-	l.print(levelInfo, consoleline.Note, format, args)
+	l.print(consoleline.LevelInfo, consoleline.Note, format, args)
 }
 
 // NoticeLine logs an event for somebody at the console.
-func (l *Log) NoticeLine(line consoleline.Line) { l.printLine(levelNotice, line) }
+func (l *Log) NoticeLine(line consoleline.Line) { l.printLine(consoleline.LevelNotice, line) }
 
 // InfoLine logs an event for somebody who reads the log.
-func (l *Log) InfoLine(line consoleline.Line) { l.printLine(levelInfo, line) }
+func (l *Log) InfoLine(line consoleline.Line) { l.printLine(consoleline.LevelInfo, line) }
 
 // print writes one record for each line of the text, without those of others in
 // between.
@@ -89,38 +76,20 @@ func (l *Log) print(level int, kind consoleline.Kind, format string, args []any)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for text := range strings.SplitSeq(strings.TrimRight(fmt.Sprintf(format, args...), "\n"), "\n") {
-		l.write(level, consoleline.Format(consoleline.Line{Kind: kind, Text: Clean(text, maxLine)}))
+		l.write(level, consoleline.Format(consoleline.Line{Kind: kind, Text: consoleline.Clean(text, consoleline.MaxLine)}))
 	}
 }
 
 func (l *Log) printLine(level int, line consoleline.Line) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.write(level, Clean(consoleline.Format(line), maxLine)) // names may be of any length
+	l.write(level, consoleline.Clean(consoleline.Format(line), consoleline.MaxLine)) // names may be of any length
 }
 
 // write writes a record. An error is dropped: there is no other place to report
 // it to.
 func (l *Log) write(level int, text string) {
-	fmt.Fprintf(l.w, "<%d>%s%s\n", level, consoleline.Prefix, text)
-}
-
-// Clean returns s without control characters and with at most limit bytes, so
-// that text from outside cannot split a record or control a terminal.
-func Clean(s string, limit int) string {
-	s = strings.Map(func(r rune) rune {
-		if r == '\t' {
-			return ' '
-		}
-		if r < ' ' || r >= 0x7f && r < 0xa0 {
-			return -1
-		}
-		return r
-	}, strings.ToValidUTF8(s, "?"))
-	if len(s) > limit {
-		s = strings.ToValidUTF8(s[:limit-3], "") + "..."
-	}
-	return s
+	io.WriteString(l.w, consoleline.Record(level, text))
 }
 
 // Copy reads records from r, an open /dev/kmsg, and writes each as a line of

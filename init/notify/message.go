@@ -6,7 +6,7 @@ import (
 	"strings"
 	"time"
 
-	"kios/init/kmsg"
+	"kios/internal/consoleline"
 )
 
 // Kind is what a message reports.
@@ -79,17 +79,17 @@ func (m *Message) set(key, value string) (err error) {
 	case "X_KIOS_EVENT":
 		m.Kind, err = event(value)
 	case "X_KIOS_NAMESPACE":
-		m.Namespace = kmsg.Clean(value, maxName)
+		m.Namespace = consoleline.Clean(value, maxName)
 	case "X_KIOS_POD":
-		m.Pod = kmsg.Clean(value, maxName)
+		m.Pod = consoleline.Clean(value, maxName)
 	case "X_KIOS_CONTAINER":
-		m.Container = kmsg.Clean(value, maxName)
+		m.Container = consoleline.Clean(value, maxName)
 	case "X_KIOS_ARCHIVE":
-		m.Archive = kmsg.Clean(value, maxName)
+		m.Archive = consoleline.Clean(value, maxName)
 	case "X_KIOS_ERROR":
-		m.Error = kmsg.Clean(value, maxError)
+		m.Error = consoleline.Clean(value, maxError)
 	case "X_KIOS_CLUSTER":
-		m.Cluster = kmsg.Clean(value, maxName)
+		m.Cluster = consoleline.Clean(value, maxName)
 	case "X_KIOS_EXIT":
 		m.Exit, err = number(key, value)
 	case "X_KIOS_MS":
@@ -105,14 +105,14 @@ func event(value string) (Kind, error) {
 	case ContainerStarted, ContainerExited, ImageImported, ImageFailed, Joining, Providers, ShutdownGrace:
 		return kind, nil
 	}
-	return "", fmt.Errorf("X_KIOS_EVENT=%s is not known", kmsg.Clean(value, maxName))
+	return "", fmt.Errorf("X_KIOS_EVENT=%s is not known", consoleline.Clean(value, maxName))
 }
 
 // number reads a value that is never negative and fits any int.
 func number(key, value string) (int, error) {
 	n, err := strconv.ParseUint(value, 10, 31)
 	if err != nil {
-		return 0, fmt.Errorf("%s=%s is not a number", key, kmsg.Clean(value, maxName))
+		return 0, fmt.Errorf("%s=%s is not a number", key, consoleline.Clean(value, maxName))
 	}
 	return int(n), nil
 }

@@ -12,7 +12,7 @@ import (
 	"time"
 
 	"kios/init/dbuswire"
-	"kios/init/kmsg"
+	"kios/internal/consoleline"
 	"kios/internal/unixsocket"
 
 	"golang.org/x/sys/unix"
@@ -89,7 +89,7 @@ func (s *Server) serve(sock *net.UnixConn) {
 // be another's.
 func programOf(pid int32) string {
 	comm, _ := os.ReadFile(fmt.Sprintf("/proc/%d/comm", pid))
-	return kmsg.Clean(strings.TrimSpace(string(comm)), 20)
+	return consoleline.Clean(strings.TrimSpace(string(comm)), 20)
 }
 
 // String tells who the client is, for the log.

@@ -7,7 +7,7 @@ import (
 	"strings"
 	"time"
 
-	"kios/init/kmsg"
+	"kios/internal/consoleline"
 
 	"golang.org/x/sys/unix"
 )
@@ -44,7 +44,7 @@ var lockable = []string{
 
 // newLock reads the arguments of Inhibit.
 func newLock(c *client, args []any) (*Lock, error) {
-	text := func(i int) string { return kmsg.Clean(args[i].(string), 200) }
+	text := func(i int) string { return consoleline.Clean(args[i].(string), 200) }
 	l := &Lock{
 		what: strings.Split(args[0].(string), ":"), Who: text(1), Why: text(2), mode: args[3].(string),
 		uid: c.uid, PID: uint32(c.pid), taken: time.Now(), released: make(chan struct{}),

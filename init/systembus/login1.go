@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"kios/init/dbuswire"
-	"kios/init/kmsg"
+	"kios/internal/consoleline"
 )
 
 const (
@@ -222,7 +222,7 @@ func (g *login) claim(skip bool) error {
 
 // wall only logs: there are no terminals to write to.
 func (g *login) wall(c *client, args []any) ([]any, error) {
-	if text := kmsg.Clean(args[0].(string), 300); text != "" {
+	if text := consoleline.Clean(args[0].(string), 300); text != "" {
 		g.server.host.Log.Notice("%s says: %s", c, text)
 	}
 	return nil, nil
