@@ -37,7 +37,7 @@ var commands = []service.Command{
 }
 
 func main() {
-	logger := log.New(os.Stdout, "", 0) // the kubelet keeps the time of each line
+	logger := log.New(service.Lines(os.Stdout), "", 0) // the kubelet keeps the time of each line
 	c := pick(os.Args[1:])
 	if c == nil {
 		usage()
