@@ -8,8 +8,8 @@ import (
 	"strings"
 	"time"
 
-	"kios/internal/wholefile"
 	"kios/pods/lazyregexp"
+	"kios/internal/wholefile"
 )
 
 // Lines of chronyd that this service acts on.

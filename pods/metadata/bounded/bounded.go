@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"regexp"
 	"strings"
 	"unicode/utf8"
 
@@ -72,11 +73,11 @@ func Base64(text []byte) ([]byte, error) {
 // It is not strict: fields that nobody knows are left out.
 func YAML(text []byte, into any) error {
 	if len(text) > MaxText {
-		return fmt.Errorf("it has %d bytes, and at most %d are read: send less, or put files into images", len(text), MaxText)
+		return errLong(text)
 	}
 	var tree any
 	if err := goyaml.Unmarshal(text, &tree); err != nil {
-		return oneLine(err)
+		return inYAML(text, err)
 	}
 	left := maxTree
 	if err := count(tree, &left); err != nil {
@@ -84,14 +85,37 @@ func YAML(text []byte, into any) error {
 	}
 	tree = nil // before the same is parsed once more
 	if err := yaml.Unmarshal(text, into); err != nil {
-		return oneLine(err)
+		return inYAML(text, err)
 	}
 	return nil
 }
 
-// oneLine is an error of the parser for a log.
-func oneLine(err error) error {
-	return errors.New(strings.Join(strings.Fields(err.Error()), " "))
+// quoting are those errors of the parser that repeat the text, which may be secret: a
+// password that begins with a * is an alias to it.
+var quoting = []struct {
+	form *regexp.Regexp
+	with string
+}{
+	{regexp.MustCompile(`unknown anchor '(.*)' referenced`), "an alias has no anchor: put quotes around a text that begins with *"},
+	{regexp.MustCompile(`anchor '.*' value contains itself`), "an anchor contains itself"},
+	{regexp.MustCompile(`invalid map key: .*`), "a list or map is in place of a key: put quotes around a text that begins with [ or {"},
+	{regexp.MustCompile("cannot decode (\\S+) `.*` as a (\\S+)"), "a value is of the type $1, and cannot be $2"},
+	{regexp.MustCompile("cannot unmarshal (\\S+) `.*` into"), "cannot unmarshal $1 into"},
+}
+
+// inYAML is an error of the parser for a log.
+func inYAML(text []byte, err error) error {
+	line := strings.Join(strings.Fields(err.Error()), " ")
+	where := ""
+	for _, q := range quoting {
+		m := q.form.FindStringSubmatch(line)
+		if len(m) == 2 { // the parser does not say where
+			at := bytes.Index(text, []byte("*"+m[1]))
+			where = position(text, int64(at+1)) + ": "
+		}
+		line = q.form.ReplaceAllString(line, q.with)
+	}
+	return errors.New(where + line)
 }
 
 // count takes what a value would be as JSON off left. (The parser counts values, but not how

@@ -79,7 +79,7 @@ func field[T any](c *config, name string, read func(T) error) error {
 		return nil
 	}
 	var value T
-	if err := json.Unmarshal(text, &value); err != nil {
+	if err := bounded.JSON(text, &value); err != nil {
 		return fmt.Errorf("%s: %w", name, err)
 	}
 	if err := read(value); err != nil {

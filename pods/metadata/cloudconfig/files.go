@@ -2,7 +2,6 @@ package cloudconfig
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io/fs"
 	"net/url"
@@ -28,11 +27,11 @@ type file struct {
 
 // writeFiles reads the files. One with a mistake does not keep others from being written.
 func (c *config) writeFiles(items []json.RawMessage) error {
-	var errs []error
+	var mistakes bounded.Mistakes
 	for i, item := range items {
 		var f file
-		if err := json.Unmarshal(item, &f); err != nil {
-			errs = append(errs, fmt.Errorf("item %d: %w", i+1, err))
+		if err := bounded.JSON(item, &f); err != nil {
+			mistakes.Add(fmt.Errorf("item %d: %w", i+1, err))
 			continue
 		}
 		if f.Source != nil && f.Source.URI != "" {
@@ -40,10 +39,10 @@ func (c *config) writeFiles(items []json.RawMessage) error {
 			continue
 		}
 		if err := c.writeFile(f); err != nil {
-			errs = append(errs, fmt.Errorf("%.200q: %w", f.Path, err))
+			mistakes.Add(fmt.Errorf("%.200q: %w", f.Path, err))
 		}
 	}
-	return errors.Join(errs...)
+	return mistakes.Err()
 }
 
 // host is the part of a URL that holds no secret.

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"kios/internal/identity"
+	"kios/pods/metadata/bounded"
 	"kios/pods/metadata/want"
 
 	"sigs.k8s.io/yaml"
@@ -124,11 +125,11 @@ func (w *words) UnmarshalJSON(text []byte) error {
 }
 
 func (c *config) run(commands []words) error {
-	var errs []error
+	var mistakes bounded.Mistakes
 	for _, w := range commands {
-		errs = append(errs, c.runOne(w))
+		mistakes.Add(c.runOne(w))
 	}
-	return errors.Join(errs...)
+	return mistakes.Err()
 }
 
 func (c *config) runOne(w words) error {

@@ -31,7 +31,10 @@ func Join(n *want.Node, name, endpoint, ca string) error {
 
 func server(endpoint string) (string, error) {
 	u, err := url.Parse(endpoint)
-	if err != nil || u.Scheme != "https" || u.Host == "" || u.User != nil {
+	if err == nil && u.User != nil {
+		return "", errors.New("the endpoint has a user in it, which no API server of EKS wants: https://NAME")
+	}
+	if err != nil || u.Scheme != "https" || u.Host == "" {
 		return "", fmt.Errorf("the endpoint %.200q is not the address of an API server: https://NAME", endpoint)
 	}
 	return strings.TrimRight(endpoint, "/"), nil

@@ -61,13 +61,13 @@ func (a *appended) UnmarshalJSON(text []byte) error {
 
 // readFiles reads the files. One with a mistake does not keep others from being written.
 func (c *config) readFiles() error {
-	var errs []error
+	var mistakes bounded.Mistakes
 	for _, f := range c.Storage.Files {
 		if err := c.readFile(f); err != nil {
-			errs = append(errs, fmt.Errorf("file %.200q: %w", f.Path, err))
+			mistakes.Add(fmt.Errorf("file %.200q: %w", f.Path, err))
 		}
 	}
-	return errors.Join(errs...)
+	return mistakes.Err()
 }
 
 func (c *config) readFile(f file) error {

@@ -89,10 +89,7 @@ func (r Reader) Read(text []byte, m *want.Machine, n *want.Node) error {
 }
 
 func parse(text []byte, d *document) error {
-	if len(text) > bounded.MaxText {
-		return fmt.Errorf("it has %d bytes, and at most %d are read: send less, or put files into images", len(text), bounded.MaxText)
-	}
-	if err := json.Unmarshal(text, d); err != nil {
+	if err := bounded.JSON(text, d); err != nil {
 		return err
 	}
 	if major, _, _ := strings.Cut(d.Ignition.Version, "."); major != "2" && major != "3" {
@@ -117,30 +114,30 @@ const maxNamed = 32
 
 // readUnits does the work of the one unit that is known, and names the others.
 func (c *config) readUnits() error {
-	var err error
+	var mistakes bounded.Mistakes
 	var others []string
 	for _, u := range c.Systemd.Units {
 		switch {
 		case u.Enabled != nil && !*u.Enabled, u.Mask:
 		case u.Name == kubeadmUnit:
-			err = errors.Join(err, c.kubeadm(u))
+			mistakes.Add(c.kubeadm(u))
 		default:
 			others = append(others, u.Name)
 		}
 	}
 	c.nameAll("unit", others, "a node has no systemd; what a pod can do, a pod does")
-	return err
+	return mistakes.Err()
 }
 
 // kubeadm does what the unit starts.
 func (c *config) kubeadm(u unit) error {
-	var errs []error
+	var mistakes bounded.Mistakes
 	for line := range strings.Lines(u.Contents) {
 		if command, found := strings.CutPrefix(strings.TrimSpace(line), "ExecStart="); found {
-			errs = append(errs, c.start(strings.Fields(strings.TrimLeft(command, "-@:+!"))))
+			mistakes.Add(c.start(strings.Fields(strings.TrimLeft(command, "-@:+!"))))
 		}
 	}
-	return errors.Join(errs...)
+	return mistakes.Err()
 }
 
 // start reads a command, which is a script of the configuration, one for a shell, or

@@ -22,7 +22,7 @@ var booleans = []string{"control-plane", "experimental-control-plane", "discover
 func parse(args []string) (*flags, error) {
 	f := &flags{values: map[string][]string{}}
 	if i := slices.IndexFunc(args, func(arg string) bool { return strings.ContainsAny(arg, "$`") }); i >= 0 {
-		return nil, fmt.Errorf("%.100q is for a shell, which a node does not have: write it out", args[i])
+		return nil, fmt.Errorf("what is given with %s is for a shell, which a node does not have: write it out", flagOf(args, i))
 	}
 	for i := 0; i < len(args); i++ {
 		name, value, assigned := strings.Cut(args[i], "=")
@@ -37,6 +37,16 @@ func parse(args []string) (*flags, error) {
 		}
 	}
 	return f, nil
+}
+
+// flagOf names the flag that an argument belongs to: its value may be secret.
+func flagOf(args []string, i int) string {
+	for ; i >= 0; i-- {
+		if name, _, _ := strings.Cut(args[i], "="); strings.HasPrefix(name, "-") && !strings.ContainsAny(name, "$`") {
+			return fmt.Sprintf("%.60q", name)
+		}
+	}
+	return "no flag"
 }
 
 func (f *flags) add(name, value string) {

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 
+	"kios/pods/metadata/bounded"
 	"kios/pods/metadata/hostfile"
 	"kios/pods/metadata/want"
 )
@@ -60,11 +61,11 @@ func (r *Reader) script(text string, nested int) error {
 	if len(text) > maxText || nested > maxNested {
 		return errors.New("a script is too long, or in too many others")
 	}
-	var errs []error
+	var mistakes bounded.Mistakes
 	for _, c := range split(text) {
-		errs = append(errs, r.command(c, nested))
+		mistakes.Add(r.command(c, nested))
 	}
-	return errors.Join(errs...)
+	return mistakes.Err()
 }
 
 func (r *Reader) command(c command, nested int) error {

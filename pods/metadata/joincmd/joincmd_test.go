@@ -120,7 +120,9 @@ func TestMistakes(t *testing.T) {
 		"kubeadm init --config /run/kubeadm/join.yaml":         "no control plane",
 		plain + "--control-plane":                              "no control plane",
 		plain:                                                  "--discovery-token-ca-cert-hash",
-		"kubeadm join 192.0.2.1:6443 --token $TOKEN":           "write it out",
+		"kubeadm join 192.0.2.1:6443 --token $TOKEN":           `with "--token" is for a shell`,
+		"kubeadm join hush$A --token=T":                        "with no flag is for a shell",
+		"kubeadm join --v 5 --token=hush$A":                    `with "--token" is for a shell`,
 		"kubeadm join --config /run/other.yaml":                "not in the user data",
 		strings.Repeat("sh -c \"", 9) + "x":                    "",
 		"sh -c \"sh -c 'sh -c \\\"sh -c \\\"a\\\" \\\"' \" ":   "",
@@ -130,6 +132,9 @@ func TestMistakes(t *testing.T) {
 		n, err := read(t, script)
 		if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
 			t.Errorf("Script(%q) = %v, want %q", script, err, want)
+		}
+		if err != nil && strings.Contains(err.Error(), "hush") {
+			t.Errorf("Script(%q) = %v, which has a secret", script, err)
 		}
 		if n.Join != nil {
 			t.Errorf("Script(%q) joins %+v", script, n.Join)

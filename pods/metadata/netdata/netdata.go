@@ -1,13 +1,9 @@
 package netdata
 
 import (
-	"encoding/json"
-	"errors"
 	"fmt"
 
-	"sigs.k8s.io/yaml"
-
-	"kios/pods/lazyregexp"
+	"kios/pods/metadata/bounded"
 	"kios/pods/metadata/want"
 )
 
@@ -54,24 +50,15 @@ func Convert(n *want.Network) (file []byte, skipped []string, err error) {
 	return file, p.skipped, nil
 }
 
-// alias is a use of a YAML anchor.
-var alias = lazyregexp.New(`[\s\[{,:]\*[A-Za-z0-9]`)
-
-// maxAliases bounds the memory: each alias can double what a text stands for.
-const maxAliases = 4
-
 func unmarshalYAML(data []byte, into any) error {
-	if len(alias().FindAllIndex(data, maxAliases+1)) > maxAliases {
-		return errors.New("they have too many YAML aliases: write out what *NAME stands for")
-	}
-	if err := yaml.Unmarshal(data, into); err != nil {
+	if err := bounded.YAML(data, into); err != nil {
 		return fmt.Errorf("read them: %w", err)
 	}
 	return nil
 }
 
 func unmarshalJSON(data []byte, into any) error {
-	if err := json.Unmarshal(data, into); err != nil {
+	if err := bounded.JSON(data, into); err != nil {
 		return fmt.Errorf("read them: %w", err)
 	}
 	return nil

@@ -72,9 +72,9 @@ func TestErrors(t *testing.T) {
 		{NoCloud, "- a\n", "cannot unmarshal"},
 		{NoCloud, "version: 2\nethernets: [a]\n", "cannot unmarshal"},
 		{OpenStack, "{", "unexpected end"},
-		{DigitalOcean, "[]", "cannot unmarshal"},
+		{DigitalOcean, "[]", "of the type array"},
 		{NoCloud, strings.Repeat("#", maxText+1), "more than"},
-		{NoCloud, "a: &a x\nb: [*a, *a, *a, *a, *a]\n", "aliases"},
+		{NoCloud, "a: &a " + strings.Repeat("x", 4<<10) + "\nb: [" + strings.Repeat("*a,", 2000) + "]\n", "aliases"},
 	} {
 		if _, _, err := Convert(&want.Network{Format: tt.format, Text: []byte(tt.text)}); err == nil || !strings.Contains(err.Error(), tt.want) {
 			t.Errorf("Convert(%s, %.40q) = %v, want %q", tt.format, tt.text, err, tt.want)

@@ -1,6 +1,7 @@
 package nodeconfig
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -51,15 +52,16 @@ func (c *Collector) Read(text []byte, _ *want.Machine, n *want.Node) error {
 }
 
 // Finish makes the node that the NodeConfigs together ask for. Without any it does
-// nothing: whoever has none wants no node of EKS.
+// nothing: whoever has none wants no node of EKS. An error about a drop-in leaves a node of
+// all the others.
 func (c *Collector) Finish(m *want.Machine, n *want.Node) error {
 	if !c.found {
 		return nil
 	}
-	c.readDropIns(m, n)
+	bad := c.readDropIns(m, n)
 	dns, err := c.spec.Cluster.join(n)
 	if err != nil {
-		return fmt.Errorf("NodeConfig: %w", err)
+		return errors.Join(bad, fmt.Errorf("NodeConfig: %w", err))
 	}
 	c.spec.Instance.apply(n) // first: EC2 may have to be asked through a proxy
 	c.kubelet(dns, m, n)
@@ -67,7 +69,7 @@ func (c *Collector) Finish(m *want.Machine, n *want.Node) error {
 	c.spec.Containerd.apply(n)
 	c.featureGates(n)
 	n.Files = append(n.Files, eks.Files()...)
-	return nil
+	return bad
 }
 
 func (c *Collector) featureGates(n *want.Node) {

@@ -1,6 +1,7 @@
 package nodeconfig
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -18,21 +19,24 @@ const dropIns = "etc/eks/nodeadm.d"
 // maxDropIns are the files that are read, by name.
 const maxDropIns = 64
 
-func (c *Collector) readDropIns(m *want.Machine, n *want.Node) {
+// readDropIns reads them. One with a mistake does not keep others from counting.
+func (c *Collector) readDropIns(m *want.Machine, n *want.Node) error {
+	var mistakes bounded.Mistakes
 	names := configFiles(filepath.Join("/", c.Root, dropIns))
 	for i, name := range names {
 		if i == maxDropIns {
-			n.Skip("/%s: %s and those after it are not used: no more than %d are read", dropIns, name, maxDropIns)
-			return
+			n.Skip("/%s: %.100q and those after it are not used: no more than %d are read", dropIns, name, maxDropIns)
+			break
 		}
 		text, err := userfile.Read(filepath.Join("/", c.Root, dropIns, name), bounded.MaxText)
 		if err == nil {
 			err = c.Read(text, m, n)
 		}
 		if err != nil {
-			n.Skip("/%s/%s: %v", dropIns, name, userfile.Reason(err))
+			mistakes.Add(fmt.Errorf("/%s/%s: %w", dropIns, name, userfile.Reason(err)))
 		}
 	}
+	return mistakes.Err()
 }
 
 // configFiles returns the names in a directory that are for NodeConfigs, in order.

@@ -301,8 +301,13 @@ func TestDropIns(t *testing.T) {
 	} {
 		lab.WriteFile(t, filepath.Join(dir, name), text)
 	}
-	n := finish(t, c, machine(), inCluster("10.100.0.0/16")+"  kubelet: {flags: [--v=0]}\n")
-	if n.EKS.Cluster != "twenty" || !slices.Equal(n.Flags[2:], []string{"--v=0", "--v=1"}) || len(n.Skipped) != 1 || !strings.Contains(n.Skipped[0], "/etc/eks/nodeadm.d/30.yml: ") {
+	n := new(want.Node)
+	lab.Must(t, c.Read([]byte(inCluster("10.100.0.0/16")+"  kubelet: {flags: [--v=0]}\n"), machine(), n))
+	// A mistake in one is an error, and the others count.
+	if err := c.Finish(machine(), n); err == nil || !strings.HasPrefix(err.Error(), "/etc/eks/nodeadm.d/30.yml: ") {
+		t.Errorf("Finish = %v", err)
+	}
+	if n.EKS.Cluster != "twenty" || !slices.Equal(n.Flags[2:], []string{"--v=0", "--v=1"}) || len(n.Skipped) != 0 {
 		t.Errorf("cluster %s, flags %q, skipped %q", n.EKS.Cluster, n.Flags, n.Skipped)
 	}
 	// They do not make a node of EKS of another one.

@@ -111,7 +111,8 @@ func spread(list []string, result *Result) flags {
 	f := flags{labels: map[string]string{}}
 	for _, flag := range list {
 		if strings.ContainsAny(flag, "\r\n\x00") {
-			result.say("the flag %.100q of the kubelet is left out: it is more than one line", flag)
+			name, _, _ := strings.Cut(flag, "=")
+			result.say("the flag %.100q of the kubelet is left out: it is more than one line", name)
 			continue
 		}
 		f.add(flag)

@@ -138,7 +138,7 @@ func TestApply(t *testing.T) {
 	n := newNode(t)
 	n.apply(machine, full(), cluster, network)
 	n.has(files())
-	n.said(`the flag "--x=a\nb" of the kubelet is left out`, "a kubelet may not give itself the label node-role.kubernetes.io/x")
+	n.said(`the flag "--x" of the kubelet is left out`, "a kubelet may not give itself the label node-role.kubernetes.io/x")
 	if last := n.Written[len(n.Written)-1]; last != bootstrapPath {
 		t.Errorf("the last file is %s", last)
 	}

@@ -4,6 +4,7 @@ import (
 	"path"
 	"strings"
 
+
 	"kios/pods/lazyregexp"
 )
 

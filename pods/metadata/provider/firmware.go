@@ -120,7 +120,7 @@ func (l *look) variables(context.Context) (*Found, error) {
 func nodeOf(vars map[string][]byte) *want.Node {
 	n := &want.Node{Hostname: hostname(said(vars[varHostname])), Labels: map[string]string{}}
 	if n.Hostname == "" && len(vars[varHostname]) > 0 {
-		n.Skip("the variable %s: %q is no host name", varHostname, said(vars[varHostname]))
+		n.Skip("the variable %s: %.100q is no host name", varHostname, said(vars[varHostname]))
 	}
 	for _, name := range slices.Sorted(maps.Keys(vars)) {
 		if key, ok := strings.CutPrefix(name, varLabel); ok {
@@ -141,7 +141,7 @@ func said(value []byte) string { return strings.TrimSpace(string(bytes.TrimRight
 func addNameserver(n *want.Node, name string, value []byte) {
 	a, err := nameserver(value)
 	if err != nil {
-		n.Skip("the variable %s: %q is no address of a name server", name, value)
+		n.Skip("the variable %.100s: %.100q is no address of a name server", name, value)
 		return
 	}
 	n.Nameservers = append(n.Nameservers, a)

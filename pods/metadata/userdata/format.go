@@ -3,9 +3,11 @@ package userdata
 import (
 	"bytes"
 	"encoding/json"
+	"strings"
 
 	"kios/pods/lazyregexp"
 	"kios/pods/metadata/bounded"
+	"kios/pods/metadata/want"
 )
 
 // format is what a part may be.
@@ -33,6 +35,7 @@ var (
 	handler     = format{"a part handler, a program", none, noShell}
 	archive     = format{"a cloud-config-archive", none, "send the same as a MIME message"}
 	jsonPatch   = format{"a patch for cloud-config", none, "send the whole cloud-config"}
+	broken      = format{"JSON", func(Handlers) Handler { return notJSON }, ""}
 	unknown     = format{"in no format that this node knows", none, "cloud-config has the first line #cloud-config, and Ignition is JSON; docs/cloud/user-data.md has all that it reads"}
 )
 
@@ -104,9 +107,36 @@ func formatOfFields(text []byte) format {
 			return firstKiOS
 		}
 	}
-	var config struct{ Ignition *struct{ Version string } }
-	if len(text) <= bounded.MaxText && json.Unmarshal(text, &config) == nil && config.Ignition != nil {
-		return ignition
+	if bytes.HasPrefix(text, []byte("{")) {
+		return formatOfJSON(text)
 	}
 	return unknown
+}
+
+// inIgnition matches the field that Ignition has and others do not.
+var inIgnition = lazyregexp.New(`(?i)"ignition"\s*:`)
+
+// formatOfJSON takes a text with a mistake for what it was meant to be, so that whoever reads
+// it says where that is.
+func formatOfJSON(text []byte) format {
+	var fields map[string]json.RawMessage
+	err := bounded.JSON(text, &fields)
+	if err != nil && inIgnition().Match(text) {
+		return ignition
+	}
+	if err != nil {
+		return broken
+	}
+	for name, value := range fields {
+		if strings.EqualFold(name, "ignition") && string(value) != "null" {
+			return ignition
+		}
+	}
+	return unknown
+}
+
+// notJSON is the handler of JSON with mistakes.
+func notJSON(text []byte, _ *want.Machine, _ *want.Node) error {
+	var value map[string]json.RawMessage
+	return bounded.JSON(text, &value)
 }

@@ -18,18 +18,18 @@ const maxHeader = 16 << 10
 
 // message reads a part that is a MIME message, and reports whether it is one.
 func (r *reader) message(p part, depth int) bool {
-	msg := parseMessage(p.data)
-	if msg == nil {
+	msg, err := parseMessage(p.data)
+	if msg == nil && err == nil {
 		return false
 	}
-	kind, boundary := mediaType(msg.Header.Get("Content-Type"))
-	if kind == "" {
-		return false
+	if err == nil && depth == maxDepth {
+		err = errDeep
 	}
-	if depth == maxDepth {
-		r.fail(p, errDeep)
+	if err != nil {
+		r.fail(p, err)
 		return true
 	}
+	kind, boundary := mediaType(msg.Header.Get("Content-Type"))
 	if !strings.HasPrefix(kind, "multipart/") {
 		return r.single(p, kind, msg.Body, depth)
 	}
@@ -37,21 +37,31 @@ func (r *reader) message(p part, depth int) bool {
 	return true
 }
 
+// Errors of the parsers repeat lines of the text, which may be secret.
+var (
+	errHeader = errors.New("MIME: the header has a line that is none of NAME: VALUE, or no end")
+	errType   = errors.New("MIME: the header has a Content-Type that is none of TYPE/SUBTYPE; NAME=VALUE")
+	errParts  = errors.New("MIME: the parts make no sense: each begins with -- and the boundary of the header, and has a header of its own and an empty line")
+)
+
 // parseMessage returns nil for what is no message. The header alone is looked at first:
 // a text of YAML looks like one of a million lines.
-func parseMessage(data []byte) *mail.Message {
+func parseMessage(data []byte) (*mail.Message, error) {
 	data = bytes.TrimLeft(data, " \t\r\n")
 	if bytes.HasPrefix(data, []byte("From ")) { // of a mailbox
 		_, data, _ = bytes.Cut(data, []byte("\n"))
 	}
 	if !inHeader().Match(data[:min(len(data), maxHeader)]) {
-		return nil
+		return nil, nil
 	}
 	msg, err := mail.ReadMessage(bytes.NewReader(data))
 	if err != nil {
-		return nil
+		return nil, errHeader
 	}
-	return msg
+	if kind, _ := mediaType(msg.Header.Get("Content-Type")); kind == "" {
+		return nil, errType
+	}
+	return msg, nil
 }
 
 // inHeader matches a text whose first lines are those of a header, with a content type.
@@ -91,7 +101,7 @@ func (r *reader) multipart(p part, parts *multipart.Reader, depth int) {
 			return // the last boundary is left out by many
 		}
 		if err != nil {
-			r.fail(p, fmt.Errorf("MIME: %w", err))
+			r.fail(p, errParts)
 			return
 		}
 		if r.parts++; r.parts > maxParts {
@@ -111,7 +121,7 @@ func (r *reader) part(next *multipart.Part, depth int) bool {
 	data, err := io.ReadAll(next)
 	last := errors.Is(err, io.ErrUnexpectedEOF)
 	if err != nil && !last {
-		r.fail(p, fmt.Errorf("MIME: %w", err))
+		r.fail(p, errParts)
 		return false
 	}
 	if err := r.charge(len(data)); err != nil {

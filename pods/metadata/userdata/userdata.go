@@ -139,6 +139,8 @@ func (r *reader) read(p part) {
 	f := formatOf(p)
 	handle := f.handler(r.handlers)
 	switch {
+	case f.name == unknown.name && p.number == 0: // of many parts, one may be for somebody else
+		r.fail(p, errors.New(f.name+": "+f.why))
 	case handle == nil && f.why == "":
 		r.node.Skip("%s: it is %s, which this node does not read", p, f.name)
 	case handle == nil:

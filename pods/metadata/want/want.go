@@ -124,7 +124,16 @@ func Overlay(under, over map[string]any) map[string]any {
 	return all
 }
 
+// maxSkipped is more than a person reads. A text of 1 MiB can ask for tens of thousands of
+// things that are not done.
+const maxSkipped = 256
+
 // Skip notes what is asked for and not done.
 func (n *Node) Skip(format string, args ...any) {
-	n.Skipped = append(n.Skipped, fmt.Sprintf(format, args...))
+	switch {
+	case len(n.Skipped) < maxSkipped:
+		n.Skipped = append(n.Skipped, fmt.Sprintf(format, args...))
+	case len(n.Skipped) == maxSkipped:
+		n.Skipped = append(n.Skipped, "there is more that is not named here")
+	}
 }
