@@ -4,9 +4,11 @@ import (
 	"context"
 	"flag"
 	"log"
+	"path/filepath"
 
 	"golang.org/x/sys/unix"
 
+	"kios/pods/console"
 	"kios/pods/privilege"
 	"kios/pods/service"
 )
@@ -18,8 +20,12 @@ func declareFlags(flags *flag.FlagSet) func(context.Context, *log.Logger) error 
 	s := &Service{}
 	flags.StringVar(&s.Root, "root", "/", "`DIR` where the node's directories are mounted")
 	return func(ctx context.Context, log *log.Logger) error {
-		s.Log = log
-		err := privilege.Keep(
+		s.Log = redacted(log)
+		var err error
+		if s.Console, err = console.Open(filepath.Join(s.Root, "dev/kmsg"), "metadata"); err != nil {
+			log.Printf("mistakes are in this log only, and not on the console: %v", err)
+		}
+		err = privilege.Keep(
 			unix.CAP_SYS_ADMIN,        // mount disks; device mapper
 			unix.CAP_NET_BIND_SERVICE, // Scaleway answers only to such ports
 		)
@@ -29,3 +35,6 @@ func declareFlags(flags *flag.FlagSet) func(context.Context, *log.Logger) error 
 		return s.Run(ctx)
 	}
 }
+
+// redacted is a log that tells no secrets of known forms, whatever others say of them.
+func redacted(l *log.Logger) *log.Logger { return log.New(console.Redacted(l.Writer()), "", 0) }

@@ -26,7 +26,7 @@ import (
 // openEC2 prepares to ask EC2 with the proxy and the certificates that are there by now.
 func (r *reading) openEC2() *aws.Cloud {
 	o := r.ec2Options
-	o.Log = r.Log
+	o.Log = r.aloud()
 	o.Proxy = r.proxy()
 	if o.Roots == nil {
 		o.Roots = roots(filepath.Join(r.Root, "etc/ssl/certs"))
@@ -149,6 +149,6 @@ func (r *reading) serveRegistries(ctx context.Context) {
 		return r.ec2.Credentials(ctx, request)
 	})
 	if err != nil && ctx.Err() == nil {
-		r.Log.Printf("the kubelet gets no credentials of registries: %v; restart the pod", err)
+		r.aloud().Printf("the kubelet gets no credentials of registries: %v; restart the pod", err)
 	}
 }

@@ -108,7 +108,7 @@ func TestRemind(t *testing.T) {
 		r := &reading{Service: &Service{Log: log.New(said, "", 0)}}
 		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Hour+time.Minute)
 		defer cancel()
-		r.remind(ctx, errors.New("line 3"))
+		r.remind(ctx, errors.New("user data: line 3"))
 		if n := strings.Count(said.String(), "user data: line 3\n"); n != 2 {
 			t.Errorf("in two hours it says %q", said)
 		}

@@ -3,6 +3,8 @@ package metadata
 import (
 	"context"
 	"errors"
+	"fmt"
+	"io"
 	"log"
 	"net"
 	"path/filepath"
@@ -11,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"kios/pods/console"
 	"kios/pods/metadata/aws"
 	"kios/pods/metadata/kubeadm"
 	"kios/pods/metadata/machine"
@@ -23,6 +26,9 @@ import (
 type Service struct {
 	Root string // where the node's /etc, /run and the like are
 	Log  *log.Logger
+	// Console is for what a person has to know whose node does not join: mistakes, what is
+	// left out, and what the node waits for. It may be nil.
+	Console *console.Console
 
 	ec2Options aws.Options // the zero value but in tests
 }
@@ -30,8 +36,21 @@ type Service struct {
 // Run makes the files once, and goes on where the node needs it to. It returns where
 // nobody has metadata for this machine.
 func (s *Service) Run(ctx context.Context) error {
+	err := s.run(ctx)
+	s.report(ctx, err)
+	return err
+}
+
+// report shows an error at the console, which knows the lines that were there before.
+func (s *Service) report(ctx context.Context, err error) {
+	if err != nil && ctx.Err() == nil {
+		s.Console.Error(err.Error())
+	}
+}
+
+func (s *Service) run(ctx context.Context) error {
 	net.DefaultResolver = resolver(s.Root)
-	found, err := provider.Find(ctx, provider.Env{View: s.view(), DHCPServers: s.dhcpServers, Log: s.Log})
+	found, err := provider.Find(ctx, provider.Env{View: s.view(), DHCPServers: s.dhcpServers, Log: s.aloud()})
 	if err != nil {
 		return err
 	}
@@ -51,6 +70,12 @@ func (s *Service) Run(ctx context.Context) error {
 	return r.run(ctx, found)
 }
 
+// aloud is the log for what the node waits for, and the like: those who look at the console
+// have to know it, too.
+func (s *Service) aloud() *log.Logger {
+	return log.New(io.MultiWriter(s.Log.Writer(), s.Console.Warnings()), "", 0)
+}
+
 // view is how the pod's container shows the machine.
 func (s *Service) view() machine.View {
 	return machine.View{
@@ -64,20 +89,21 @@ type reading struct {
 	*Service
 	machine *want.Machine
 	node    *want.Node
-	ec2     *aws.Cloud // nil elsewhere
+	more    []want.File // that no user data ask for
+	ec2     *aws.Cloud  // nil elsewhere
 }
 
 // run makes the node's files. User data that make no sense are an error in the end, so
 // that the pod shows it and reads them again; until then all else is done.
 func (r *reading) run(ctx context.Context, found *provider.Found) error {
 	bad := r.understand(ctx)
-	if bad != nil {
+	network, err := r.network()
+	if bad = mistakes(errors.Join(bad, err)); bad != nil {
 		r.complain(bad)
 		r.node.Partial = true
 	}
-	for _, line := range r.node.Skipped {
-		r.Log.Printf("not done: %s", line)
-	}
+	r.more = slices.Concat(network, r.disks())
+	r.nameSkipped()
 	ready := make(chan error, 1)
 	if err := r.place(ctx, func() { go func() { ready <- found.Ready(ctx) }() }); err != nil {
 		return err
@@ -95,21 +121,50 @@ func (r *reading) run(ctx context.Context, found *provider.Found) error {
 	return bad
 }
 
-// mistakes returns a line for each mistake in user data. Those of a part name it already.
-func mistakes(bad error) []string {
+// maxMistakes are the lines about them. Each part of user data bounds its own, and there may
+// be many parts.
+const maxMistakes = 64
+
+// mistakes has a line for each mistake, which says what it is about. Most do already.
+func mistakes(bad error) error {
+	if bad == nil {
+		return nil
+	}
 	lines := strings.Split(bad.Error(), "\n")
+	if more := len(lines) - maxMistakes; more > 0 {
+		lines = append(lines[:maxMistakes], fmt.Sprintf("there are %d more mistakes", more))
+	}
 	for i, line := range lines {
-		if !strings.HasPrefix(line, "user data") {
+		if !strings.HasPrefix(line, "user data") && !strings.HasPrefix(line, "network data") {
 			lines[i] = "user data: " + line
 		}
 	}
-	return lines
+	return errors.New(strings.Join(lines, "\n"))
 }
 
 // complain writes them.
 func (r *reading) complain(bad error) {
-	for _, line := range mistakes(bad) {
+	for line := range strings.SplitSeq(bad.Error(), "\n") {
 		r.Log.Print(line)
+	}
+	r.Console.Error(bad.Error())
+}
+
+// maxNamed are the lines of the console about what is not done. Cluster API's user data ask
+// for some such things on every node.
+const maxNamed = 12
+
+// nameSkipped says what is not done.
+func (r *reading) nameSkipped() {
+	for i, line := range r.node.Skipped {
+		line = "not done: " + line
+		r.Log.Print(line)
+		if i < maxNamed {
+			r.Console.Warn(line)
+		}
+	}
+	if more := len(r.node.Skipped) - maxNamed; more > 0 {
+		r.Console.Warn(fmt.Sprintf("not done: %d more, which the pod's log names", more))
 	}
 }
 
@@ -117,8 +172,7 @@ func (r *reading) complain(bad error) {
 // that make a node of a cluster need its API server, or that of EC2, which may need the others:
 // the address may be reached by what is in network.yaml, or through a proxy.
 func (r *reading) place(ctx context.Context, ready func()) error {
-	more := slices.Concat(r.network(), r.disks())
-	all, err := r.placeFirst(more)
+	all, err := r.placeFirst()
 	// Now: the next run would find these files as they have to be. What the API server is
 	// asked may take for ever, and the images of the network that leads to it are pulled
 	// through the user's proxy.
@@ -126,7 +180,7 @@ func (r *reading) place(ctx context.Context, ready func()) error {
 	if err == nil {
 		ready()
 		var last place.Result
-		last, err = r.placeLast(ctx, more)
+		last, err = r.placeLast(ctx)
 		all.Written, all.Removed = append(all.Written, last.Written...), append(all.Removed, last.Removed...)
 	}
 	if ctx.Err() != nil {
@@ -136,22 +190,22 @@ func (r *reading) place(ctx context.Context, ready func()) error {
 }
 
 // placeFirst writes what needs nobody's answer.
-func (r *reading) placeFirst(more []want.File) (place.Result, error) {
+func (r *reading) placeFirst() (place.Result, error) {
 	if e := r.node.EKS; r.unnamed() && e.InstanceIDName {
 		r.node.Hostname = r.machine.ID
 	}
 	if !r.unnamed() {
-		return r.apply(nil, more)
+		return r.apply(nil)
 	}
 	whole := r.node
 	defer func() { r.node = whole }()
 	r.node = withoutCluster(whole)
 	r.node.Hostname = r.nameBefore()
-	return r.apply(nil, more)
+	return r.apply(nil)
 }
 
 // placeLast writes the files that others have a say in.
-func (r *reading) placeLast(ctx context.Context, more []want.File) (place.Result, error) {
+func (r *reading) placeLast(ctx context.Context) (place.Result, error) {
 	if r.ec2 != nil {
 		r.ec2 = r.openEC2() // with the proxy and the certificates that are there now
 	}
@@ -161,21 +215,21 @@ func (r *reading) placeLast(ctx context.Context, more []want.File) (place.Result
 			return place.Result{}, err
 		}
 		r.node.Hostname = name
-		return r.apply(nil, more)
+		return r.apply(nil)
 	}
 	if j := r.node.Join; j != nil && j.Asks() && !place.Settled(r.Root, r.machine, r.node) {
-		return r.placeCluster(ctx, j, more)
+		return r.placeCluster(ctx, j)
 	}
 	return place.Result{}, nil
 }
 
 // placeCluster writes the files that the API server has a say in.
-func (r *reading) placeCluster(ctx context.Context, j *want.Join, more []want.File) (place.Result, error) {
+func (r *reading) placeCluster(ctx context.Context, j *want.Join) (place.Result, error) {
 	cluster, err := r.ask(ctx, j)
 	if err != nil {
 		return place.Result{}, err
 	}
-	return r.apply(cluster, more)
+	return r.apply(cluster)
 }
 
 const (
@@ -192,7 +246,7 @@ func (r *reading) ask(ctx context.Context, j *want.Join) (*want.Cluster, error) 
 			return cluster, err
 		}
 		if time.Since(said) > time.Minute {
-			r.Log.Printf("join the cluster: %v: trying again", err)
+			r.aloud().Printf("join the cluster: %v: trying again", err)
 			said = time.Now()
 		}
 		select {
@@ -203,10 +257,10 @@ func (r *reading) ask(ctx context.Context, j *want.Join) (*want.Cluster, error) 
 	}
 }
 
-func (r *reading) apply(c *want.Cluster, more []want.File) (place.Result, error) {
-	result, err := place.Apply(r.Root, r.machine, r.node, c, more...)
+func (r *reading) apply(c *want.Cluster) (place.Result, error) {
+	result, err := place.Apply(r.Root, r.machine, r.node, c, r.more...)
 	for _, line := range result.Lines {
-		r.Log.Print(line)
+		r.aloud().Print(line)
 	}
 	for _, path := range result.Written {
 		r.Log.Printf("wrote %s", path)

@@ -77,22 +77,13 @@ func (r *reading) typeInfo(ctx context.Context) func(string) (eks.Limits, error)
 
 // network makes network.yaml of what the cloud says of the network, where DHCP does not
 // say it.
-func (r *reading) network() []want.File {
-	if r.machine.Network == nil {
-		return nil
-	}
+func (r *reading) network() ([]want.File, error) {
 	text, skipped, err := netdata.Convert(r.machine.Network)
-	for _, line := range skipped {
-		r.Log.Printf("not done: %s", line)
-	}
-	if err != nil {
-		r.Log.Printf("the cloud's description of the network is not used: %v", err)
-		r.node.Partial = true
-	}
+	r.node.Skipped = append(r.node.Skipped, skipped...)
 	if err != nil || len(text) == 0 {
-		return nil
+		return nil, err
 	}
-	return []want.File{{Path: "/etc/kios/network.yaml", Content: text, Default: true}}
+	return []want.File{{Path: "/etc/kios/network.yaml", Content: text, Default: true}}, nil
 }
 
 // disks has the pod disk make a data partition of the disks that belong to the machine.
