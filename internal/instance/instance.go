@@ -49,6 +49,8 @@ type Record struct {
 	// Files are those that the pod has written, with the SHA-256 of their content. That is
 	// "" for one that is being written: it may have any content, and is the pod's.
 	Files map[string]string `json:"files"`
+	// Had names what the metadata had when they were read last.
+	Had []string `json:"had,omitempty"`
 	// Asked is a hash of what the files of a cluster were made of.
 	Asked string `json:"asked,omitempty"`
 }

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"kios/internal/instance"
 	"kios/pods/console"
 	"kios/pods/metadata/aws"
 	"kios/pods/metadata/kubeadm"
@@ -50,7 +51,8 @@ func (s *Service) report(ctx context.Context, err error) {
 
 func (s *Service) run(ctx context.Context) error {
 	net.DefaultResolver = resolver(s.Root)
-	found, err := provider.Find(ctx, provider.Env{View: s.view(), DHCPServers: s.dhcpServers, Log: s.aloud()})
+	record, _ := instance.Load(s.Root) // package place says what is wrong with it
+	found, err := provider.Find(ctx, provider.Env{View: s.view(), DHCPServers: s.dhcpServers, Had: record.Had, Log: s.aloud()})
 	if err != nil {
 		return err
 	}

@@ -34,7 +34,7 @@ func TestMistakes(t *testing.T) {
 func readHere(t *testing.T, m *want.Machine) (root, said, shown string, err error) {
 	t.Helper()
 	root = t.TempDir()
-	lab.WriteFile(t, filepath.Join(root, "etc/hostname"), "a\n")
+	lab.WriteFile(t, filepath.Join(root, "etc/x"), "")
 	lab.WriteFile(t, filepath.Join(root, "run/x"), "")
 	l, err := net.Listen("unix", filepath.Join(root, "run/system.sock"))
 	lab.Must(t, err)
@@ -83,6 +83,19 @@ func TestConsoleOfSources(t *testing.T) {
 	s.report(ctx, errors.New("the pod ends"))
 	if strings.Contains(records.String(), "the pod ends") || !strings.Contains(records.String(), "<4>kios: warning: pod metadata: it waits\n") {
 		t.Errorf("the console shows\n%s", records)
+	}
+}
+
+// What a proxy or a service says in place of user data takes no file of theirs away.
+func TestPagesInPlaceOfUserData(t *testing.T) {
+	for _, page := range []string{"503 Service Unavailable\n", `{"error": "try later"}`, "{", "\x1f\x8b", "Service: x\nContent-Type: none\n\nx"} {
+		root, _, _, err := readHere(t, &want.Machine{ID: "i-1", UserData: []byte("#cloud-config\nhostname: b\nwrite_files: [{path: /etc/kubernetes/x, content: text}]\n")})
+		lab.Must(t, err)
+		s := &Service{Root: root, Log: log.New(t.Output(), "", 0)}
+		err = (&reading{Service: s, machine: &want.Machine{ID: "i-1", Hostname: "c", UserData: []byte(page)}, node: new(want.Node)}).run(t.Context(), &provider.Found{})
+		if err == nil || lab.ReadFile(t, filepath.Join(root, "etc/hostname")) != "b\n" || lab.ReadFile(t, filepath.Join(root, "etc/kubernetes/x")) != "text" {
+			t.Errorf("%q: %v; the node is called %q", page, err, lab.ReadFile(t, filepath.Join(root, "etc/hostname")))
+		}
 	}
 }
 

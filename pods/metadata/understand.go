@@ -34,6 +34,7 @@ func (r *reading) understand(ctx context.Context) error {
 	})
 	r.node = n // typeInfo looks at its environment
 	err = errors.Join(err, eksNode.Finish(r.machine, n))
+	n.Unread = err != nil && n.IsEmpty()
 	if firmware := r.machine.Node; firmware != nil {
 		underlay(n, firmware)
 	}

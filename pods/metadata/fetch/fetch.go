@@ -75,15 +75,40 @@ type Request struct {
 	Required bool
 	// Check, if not nil, refuses an answer, which is then asked for again.
 	Check func(body []byte) error
+	// Lacks, if not nil, reports whether an answer lacks what was there before. Such an
+	// answer, like 404, is asked for again some times before it counts: a service that
+	// starts, or a proxy before it, may know of nothing for a while.
+	Lacks func(body []byte) bool
+}
+
+// IsBlank is a Lacks for what was a text.
+func IsBlank(body []byte) bool { return len(bytes.TrimSpace(body)) == 0 }
+
+// maxDoubts is how often it is asked again then: for a minute, with pauses that double.
+const maxDoubts = 6
+
+// isLess reports whether an answer has less than there was before.
+func (r Request) isLess(body []byte, err error) bool {
+	return r.Lacks != nil && (errors.Is(err, ErrAbsent) || err == nil && r.Lacks(body))
 }
 
 // Do asks until there is an answer, and returns its body. The error is ErrAbsent, or
 // says that the context has ended, and what was wrong until then.
 func (c *Client) Do(ctx context.Context, r Request) ([]byte, error) {
 	var last error // that is about the service
+	doubts := 0
 	for pause := firstPause; ; {
 		body, err := c.try(ctx, r)
+		less := r.isLess(body, err)
+		if less && doubts < maxDoubts {
+			if err := c.doubt(ctx, r, doubts); err != nil {
+				return nil, err
+			}
+			doubts++
+			continue
+		}
 		if err == nil || errors.Is(err, ErrAbsent) && !r.Required {
+			c.settle(r, less)
 			return body, err
 		}
 		if ctx.Err() == nil || last == nil {
@@ -96,6 +121,33 @@ func (c *Client) Do(ctx context.Context, r Request) ([]byte, error) {
 		if !errors.Is(last, errNoRoute) {
 			pause = min(2*pause, lastPause)
 		}
+	}
+}
+
+// doubt waits before the same is asked for again, and says so the first time.
+func (c *Client) doubt(ctx context.Context, r Request, times int) error {
+	if times == 0 {
+		c.print("%s: it was there before, and is not now: it is asked for again for a minute, before what was made of it is taken away", c.where(r))
+	}
+	if err := c.sleep(ctx, firstPause<<times); err != nil {
+		return fmt.Errorf("%w, and before: %s: it was there before, and is not now", err, c.where(r))
+	}
+	return nil
+}
+
+// settle says that what was there before is gone.
+func (c *Client) settle(r Request, less bool) {
+	if less {
+		c.print("%s: it is not there any more", c.where(r))
+	}
+}
+
+// where names what is asked for.
+func (c *Client) where(r Request) string { return r.method() + " " + plain(c.Bases[0]+r.Path) }
+
+func (c *Client) print(format string, args ...any) {
+	if c.Log != nil {
+		c.Log.Printf(format, args...)
 	}
 }
 

@@ -181,6 +181,42 @@ func TestAbsent(t *testing.T) {
 	}
 }
 
+// What was there before is asked for again for a minute, whatever else goes wrong meanwhile.
+func TestLacks(t *testing.T) {
+	for name, tt := range map[string]struct {
+		answers []int
+		want    string
+		waits   int
+	}{
+		"it comes back":      {[]int{404, 204, 500, 404, 200}, "hello", 4},
+		"it is gone":         {[]int{404}, "", 6},
+		"it is empty":        {[]int{204}, "", 6},
+		"after other faults": {[]int{500, 500, 404}, "", 8},
+	} {
+		var text strings.Builder
+		c, pauses := impatient(serve(t, func(n int, w http.ResponseWriter, _ *http.Request) {
+			status := tt.answers[min(n, len(tt.answers))-1]
+			if w.WriteHeader(status); status == 200 {
+				hello(w)
+			}
+		}))
+		c.Log = log.New(&text, "", 0)
+		body, err := c.Do(t.Context(), Request{Path: "/x", Lacks: IsBlank})
+		if string(body) != tt.want || err != nil && !errors.Is(err, ErrAbsent) || len(*pauses) != tt.waits {
+			t.Errorf("%s: %q, %v after %v", name, body, err, *pauses)
+		}
+		if got := strings.Contains(text.String(), "/x: it is not there any more"); got != (tt.want == "") || strings.Count(text.String(), "it was there before") != 1 {
+			t.Errorf("%s: the log says\n%s", name, &text)
+		}
+	}
+	c, _ := impatient(serve(t, func(_ int, w http.ResponseWriter, _ *http.Request) { w.WriteHeader(404) }))
+	ctx, cancel := context.WithCancel(t.Context())
+	c.Wait = func(ctx context.Context, _ time.Duration) error { cancel(); return ctx.Err() }
+	if _, err := c.Do(ctx, Request{Path: "/", Lacks: IsBlank}); !errors.Is(err, context.Canceled) || errors.Is(err, ErrAbsent) {
+		t.Errorf("Do of a machine that stops = %v", err)
+	}
+}
+
 // A token that has ended is replaced by a new one at once.
 func TestToken(t *testing.T) {
 	tokens := 0

@@ -43,18 +43,31 @@ func Apply(root string, m *want.Machine, n *want.Node, c *want.Cluster, more ...
 	}
 	p := &plan{root: root, machine: m, node: n, cluster: c, record: a.record, result: &a.result}
 	files := p.files(more)
-	if !n.Partial {
+	if m.Gone {
+		a.result.say("the disc with the user data is not there any more: what they asked for stays as it is")
+	}
+	unknown := m.Gone || n.Unread
+	if unknown {
+		files = slices.DeleteFunc(files, a.isThere)
+	}
+	if !n.Partial && !unknown {
 		a.remove(files, p.kept)
 	}
 	a.write(files)
 	switch {
-	case n.Join == nil && n.Partial: // nobody knows
+	case n.Join == nil && (n.Partial || unknown): // nobody knows
 	case n.Join == nil:
 		a.record.Asked = ""
 	case p.joins() && len(a.errs) == 0:
 		a.record.Asked = asked(n)
 	}
 	return a.result, a.end()
+}
+
+// isThere finds a file that this pod has written for this machine, of whatever user data.
+func (a *application) isThere(f file) bool {
+	_, ours := a.record.Files[f.path]
+	return ours && f.path != metadataPath && a.look(f.path).there
 }
 
 // Settled reports whether the files of the cluster are those of this node already: there
@@ -139,6 +152,7 @@ func (a *application) load(m *want.Machine) error {
 	if m.ID != "" {
 		a.record.Machine, a.record.Provider = idOf(m), m.Provider
 	}
+	a.record.Had = m.Had
 	if uuid := instance.UUID(a.root); uuid != "" {
 		a.record.UUID = uuid
 	}
@@ -148,7 +162,7 @@ func (a *application) load(m *want.Machine) error {
 // save writes the record, if it is another one than that on the disk.
 func (a *application) save() error {
 	if a.before.Machine == a.record.Machine && a.before.Provider == a.record.Provider && a.before.UUID == a.record.UUID && a.before.Asked == a.record.Asked &&
-		maps.Equal(a.before.Files, a.record.Files) {
+		slices.Equal(a.before.Had, a.record.Had) && maps.Equal(a.before.Files, a.record.Files) {
 		return nil
 	}
 	if err := a.record.Save(a.root); err != nil {

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -208,6 +209,58 @@ func TestMistakesRemoveNothing(t *testing.T) {
 	n.has(all)
 	if w := full(); len(n.Removed) > 0 || !Settled(n.root, &machine, &w) {
 		t.Errorf("removed %q, or the node is to join once more", n.Removed)
+	}
+}
+
+// User data that cannot be read at all, or are on a disc that is gone, say nothing of the
+// files that they asked for, and of those to which they had something to add.
+func TestUnknownUserDataChangeNothing(t *testing.T) {
+	for name, tt := range map[string]struct {
+		machine func(*want.Machine)
+		node    want.Node
+		said    []string
+	}{
+		"unread": {func(*want.Machine) {}, want.Node{Unread: true, Partial: true}, nil},
+		"gone":   {func(m *want.Machine) { m.Gone = true }, want.Node{}, []string{"the disc with the user data is not there any more"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			n := newNode(t)
+			n.apply(machine, full(), cluster, network)
+			m := machine
+			tt.machine(&m)
+			m.Hostname, m.Type = "other", "large"
+			n.apply(m, tt.node, nil)
+			n.said(tt.said...)
+			n.has(files())
+			metadata := lab.ReadFile(t, filepath.Join(n.root, "run/kios/metadata.json"))
+			if w := full(); !strings.Contains(metadata, "large") || len(n.Removed) > 0 || !Settled(n.root, &machine, &w) {
+				t.Errorf("removed %q, or the node is to join once more: %s", n.Removed, metadata)
+			}
+			// Of a machine that has nothing yet, all that is known is written.
+			fresh := newNode(t)
+			fresh.apply(m, tt.node, nil)
+			if name := lab.ReadFile(t, filepath.Join(fresh.root, "etc/hostname")); name != "other\n" {
+				t.Errorf("a new machine is called %q", name)
+			}
+		})
+	}
+}
+
+// What the metadata had is remembered, also if nothing else changes.
+func TestHadIsRemembered(t *testing.T) {
+	n := newNode(t)
+	n.apply(machine, want.Node{}, nil)
+	m := machine
+	m.Had = []string{"/latest/user-data"}
+	for range 2 {
+		n.apply(m, want.Node{}, nil)
+		if r, err := instance.Load(n.root); err != nil || !slices.Equal(r.Had, m.Had) {
+			t.Errorf("the record has %q, %v", r.Had, err)
+		}
+	}
+	n.apply(machine, want.Node{}, nil)
+	if r, err := instance.Load(n.root); err != nil || r.Had != nil {
+		t.Errorf("the record has %q, %v", r.Had, err)
 	}
 }
 

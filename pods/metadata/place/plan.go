@@ -249,6 +249,8 @@ func (p *plan) linked() bool {
 	return err == nil && strings.HasSuffix(target, "/run/kios/network/resolv.conf")
 }
 
+const metadataPath = "/run/kios/metadata.json"
+
 // metadata is for other pods.
 func (p *plan) metadata() {
 	text, err := json.MarshalIndent(p.machine, "", "  ")
@@ -256,7 +258,7 @@ func (p *plan) metadata() {
 		p.result.say("%v", err)
 		return
 	}
-	p.add(file{path: "/run/kios/metadata.json", content: append(text, '\n'), mode: 0o644, system: true})
+	p.add(file{path: metadataPath, content: append(text, '\n'), mode: 0o644, system: true})
 }
 
 // labels are those that the controller of a cloud gives a node, and the user's over them.

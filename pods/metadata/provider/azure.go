@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 
 	"kios/pods/metadata/fetch"
 )
@@ -14,7 +15,11 @@ import (
 // readAzureDisc takes user data from the disc that Azure puts into a new machine: what it
 // calls custom data. The service has what it calls user data.
 func (a *answer) readAzureDisc() {
-	env := a.azureDisc()
+	env := a.awaitDisc()
+	if env == nil && slices.Contains(a.Had, azureDisc) {
+		a.had(azureDisc)
+		a.machine.Gone = a.document.value(a.row.within) == ""
+	}
 	if env == nil {
 		return
 	}
@@ -23,11 +28,15 @@ func (a *answer) readAzureDisc() {
 	}
 	if data := unpack([]byte(env.customData)); len(data) > 0 {
 		a.machine.UserData = data
+		a.had(azureDisc)
 	}
 }
 
-// azureDisc returns what is on the disc. Later, there may be none.
-func (a *answer) azureDisc() (env *ovfEnv) {
+// azureDisc is the disc's name among what a machine had.
+const azureDisc = "disc"
+
+// awaitDisc returns what is on the disc. Later, there may be none.
+func (a *answer) awaitDisc() (env *ovfEnv) {
 	a.View.Settle(a.ctx, func() bool {
 		env = a.lookForDisc()
 		return env != nil

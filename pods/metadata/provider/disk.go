@@ -83,14 +83,20 @@ func (l *look) readSeed(ctx context.Context, seed *machine.Seed) (want.Machine, 
 	}
 	c := l.client(base)
 	f := files{}
+	var had []string
 	for _, name := range []string{userDataFile, metaDataFile, networkFile} {
-		text, err := c.Do(ctx, fetch.Request{Path: name, Required: name == userDataFile, Check: checkSeed(name)})
+		text, err := c.Do(ctx, l.expect(name, fetch.Request{Path: name, Required: name == userDataFile, Check: checkSeed(name)}, fetch.IsBlank))
 		if err != nil && !errors.Is(err, fetch.ErrAbsent) {
 			return want.Machine{}, err
 		}
 		f[name] = text
+		if !fetch.IsBlank(text) {
+			had = append(had, name)
+		}
 	}
-	return l.noCloud(f, *seed)
+	m, err := l.noCloud(f, *seed)
+	m.Had = had
+	return m, err
 }
 
 // checkSeed returns what refuses an answer that cannot be the file.

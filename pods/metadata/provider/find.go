@@ -19,7 +19,9 @@ type Env struct {
 	// DHCPServers returns the addresses of the DHCP servers that gave the machine its
 	// addresses, as far as they are known by then. It may be nil.
 	DHCPServers func() []netip.Addr
-	Log         *log.Logger
+	// Had is that of the machine when its metadata were read the last time.
+	Had []string
+	Log *log.Logger
 
 	tune func(*fetch.Client) // nil but in tests
 }
@@ -31,6 +33,15 @@ func (e Env) client(bases ...string) *fetch.Client {
 		e.tune(c)
 	}
 	return c
+}
+
+// expect has what was there before asked for again, before it counts as gone. lacks reports
+// whether it is missing in an answer.
+func (e Env) expect(name string, r fetch.Request, lacks func([]byte) bool) fetch.Request {
+	if slices.Contains(e.Had, name) {
+		r.Lacks = lacks
+	}
+	return r
 }
 
 // Found is who has metadata for this machine.

@@ -53,7 +53,10 @@ func (l *look) readConfig(ctx context.Context, config *machine.Config) (want.Mac
 	}
 	m := l.local()
 	var err error
-	m.UserData, err = c.Do(ctx, request)
+	m.UserData, err = c.Do(ctx, l.expect(userDataFile, request, fetch.IsBlank))
+	if !fetch.IsBlank(m.UserData) {
+		m.Had = []string{userDataFile}
+	}
 	complete(&m, nil, "")
 	return m, err
 }

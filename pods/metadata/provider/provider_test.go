@@ -46,7 +46,7 @@ func env(t testing.TB, dmi map[string]string) Env {
 // compare leaves out what templates know, and whose the id is, which have tests of their own.
 func compare(t *testing.T, want, got want.Machine) {
 	t.Helper()
-	if diff := cmp.Diff(want, got, cmp.Comparer(func(a, b netip.Addr) bool { return a == b }), cmpopts.IgnoreFields(want, "Jinja", "WeakID")); diff != "" {
+	if diff := cmp.Diff(want, got, cmp.Comparer(func(a, b netip.Addr) bool { return a == b }), cmpopts.IgnoreFields(want, "Jinja", "WeakID", "Had")); diff != "" {
 		t.Errorf("Read, -want +got:\n%s", diff)
 	}
 }
@@ -208,14 +208,7 @@ func TestLate(t *testing.T) {
 func TestNoUserData(t *testing.T) {
 	for name, s := range services {
 		t.Run(name, func(t *testing.T) {
-			s := s.clone()
-			for path, body := range s.answers {
-				if strings.HasSuffix(path, "user-data") || strings.HasSuffix(path, "user_data") || strings.HasSuffix(path, "userdata") || strings.HasSuffix(path, "/cloud-init") {
-					delete(s.answers, path)
-					continue
-				}
-				s.answers[path] = strings.NewReplacer(`"`+packed+`"`, `""`, `"#cloud-config\nhostname: x\n"`, "null").Replace(body)
-			}
+			s := s.empty()
 			m := s.expect(name)
 			m.UserData = nil
 			if name == "digitalocean" {
@@ -223,6 +216,136 @@ func TestNoUserData(t *testing.T) {
 			}
 			compare(t, m, readFrom(t, s))
 		})
+	}
+}
+
+// userDataPaths are where services have user data by themselves.
+func (s *service) userDataPath() string {
+	for path := range s.answers {
+		if strings.HasSuffix(path, "user-data") || strings.HasSuffix(path, "user_data") || strings.HasSuffix(path, "userdata") || strings.HasSuffix(path, "/cloud-init") {
+			return path
+		}
+	}
+	return ""
+}
+
+// empty is the service without user data, by 404 or, in a document, by nothing.
+func (s *service) empty() *service {
+	s = s.clone()
+	delete(s.answers, s.userDataPath())
+	for path, body := range s.answers {
+		s.answers[path] = strings.NewReplacer(`"`+packed+`"`, `""`, `"#cloud-config\nhostname: x\n"`, "null").Replace(body)
+	}
+	return s
+}
+
+// readAgain reads from a machine whose metadata had these before.
+func readAgain(t *testing.T, s *service, had []string) (m want.Machine, waits int, said string) {
+	t.Helper()
+	e := env(t, s.dmi)
+	text := &lab.Buffer{}
+	e.Had, e.Log = had, log.New(text, "", 0)
+	e.tune = func(c *fetch.Client) {
+		c.Wait = func(ctx context.Context, _ time.Duration) error { waits++; return ctx.Err() }
+	}
+	elsewhere(t, &e, s)
+	r := *match(e.View.DMI())
+	r.lowPort = false
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	m, err := r.read(ctx, e)
+	lab.Must(t, err)
+	return m, waits, text.String()
+}
+
+// What a machine had before is not taken for gone because the service does not know it for a
+// moment, whatever it says instead; only when it stays gone.
+func TestHad(t *testing.T) {
+	for name, s := range services {
+		before, _, _ := readAgain(t, s.clone(), nil)
+		gone := map[string]func(w http.ResponseWriter){"": nil}
+		if s.userDataPath() != "" {
+			gone = map[string]func(w http.ResponseWriter){
+				"404":   func(w http.ResponseWriter) { w.WriteHeader(404) },
+				"204":   func(w http.ResponseWriter) { w.WriteHeader(204) },
+				"blank": func(w http.ResponseWriter) { fmt.Fprint(w, "\n") },
+				"empty": func(http.ResponseWriter) {},
+			}
+		}
+		for what, answer := range gone {
+			t.Run(name+" "+what, func(t *testing.T) {
+				late, none := s.clone(), s.empty()
+				late.fault = func(n int, path string, w http.ResponseWriter, r *http.Request) bool {
+					switch {
+					case r.Method != http.MethodGet || n > 3 || path == s.userDataPath() && answer == nil:
+						return false
+					case path == s.userDataPath():
+						answer(w)
+						return true
+					case s.userDataPath() == "" && slices.Contains(s.must, path):
+						fmt.Fprint(w, none.answers[path])
+						return true
+					}
+					return false
+				}
+				m, waits, said := readAgain(t, late, before.Had)
+				if string(m.UserData) != cloudConfig || waits != 3 || !strings.Contains(said, "it was there before, and is not now") {
+					t.Errorf("after three such answers, the user data are %q (%d pauses); the log says\n%s", m.UserData, waits, said)
+				}
+				if m, waits, said = readAgain(t, none, before.Had); len(m.UserData) > 0 || waits != 6 || !strings.Contains(said, "it is not there any more") {
+					t.Errorf("without user data, they are %q (%d pauses); the log says\n%s", m.UserData, waits, said)
+				}
+				if again, waits, _ := readAgain(t, none, m.Had); len(again.UserData) > 0 || waits != 0 {
+					t.Errorf("once they are gone, there are %d pauses", waits)
+				}
+			})
+		}
+	}
+}
+
+// Azure may take the disc away once the machine has it: then nobody knows what was on it.
+func TestGone(t *testing.T) {
+	s := services["azure"]
+	m, waits, _ := readAgain(t, s.empty(), []string{azureDisc})
+	if !m.Gone || waits != 0 || !slices.Contains(m.Had, azureDisc) {
+		t.Errorf("without the disc: %+v, %d pauses", m, waits)
+	}
+	if m, _, _ := readAgain(t, s.clone(), []string{azureDisc}); m.Gone || string(m.UserData) != cloudConfig {
+		t.Errorf("with user data of the service: %+v", m)
+	}
+	if m, _, _ := readAgain(t, s.empty(), nil); m.Gone {
+		t.Errorf("without a disc ever: %+v", m)
+	}
+}
+
+func TestPages(t *testing.T) {
+	for text, bad := range map[string]bool{
+		"<!DOCTYPE html>": true, "\ufeff\r\n <HTML lang=en>": true, "<?xml version=\"1.0\"?>": true, "<!-- squid --><html>": true, "<h1>502</h1>": true,
+		"": false, cloudConfig: false, "<powershell>": false, "<script>": false, "# <html>": false, "<htmlx": false,
+	} {
+		if err := checkUserData([]byte(text)); (err != nil) != bad {
+			t.Errorf("checkUserData(%q) = %v", text, err)
+		}
+	}
+}
+
+// It is the same with files of NoCloud, and with a URL.
+func TestHadOfServer(t *testing.T) {
+	for _, line := range []string{"ds=nocloud;s=%s/", "kios.config=%s/user-data"} {
+		answers := map[string]string{"/user-data": cloudConfig, "/meta-data": "instance-id: a\n", "/network-config": "version: 2\n"}
+		asked := map[string]int{}
+		e := env(t, nil)
+		e.Had = []string{userDataFile, metaDataFile, networkFile}
+		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if asked[r.URL.Path]++; asked[r.URL.Path] > 2 {
+				fmt.Fprint(w, answers[r.URL.Path])
+			}
+		}))
+		defer server.Close()
+		write(t, e, fmt.Sprintf(line, server.URL), nil)
+		if m := read(t, e); string(m.UserData) != cloudConfig || strings.HasPrefix(line, "ds") && (m.Network == nil || m.ID != "a" || len(m.Had) != 3) {
+			t.Errorf("%s: %+v", line, m)
+		}
 	}
 }
 

@@ -73,8 +73,20 @@ func (a *answer) ask(s source, check func([]byte) error, limit int64) ([]byte, e
 	if s.accept != "" {
 		header = map[string]string{"Accept": s.accept}
 	}
-	return a.client.Do(a.ctx, fetch.Request{Method: http.MethodGet, Path: s.path, Header: header, Limit: limit, Required: !s.absent, Check: check})
+	request := fetch.Request{Method: http.MethodGet, Path: s.path, Header: header, Limit: limit, Required: !s.absent, Check: check}
+	request = a.expect(s.path, request, fetch.IsBlank)
+	if s.under == "" && a.row.within != "" { // it has the user data in it
+		request = a.expect(a.row.within, request, func([]byte) bool { return a.document.value(a.row.within) == "" })
+	}
+	body, err := a.client.Do(a.ctx, request)
+	if err == nil && s.absent && !fetch.IsBlank(body) {
+		a.had(s.path)
+	}
+	return body, err
 }
+
+// had notes what was there.
+func (a *answer) had(name string) { a.machine.Had = append(a.machine.Had, name) }
 
 // getDocuments gets the documents. What makes no sense is asked for again: services answer
 // with pages of errors, or too early.
@@ -165,10 +177,13 @@ func checkValue(required bool) func([]byte) error {
 	}
 }
 
-// checkUserData refuses a web page, with which servers say that something else is wrong.
+// page matches how web pages and other documents of markup begin, with which servers and
+// proxies say that something else is wrong. (User data for Windows begin with <powershell>.)
+var page = lazyregexp.New(`(?i)^(?:\x{feff})?\s*<(?:!--|(?:!doctype|\?xml|html|head|body|title|h1|center|error)\b)`)
+
+// checkUserData refuses a page.
 func checkUserData(body []byte) error {
-	start := strings.ToLower(string(body[:min(len(body), 64)]))
-	if start = strings.TrimSpace(start); strings.HasPrefix(start, "<!doctype html") || strings.HasPrefix(start, "<html") {
+	if page().Match(body) {
 		return errors.New("the answer is a web page")
 	}
 	return nil
@@ -204,6 +219,9 @@ func (a *answer) getUserData() error {
 		return nil
 	}
 	data := []byte(a.document.value(a.row.within))
+	if len(data) > 0 {
+		a.had(a.row.within)
+	}
 	if s := a.row.userData; s.path != "" {
 		var err error
 		s.absent = true

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"maps"
 	"net/netip"
+	"reflect"
 )
 
 // Machine is what a cloud, a disk or the firmware says of the machine.
@@ -23,6 +24,13 @@ type Machine struct {
 	Zone       string       `json:"zone,omitempty"`
 	Type       string       `json:"instanceType,omitempty"`
 	Addresses  []netip.Addr `json:"addresses,omitempty"` // inside the cloud, the first of each family is the node's
+
+	// Had names what its source had, of all that need not be there. Where that is not there
+	// another time, it is asked for again before it counts as gone.
+	Had []string `json:"-"`
+	// Gone says that the user data were on a disc that the cloud has taken away since: what
+	// they asked for stays.
+	Gone bool `json:"-"`
 
 	UserData []byte   `json:"-"` // as it came: packed, in parts, or nothing
 	Network  *Network `json:"-"` // nil if DHCP says all
@@ -58,6 +66,9 @@ type Node struct {
 	// Partial is set if not all could be read of what is asked for: what was asked for
 	// before stays.
 	Partial bool
+	// Unread is set if nothing at all could be read of it: files that are there stay as they
+	// are, since this says nothing of what they are to be.
+	Unread bool
 	// Skipped has a sentence for each thing that is asked for and not done.
 	Skipped []string
 }
@@ -104,6 +115,13 @@ type EKS struct {
 	Cluster string // name, or the id of one on Outposts: whom the token is for
 	// InstanceIDName names the node for its instance id.
 	InstanceIDName bool
+}
+
+// IsEmpty reports whether nothing is asked of the node.
+func (n *Node) IsEmpty() bool {
+	asked := *n
+	asked.Partial, asked.Unread, asked.Skipped = false, false, nil
+	return reflect.DeepEqual(asked, Node{})
 }
 
 // Overlay returns the fields of both, and of a field that both have, that of over. Of maps,
