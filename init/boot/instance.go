@@ -30,6 +30,22 @@ func (n *Node) checkInstanceIn(root string) error {
 	return errors.Join(r.Reset(root), forgetMachineID(root, before), forget(filepath.Join(root, offeredHostname)), forgetTrials(root))
 }
 
+// forgetOther does what checkInstance does with PID 1's own files, for who has found out by
+// something else than the UUID of the firmware. It is work.
+func (n *Node) forgetOther(root, who string) error {
+	if err := checkWord(who); err != nil {
+		return err
+	}
+	n.Log.Notice("this disk is from another machine, as a pod (%s) has found out: what is kept of that one is forgotten", who)
+	errs := []error{forget(filepath.Join(root, offeredHostname)), forgetTrials(root)}
+	for daemon := range sources {
+		if t := n.trials.get(daemon); t != nil {
+			errs = append(errs, t.Forget())
+		}
+	}
+	return errors.Join(errs...)
+}
+
 // forgetTrials removes the files with which the daemons of the other machine worked last: a
 // daemon that fails here would get them back.
 func forgetTrials(root string) error {

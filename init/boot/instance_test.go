@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 
+	"kios/init/supervise"
+	"kios/init/trial"
 	"kios/internal/identity"
 	"kios/internal/instance"
 	"kios/test/lab"
@@ -79,5 +81,43 @@ func TestNoRecord(t *testing.T) {
 	n, log := node(t)
 	if err := n.checkInstanceIn(t.TempDir()); err != nil || log.String() != "" {
 		t.Errorf("error %v, log %q", err, log)
+	}
+}
+
+// A pod may find out what the firmware does not say. Then nothing is left of the other
+// machine, on the disk or in memory, and what its daemons run with is not kept either.
+func TestForgetOther(t *testing.T) {
+	n, log := node(t)
+	root := machineWith(t, otherUUID, otherUUID, "")
+	etc, none := filepath.Join(root, "etc"), filepath.Join(root, "none")
+	lab.WriteFile(t, filepath.Join(etc, "kubernetes/config.yaml"), "of the other")
+	store := trial.Store{Dir: filepath.Join(root, "run/kubelet"), File: filepath.Join(root, keptFile(kubeletName))}
+	tr, err := trial.New(sources[kubeletName], store, etc, none)
+	lab.Must(t, err)
+	_, err = tr.Prove(tr.Next().Number, true)
+	lab.Must(t, err)
+	running := tr.Next().Number
+	n.addTrial(&supervise.Daemon{Name: kubeletName}, tr)
+
+	if err := n.forgetOther(root, "no word"); err == nil {
+		t.Error("anything may be said on the console")
+	}
+	lab.Must(t, n.forgetOther(root, "metadata"))
+	_, err = tr.Prove(running, true)
+	lab.Must(t, err)
+	for _, name := range []string{"var/meta/hostname", "var/meta/kubelet-files.json", "var/meta/containerd-files.json", "run/kubelet"} {
+		if _, err := os.Lstat(filepath.Join(root, name)); !os.IsNotExist(err) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	for range 6 {
+		s := tr.Next()
+		if s.Using == trial.GoodFiles {
+			t.Errorf("start %d is with files of the other machine", s.Number)
+		}
+		tr.Fail("it is bad")
+	}
+	if !strings.Contains(log.String(), "this disk is from another machine, as a pod (metadata) has found out") {
+		t.Errorf("log %q", log)
 	}
 }

@@ -44,15 +44,24 @@ func (n *Node) listenBelow(root string) error {
 	return errors.Join(
 		n.listenFor(filepath.Join(root, control.Hostname), func(name string) (refusal, failure error) { return n.offerHostname(name), nil }),
 		n.listenFor(filepath.Join(root, control.DataPartition), n.moveToData),
+		n.listenFor(filepath.Join(root, control.OtherMachine), func(who string) (refusal, failure error) { return n.forgetOther(root, who), nil }),
 		n.listen(filepath.Join(root, control.PowerOff), n.powerOffFor))
 }
 
 // powerOffFor stops the node as its power button does. It is no work, and waits for none.
 func (n *Node) powerOffFor(why string) error {
+	if err := checkWord(why); err != nil {
+		return err
+	}
+	n.stopFor(systembus.PowerOff, "a pod ("+why+")")
+	return nil
+}
+
+// checkWord refuses what the console is not to repeat.
+func checkWord(why string) error {
 	if !rfc1123.IsLabel(why) {
 		return fmt.Errorf("the reason %.40q is no word of small letters, digits and hyphens", why)
 	}
-	n.stopFor(systembus.PowerOff, "a pod ("+why+")")
 	return nil
 }
 

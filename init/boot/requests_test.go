@@ -71,14 +71,14 @@ func TestSocketsAreApart(t *testing.T) {
 	}()
 	lab.Must(t, n.listenBelow(root))
 	ofDisk, _ := n.moveToData("node_7")
-	for socket, want := range map[string]error{control.Hostname: n.offerHostname("node_7"), control.DataPartition: ofDisk} {
+	for socket, want := range map[string]error{control.Hostname: n.offerHostname("node_7"), control.DataPartition: ofDisk, control.OtherMachine: checkWord("node_7")} {
 		if err := control.Send(t.Context(), filepath.Join(root, socket), "node_7"); err == nil || err.Error() != want.Error() {
 			t.Errorf("%s answers %v, want %v", socket, err, want)
 		}
 	}
 	entries, err := os.ReadDir(filepath.Join(root, control.Dir))
-	if err != nil || len(entries) != 3 {
-		t.Errorf("%s has %v, %v, want three sockets", control.Dir, entries, err)
+	if err != nil || len(entries) != 4 {
+		t.Errorf("%s has %v, %v, want four sockets", control.Dir, entries, err)
 	}
 }
 

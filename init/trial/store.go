@@ -45,6 +45,15 @@ func (s Store) Load() (Set, error) {
 // Save keeps a set, which has its contents.
 func (s Store) Save(set Set) error { return errors.Join(s.fill(set), s.writeFile(set)) }
 
+// Forget removes the set that was kept.
+func (s Store) Forget() error {
+	err := os.RemoveAll(s.Dir)
+	if s.File != "" {
+		err = errors.Join(err, wholefile.Remove(s.File))
+	}
+	return err
+}
+
 func (s Store) fromFile() (Set, error) {
 	if s.File == "" {
 		return nil, nil

@@ -339,6 +339,16 @@ func (t *Trial) Renew() {
 	t.row, t.again, t.failing = 0, 0, time.Time{}
 }
 
+// Forget drops the files that were good once, because they are another machine's. The
+// daemon that runs has files of that one, too: they are not kept either.
+func (t *Trial) Forget() error {
+	t.Renew()
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.good, t.unsaved = Set{}, false
+	return t.store.Forget()
+}
+
 // renew also ends the verdict about the process that runs: it may use other files.
 func (t *Trial) renew() {
 	t.start++

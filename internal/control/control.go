@@ -33,6 +33,11 @@ const (
 	// PowerOff takes a word that says why, such as spot-terminate. PID 1 begins to stop
 	// the node as for its power button, and answers before that is done.
 	PowerOff = Dir + "/power-off"
+
+	// OtherMachine takes a word that says who found out that the disk was in another machine,
+	// where firmware calls both the same. PID 1 forgets what it keeps of that one: with which
+	// files the daemons worked, and the name that the network offered.
+	OtherMachine = Dir + "/other-machine"
 )
 
 // maxLine is more than any request or answer has.

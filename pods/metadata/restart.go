@@ -16,9 +16,9 @@ const (
 )
 
 // restartContainerd has containerd started again if it reads files that have changed, and
-// would not notice.
+// would not notice. Those of another machine are gone, and nobody has noted which.
 func (r *reading) restartContainerd(result place.Result) error {
-	if !slices.ContainsFunc(slices.Concat(result.Written, result.Removed), readByContainerd) {
+	if !result.Reset && !slices.ContainsFunc(slices.Concat(result.Written, result.Removed), readByContainerd) {
 		return nil
 	}
 	return r.request(restartContainerd, "containerd")

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"kios/internal/control"
 	"kios/internal/instance"
 	"kios/pods/console"
 	"kios/pods/metadata/aws"
@@ -174,6 +175,9 @@ func (r *reading) nameSkipped() {
 // that make a node of a cluster need its API server, or that of EC2, which may need the others:
 // the address may be reached by what is in network.yaml, or through a proxy.
 func (r *reading) place(ctx context.Context, ready func()) error {
+	if err := r.forgetOther(ctx); err != nil {
+		return err
+	}
 	all, err := r.placeFirst()
 	// Now: the next run would find these files as they have to be. What the API server is
 	// asked may take for ever, and the images of the network that leads to it are pulled
@@ -189,6 +193,15 @@ func (r *reading) place(ctx context.Context, ready func()) error {
 		return err // the kubelet stops, or the node
 	}
 	return errors.Join(err, r.restartKubelet(all))
+}
+
+// forgetOther has PID 1 forget another machine that the disk was in. It comes first: once the
+// record is of this machine, nobody would know.
+func (r *reading) forgetOther(ctx context.Context) error {
+	if !place.IsOther(r.Root, r.machine) {
+		return nil
+	}
+	return control.Send(ctx, filepath.Join(r.Root, control.OtherMachine), "metadata")
 }
 
 // placeFirst writes what needs nobody's answer.

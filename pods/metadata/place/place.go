@@ -64,6 +64,13 @@ func Apply(root string, m *want.Machine, n *want.Node, c *want.Cluster, more ...
 	return a.result, a.end()
 }
 
+// IsOther reports whether the record below root is of another machine: then Apply starts
+// afresh, and so has everybody else who keeps something of that one.
+func IsOther(root string, m *want.Machine) bool {
+	r, err := instance.Load(root)
+	return err == nil && isOther(r, m, root)
+}
+
 // isThere finds a file that this pod has written for this machine, of whatever user data.
 func (a *application) isThere(f file) bool {
 	_, ours := a.record.Files[f.path]
