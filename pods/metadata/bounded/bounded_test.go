@@ -2,30 +2,19 @@ package bounded
 
 import (
 	"bytes"
-	"compress/gzip"
 	"encoding/base64"
 	"fmt"
-	"runtime"
 	"strings"
 	"testing"
 
 	"kios/test/lab"
+	"kios/test/lab/formattest"
 )
-
-func zip(t testing.TB, data []byte) []byte {
-	t.Helper()
-	var out bytes.Buffer
-	w := gzip.NewWriter(&out)
-	_, err := w.Write(data)
-	lab.Must(t, err)
-	lab.Must(t, w.Close())
-	return out.Bytes()
-}
 
 func limit(n int) *int { return &n }
 
 func TestGunzip(t *testing.T) {
-	packed := zip(t, []byte("text"))
+	packed := formattest.Gzip([]byte("text"))
 	if got, err := Gunzip(packed, limit(4)); err != nil || string(got) != "text" || !IsGzip(packed) {
 		t.Errorf("Gunzip = %q, %v", got, err)
 	}
@@ -41,23 +30,14 @@ func TestGunzip(t *testing.T) {
 	if _, err := Gunzip(packed, &left); err == nil || left >= 0 {
 		t.Errorf("after too much, %d bytes are left, %v", left, err)
 	}
-	bomb := zip(t, make([]byte, 16<<20))
-	if used := memory(func() {
+	bomb := formattest.Gzip(make([]byte, 16<<20))
+	if used := lab.Allocated(func() {
 		if _, err := Gunzip(bomb, limit(1<<20)); err == nil || !strings.Contains(err.Error(), "more than the 1048576 bytes") {
 			t.Errorf("Gunzip of 16 MiB = %v", err)
 		}
 	}); used > 12<<20 { // 8 MiB, and a little more with the race detector
 		t.Errorf("Gunzip of 16 MiB with a limit of 1 MiB takes %d bytes", used)
 	}
-}
-
-// memory is how many bytes f allocates in all.
-func memory(f func()) uint64 {
-	var before, after runtime.MemStats
-	runtime.ReadMemStats(&before)
-	f()
-	runtime.ReadMemStats(&after)
-	return after.TotalAlloc - before.TotalAlloc
 }
 
 func TestBase64(t *testing.T) {
@@ -124,7 +104,7 @@ func TestBombs(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			var v any
 			var err error
-			used := memory(func() { err = YAML([]byte(text), &v) })
+			used := lab.Allocated(func() { err = YAML([]byte(text), &v) })
 			t.Logf("%d bytes of text allocate %d MiB: %.80v", len(text), used>>20, err)
 			if used > 256<<20 {
 				t.Errorf("%d bytes of text allocate %d MiB", len(text), used>>20)
@@ -139,7 +119,7 @@ func FuzzYAML(f *testing.F) {
 	f.Add([]byte("a: !!binary aGk=\n"))
 	f.Fuzz(func(t *testing.T, text []byte) {
 		var v any
-		if used := memory(func() { YAML(text, &v) }); used > uint64(64<<20+2000*len(text)) {
+		if used := lab.Allocated(func() { YAML(text, &v) }); used > uint64(64<<20+2000*len(text)) {
 			t.Errorf("%d bytes of text allocate %d", len(text), used)
 		}
 	})

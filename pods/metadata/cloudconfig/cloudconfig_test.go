@@ -1,14 +1,9 @@
 package cloudconfig
 
 import (
-	"bytes"
-	"compress/gzip"
-	"encoding/base64"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"testing"
 
@@ -17,13 +12,8 @@ import (
 	"kios/pods/metadata/want"
 	"kios/pods/network/netconf"
 	"kios/test/lab"
+	"kios/test/lab/formattest"
 )
-
-// join keeps what it is given as the kubeconfig.
-func join(text []byte, _ *want.Machine, n *want.Node) error {
-	n.Join = &want.Join{Kubeconfig: text}
-	return nil
-}
 
 var machine = &want.Machine{Jinja: map[string]string{
 	"ds.meta_data.local_hostname": "worker-1",
@@ -33,68 +23,40 @@ var machine = &want.Machine{Jinja: map[string]string{
 
 func read(text string) (*want.Node, error) {
 	n := new(want.Node)
-	return n, Reader{Join: join}.Read([]byte(text), machine, n)
-}
-
-func zip(text string) string {
-	var out bytes.Buffer
-	w := gzip.NewWriter(&out)
-	w.Write([]byte(text))
-	w.Close()
-	return base64.StdEncoding.EncodeToString(out.Bytes())
-}
-
-// describe is what a test looks at.
-func describe(f want.File) string {
-	return fmt.Sprintf("%s %q %o %v", f.Path, f.Content, f.Mode, f.Append)
+	return n, Reader{Join: formattest.Join}.Read([]byte(text), machine, n)
 }
 
 func TestWriteFiles(t *testing.T) {
-	for item, want := range map[string]string{
+	formattest.Files(t, map[string]string{
 		`{path: /run/a/b, content: "x\n"}`: `/run/a/b "x\n" 0 false`,
 		`{path: /run/a/b}`:                 `/run/a/b "" 0 false`,
 		`{path: /run/a/b, content: 12}`:    `/run/a/b "12" 0 false`,
-		`{path: /run/a/b, content: x, permissions: '0600', owner: 'root:root'}`:     `/run/a/b "x" 600 false`,
-		`{path: /run/a/b, content: x, permissions: 0640}`:                           `/run/a/b "x" 640 false`,
-		`{path: /run/a/b, content: x, permissions: "0o644"}`:                        `/run/a/b "x" 644 false`,
-		`{path: /run/a/b, content: x, permissions: "420"}`:                          `/run/a/b "x" 420 false`,
-		`{path: /run/a/b, content: x, permissions: '4755'}`:                         `/run/a/b "x" 755 false`,
-		`{path: /run/a/b, content: eA==, encoding: b64, append: true, defer: true}`: `/run/a/b "x" 0 true`,
-		`{path: /run/a/b, content: eA==, encoding: BASE64}`:                         `/run/a/b "x" 0 false`,
-		`{path: /run/a/b, content: "` + zip("x") + `", encoding: gz+b64}`:           `/run/a/b "x" 0 false`,
-		`{path: /run/a/b, content: "` + zip("x") + `", encoding: gzip+base64}`:      `/run/a/b "x" 0 false`,
-		`{path: /run/a/b, content: !!binary eA==}`:                                  `/run/a/b "x" 0 false`,
-		`{path: /run/a/b, content: x, encoding: text/plain, source: {headers: {}}}`: `/run/a/b "x" 0 false`,
-		`{path: //run//a/b, content: x}`:                                            `/run/a/b "x" 0 false`,
-		`{path: /etc/kubernetes/manifests/a.yaml, content: x}`:                      `/etc/kubernetes/manifests/a.yaml "x" 0 false`,
-		`{path: /run/a/b, content: x, permissions: '0999'}`:                         "error: no permissions",
-		`{path: /run/a/b, content: x, encoding: rot13}`:                             "error: not known",
-		`{path: /run/a/b, content: "*", encoding: b64}`:                             "error: illegal base64",
-		`{path: /run/a/b, content: eA==, encoding: gz+b64}`:                         "error: EOF",
-		`{path: /run/a/b, content: [x]}`:                                            "error: list",
-		`text`:                                                                      "error: item 1",
-		`{path: /etc/passwd, content: x}`:                                           "skip: /etc/passwd",
-		`{path: /etc/kubernetes/../passwd, content: x}`:                             "skip: ..",
-		`{path: /run/kios/control/hostname, content: x}`:                            "skip: not the node's own",
+		`{path: /run/a/b, content: x, permissions: '0600', owner: 'root:root'}`:                      `/run/a/b "x" 600 false`,
+		`{path: /run/a/b, content: x, permissions: 0640}`:                                            `/run/a/b "x" 640 false`,
+		`{path: /run/a/b, content: x, permissions: "0o644"}`:                                         `/run/a/b "x" 644 false`,
+		`{path: /run/a/b, content: x, permissions: "420"}`:                                           `/run/a/b "x" 420 false`,
+		`{path: /run/a/b, content: x, permissions: '4755'}`:                                          `/run/a/b "x" 755 false`,
+		`{path: /run/a/b, content: eA==, encoding: b64, append: true, defer: true}`:                  `/run/a/b "x" 0 true`,
+		`{path: /run/a/b, content: eA==, encoding: BASE64}`:                                          `/run/a/b "x" 0 false`,
+		`{path: /run/a/b, content: "` + formattest.Packed([]byte("x")) + `", encoding: gz+b64}`:      `/run/a/b "x" 0 false`,
+		`{path: /run/a/b, content: "` + formattest.Packed([]byte("x")) + `", encoding: gzip+base64}`: `/run/a/b "x" 0 false`,
+		`{path: /run/a/b, content: !!binary eA==}`:                                                   `/run/a/b "x" 0 false`,
+		`{path: /run/a/b, content: x, encoding: text/plain, source: {headers: {}}}`:                  `/run/a/b "x" 0 false`,
+		`{path: //run//a/b, content: x}`:                                                             `/run/a/b "x" 0 false`,
+		`{path: /etc/kubernetes/manifests/a.yaml, content: x}`:                                       `/etc/kubernetes/manifests/a.yaml "x" 0 false`,
+		`{path: /run/a/b, content: x, permissions: '0999'}`:                                          "error: no permissions",
+		`{path: /run/a/b, content: x, encoding: rot13}`:                                              "error: not known",
+		`{path: /run/a/b, content: "*", encoding: b64}`:                                              "error: illegal base64",
+		`{path: /run/a/b, content: eA==, encoding: gz+b64}`:                                          "error: EOF",
+		`{path: /run/a/b, content: [x]}`:                                                             "error: list",
+		`text`:                                                                                       "error: item 1",
+		`{path: /etc/passwd, content: x}`:                                                            "skip: /etc/passwd",
+		`{path: /etc/kubernetes/../passwd, content: x}`:                                              "skip: ..",
+		`{path: /run/kios/control/hostname, content: x}`:                                             "skip: not the node's own",
 		`{content: x}`: "skip: not the path of a file",
 		`{path: /run/a/b, source: {uri: "https://user:secret@example.com/secret?secret"}}`: "skip: https://example.com, and",
 		`{path: /run/a/b, content: x, owner: 'etcd:etcd'}`:                                 "skip: etcd",
-	} {
-		n, err := read("write_files:\n- " + item + "\n")
-		got := strings.Join(n.Skipped, "\n")
-		switch kind, text, _ := strings.Cut(want, ": "); {
-		case kind == "error":
-			if err == nil || !strings.Contains(err.Error(), text) || len(n.Files) != 0 {
-				t.Errorf("%s: %v, want %q", item, err, text)
-			}
-		case kind == "skip":
-			if err != nil || !strings.Contains(got, text) || strings.Contains(got, "secret") {
-				t.Errorf("%s: %q, %v, want %q", item, got, err, text)
-			}
-		case err != nil || len(n.Files) != 1 || got != "" || describe(n.Files[0]) != want:
-			t.Errorf("%s: %+v, %v, want %s", item, n.Files, err, want)
-		}
-	}
+	}, func(item string) (*want.Node, error) { return read("write_files:\n- " + item + "\n") })
 }
 
 func TestHostname(t *testing.T) {
@@ -134,7 +96,7 @@ output: {all: x}
 	lab.Must(t, err)
 	var got []string
 	for _, f := range n.Files {
-		got = append(got, describe(f))
+		got = append(got, formattest.Describe(f))
 	}
 	wanted := []string{
 		`/etc/kios/time.yaml "pools:\n- pool.example.com\nservers:\n- time.example.com\n- 192.0.2.1\n" 0 false`,
@@ -290,45 +252,17 @@ func TestPlainClusterAPI(t *testing.T) {
 
 // TestMemory holds what a small text may become.
 func TestMemory(t *testing.T) {
-	var bomb bytes.Buffer
-	w := gzip.NewWriter(&bomb)
-	w.Write(make([]byte, 17<<20))
-	w.Close()
-	content := base64.StdEncoding.EncodeToString(bomb.Bytes())
-	text := "x: &x '" + content + "'\nwrite_files:\n" + strings.Repeat("- {path: /run/a/b, content: *x, encoding: gz+b64}\n", 20)
-	var before, after runtime.MemStats
-	runtime.ReadMemStats(&before)
-	_, err := read(text)
-	runtime.ReadMemStats(&after)
-	if used := after.TotalAlloc - before.TotalAlloc; err == nil || used > 192<<20 {
+	text := "x: &x '" + formattest.Packed(make([]byte, 17<<20)) + "'\nwrite_files:\n" + strings.Repeat("- {path: /run/a/b, content: *x, encoding: gz+b64}\n", 20)
+	var err error
+	if used := lab.Allocated(func() { _, err = read(text) }); err == nil || used > 192<<20 {
 		t.Errorf("20 files of 17 MiB of zeros: %d MiB are used, %v", used>>20, err)
 	}
 }
 
 func FuzzRead(f *testing.F) {
-	files, err := filepath.Glob("testdata/clusterapi/*.txt")
-	if err != nil || len(files) == 0 {
-		f.Fatal(err, files)
-	}
-	for _, name := range files {
-		text, err := os.ReadFile(name)
-		lab.Must(f, err)
-		f.Add(text)
-	}
+	formattest.Seed(f, "testdata/clusterapi/*.txt")
 	f.Add([]byte("write_files: [{path: /run/a/b, content: !!binary eA==, permissions: 0644, encoding: gz+b64}]\nntp: {servers: [a]}\nfqdn: a.b\n"))
 	f.Fuzz(func(t *testing.T, text []byte) {
-		var before, after runtime.MemStats
-		runtime.ReadMemStats(&before)
-		n := new(want.Node)
-		err := Reader{Join: func([]byte, *want.Machine, *want.Node) error { return errors.New("x") }}.Read(text, machine, n)
-		runtime.ReadMemStats(&after)
-		if used := after.TotalAlloc - before.TotalAlloc; used > uint64(128<<20+5000*len(text)) {
-			t.Errorf("%d bytes of text allocate %d: %v", len(text), used, err)
-		}
-		for _, f := range n.Files {
-			if !strings.HasPrefix(f.Path, "/etc/") && !strings.HasPrefix(f.Path, "/run/") || strings.Contains(f.Path+"/", "/../") || strings.HasPrefix(f.Path, "/run/kios/") {
-				t.Errorf("%q is written", f.Path)
-			}
-		}
+		formattest.Bounded(t, text, uint64(128<<20+5000*len(text)), func(text []byte) (*want.Node, error) { return read(string(text)) })
 	})
 }

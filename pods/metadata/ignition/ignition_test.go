@@ -1,16 +1,12 @@
 package ignition
 
 import (
-	"bytes"
-	"compress/gzip"
 	"crypto/sha256"
 	"crypto/sha512"
-	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"testing"
 
@@ -18,33 +14,20 @@ import (
 
 	"kios/pods/metadata/want"
 	"kios/test/lab"
+	"kios/test/lab/formattest"
 )
 
 // golden is what upstream/clusterapi makes.
 const golden = "../cloudconfig/testdata/clusterapi"
 
-// join keeps what it is given as the kubeconfig.
-func join(text []byte, _ *want.Machine, n *want.Node) error {
-	n.Join = &want.Join{Kubeconfig: text}
-	return nil
-}
-
 func read(text string) (*want.Node, error) {
 	n := new(want.Node)
-	return n, Reader{Join: join}.Read([]byte(text), new(want.Machine), n)
-}
-
-func zip(data []byte) string {
-	var out bytes.Buffer
-	w := gzip.NewWriter(&out)
-	w.Write(data)
-	w.Close()
-	return base64.StdEncoding.EncodeToString(out.Bytes())
+	return n, Reader{Join: formattest.Join}.Read([]byte(text), new(want.Machine), n)
 }
 
 func TestFiles(t *testing.T) {
-	packed := zip([]byte("x y\n"))
-	for item, want := range map[string]string{
+	packed := formattest.Packed([]byte("x y\n"))
+	formattest.Files(t, map[string]string{
 		`"contents": {"source": "data:,x%20y%0A"}`:                                             `/run/a/b "x y\n" 0 false`,
 		`"contents": {"source": "data:text/plain;charset=utf-8;base64,eCB5Cg=="}, "mode": 384`: `/run/a/b "x y\n" 600 false`,
 		`"contents": {"source": "DATA:;base64,eCB5Cg%3D%3D"}, "mode": 2541, "overwrite": true`: `/run/a/b "x y\n" 755 false`,
@@ -70,31 +53,13 @@ func TestFiles(t *testing.T) {
 		`"contents": {"source": "data:,x"}, "user": {"name": "etcd"}`:                                    "skip: owner",
 		`"contents": {"source": "data:,x"}, "user": {"id": 500}`:                                         "skip: owner",
 		`"contents": {"source": "data:,x"}, "user": {"id": 0, "name": "root"}, "group": {"name": "tty"}`: `/run/a/b "x" 0 false`,
-	} {
-		n, err := read(`{"ignition": {"version": "3.5.0"}, "storage": {"files": [{"path": "/run/a/b", ` + item + `}]}}`)
-		got := strings.Join(n.Skipped, "\n")
-		switch kind, text, _ := strings.Cut(want, ": "); {
-		case kind == "error":
-			if err == nil || !strings.Contains(err.Error(), text) || len(n.Files) != 0 {
-				t.Errorf("%s: %v, want %q", item, err, text)
-			}
-		case kind == "skip":
-			if err != nil || !strings.Contains(got, text) || strings.Contains(got, "secret") {
-				t.Errorf("%s: %q, %v, want %q", item, got, err, text)
-			}
-		case err != nil || len(n.Files) != 1 || got != "" || describe(n.Files[0]) != want:
-			t.Errorf("%s: %+v, %q, %v, want %s", item, n.Files, got, err, want)
-		}
-	}
+	}, func(item string) (*want.Node, error) {
+		return read(`{"ignition": {"version": "3.5.0"}, "storage": {"files": [{"path": "/run/a/b", ` + item + `}]}}`)
+	})
 }
 
 func hashed(kind, hash string) string {
 	return fmt.Sprintf(`"contents": {"source": "data:,x", "verification": {"hash": "%s-%s"}}`, kind, hash)
-}
-
-// describe is what a test looks at.
-func describe(f want.File) string {
-	return fmt.Sprintf("%s %q %o %v", f.Path, f.Content, f.Mode, f.Append)
 }
 
 func TestOthers(t *testing.T) {
@@ -137,7 +102,7 @@ func check(t *testing.T, text string) {
 	if n.Join == nil || !strings.Contains(string(n.Join.Kubeconfig), "kind: JoinConfiguration") || n.Joined != "/run/cluster-api/bootstrap-success.complete" {
 		t.Errorf("%+v", n)
 	}
-	if len(n.Files) != 1 || describe(n.Files[0]) != `/etc/kubernetes/cloud.conf "[Global]\n" 600 false` {
+	if len(n.Files) != 1 || formattest.Describe(n.Files[0]) != `/etc/kubernetes/cloud.conf "[Global]\n" 600 false` {
 		t.Errorf("files: %+v", n.Files)
 	}
 	all := strings.Join(n.Skipped, "\n")
@@ -190,28 +155,9 @@ func TestUnit(t *testing.T) {
 }
 
 func FuzzRead(f *testing.F) {
-	files, err := filepath.Glob(golden + "/ignition*.txt")
-	if err != nil || len(files) == 0 {
-		f.Fatal(err, files)
-	}
-	for _, name := range files {
-		text, err := os.ReadFile(name)
-		lab.Must(f, err)
-		f.Add(text)
-	}
-	f.Add([]byte(`{"ignition": {"version": "3.0.0"}, "storage": {"files": [{"path": "/run/a/b", "contents": {"source": "data:;base64,` + zip(make([]byte, 1<<20)) + `", "compression": "gzip"}, "append": [{}]}]}}`))
+	formattest.Seed(f, golden+"/ignition*.txt")
+	f.Add([]byte(`{"ignition": {"version": "3.0.0"}, "storage": {"files": [{"path": "/run/a/b", "contents": {"source": "data:;base64,` + formattest.Packed(make([]byte, 1<<20)) + `", "compression": "gzip"}, "append": [{}]}]}}`))
 	f.Fuzz(func(t *testing.T, text []byte) {
-		var before, after runtime.MemStats
-		runtime.ReadMemStats(&before)
-		n, err := read(string(text))
-		runtime.ReadMemStats(&after)
-		if used := after.TotalAlloc - before.TotalAlloc; used > uint64(96<<20+1000*len(text)) {
-			t.Errorf("%d bytes of text allocate %d: %v", len(text), used, err)
-		}
-		for _, f := range n.Files {
-			if !strings.HasPrefix(f.Path, "/etc/") && !strings.HasPrefix(f.Path, "/run/") || strings.Contains(f.Path+"/", "/../") || strings.HasPrefix(f.Path, "/run/kios/") {
-				t.Errorf("%q is written", f.Path)
-			}
-		}
+		formattest.Bounded(t, text, uint64(96<<20+1000*len(text)), func(text []byte) (*want.Node, error) { return read(string(text)) })
 	})
 }

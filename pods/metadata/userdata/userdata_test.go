@@ -2,18 +2,18 @@ package userdata
 
 import (
 	"bytes"
-	"compress/gzip"
 	"encoding/base64"
 	"errors"
 	"fmt"
 	"mime/multipart"
 	"net/textproto"
-	"runtime"
 	"slices"
 	"strings"
 	"testing"
 
 	"kios/pods/metadata/want"
+	"kios/test/lab"
+	"kios/test/lab/formattest"
 )
 
 // note is a handler that notes what it is given.
@@ -36,13 +36,7 @@ func read(data string) (*want.Node, error) {
 	})
 }
 
-func zip(data string) string {
-	var out bytes.Buffer
-	w := gzip.NewWriter(&out)
-	w.Write([]byte(data))
-	w.Close()
-	return out.String()
-}
+func zip(data string) string { return string(formattest.Gzip([]byte(data))) }
 
 func encode(data string) string { return base64.StdEncoding.EncodeToString([]byte(data)) }
 
@@ -221,7 +215,7 @@ func TestBounds(t *testing.T) {
 	} {
 		var n *want.Node
 		var err error
-		used := memory(func() { n, err = read(tt.data) })
+		used := lab.Allocated(func() { n, err = read(tt.data) })
 		if err == nil || !strings.Contains(err.Error(), tt.want) || len(n.Search) != 0 {
 			t.Errorf("%s: %v, %q, want %q", name, err, n.Search, tt.want)
 		}
@@ -236,15 +230,6 @@ func TestBounds(t *testing.T) {
 	}
 }
 
-// memory is how many bytes f allocates in all.
-func memory(f func()) uint64 {
-	var before, after runtime.MemStats
-	runtime.ReadMemStats(&before)
-	f()
-	runtime.ReadMemStats(&after)
-	return after.TotalAlloc - before.TotalAlloc
-}
-
 func FuzzRead(f *testing.F) {
 	f.Add([]byte(message("text/cloud-config #cloud-config", "text/plain "+encode(zip("#!")))))
 	f.Add([]byte(encode(zip("apiVersion: node.eks.aws/v1alpha1\n"))))
@@ -253,7 +238,7 @@ func FuzzRead(f *testing.F) {
 	f.Fuzz(func(t *testing.T, data []byte) {
 		var n *want.Node
 		var err error
-		used := memory(func() { n, err = read(string(data)) })
+		used := lab.Allocated(func() { n, err = read(string(data)) })
 		if used > uint64(160<<20+200*len(data)) {
 			t.Errorf("%d bytes of user data allocate %d: %v", len(data), used, err)
 		}
