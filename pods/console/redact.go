@@ -3,29 +3,31 @@ package console
 import (
 	"io"
 	"regexp"
+
+	"kios/pods/lazyregexp"
 )
 
 // secrets are the forms of those that user data have, and what stands in their place.
 var secrets = []struct {
-	form *regexp.Regexp
+	form func() *regexp.Regexp
 	with string
 }{
 	// Tokens of bootstrap: the part before the dot is no secret.
-	{regexp.MustCompile(`\b([a-z0-9]{6})\.[a-z0-9]{16}\b`), "$1.***"},
+	{lazyregexp.New(`\b([a-z0-9]{6})\.[a-z0-9]{16}\b`), "$1.***"},
 	// JSON Web Tokens, and tokens of EKS.
-	{regexp.MustCompile(`\b(eyJ|k8s-aws-v1\.)[A-Za-z0-9._-]{16,}`), "$1***"},
+	{lazyregexp.New(`\b(eyJ|k8s-aws-v1\.)[A-Za-z0-9._-]{16,}`), "$1***"},
 	// The user of a URL, and its query.
-	{regexp.MustCompile(`://[^/\s@"]*@`), "://***@"},
-	{regexp.MustCompile(`(://[^\s?"]*\?)[^\s"]+`), "$1***"},
+	{lazyregexp.New(`://[^/\s@"]*@`), "://***@"},
+	{lazyregexp.New(`(://[^\s?"]*\?)[^\s"]+`), "$1***"},
 	// Keys, as they are or in base64 ("-----BEGIN").
-	{regexp.MustCompile(`-----BEGIN.*|LS0tLS1CRUdJ[A-Za-z0-9+/=]*`), "***"},
+	{lazyregexp.New(`-----BEGIN.*|LS0tLS1CRUdJ[A-Za-z0-9+/=]*`), "***"},
 }
 
 // Redact takes secrets of known forms out of a line. It is a net below messages that do not
 // repeat values which may be secret, and not in place of that.
 func Redact(line string) string {
 	for _, s := range secrets {
-		line = s.form.ReplaceAllString(line, s.with)
+		line = s.form().ReplaceAllString(line, s.with)
 	}
 	return line
 }

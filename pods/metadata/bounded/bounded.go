@@ -16,6 +16,8 @@ import (
 
 	goyaml "go.yaml.in/yaml/v2"
 	"sigs.k8s.io/yaml"
+
+	"kios/pods/lazyregexp"
 )
 
 const (
@@ -93,14 +95,14 @@ func YAML(text []byte, into any) error {
 // quoting are those errors of the parser that repeat the text, which may be secret: a
 // password that begins with a * is an alias to it.
 var quoting = []struct {
-	form *regexp.Regexp
+	form func() *regexp.Regexp
 	with string
 }{
-	{regexp.MustCompile(`unknown anchor '(.*)' referenced`), "an alias has no anchor: put quotes around a text that begins with *"},
-	{regexp.MustCompile(`anchor '.*' value contains itself`), "an anchor contains itself"},
-	{regexp.MustCompile(`invalid map key: .*`), "a list or map is in place of a key: put quotes around a text that begins with [ or {"},
-	{regexp.MustCompile("cannot decode (\\S+) `.*` as a (\\S+)"), "a value is of the type $1, and cannot be $2"},
-	{regexp.MustCompile("cannot unmarshal (\\S+) `.*` into"), "cannot unmarshal $1 into"},
+	{lazyregexp.New(`unknown anchor '(.*)' referenced`), "an alias has no anchor: put quotes around a text that begins with *"},
+	{lazyregexp.New(`anchor '.*' value contains itself`), "an anchor contains itself"},
+	{lazyregexp.New(`invalid map key: .*`), "a list or map is in place of a key: put quotes around a text that begins with [ or {"},
+	{lazyregexp.New("cannot decode (\\S+) `.*` as a (\\S+)"), "a value is of the type $1, and cannot be $2"},
+	{lazyregexp.New("cannot unmarshal (\\S+) `.*` into"), "cannot unmarshal $1 into"},
 }
 
 // inYAML is an error of the parser for a log.
@@ -108,12 +110,12 @@ func inYAML(text []byte, err error) error {
 	line := strings.Join(strings.Fields(err.Error()), " ")
 	where := ""
 	for _, q := range quoting {
-		m := q.form.FindStringSubmatch(line)
+		m := q.form().FindStringSubmatch(line)
 		if len(m) == 2 { // the parser does not say where
 			at := bytes.Index(text, []byte("*"+m[1]))
 			where = position(text, int64(at+1)) + ": "
 		}
-		line = q.form.ReplaceAllString(line, q.with)
+		line = q.form().ReplaceAllString(line, q.with)
 	}
 	return errors.New(where + line)
 }

@@ -4,7 +4,6 @@ import (
 	"path"
 	"strings"
 
-
 	"kios/pods/lazyregexp"
 )
 
