@@ -34,6 +34,24 @@ func TestCreateAMI(t *testing.T) {
 	}
 }
 
+// A disk without a data partition has the EFI system partition only.
+func TestCreateWithoutData(t *testing.T) {
+	needTools(t, "sgdisk")
+	o := exampleOptions(t)
+	o.Etc, o.OCI, o.Extra, o.NoData, o.Size, o.Format = "", nil, nil, true, 0, "ami-raw"
+	image := create(t, o)
+	out := output(t, "sgdisk", "-v", "-p", image)
+	if !strings.Contains(out, "No problems found") || !strings.Contains(out, "EFI system") || strings.Contains(out, "kiOS data") {
+		t.Errorf("sgdisk -v -p:\n%s", out)
+	}
+	info, err := os.Stat(image)
+	lab.Must(t, err)
+	if stored := info.Sys().(*syscall.Stat_t).Blocks * 512; info.Size() != DefaultSizeNoData || stored > 4*mib {
+		t.Errorf("%d bytes, of which %d are stored", info.Size(), stored)
+	}
+	output(t, "fsck.vfat", "-n", partition(t, image, 1))
+}
+
 // TestEFIFileIsInOnePiece is about volumes that are read from a snapshot block by block when
 // they are new: reading ahead helps with one piece only.
 func TestEFIFileIsInOnePiece(t *testing.T) {

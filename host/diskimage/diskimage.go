@@ -1,6 +1,7 @@
 // Package diskimage makes disk images that a kiOS node boots from: a GPT with an
 // EFI system partition that holds kios.efi, and a data partition that holds
-// what the user brings. How the node mounts that one is in internal/datapart.
+// what the user brings, unless there is to be none. How the node mounts that one
+// is in internal/datapart.
 //
 // It writes image files only, with mkfs.vfat, mtools and mke2fs working at an
 // offset, so it needs neither root nor loop devices nor mounts. Writing to real
@@ -43,7 +44,8 @@ type Options struct {
 	Etc    string          // directory whose contents are laid over the node's /etc; "" for none
 	OCI    []string        // OCI or docker archives to import at boot
 	Extra  map[string]File // more files, by path below the root of the data partition
-	Size   int64           // bytes of the whole disk; 0 for DefaultSize
+	NoData bool            // make no data partition: the node has it on another disk, or keeps all in memory
+	Size   int64           // bytes of the whole disk; 0 for DefaultSize, or DefaultSizeNoData
 	Format string          // "raw", "qcow2", "ami-raw", or "" for raw
 	Out    string          // file to write
 	Force  bool            // replace Out if it is a regular file
@@ -51,7 +53,10 @@ type Options struct {
 
 // DefaultSize is a disk's size in bytes if Options has none. The file is
 // sparse: it takes what is written.
-const DefaultSize = 4 << 30
+const (
+	DefaultSize       = 4 << 30
+	DefaultSizeNoData = 1 << 30 // nothing on such a disk grows
+)
 
 // File is a small file to put onto the data partition.
 type File struct {
@@ -83,8 +88,10 @@ func Create(ctx context.Context, o Options) error {
 // make makes the image in the directory work, and moves it to its place.
 func (o *Options) make(ctx context.Context, work string) error {
 	stage, raw := filepath.Join(work, "data"), filepath.Join(work, "raw")
-	if err := o.stage(ctx, stage); err != nil {
-		return err
+	if !o.NoData {
+		if err := o.stage(ctx, stage); err != nil {
+			return err
+		}
 	}
 	if err := o.write(ctx, raw, stage); err != nil {
 		return err
@@ -97,6 +104,9 @@ func (o *Options) make(ctx context.Context, work string) error {
 func (o *Options) Check() error {
 	if o.Size == 0 {
 		o.Size = DefaultSize
+		if o.NoData {
+			o.Size = DefaultSizeNoData
+		}
 	}
 	switch o.Format {
 	case "":
@@ -115,10 +125,18 @@ func (o *Options) Check() error {
 	if o.Size >= mib {
 		o.Size -= o.Size % mib
 	}
-	if err := errors.Join(o.checkOut(), o.checkInputs()); err != nil {
+	if err := errors.Join(o.checkOut(), o.checkInputs(), o.checkData()); err != nil {
 		return err
 	}
 	return o.checkEFI()
+}
+
+// checkData demands a place for what the user brings.
+func (o *Options) checkData() error {
+	if o.NoData && (o.Etc != "" || len(o.OCI)+len(o.Extra) > 0) {
+		return errors.New("files of --etc, --oci and --join would be on the data partition, which --no-data-partition leaves out: leave out one or the other")
+	}
+	return nil
 }
 
 // checkPlace looks for the directory of a new image.
@@ -217,8 +235,10 @@ func (o *Options) write(ctx context.Context, raw, stage string) error {
 	if err := writeESP(ctx, raw, o.EFI); err != nil {
 		return fmt.Errorf("make EFI system partition: %w", err)
 	}
-	if err := writeData(ctx, raw, stage, o.dataSize()); err != nil {
-		return fmt.Errorf("make data partition: %w", err)
+	if !o.NoData {
+		if err := writeData(ctx, raw, stage, o.dataSize()); err != nil {
+			return fmt.Errorf("make data partition: %w", err)
+		}
 	}
 	// Last: the programs above would ask whether to overwrite a table.
 	if err := gpt.Write(f, o.table()); err != nil {
@@ -229,9 +249,26 @@ func (o *Options) write(ctx context.Context, raw, stage string) error {
 
 func (o *Options) dataSize() int64 { return o.Size - dataStart - tableSize }
 
-// checkRoom estimates what the data partition needs. mke2fs would notice too,
-// but cannot say which size would do.
+// checkRoom demands a disk that is large enough.
 func (o *Options) checkRoom(stage string) error {
+	var least int64 = dataStart + tableSize
+	if !o.NoData {
+		room, err := dataRoom(stage)
+		if err != nil {
+			return err
+		}
+		least += room
+	}
+	least = (least + mib - 1) / mib * mib
+	if o.Size < least {
+		return fmt.Errorf("a size of %s is too small: at least %s is needed", FormatSize(o.Size), FormatSize(least))
+	}
+	return nil
+}
+
+// dataRoom estimates what the data partition needs. mke2fs would notice too,
+// but cannot say which size would do.
+func dataRoom(stage string) (int64, error) {
 	var content int64
 	err := filepath.WalkDir(stage, func(_ string, d fs.DirEntry, err error) error {
 		if err != nil {
@@ -243,29 +280,21 @@ func (o *Options) checkRoom(stage string) error {
 		}
 		return err
 	})
-	if err != nil {
-		return err
-	}
 	// Inode tables take 1/64 of the file system, journal and bitmaps less
 	// than that; the rest is room for the node to work.
-	least := dataStart + tableSize + dataMin + content + content/8
-	least = (least + mib - 1) / mib * mib
-	if o.Size < least {
-		return fmt.Errorf("a size of %s is too small: at least %s is needed", FormatSize(o.Size), FormatSize(least))
-	}
-	return nil
+	return dataMin + content + content/8, err
 }
 
 func (o *Options) table() *gpt.Table {
-	return &gpt.Table{
-		DiskGUID:   newGUID(),
-		SectorSize: sectorSize,
-		Sectors:    uint64(o.Size / sectorSize),
-		Partitions: []gpt.Partition{
-			{Number: 1, Type: gpt.TypeESP, GUID: newGUID(), FirstLBA: espStart / sectorSize, LastLBA: dataStart/sectorSize - 1, Name: "EFI system"},
-			{Number: 2, Type: gpt.TypeKiosData, GUID: newGUID(), FirstLBA: dataStart / sectorSize, LastLBA: uint64((dataStart+o.dataSize())/sectorSize) - 1, Name: "kiOS data"},
-		},
+	partitions := []gpt.Partition{
+		{Number: 1, Type: gpt.TypeESP, GUID: newGUID(), FirstLBA: espStart / sectorSize, LastLBA: dataStart/sectorSize - 1, Name: "EFI system"},
 	}
+	if !o.NoData {
+		partitions = append(partitions, gpt.Partition{
+			Number: 2, Type: gpt.TypeKiosData, GUID: newGUID(), FirstLBA: dataStart / sectorSize, LastLBA: uint64((dataStart+o.dataSize())/sectorSize) - 1, Name: "kiOS data",
+		})
+	}
+	return &gpt.Table{DiskGUID: newGUID(), SectorSize: sectorSize, Sectors: uint64(o.Size / sectorSize), Partitions: partitions}
 }
 
 // newGUID returns a random GUID (RFC 9562 version 4): two disks in a machine

@@ -320,6 +320,10 @@ func TestCreateRefuses(t *testing.T) {
 		{"no etc", func(o *Options) { o.Etc = "/no/etc" }, "/no/etc: no such file"},
 		{"bad archive", func(o *Options) { o.OCI = []string{o.EFI} }, "is not a tar file"},
 		{"extra outside", func(o *Options) { o.Extra = map[string]File{"../x": {}} }, `extra file "../x" is not a path below`},
+		{"etc and no data partition", func(o *Options) { o.OCI, o.Extra, o.NoData = nil, nil, true }, "which --no-data-partition leaves out"},
+		{"images and no data partition", func(o *Options) { o.Etc, o.Extra, o.NoData = "", nil, true }, "which --no-data-partition leaves out"},
+		{"to join and no data partition", func(o *Options) { o.Etc, o.OCI, o.NoData = "", nil, true }, "which --no-data-partition leaves out"},
+		{"too small without data", func(o *Options) { o.Etc, o.OCI, o.Extra, o.NoData, o.Size = "", nil, nil, true, 513*mib }, "at least 514M is needed"},
 		{"socket", func(o *Options) { mkfifo(o.Etc) }, "fifo is neither a file, a directory nor a symbolic link"},
 	}
 	for _, tt := range tests {

@@ -47,11 +47,16 @@ The data partition holds what the node stores, and what you give it:
               "kubeadm join" in place of --join. docs/joining.md has the steps, and
               other ways to join.
 
+--no-data-partition makes a disk for nodes that have their data partition on another
+disk, or none: then all is in memory. Nothing can be given to such a node with the
+image, so it needs user data, or whatever else makes its files.
+
 The image is sparse: it takes only the space of its contents. Write it to a disk
 with dd, or boot it with "kios run --disk OUT". Root is not needed.`,
 		Example: `  kios image --etc my-node --oci app.tar node.img
   kios image --format qcow2 --size 20G node.qcow2
   kios image --format ami-raw ami.raw
+  kios image --format ami-raw --no-data-partition ami.raw
   kios image --join 10.0.0.1:6443 --token abcdef.0123456789abcdef --ca ca.crt node.img`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) != 1 {
@@ -69,7 +74,8 @@ func (f *imageFlags) add(flags *pflag.FlagSet) {
 	flags.StringVar(&f.Etc, "etc", "", "`directory` whose contents are laid over the node's /etc")
 	flags.StringArrayVar(&f.OCI, "oci", nil, "image `archive` for the node to import; may be repeated")
 	flags.StringVar(&f.EFI, "efi", "", "EFI `file` to boot (default: kios.efi of this checkout)")
-	flags.StringVar(&f.size, "size", "4G", "size of the disk, in powers of 1024")
+	flags.StringVar(&f.size, "size", "", "size of the disk, in powers of 1024 (default 4G, or 1G with --no-data-partition)")
+	flags.BoolVar(&f.NoData, "no-data-partition", false, "make the EFI system partition only; not with --etc, --oci or --join")
 	flags.StringVar(&f.Format, "format", "raw", "raw, qcow2, or ami-raw: a raw disk for EC2, see docs/cloud/ami.md")
 	flags.BoolVar(&f.Force, "force", false, "replace OUT if it is an existing file")
 	flags.BoolVar(&f.noCheck, "no-check", false, "do not check the files of --etc")
@@ -77,11 +83,13 @@ func (f *imageFlags) add(flags *pflag.FlagSet) {
 }
 
 func runImage(ctx context.Context, f imageFlags) error {
-	size, err := diskimage.ParseSize(f.size)
-	if err != nil {
-		return fmt.Errorf("--size: %w", err)
+	if f.size != "" {
+		size, err := diskimage.ParseSize(f.size)
+		if err != nil {
+			return fmt.Errorf("--size: %w", err)
+		}
+		f.Size = size
 	}
-	f.Size = size
 	if f.EFI == "" {
 		b, err := checkout("amd64")
 		if err != nil {
@@ -154,6 +162,9 @@ func askNode(ctx context.Context, node *etccheck.Node, etc string, m etccheck.Ma
 func describeImage(ctx context.Context, f imageFlags) error {
 	fmt.Printf("%s  %s, %s\n", f.Out, diskimage.FormatSize(f.Size), f.Format)
 	fmt.Printf("  EFI   %s\n", f.EFI)
+	if f.NoData {
+		fmt.Println("  no data partition")
+	}
 	if f.Etc != "" {
 		fmt.Printf("  /etc  %s\n", f.Etc)
 	}
