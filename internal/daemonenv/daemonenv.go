@@ -150,8 +150,14 @@ func scalar(text string) (string, error) {
 		return "", nil
 	}
 	text, _, _ = strings.Cut(text, " #")
-	return strings.TrimSpace(text), nil
+	if text = strings.TrimSpace(text); slices.Contains(nulls, text) {
+		return "", nil
+	}
+	return text, nil
 }
+
+// nulls are how YAML writes that there is no value.
+var nulls = []string{"~", "null", "Null", "NULL"}
 
 func quoted(text string, quote byte) (string, error) {
 	if i := strings.LastIndex(text, string(quote)+" #"); i > 0 {

@@ -35,6 +35,7 @@ func TestRead(t *testing.T) {
 			[]string{"A=it's", "B=", "HTTPS_PROXY=http://p:3128", "NO_PROXY=10.0.0.0/8,.x"}, ""},
 		{"of one", head + "  A: a\n  B: b\nkubelet:\n  B: k\ncontainerd:\n  A: c\n", []string{"A=a", "B=k"}, ""},
 		{"as it is written", head + "  A: 010\n  B: yes\n  C: 1.0\n", []string{"A=010", "B=yes", "C=1.0"}, ""},
+		{"no value", head + "  A: ~\n  B: null # none\n  C: 'null'\n", []string{"A=", "B=", "C=null"}, ""},
 		{"none", "environment: {}\n", nil, ""},
 		{"the last one", head + "  A: a\n  A: b\n", []string{"A=b"}, ""},
 		{"refused", head + "  PATH: /x\n  B: b\n", []string{"B=b"}, "FILE, line 2 is left out: PATH cannot be set: the daemons find"},
@@ -80,7 +81,7 @@ func TestBounds(t *testing.T) {
 // What is read as a variable, YAML reads alike: as the text that is written, so 010 is
 // not 8. (goyaml leaves texts as they are.)
 func FuzzRead(f *testing.F) {
-	for _, seed := range []string{"environment:\n  A: b # c\n  B: \"x\\t\"\n  C: 'd''e'\nkubelet:\n  A: z\n", "environment: {}\n", "environment:\n  A: {\n", "environment:\n  A: b: c\n"} {
+	for _, seed := range []string{"environment:\n  A: b # c\n  B: \"x\\t\"\n  C: 'd''e'\nkubelet:\n  A: z\n", "environment: {}\n", "environment:\n  A: {\n", "environment:\n  A: b: c\n", "environment:\n  A: ~\n  B: null\n  C: 1e3\n  D: 0x1_0\n  E: 2001-01-01\n"} {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, text string) {
