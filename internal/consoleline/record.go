@@ -3,6 +3,7 @@ package consoleline
 import (
 	"fmt"
 	"strings"
+	"unicode"
 )
 
 // The levels of records that are in use. With loglevel=6 on the kernel command line, all
@@ -25,13 +26,14 @@ func Record(level int, text string) string {
 }
 
 // Clean returns s without control characters and with at most limit bytes, so
-// that text from outside cannot split a record or control a terminal.
+// that text from outside cannot split a record or control a terminal, nor have it show
+// letters in another order than they are in.
 func Clean(s string, limit int) string {
 	s = strings.Map(func(r rune) rune {
 		if r == '\t' {
 			return ' '
 		}
-		if r < ' ' || r >= 0x7f && r < 0xa0 {
+		if r < ' ' || r >= 0x7f && r < 0xa0 || r == '\u2028' || r == '\u2029' || unicode.Is(unicode.Bidi_Control, r) {
 			return -1
 		}
 		return r

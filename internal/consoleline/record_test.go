@@ -13,6 +13,7 @@ func TestClean(t *testing.T) {
 		{"0123456789a", 10, "0123456..."},
 		{"ääääääääää", 10, "äää..."},
 		{"a\x00b\rc\x7fd\u009be", 20, "abcde"},
+		{"a\u202eb\u2066c\u2028d", 20, "abcd"},
 		{"bad \xff byte", 20, "bad ? byte"},
 	}
 	for _, tt := range tests {

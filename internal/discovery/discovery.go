@@ -125,8 +125,12 @@ func clusterInfo(ctx context.Context, server string, trust *tls.Config) (info, e
 	return data, err
 }
 
-// cluster returns what the kubeconfig says.
+// cluster returns what the kubeconfig says. It may be anybody's so far, so it is not to become
+// larger than it is: kubeadm writes no aliases of YAML, which stand for more than their name.
 func (i info) cluster() (Cluster, error) {
+	if strings.Contains(i[kubeconfigKey], "*") {
+		return Cluster{}, errors.New("read cluster-info: its kubeconfig has aliases of YAML, as that of no cluster has")
+	}
 	k, err := kubeconfig.Parse([]byte(i[kubeconfigKey]))
 	if err != nil {
 		return Cluster{}, fmt.Errorf("read cluster-info: %w", err)

@@ -150,3 +150,12 @@ func FuzzVerify(f *testing.F) {
 		}
 	})
 }
+
+// An answer that may be anybody's does not become larger than it is.
+func TestAliases(t *testing.T) {
+	text := "a: &a " + strings.Repeat("x", 64<<10) + "\nb: [" + strings.Repeat("*a,", 20_000) + "]\n"
+	var err error
+	if used := lab.Allocated(func() { _, err = info{kubeconfigKey: text}.cluster() }); err == nil || used > 1<<20 {
+		t.Errorf("a kubeconfig with aliases takes %d bytes: %v", used, err)
+	}
+}

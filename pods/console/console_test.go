@@ -76,6 +76,7 @@ func TestRedact(t *testing.T) {
 	for line, want := range map[string]string{
 		"the token abcdef.0123456789abcdef is bad":       "the token abcdef.*** is bad",
 		"GET https://user:hush@example.com/a?key=hush b": "GET https://***@example.com/a?*** b",
+		`invalid proxy address "user:hush@proxy"`:        `invalid proxy address "***@proxy"`,
 		`"http://h/?a=b&c=d": no`:                        `"http://h/?***": no`,
 		"bearer eyJhbGciOiJSUzI1NiJ9.eyJpc3MiOiJr.x":     "bearer eyJ***",
 		"k8s-aws-v1.aHR0cHM6Ly9zdHMuZXUtY2VudHJhbA ends": "k8s-aws-v1.*** ends",

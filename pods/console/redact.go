@@ -18,6 +18,7 @@ var secrets = []struct {
 	{lazyregexp.New(`\b(eyJ|k8s-aws-v1\.)[A-Za-z0-9._-]{16,}`), "$1***"},
 	// The user of a URL, and its query.
 	{lazyregexp.New(`://[^/\s@"]*@`), "://***@"},
+	{lazyregexp.New(`[^\s/@:"]+:[^\s/@:"]+@`), "***@"},
 	{lazyregexp.New(`(://[^\s?"]*\?)[^\s"]+`), "$1***"},
 	// Keys, as they are or in base64 ("-----BEGIN").
 	{lazyregexp.New(`-----BEGIN.*|LS0tLS1CRUdJ[A-Za-z0-9+/=]*`), "***"},

@@ -185,12 +185,15 @@ func (c *Client) try(ctx context.Context, r Request) ([]byte, error) {
 	return nil, errors.Join(errs...)
 }
 
+// maxBases bounds a try: each base may take its time not to answer.
+const maxBases = 8
+
 func (c *Client) findBases() {
 	if c.Find == nil {
 		return
 	}
 	for _, base := range c.Find() {
-		if !slices.Contains(c.Bases, base) {
+		if !slices.Contains(c.Bases, base) && len(c.Bases) < maxBases {
 			c.Bases = append(c.Bases, base)
 		}
 	}

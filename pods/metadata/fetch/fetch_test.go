@@ -61,6 +61,18 @@ func TestFind(t *testing.T) {
 	}
 }
 
+// Whoever answers DHCP may be another one with each lease.
+func TestFindIsBounded(t *testing.T) {
+	n := 0
+	c := &Client{Bases: []string{"http://a"}, Find: func() []string { n++; return []string{fmt.Sprint("http://", n)} }}
+	for range 100 {
+		c.findBases()
+	}
+	if len(c.Bases) != maxBases {
+		t.Errorf("there are %d bases", len(c.Bases))
+	}
+}
+
 // What is wrong is asked for again, and what is right counts.
 func TestAgain(t *testing.T) {
 	endless := func(w http.ResponseWriter) {

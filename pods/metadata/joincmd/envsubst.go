@@ -42,16 +42,23 @@ func localIPv4(m *want.Machine) string {
 // envsubst fills in what a configuration has of the machine's metadata. A name without a
 // value is an error: no node is to join under a wrong name.
 func envsubst(text []byte, m *want.Machine) ([]byte, error) {
+	left := maxText - len(text)
+	if left < 0 {
+		return nil, fmt.Errorf("the configuration is longer than %d bytes", maxText)
+	}
 	var missing error
 	out := variable().ReplaceAllFunc(text, func(found []byte) []byte {
 		name := strings.Trim(string(found), "${}")
 		value := lookup(name, m)
+		if left -= len(value) - len(found); left < 0 {
+			return nil
+		}
 		if value == "" && missing == nil {
 			missing = fmt.Errorf("this machine has no %.100q, which the configuration asks for", name)
 		}
 		return []byte(value)
 	})
-	if len(out) > maxText {
+	if left < 0 {
 		return nil, fmt.Errorf("the configuration becomes longer than %d bytes", maxText)
 	}
 	return out, missing

@@ -32,10 +32,11 @@ type Reader struct {
 	Machine *want.Machine
 	Node    *want.Node
 
-	joined   bool     // kubeadm join was among the commands
-	envsubst bool     // the file that --config names is filled in first
-	skipped  []string // programs of one text that are not run
-	named    int      // lines about them
+	joined   bool            // kubeadm join was among the commands
+	envsubst bool            // the file that --config names is filled in first
+	skipped  map[string]bool // programs of one text that are not run
+	names    []string        // the first of them
+	named    int             // lines about them
 }
 
 // Script reads a text for a shell.
@@ -163,23 +164,31 @@ func (r *Reader) isNothing(words []string) bool {
 // skip notes that a command is not done. What its arguments are may be secret.
 func (r *Reader) skip(program string) {
 	program, _, _ = strings.Cut(program, "=")
-	if program = fmt.Sprintf("%.60q", program); !slices.Contains(r.skipped, program) {
-		r.skipped = append(r.skipped, program)
+	program = fmt.Sprintf("%.60q", program)
+	if r.skipped[program] {
+		return
+	}
+	if r.skipped == nil {
+		r.skipped = map[string]bool{}
+	}
+	r.skipped[program] = true
+	if len(r.names) < maxOnLine {
+		r.names = append(r.names, program)
 	}
 }
 
 // name names those that were not done, on one line.
 func (r *Reader) name() {
-	names := r.skipped
-	r.skipped = nil
-	if len(names) == 0 {
+	names, all := r.names, len(r.skipped)
+	r.names, r.skipped = nil, nil
+	if all == 0 {
 		return
 	}
 	if r.named++; r.named > maxNamed {
 		return
 	}
-	text := strings.Join(names[:min(len(names), maxOnLine)], ", ")
-	if more := len(names) - maxOnLine; more > 0 {
+	text := strings.Join(names, ", ")
+	if more := all - len(names); more > 0 {
 		text += fmt.Sprintf(" and %d more", more)
 	}
 	r.Node.Skip("commands: %s: a node runs none", text)

@@ -2,10 +2,12 @@ package joincmd
 
 import (
 	"errors"
+	"fmt"
 	"net/netip"
 	"reflect"
 	"strings"
 	"testing"
+	"time"
 
 	"kios/pods/metadata/hostfile"
 	"kios/pods/metadata/want"
@@ -177,4 +179,27 @@ func FuzzScript(f *testing.F) {
 			t.Errorf("%d lines of skipped commands", len(n.Skipped))
 		}
 	})
+}
+
+// A script of 1 MiB has room for a hundred thousand programs, and a configuration for as many
+// names: neither takes long, or much memory.
+func TestMany(t *testing.T) {
+	var script strings.Builder
+	programs := 0
+	for ; script.Len() < maxText-20; programs++ {
+		fmt.Fprintf(&script, "%x;", programs)
+	}
+	n, begun := new(want.Node), time.Now()
+	r := &Reader{Node: n}
+	lab.Must(t, r.Script(script.String()))
+	if took := time.Since(begun); took > 10*time.Second || !strings.HasSuffix(n.Skipped[0], fmt.Sprintf("and %d more: a node runs none", programs-maxOnLine)) {
+		t.Errorf("%d programs take %v: %q", programs, took, n.Skipped)
+	}
+	m := &want.Machine{Region: strings.Repeat("a", 512)}
+	for _, names := range []int{4 << 10, maxText / 10, 2 << 20} {
+		var err error
+		if used := lab.Allocated(func() { _, err = envsubst([]byte(strings.Repeat("$X_REGION ", names)), m) }); err == nil || used > 64<<20 {
+			t.Errorf("%d names take %d MiB: %v", names, used>>20, err)
+		}
+	}
 }

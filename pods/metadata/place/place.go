@@ -26,9 +26,17 @@ type Result struct {
 	Lines   []string // for the log: what is not done, and why
 }
 
+// maxLines is more than a person reads. User data may have a hundred thousand labels.
+const maxLines = 256
+
 // say adds a line.
 func (r *Result) say(format string, args ...any) {
-	r.Lines = append(r.Lines, fmt.Sprintf(format, args...))
+	switch {
+	case len(r.Lines) < maxLines:
+		r.Lines = append(r.Lines, fmt.Sprintf(format, args...))
+	case len(r.Lines) == maxLines:
+		r.Lines = append(r.Lines, "there is more that is not named here")
+	}
 }
 
 // Apply makes the files below root such as the machine and the user data want them, and

@@ -246,6 +246,18 @@ func TestUnknownUserDataChangeNothing(t *testing.T) {
 	}
 }
 
+func TestLinesAreBounded(t *testing.T) {
+	labels := map[string]string{}
+	for i := range 1000 {
+		labels[fmt.Sprint("-", i)] = ""
+	}
+	n := newNode(t)
+	n.apply(machine, want.Node{Labels: labels}, nil)
+	if len(n.Lines) != maxLines+1 {
+		t.Errorf("a thousand labels with mistakes are %d lines", len(n.Lines))
+	}
+}
+
 // What the metadata had is remembered, also if nothing else changes.
 func TestHadIsRemembered(t *testing.T) {
 	n := newNode(t)
