@@ -12,8 +12,8 @@ import (
 
 	"sigs.k8s.io/yaml"
 
-	"kios/pods/lazyregexp"
 	"kios/internal/userfile"
+	"kios/pods/lazyregexp"
 )
 
 // maxSize is far more than any sensible file has.

@@ -8,8 +8,8 @@ import (
 	"strings"
 	"time"
 
-	"kios/pods/lazyregexp"
 	"kios/internal/wholefile"
+	"kios/pods/lazyregexp"
 )
 
 // Lines of chronyd that this service acts on.
