@@ -52,3 +52,22 @@ func TestMistakes(t *testing.T) {
 		t.Errorf("%d lines, the last is %q", len(got), got[len(got)-1])
 	}
 }
+
+func FuzzJSON(f *testing.F) {
+	f.Add([]byte("{\n \"name\": 1"))
+	f.Add([]byte("\ufeff{\"list\": [1, {}]}"))
+	f.Fuzz(func(t *testing.T, text []byte) {
+		var v struct {
+			Name string         `json:"name"`
+			List []string       `json:"list"`
+			Free map[string]any `json:"free"`
+		}
+		var err error
+		if used := lab.Allocated(func() { err = JSON(text, &v) }); used > uint64(1<<20+500*len(text)) {
+			t.Errorf("%d bytes of text allocate %d", len(text), used)
+		}
+		if err != nil && (len(err.Error()) > 400 || strings.Contains(err.Error(), "\n")) {
+			t.Errorf("the error is %q", err)
+		}
+	})
+}
