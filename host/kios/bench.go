@@ -46,6 +46,7 @@ With --against, another build of kiOS takes Debian's place: what a change costs.
 	}
 	cmd.Flags().IntVar(&runs, "runs", 5, "how often to boot each system")
 	cmd.Flags().StringVar(&against, "against", "", "_out/amd64 of another `checkout`, built, to compare with instead of Debian")
+	neverEmpty(cmd.Flags(), "against")
 	return cmd
 }
 

@@ -80,6 +80,7 @@ func (f *imageFlags) add(flags *pflag.FlagSet) {
 	flags.BoolVar(&f.Force, "force", false, "replace OUT if it is an existing file")
 	flags.BoolVar(&f.noCheck, "no-check", false, "do not check the files of --etc")
 	f.join.add(flags)
+	neverEmpty(flags, "etc", "oci", "efi")
 }
 
 func runImage(ctx context.Context, f imageFlags) error {

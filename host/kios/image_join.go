@@ -35,6 +35,7 @@ func (f *joinFlags) add(flags *pflag.FlagSet) {
 	flags.StringVar(&f.NodeIP, "node-ip", "", "with --join: `address` of the node, or an IPv4 and an IPv6 address with a comma between them")
 	flags.StringArrayVar(&f.Labels, "node-label", nil, "with --join: label of the node, `KEY=VALUE`; may be repeated")
 	flags.StringArrayVar(&f.Taints, "node-taint", nil, "with --join: taint of the node, `KEY=VALUE:EFFECT`; may be repeated")
+	neverEmpty(flags, "join", "ca")
 }
 
 // files returns the node's files below /etc, none without --join.

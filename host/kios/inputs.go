@@ -6,7 +6,34 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+
+	"github.com/spf13/pflag"
 )
+
+// neverEmpty has flags that name a file or a directory refuse to name none. In a script that
+// is a variable that is not set, and without the flag the command does something else.
+func neverEmpty(flags *pflag.FlagSet, names ...string) {
+	for _, name := range names {
+		flag := flags.Lookup(name)
+		what, _ := pflag.UnquoteUsage(flag)
+		flag.Value = nonEmpty{flag.Value, what}
+		flag.DefValue = "" // that of a list would be shown now
+	}
+}
+
+// nonEmpty is a flag's value.
+type nonEmpty struct {
+	pflag.Value
+	what string // the flag takes
+}
+
+// Set takes what follows the flag.
+func (n nonEmpty) Set(text string) error {
+	if text == "" {
+		return fmt.Errorf("it is empty: give the %s, or leave the flag out", n.what)
+	}
+	return n.Value.Set(text)
+}
 
 // checkInputs finds out whether --etc and --oci, which several commands have, name what
 // they are to name. What is in an archive is read later.

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"kios/test/lab"
 )
@@ -47,6 +48,33 @@ func TestHelpFitsATerminal(t *testing.T) {
 			if width := len([]rune(strings.TrimRight(line, "\n"))); width > 88 {
 				t.Errorf("%s: a line of its help has %d columns: %s", c.CommandPath(), width, line)
 			}
+		}
+	}
+}
+
+// A flag that names a file is never taken for one that is not there.
+func TestEmptyNames(t *testing.T) {
+	paths := regexp.MustCompile(`^(file|directory|archive|image|checkout|HOST:PORT)$`)
+	tried := map[string]bool{}
+	for _, c := range commands(newRootCommand()) {
+		c.Flags().VisitAll(func(f *pflag.Flag) {
+			what, _ := pflag.UnquoteUsage(f)
+			if !paths.MatchString(what) || f.Name == "endpoint" { // which must be given
+				return
+			}
+			tried[f.Name] = true
+			want := "give the " + what + ", or leave the flag out"
+			if err := c.Flags().Set(f.Name, ""); err == nil || !strings.Contains(err.Error(), want) {
+				t.Errorf("%s --%s '' = %v, want %q", c.CommandPath(), f.Name, err, want)
+			}
+		})
+		if strings.Contains(c.Flags().FlagUsages(), "[]") {
+			t.Errorf("the help of %s has an empty list:\n%s", c.CommandPath(), c.Flags().FlagUsages())
+		}
+	}
+	for _, name := range []string{"etc", "oci", "disk", "user-data", "keep", "ca", "client-cert", "client-key", "efi", "join", "against"} {
+		if !tried[name] {
+			t.Errorf("no command has --%s, or its help does not say what it takes", name)
 		}
 	}
 }

@@ -97,6 +97,7 @@ func (o *runOptions) add(f *pflag.FlagSet) {
 	f.StringVar(&o.clientCert, "client-cert", "", "with --disk: `file` with a client certificate that the kubelet accepts")
 	f.StringVar(&o.clientKey, "client-key", "", "with --disk: `file` with the key of --client-cert")
 	f.StringVar(&o.serverName, "server-name", "", "with --disk: `name` in the kubelet's certificate (default 127.0.0.1)")
+	neverEmpty(f, "etc", "oci", "disk", "user-data", "keep", "ca", "client-cert", "client-key")
 }
 
 // runNode is the whole of "kios run".
