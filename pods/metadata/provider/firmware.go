@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"maps"
+	"net"
 	"net/netip"
 	"slices"
 	"strings"
@@ -150,8 +151,13 @@ func addNameserver(n *want.Node, name string, value []byte) {
 	n.Nameservers = append(n.Nameservers, a)
 }
 
-// nameserver reads 4 bytes of IPv4, 16 of IPv6, which a zone may follow ("%eth0"), or text.
+// nameserver reads 4 bytes of IPv4, 16 of IPv6, which a zone may follow ("%eth0"), or text,
+// which may have 16 bytes, too.
 func nameserver(value []byte) (netip.Addr, error) {
+	text, err := netip.ParseAddr(said(value))
+	if err == nil && len(value) > net.IPv4len {
+		return text, nil
+	}
 	if a, ok := netip.AddrFromSlice(value); ok {
 		return a, nil
 	}
@@ -159,7 +165,7 @@ func nameserver(value []byte) (netip.Addr, error) {
 		a, _ := netip.AddrFromSlice(value[:16])
 		return a.WithZone(said(value[17:])), nil
 	}
-	return netip.ParseAddr(said(value))
+	return text, err
 }
 
 // addKey writes a cluster's CA with its key, which only nodes of the control plane have.

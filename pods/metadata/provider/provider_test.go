@@ -491,6 +491,7 @@ func TestVariables(t *testing.T) {
 	for name, value := range map[string]string{
 		"Hostname": "Node-1", "Kube-Api-Endpoint": "https://192.0.2.1:6443", "Kube-CA-Cert": "PEM", "Kube-CA-Key": "key", "Kube-Bootstrap-Token": "abcdef.0123456789abcdef\x00",
 		"Nameserver2": "\x20\x01\x0d\xb8\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x01", "Nameserver1": "\xc0\x00\x02\x35", "Nameserver4": "192.0.2.54", "Nameserver5": "x",
+		"Nameserver6": "192.168.100.100\n", "Nameserver7": "2001:db8::1:2:53", // of 16 bytes, too
 		"Nameserver3": "\xfe\x80\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x01%eth0", "Node-Label-example.com_role": "web",
 	} {
 		files["efivars/"+name+kiosVar] = "\a\x00\x00\x00" + value
@@ -502,7 +503,7 @@ func TestVariables(t *testing.T) {
 			{Path: "/etc/kubernetes/pki/ca.crt", Content: []byte("PEM")},
 			{Path: "/etc/kubernetes/pki/ca.key", Content: []byte("key"), Mode: 0o600},
 		},
-		Nameservers: addrs("192.0.2.53", "2001:db8::1", "fe80::1%eth0", "192.0.2.54"),
+		Nameservers: addrs("192.0.2.53", "2001:db8::1", "fe80::1%eth0", "192.0.2.54", "192.168.100.100", "2001:db8::1:2:53"),
 		Join:        &want.Join{Server: "https://192.0.2.1:6443", CA: []byte("PEM"), Token: "abcdef.0123456789abcdef"},
 		Skipped:     []string{`the variable Nameserver5: "x" is no address of a name server`},
 	}}, read(t, e))
