@@ -12,6 +12,7 @@ import (
 
 	"kios/pods/metadata/want"
 	"kios/pods/network/netconf"
+	"kios/test/lab"
 )
 
 // TestConvert reads testdata/FORMAT-NAME.in and compares the file, and what is skipped as
@@ -137,4 +138,18 @@ func allocated() uint64 {
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
 	return m.TotalAlloc
+}
+
+// The text that users of KubeVirt paste works.
+func TestDocumentation(t *testing.T) {
+	page := read(t, filepath.Join(lab.Root(t), "docs/cloud/proxmox.md"))
+	_, text, found := strings.Cut(page, "networkData: |\n")
+	text, _, ends := strings.Cut(text, "```")
+	if !found || !ends {
+		t.Fatal("the page has no such text")
+	}
+	file, skipped, err := Convert(&want.Network{Format: NoCloud, Text: []byte(text)})
+	if file == nil || skipped != nil || err != nil {
+		t.Errorf("Convert = %q, %q, %v of:\n%s", file, skipped, err, text)
+	}
 }
