@@ -55,6 +55,7 @@ func underlay(n, firmware *want.Node) {
 	}
 	if n.Join == nil {
 		n.Join = firmware.Join
+		n.Kubelet = want.Overlay(firmware.Kubelet, n.Kubelet)
 	}
 	n.Files = append(slices.Clone(firmware.Files), n.Files...)
 	n.Skipped = append(n.Skipped, firmware.Skipped...)

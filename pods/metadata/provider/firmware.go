@@ -194,4 +194,10 @@ func addJoin(n *want.Node, vars map[string][]byte) {
 		server = "https://" + server
 	}
 	n.Join = &want.Join{Server: server, Token: token, CA: vars[varCACert]}
+	// No variable says what kios image --join has flags for; these are its defaults.
+	n.Kubelet = map[string]any{
+		"clusterDNS":         []string{"10.96.0.10"}, // without both, pods find no service by its name
+		"clusterDomain":      "cluster.local",
+		"serverTLSBootstrap": true, // an API server may ask a kubelet for a certificate of the cluster
+	}
 }

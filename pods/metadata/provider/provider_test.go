@@ -505,6 +505,7 @@ func TestVariables(t *testing.T) {
 		},
 		Nameservers: addrs("192.0.2.53", "2001:db8::1", "fe80::1%eth0", "192.0.2.54", "192.168.100.100", "2001:db8::1:2:53"),
 		Join:        &want.Join{Server: "https://192.0.2.1:6443", CA: []byte("PEM"), Token: "abcdef.0123456789abcdef"},
+		Kubelet:     map[string]any{"clusterDNS": []string{"10.96.0.10"}, "clusterDomain": "cluster.local", "serverTLSBootstrap": true},
 		Skipped:     []string{`the variable Nameserver5: "x" is no address of a name server`},
 	}}, read(t, e))
 }
