@@ -68,8 +68,8 @@ test-image: ## needs root and a build: boots of the real image
 test-cluster: controlplane ## needs root and a build: the control plane, the pod network, a node that joins
 	$(TEST) -count=1 -p 1 -tags cluster -short -timeout 20m -v $(call tagged,cluster)
 
-test-long: build controlplane ## needs root: all that nodes do in clusters, and machines with other hardware, an hour and a half
-	$(TEST) -count=1 -p 1 -tags image -timeout 90m -v -run '^TestHardware' ./test/e2e
+test-long: build controlplane ## needs root: all that nodes do in clusters, machines with other hardware and other sources of user data, an hour and three quarters
+	$(TEST) -count=1 -p 1 -tags image -timeout 90m -v -run '^Test(Hardware|UserData)' ./test/e2e
 	$(TEST) -count=1 -p 1 -tags cluster -timeout 180m -v $(call tagged,cluster)
 
 conformance: build controlplane ## needs root: the conformance tests of Kubernetes and of CRI on a node, 40 minutes; FOCUS=... runs some

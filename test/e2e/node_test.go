@@ -40,6 +40,7 @@ type setup struct {
 	uefi   bool              // else direct kernel boot
 	efi    string            // in place of kios.efi
 	noName bool              // leave out /etc/hostname
+	signs  bool              // it has the key of the test's authority, and makes its certificate itself
 	few    bool              // leave out the spared pods: emulated, each costs every boot seconds
 	memory int64             // MiB; 512 if 0
 	pods   map[string]string // manifests by name; the probe is added
@@ -128,6 +129,12 @@ func (n *node) makeDisk(s setup) {
 	}
 	if s.noName {
 		delete(files, "hostname")
+	}
+	if s.signs {
+		key, err := ca.Key()
+		n.must(err)
+		files["kubernetes/pki/ca.key"] = string(key)
+		n.access.ServerName = "localhost" // whatever it is called
 	}
 	if s.few {
 		for _, name := range spared {
