@@ -128,3 +128,55 @@ func TestKiosRunCutOff(t *testing.T) {
 		}
 	}
 }
+
+// userDataParts are user data of which a part is right, one has a mistake, and one makes no
+// sense at all.
+const userDataParts = `MIME-Version: 1.0
+Content-Type: multipart/mixed; boundary="//"
+
+--//
+Content-Type: text/cloud-config
+
+#cloud-config
+hostname: from-run
+write_files:
+  - {path: /etc/kubernetes/node-labels, content: "example.com/team: blue"}
+  - {path: /etc/kubernetes/node-ip, content: 192.0.2.1, encoding: rot13}
+--//
+Content-Type: application/node.eks.aws
+
+apiVersion: node.eks.aws/v1alpha1
+kind: NodeConfig
+spec: [
+--//--
+`
+
+// User data are shown what becomes of them: what is right while the node runs and when it
+// is off, and each mistake.
+func TestUserDataOfKiosRun(t *testing.T) {
+	lab.Long(t)
+	temp := t.TempDir()
+	file := filepath.Join(t.TempDir(), "user-data")
+	lab.WriteFile(t, file, userDataParts)
+	r := startRun(t, temp, "--firmware", "direct", "--user-data", file)
+	r.expect("on EC2: i-0")
+	r.expect(`write_files: "/etc/kubernetes/node-ip": the encoding "rot13" is not known`)
+	r.expect("metadata: wrote /etc/kubernetes/node-labels")
+	r.expect("press Ctrl-C")
+	lab.Must(t, r.cmd.Process.Signal(syscall.SIGINT))
+	r.expect("powered off")
+	r.expect("In the node's /etc, from this run on:")
+	if code := r.ends(); code != 0 {
+		t.Errorf("exit code %d after a power-off in order", code)
+	}
+	for _, want := range []string{
+		"metadata: user data, part 2: a NodeConfig: ", "  hostname\n      from-run\n", "  kubernetes/node-labels\n      example.com/team: blue\n",
+	} {
+		if !strings.Contains(r.all.String(), want) {
+			t.Errorf("%q is missing:\n%s", want, r.all.String())
+		}
+	}
+	if found := left(t, temp); len(found) > 0 {
+		t.Errorf("it left %v", found)
+	}
+}
