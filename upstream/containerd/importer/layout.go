@@ -2,6 +2,7 @@ package importer
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -45,6 +46,8 @@ const (
 	// placeLabel is the directory of an image's layout, so that images whose
 	// layout is gone can be found.
 	placeLabel = "kios.local/layout"
+	// nameLabel is an image's name, where it is recorded by its id.
+	nameLabel = "kios.local/name"
 	// linkLabel of a snapshot is the path of its symbolic link.
 	linkLabel = "kios.local/link"
 )
@@ -299,9 +302,21 @@ func (s *store) placeImage(ctx context.Context, dir string, b *bundled) error {
 			return err
 		}
 	}
-	// One record is enough: nobody asks for these images by their digests.
+	return s.nameInPlace(ctx, dir, b)
+}
+
+// nameInPlace creates the image's two records. Volumes ask for an image by its id, which
+// CRI knows as soon as it knows the name.
+func (s *store) nameInPlace(ctx context.Context, dir string, b *bundled) error {
+	labels := map[string]string{placeLabel: dir, nameLabel: b.name}
+	if err := s.write(ctx, images.Image{Name: b.id(), Target: b.target, Labels: labels}); err != nil {
+		return err
+	}
 	return s.record(ctx, images.Image{Name: b.name, Target: b.target, Labels: map[string]string{placeLabel: dir}})
 }
+
+// id is what CRI calls the image.
+func (b *bundled) id() string { return b.configDesc.Digest.String() }
 
 func (s *store) mountLayers(dir string, b *bundled) error {
 	for _, l := range b.layers {
@@ -324,6 +339,10 @@ func (s *store) isPlaced(ctx context.Context, dir string, b *bundled) (bool, err
 	}
 	if i.Target.Digest != b.target.Digest || i.Labels[placeLabel] != dir {
 		return false, nil
+	}
+	// It may be another layout's, with the same image.
+	if i, err = s.client.ImageService().Get(ctx, b.id()); err != nil || i.Target.Digest != b.target.Digest {
+		return false, ignoreNotFound(err)
 	}
 	for _, d := range []digest.Digest{b.target.Digest, b.configDesc.Digest} {
 		if _, err := s.client.ContentStore().Info(ctx, d); err != nil {
@@ -490,8 +509,9 @@ func (s *store) Forget(ctx context.Context, dirs []string) error {
 
 // lists reports whether an image is one of the index: the portable one by its name.
 func (s *store) lists(index *ocispec.Index, i images.Image) bool {
+	recorded := cmp.Or(i.Labels[nameLabel], i.Name)
 	return slices.ContainsFunc(index.Manifests, func(m ocispec.Descriptor) bool {
 		name, err := imageName(m)
-		return m.Digest == i.Target.Digest || err == nil && name == i.Name && name == s.portable
+		return m.Digest == i.Target.Digest || err == nil && name == recorded && name == s.portable
 	})
 }

@@ -111,6 +111,30 @@ func imageNames(t *testing.T, s *store) (names []string) {
 	return names
 }
 
+// checkIDs demands that each image is there by its id, which volumes ask for, and nothing
+// that is none's.
+func checkIDs(t *testing.T, s *store) {
+	t.Helper()
+	ctx := inK8s(t.Context())
+	all, err := s.client.ImageService().List(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ids := map[string]int{}
+	for _, i := range all {
+		config, err := i.Config(ctx, s.client.ContentStore(), thisMachine)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ids[config.Digest.String()]++
+	}
+	for id, records := range ids {
+		if _, err := s.client.ImageService().Get(ctx, id); err != nil || records < 2 {
+			t.Errorf("image %s has %d records: %v", id, records, err)
+		}
+	}
+}
+
 func TestPlace(t *testing.T) {
 	s := newLayoutStore(t)
 	dir := layoutOf(t, map[string][]string{"kios.local/system:1": {"system"}, "kios.local/time:1": {"system", "chrony"}})
@@ -124,9 +148,20 @@ func TestPlace(t *testing.T) {
 		if diff := cmp.Diff([]string{"kios.local/system:1", "kios.local/time:1"}, imageNames(t, s)); diff != "" {
 			t.Errorf("images (-want +got):\n%s", diff)
 		}
+		checkIDs(t, s)
 	}
 	place(true)
 	place(false)
+
+	// What an earlier version has placed lacks its ids.
+	placed, err := readLayout(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.client.ImageService().Delete(inK8s(t.Context()), placed[0].id()); err != nil {
+		t.Fatal(err)
+	}
+	place(true)
 
 	// What a power cut may have left behind is mended.
 	chain := identity.ChainID([]digest.Digest{digest.FromString("system"), digest.FromString("chrony")})
@@ -159,6 +194,7 @@ func TestForget(t *testing.T) {
 		if diff := cmp.Diff([]string{mine, "kios.local/pause:1", name}, imageNames(t, s)); diff != "" {
 			t.Errorf("images (-want +got):\n%s", diff)
 		}
+		checkIDs(t, s)
 	}
 	// A layout that was taken away takes its images along.
 	if err := s.Forget(t.Context(), []string{user}); err != nil {

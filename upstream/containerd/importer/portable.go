@@ -96,5 +96,5 @@ func (s *store) placePortable(ctx context.Context, dir string, p *portableImage)
 	if err := s.image(i).Unpack(ctx, s.snapshotter); err != nil {
 		return err
 	}
-	return s.record(ctx, i)
+	return s.nameInPlace(ctx, dir, p.bundled)
 }

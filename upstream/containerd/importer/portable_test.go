@@ -46,6 +46,7 @@ func TestPortableImage(t *testing.T) {
 	if diff := cmp.Diff(names, imageNames(t, s)); diff != "" {
 		t.Errorf("images (-want +got):\n%s", diff)
 	}
+	checkIDs(t, s)
 	checkLinks(t, s, "time")
 
 	image, err := s.client.ImageService().Get(inK8s(t.Context()), names[0])

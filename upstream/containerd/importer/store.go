@@ -352,9 +352,18 @@ func (s *store) name(ctx context.Context, i images.Image) error {
 	return s.record(ctx, i)
 }
 
-// record creates or replaces one record. Labels of other archives stay, of those that
-// have another image as replaced.
+// record creates or replaces one record, and tells CRI.
 func (s *store) record(ctx context.Context, i images.Image) error {
+	if err := s.write(ctx, i); err != nil {
+		return err
+	}
+	// CRI also hears of it by an event, but later than we say that it is there.
+	return s.updateCRI(ctx, i.Name)
+}
+
+// write creates or replaces one record. Labels of other archives stay, of those that
+// have another image as replaced.
+func (s *store) write(ctx context.Context, i images.Image) error {
 	is := s.client.ImageService()
 	labels := map[string]string{managedLabel: "managed", pinnedLabel: "pinned"}
 	maps.Copy(labels, i.Labels)
@@ -371,8 +380,7 @@ func (s *store) record(ctx context.Context, i images.Image) error {
 	if err != nil {
 		return fmt.Errorf("record %s: %w", i.Name, err)
 	}
-	// CRI also hears of it by an event, but later than we say that it is there.
-	return s.updateCRI(ctx, i.Name)
+	return nil
 }
 
 // keepArchives adds the archives that an old record had.
