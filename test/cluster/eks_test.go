@@ -6,13 +6,10 @@ import (
 	"context"
 	"encoding/base64"
 	"fmt"
-	"io"
-	"log"
 	"os"
+	"strings"
 	"testing"
 	"time"
-
-	"github.com/google/go-containerregistry/pkg/registry"
 
 	"kios/host/clusterconfig"
 	"kios/host/qemu"
@@ -52,15 +49,7 @@ func TestEKS(t *testing.T) {
 	} {
 		u.demand(u.field("node/"+n.name, field), want)
 	}
-	image := cloud.Registry() + "/private/workload:1"
-	u.apply(`apiVersion: v1
-kind: Pod
-metadata: {name: private}
-spec:
-  hostNetwork: true
-  terminationGracePeriodSeconds: 1
-  containers: [{name: main, image: "` + image + `", imagePullPolicy: Always, command: [/workload, sleep]}]
-`)
+	u.apply(pulled("private", cloud.Registry()))
 	u.ready("private")
 	cloud.IMDS.Interrupt("terminate", time.Now().Add(2*time.Minute))
 	n.expect(t, `stopping, as a pod \(spot-terminate\) asks`)
@@ -69,6 +58,34 @@ spec:
 	if end, err := n.Wait(ctx); err != nil || end != qemu.PoweredOff {
 		t.Fatalf("the machine has %s, want powered off: %v", end, err)
 	}
+}
+
+// services6 is the range of a cluster of IPv6.
+const services6 = "fd00:10:96::/108"
+
+// TestEKSOverIPv6 boots a machine of EC2 that has IPv6 only, in a cluster of IPv6: so are
+// the metadata service, the APIs, the registry and the API server.
+func TestEKSOverIPv6(t *testing.T) {
+	lab.Long(t)
+	t.Parallel()
+	e, cloud := newEKS(t, awslab.Options{IPv6: nodeAddress6(1)})
+	cloud.IMDS.SetUserData(e.nodeConfig(strings.Replace(karpenterUserData, "10.96.0.0/12", services6, 1)))
+	n := e.boot(ec2Machine(cloud))
+	n.name = cloud.Options().PrivateDNSName
+	u := e.admin(t)
+	u.waitFor("node/"+n.name, "create")
+	u.kubectl("taint", "node", n.name, uninitialized+"-", "karpenter.sh/unregistered-")
+	u.waitFor("node/"+n.name, "condition=Ready")
+	u.demand(u.field("node/"+n.name, "{.status.addresses}"), `"address":"`+nodeAddress6(1)+`","type":"InternalIP"`)
+	u.apply(pulled("private", cloud.Registry()))
+	u.ready("private")
+	// Through the kubelet's port.
+	u.demand(u.kubectl("get", "--raw", "/api/v1/nodes/"+n.name+"/proxy/configz"), `"clusterDNS":["fd00:10:96::a"]`)
+	u.demand(u.exec("private", "cat", "/etc/resolv.conf"), "nameserver "+gateway6)
+	if got := cloud.IMDS.Asked("/latest/meta-data/network/interfaces/macs/" + nodeMAC(1) + "/ipv6s"); got == 0 {
+		t.Error("the metadata service was not asked for the address")
+	}
+	n.powerOff(t)
 }
 
 // TestEKSInAnotherMachine boots the disk of a node of EKS in another machine, as one does
@@ -135,7 +152,7 @@ spec:
 `
 
 func (e *env) nodeConfig(format string) []byte {
-	return fmt.Appendf(nil, format, endpoint, base64.StdEncoding.EncodeToString([]byte(e.ca)))
+	return fmt.Appendf(nil, format, e.cluster.Endpoint(), base64.StdEncoding.EncodeToString([]byte(e.ca)))
 }
 
 // ec2Machine is one that its firmware says is EC2's.
@@ -154,15 +171,21 @@ func ec2Firmware(uuid string) []string {
 // newEKS makes a cluster whose nodes are known by their role in AWS.
 func newEKS(t *testing.T, o awslab.Options) (*env, *awslab.Lab) {
 	t.Helper()
-	handler := registry.New(registry.Logger(log.New(io.Discard, "", 0)))
-	push(t, handler, "private/workload", "1", workload(t))
-	o.Address, o.Registry = gateway, handler
-	o.Instance, o.IPv4, o.MAC = ec2Instance, nodeAddress(1), nodeMAC(1)
-	e := bareEnv(t, newest(t))
+	o.Registry = images(t)
+	o.Instance, o.MAC = ec2Instance, nodeMAC(1)
+	cfg := clusterconfig.Config{}
+	var flags []string
+	if o.IPv6 == "" {
+		o.Address, o.IPv4 = gateway, nodeAddress(1)
+	} else {
+		o.Address, cfg.Endpoint = gateway6, "["+gateway6+"]:6443"
+		flags = append(flags, "--service-cluster-ip-range="+services6)
+	}
+	e := envOn(t, newest(t), o.Address)
 	cloud := awslab.Start(t, e.name, o)
 	webhook, _ := cloud.Authenticator(t, e.name, "example", "system:node:{{EC2PrivateDNSName}}")
 	lab.Eventually(t, time.Minute, "the authenticator", func() error { _, err := os.Stat(webhook); return err })
-	e.startControlPlane(clusterconfig.Config{}, "--authentication-token-webhook-config-file="+webhook)
+	e.startControlPlane(cfg, append(flags, "--authentication-token-webhook-config-file="+webhook)...)
 	return e, cloud
 }
 

@@ -4,8 +4,10 @@ package cluster
 
 import (
 	"cmp"
+	"context"
 	"crypto/tls"
 	"fmt"
+	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -26,6 +28,7 @@ import (
 // The control plane's end of the network, where the API server and a name server are.
 const (
 	gateway  = "10.79.0.1"
+	gateway6 = "fd00:79::1" // of networks that have IPv6 only
 	endpoint = gateway + ":6443"
 )
 
@@ -47,6 +50,12 @@ type env struct {
 // bareEnv makes a network, and no cluster yet.
 func bareEnv(t *testing.T, kubernetes string) *env {
 	t.Helper()
+	return envOn(t, kubernetes, gateway)
+}
+
+// envOn makes a network of the address family that its gateway has.
+func envOn(t *testing.T, kubernetes, gateway string) *env {
+	t.Helper()
 	lab.NeedRoot(t)
 	e := &env{t: t, products: products(t, kubernetes)}
 	e.dir = lab.KeptDir(t)
@@ -54,7 +63,7 @@ func bareEnv(t *testing.T, kubernetes string) *env {
 	if e.accel, err = qemu.Probe(t.Context(), lab.Out(t, "vmlinuz")); err != nil {
 		t.Fatal(err)
 	}
-	e.makeNetwork()
+	e.makeNetwork(gateway)
 	return e
 }
 
@@ -70,7 +79,7 @@ func newEnv(t *testing.T, cfg clusterconfig.Config) *env {
 func (e *env) startControlPlane(cfg clusterconfig.Config, flags ...string) {
 	t := e.t
 	t.Helper()
-	cfg.Kubernetes, cfg.Endpoint = e.products.Kubernetes, endpoint
+	cfg.Kubernetes, cfg.Endpoint = e.products.Kubernetes, cmp.Or(cfg.Endpoint, endpoint)
 	var err error
 	if e.cluster, err = clusterconfig.Open(filepath.Join(e.dir, "cluster"), cfg); err != nil {
 		t.Fatal(err)
@@ -83,20 +92,27 @@ func (e *env) startControlPlane(cfg clusterconfig.Config, flags ...string) {
 	e.letJoin()
 }
 
-func (e *env) makeNetwork() {
+func (e *env) makeNetwork(gateway string) {
 	e.t.Helper()
 	e.name = fmt.Sprintf("kios-%d-%s", os.Getpid(), strings.ToLower(lab.FileName(e.t)))
 	netns.Add(e.t, e.name)
 	e.ip("link", "add", "lan", "type", "bridge")
-	e.ip("addr", "add", gateway+"/24", "dev", "lan")
-	e.ip("link", "set", "lan", "up")
 	args := []string{"dnsmasq", "--keep-in-foreground", "--log-facility=-", "--conf-file=/dev/null",
 		"--user=root", "--pid-file=", "--no-resolv", "--no-hosts", "--listen-address=" + gateway, "--bind-interfaces",
-		"--address=/outside.example/" + gateway,
-		// For nodes without a network.yaml.
-		"--dhcp-range=" + gateway + ",static", "--dhcp-leasefile=" + filepath.Join(e.dir, "leases"), "--dhcp-option=option:router," + gateway}
+		"--address=/outside.example/" + gateway, "--dhcp-leasefile=" + filepath.Join(e.dir, "leases")}
+	// DHCP is for nodes without a network.yaml.
+	node, host := nodeAddress, "--dhcp-host=%s,%s"
+	if gateway == gateway6 {
+		e.ip("addr", "add", gateway+"/64", "dev", "lan", "nodad")
+		args = append(args, "--interface=lan", "--enable-ra", "--dhcp-range=fd00:79::,static,64", "--dhcp-option=option6:dns-server,["+gateway+"]")
+		node, host = nodeAddress6, "--dhcp-host=%s,[%s]"
+	} else {
+		e.ip("addr", "add", gateway+"/24", "dev", "lan")
+		args = append(args, "--dhcp-range="+gateway+",static", "--dhcp-option=option:router,"+gateway)
+	}
+	e.ip("link", "set", "lan", "up")
 	for i := 1; i < 10; i++ {
-		args = append(args, fmt.Sprintf("--dhcp-host=%s,%s", nodeMAC(i), nodeAddress(i)))
+		args = append(args, fmt.Sprintf(host, nodeMAC(i), node(i)))
 	}
 	netns.Start(e.t, e.name, nil, append(args, awslab.DNS(gateway)...)...)
 }
@@ -124,6 +140,11 @@ func (e *env) serveTLS(config *tls.Config, port int, handler http.Handler) {
 	server := &http.Server{Handler: handler}
 	go server.Serve(listener)
 	e.t.Cleanup(func() { server.Close() })
+}
+
+// dial connects from where the control plane is.
+func (e *env) dial(ctx context.Context, network, address string) (net.Conn, error) {
+	return netns.Dial(ctx, e.name, network, address)
 }
 
 // curl asks an HTTP server from where the control plane is.

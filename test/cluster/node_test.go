@@ -77,6 +77,8 @@ func (e *env) prepare(s setup) *node {
 
 func nodeAddress(index int) string { return fmt.Sprintf("10.79.0.%d", 10+index) }
 
+func nodeAddress6(index int) string { return fmt.Sprintf("fd00:79::%d", 10+index) }
+
 func nodeMAC(index int) string { return fmt.Sprintf("52:54:00:4b:06:%02x", index) }
 
 func (n *node) config(s setup, mac string) qemu.Config {

@@ -79,11 +79,15 @@ func (a *Authority) Leaf(t testing.TB) []byte {
 	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
 }
 
-// Config is that of a server at an address.
-func (a *Authority) Config(t testing.TB, address string) *tls.Config {
+// Config is that of a server with an address or a name.
+func (a *Authority) Config(t testing.TB, host string) *tls.Config {
 	t.Helper()
 	template := template("server")
-	template.IPAddresses = []net.IP{net.ParseIP(address)}
+	if address := net.ParseIP(host); address != nil {
+		template.IPAddresses = []net.IP{address}
+	} else {
+		template.IPAddresses, template.DNSNames = nil, []string{host}
+	}
 	der, key := a.sign(t, template)
 	return &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}}
 }
