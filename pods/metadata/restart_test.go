@@ -60,10 +60,10 @@ func TestOtherMachine(t *testing.T) {
 	lab.Must(t, instance.Record{Machine: "i-1", Provider: "ec2", Files: map[string]string{}}.Save(root))
 	r := &reading{Service: &Service{Root: root, Log: log.New(t.Output(), "", 0)}, machine: &want.Machine{ID: "i-2", Provider: "ec2"}, node: new(want.Node)}
 	if err := r.place(t.Context(), func() {}); err == nil {
-		t.Error("the node starts afresh though PID 1 does not know it")
+		t.Fatal("the node starts afresh though PID 1 does not know it")
 	}
 	if record, err := instance.Load(root); err != nil || record.Machine != "i-1" {
-		t.Errorf("the record is of %s, %v: nobody will tell PID 1", record.Machine, err)
+		t.Fatalf("the record is of %s, %v: nobody will tell PID 1", record.Machine, err)
 	}
 
 	lab.Must(t, os.MkdirAll(filepath.Join(root, "run/kios/control"), 0o755))
