@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -64,6 +65,20 @@ root = "/var/lib/elsewhere"
   runtime_type = "io.containerd.runc.v2"
 [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc.options]
   SystemdCgroup = true
+`
+
+// fleetFlags are the kubelet's, as scripts and units of other distributions have them.
+const fleetFlags = `--cloud-provider=external
+--container-log-max-files=4
+--container-runtime=remote
+--pod-manifest-path=/etc/kubelet.d
+`
+
+// fleetEnvironment is that of the daemons, from a file of lines of a shell. One is right.
+const fleetEnvironment = `environment:
+  EXAMPLE: "a b"
+  https_proxy=http://proxy.example:3128
+  LD_PRELOAD: /lib/x.so
 `
 
 // work returns the manifest of a pod of the workload image. The last arguments are more
@@ -147,10 +162,12 @@ func TestFleet(t *testing.T) {
 		images: []string{machine.Image(t, "workload", "workload"), iptablesImage(t)},
 		pods:   fieldPods(),
 		etc: map[string]string{
-			"hostname":               "# what a tool has written\n\nnode\n",
-			"kubernetes/config.yaml": fleetKubelet,
-			"containerd/config.toml": fleetContainerd,
-			"sysctl.d/50-mine.conf":  "net.core.somaxconn = 12345\nno.such.key = 1\n",
+			"hostname":                 "# what a tool has written\n\nnode\n",
+			"kubernetes/config.yaml":   fleetKubelet,
+			"containerd/config.toml":   fleetContainerd,
+			"kubernetes/kubelet-flags": fleetFlags,
+			"kios/environment.yaml":    fleetEnvironment,
+			"sysctl.d/50-mine.conf":    "net.core.somaxconn = 12345\nno.such.key = 1\n",
 		},
 	})
 	n.running("network")
@@ -237,15 +254,22 @@ func checkFleetKubelet(t *testing.T, n *node) {
 			CgroupDriver                     string
 			ShutdownGracePeriodByPodPriority []struct{ Priority int }
 			AllowedUnsafeSysctls             []string
+			ContainerLogMaxFiles             int
 		}
 	}
 	n.must(json.Unmarshal(body, &z))
 	c := z.KubeletConfig
-	if c.MaxPods != 30 || len(c.ShutdownGracePeriodByPodPriority) != 2 {
+	if c.MaxPods != 30 || c.ContainerLogMaxFiles != 4 || len(c.ShutdownGracePeriodByPodPriority) != 2 {
 		t.Errorf("what is valid is not in force: %+v", c)
 	}
 	if c.StaticPodPath != "/etc/kubernetes/manifests" || c.ResolvConf != "/etc/resolv.conf" {
 		t.Errorf("what cannot be true here is in force: %+v", c)
+	}
+	if got := n.ofDaemon("kubelet", "cmdline"); !slices.Contains(got, "--cloud-provider=external") {
+		t.Errorf("the kubelet's arguments are %q", got)
+	}
+	if got := n.ofDaemon("containerd", "environ"); !slices.Contains(got, "EXAMPLE=a b") || strings.Contains(strings.Join(got, " "), "LD_PRELOAD") {
+		t.Errorf("containerd's environment is %q", got)
 	}
 	if got := n.probe("show", "net.core.somaxconn"); !strings.Contains(got, "12345") {
 		t.Errorf("a user's sysctl: %s", got)
@@ -259,11 +283,25 @@ func checkNamed(t *testing.T, n *node) {
 		"cgroupRoot", "kubeReservedCgroup", "systemReservedCgroup", "systemReserved", "containerRuntimeEndpoint", "imageServiceEndpoint", "staticPodPath",
 		"resolvConf", "containerLogMaxSize", "vm.max_map_count", "configTrialDuration", "ExpandCSIVolumes",
 		"SystemdCgroup", "sandbox", "snapshotter", "nvidia", "no.such.key",
+		"kubelet-flags, line 3: ignoring --container-runtime", "ignoring staticPodPath /etc/kubelet.d",
+		"environment.yaml, line 3 is left out", "environment.yaml, line 4 is left out: LD_PRELOAD",
 	} {
 		if !regexp.MustCompile(`(?m)^.*kios: .*` + regexp.QuoteMeta(want)).MatchString(logs) {
 			t.Errorf("no line of kiOS names %s", want)
 		}
 	}
+}
+
+// ofDaemon returns a file of a daemon's in /proc that has texts which end with a zero.
+func (n *node) ofDaemon(name, file string) []string {
+	n.t.Helper()
+	var f facts
+	n.probeJSON(&f, "show", "processes")
+	i := slices.IndexFunc(f.Processes, func(p process) bool { return p.Exe == "/bin/"+name })
+	if i < 0 {
+		n.t.Fatalf("%s does not run", name)
+	}
+	return strings.Split(n.probe("cat", fmt.Sprintf("/proc/%d/%s", f.Processes[i].PID, file)), "\x00")
 }
 
 // TestMemoryPressure has a pod without limits take all memory of a small node, several

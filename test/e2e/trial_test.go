@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -64,12 +65,16 @@ func TestTrialEnds(t *testing.T) {
 		t.Errorf("rejected.json is %s", got)
 	}
 	n.probe("write", file, strings.Replace(text, "31", "32", 1))
+	n.probe("write", "/etc/kios/environment.yaml", "kubelet:\n  EXAMPLE: new\n")
 	n.running("probe")
 	n.Mark()
 	_, _ = n.tryProbe(context.WithoutCancel(t.Context()), "kill", "kubelet")
 	n.expect(`kubelet ready`)
 	if got := n.maxPods(); got != 32 {
 		t.Errorf("maxPods is %d, want that of the new file", got)
+	}
+	if got := n.ofDaemon("kubelet", "environ"); !slices.Contains(got, "EXAMPLE=new") {
+		t.Errorf("the environment is %q, without what the file has", got)
 	}
 
 	n.running("probe")
