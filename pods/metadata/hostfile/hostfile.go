@@ -98,17 +98,34 @@ func clean(name string) string {
 // Take takes the file at name out of the list, or out of what earlier parts gave the node:
 // it is for somebody else than the node.
 func (l *List) Take(name string) (content []byte, found bool) {
-	is := func(f want.File) bool { return f.Path == clean(name) }
-	for _, list := range []*[]want.File{&l.node.Files, &l.files} {
-		for _, f := range *list {
+	name = clean(name)
+	if content, found = l.content(name); found {
+		is := func(f want.File) bool { return f.Path == name }
+		l.node.Files = slices.DeleteFunc(l.node.Files, is)
+		l.files = slices.DeleteFunc(l.files, is)
+	}
+	return content, found
+}
+
+// Script returns the file at name, which is a script. Where nobody but a shell would read it,
+// it is taken out of the list.
+func (l *List) Script(name string) (content []byte, found bool) {
+	if name = clean(name); Allowed(name) != nil {
+		return l.Take(name)
+	}
+	return l.content(name)
+}
+
+func (l *List) content(name string) (content []byte, found bool) {
+	for _, list := range [][]want.File{l.node.Files, l.files} {
+		for _, f := range list {
 			switch {
-			case is(f) && f.Append:
+			case f.Path == name && f.Append:
 				content, found = append(content, f.Content...), true
-			case is(f):
+			case f.Path == name:
 				content, found = slices.Clone(f.Content), true
 			}
 		}
-		*list = slices.DeleteFunc(*list, is)
 	}
 	return content, found
 }

@@ -15,6 +15,7 @@ import (
 	"kios/pods/metadata/bounded"
 	"kios/pods/metadata/hostfile"
 	"kios/pods/metadata/joincmd"
+	"kios/pods/metadata/kubeadm"
 	"kios/pods/metadata/want"
 )
 
@@ -129,27 +130,20 @@ func (c *config) readUnits() error {
 	return mistakes.Err()
 }
 
-// kubeadm does what the unit starts.
+// kubeadm does what the unit starts: a script of the configuration, a text for a shell, or
+// kubeadm itself. A line may go on after a backslash.
 func (c *config) kubeadm(u unit) error {
 	var mistakes bounded.Mistakes
-	for line := range strings.Lines(u.Contents) {
+	text := unfold.Replace(u.Contents)
+	for line := range strings.Lines(text) {
 		if command, found := strings.CutPrefix(strings.TrimSpace(line), "ExecStart="); found {
-			mistakes.Add(c.start(strings.Fields(strings.TrimLeft(command, "-@:+!"))))
+			mistakes.Add(c.commands.Command(kubeadm.Words(strings.TrimLeft(command, "-@:+!|"))))
 		}
 	}
 	return mistakes.Err()
 }
 
-// start reads a command, which is a script of the configuration, one for a shell, or
-// kubeadm itself.
-func (c *config) start(words []string) error {
-	for _, word := range words[:min(2, len(words))] {
-		if script, found := c.files.Take(word); found {
-			return c.commands.Script(string(script))
-		}
-	}
-	return c.commands.Command(words)
-}
+var unfold = strings.NewReplacer("\\\n", " ", "\\\r\n", " ")
 
 // nameDirectories names directories that would be empty: the others come with their files.
 func (c *config) nameDirectories() {

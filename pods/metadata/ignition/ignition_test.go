@@ -141,11 +141,21 @@ func version3(t *testing.T, text []byte) string {
 // The unit may start kubeadm itself.
 func TestUnit(t *testing.T) {
 	const config = `{"ignition": {"version": "3.0.0"}, "storage": {"files": [{"path": "/etc/kubeadm.yml", "contents": {"source": "data:,config"}}]}, "systemd": {"units": [%s]}}`
-	n, err := read(fmt.Sprintf(config, `{"name": "kubeadm.service", "contents": "[Service]\nExecStart=/usr/bin/kubeadm join --config /etc/kubeadm.yml\n"}`))
-	if err != nil || n.Join == nil || len(n.Skipped)+len(n.Files) != 0 {
-		t.Errorf("%+v, %v", n, err)
+	for _, command := range []string{
+		`/usr/bin/kubeadm join --config /etc/kubeadm.yml`,
+		`-/usr/bin/kubeadm join \\\n  --config /etc/kubeadm.yml`,
+		`/bin/bash -c \"kubeadm join --config /etc/kubeadm.yml\"`,
+		`/bin/bash -eux /opt/join.sh`,
+	} {
+		text := fmt.Sprintf(config, `{"name": "kubeadm.service", "contents": "[Service]\nExecStart=`+command+`\n"}`)
+		if strings.Contains(command, "join.sh") {
+			text = strings.Replace(text, `"files": [`, `"files": [{"path": "/opt/join.sh", "contents": {"source": "data:,kubeadm%20join%20--config%20/etc/kubeadm.yml"}}, `, 1)
+		}
+		if n, err := read(text); err != nil || n.Join == nil || len(n.Skipped)+len(n.Files) != 0 {
+			t.Errorf("%s: %+v, %v", command, n, err)
+		}
 	}
-	n, err = read(fmt.Sprintf(config, `{"name": "kubeadm.service", "enabled": false, "contents": "[Service]\nExecStart=/usr/bin/kubeadm join --config /etc/kubeadm.yml\n"}`))
+	n, err := read(fmt.Sprintf(config, `{"name": "kubeadm.service", "enabled": false, "contents": "[Service]\nExecStart=/usr/bin/kubeadm join --config /etc/kubeadm.yml\n"}`))
 	if err != nil || n.Join != nil || len(n.Skipped) != 1 {
 		t.Errorf("a unit that is not enabled: %+v, %v", n, err)
 	}

@@ -33,6 +33,8 @@ type Reader struct {
 	Node    *want.Node
 
 	joined   bool            // kubeadm join was among the commands
+	config   string          // the file that it was given
+	scripts  map[string]bool // files that have been read
 	envsubst bool            // the file that --config names is filled in first
 	skipped  map[string]bool // programs of one text that are not run
 	names    []string        // the first of them
@@ -72,8 +74,10 @@ func (r *Reader) script(text string, nested int) error {
 func (r *Reader) command(c command, nested int) error {
 	words := unwrap(c.words)
 	switch {
-	case len(words) > 2 && isShell(words[0]) && isCommandFlag(words[1]):
-		return r.script(words[2], nested+1)
+	case len(words) > 1 && isShell(words[0]):
+		return r.shell(words, nested)
+	case len(words) > 1 && (words[0] == "." || words[0] == "source"):
+		return r.file(words[1], words[0], nested)
 	case isKubeadm(words, "init"):
 		return errors.New("kubeadm init: a node makes no control plane; see docs/control-plane.md")
 	case isJoin(words):
@@ -83,9 +87,47 @@ func (r *Reader) command(c command, nested int) error {
 	case first(words) == "envsubst" && strings.HasPrefix(c.output, kubeadmFile):
 		r.envsubst = true
 	case !r.isNothing(words) && len(words) > 0:
-		r.skip(words[0])
+		return r.file(words[0], words[0], nested)
 	}
 	return nil
+}
+
+// shell reads what a shell is told to run: the text behind -c, or a script.
+func (r *Reader) shell(words []string, nested int) error {
+	for i := 1; i < len(words); i++ {
+		switch word := words[i]; {
+		case isFlag(word, "c") && i+1 < len(words):
+			return r.script(words[i+1], nested+1)
+		case isFlag(word, "o"): // as -euo pipefail
+			i++
+		case !strings.HasPrefix(word, "-") && !strings.HasPrefix(word, "+"):
+			return r.file(word, words[0], nested)
+		}
+	}
+	r.skip(words[0])
+	return nil
+}
+
+// file reads a script that the user data bring along, once. Of anything else, it notes that
+// the program is not run.
+func (r *Reader) file(name, program string, nested int) error {
+	if r.scripts[name] {
+		return nil
+	}
+	var text []byte
+	found := false
+	if strings.HasPrefix(name, "/") {
+		text, found = r.Files.Script(name)
+	}
+	if !found {
+		r.skip(program)
+		return nil
+	}
+	if r.scripts == nil {
+		r.scripts = map[string]bool{}
+	}
+	r.scripts[name] = true
+	return r.script(string(text), nested+1)
 }
 
 func first(words []string) string {
@@ -122,9 +164,9 @@ func isShell(word string) bool {
 	return slices.Contains([]string{"sh", "bash", "ash", "dash"}, path.Base(word))
 }
 
-// isCommandFlag finds -c, and others with it, as -xec.
-func isCommandFlag(word string) bool {
-	return strings.HasPrefix(word, "-") && !strings.HasPrefix(word, "--") && strings.HasSuffix(word, "c")
+// isFlag finds the flag of a shell, such as -c, and others with it, as -xec.
+func isFlag(word, flag string) bool {
+	return strings.HasPrefix(word, "-") && !strings.HasPrefix(word, "--") && strings.HasSuffix(word, flag)
 }
 
 // isKubeadm reports whether words begin with kubeadm, wherever it is, and next.
@@ -151,7 +193,7 @@ const kubeadmFile = "/etc/kubeadm.yml"
 // and of which nothing is left to do.
 func (r *Reader) isNothing(words []string) bool {
 	switch first(words) {
-	case "set", "fi", "done", "}", "true", ":", "then", "exit":
+	case "set", "fi", "for", "done", "}", "true", ":", "then", "exit", "break", "sleep", "[", "[[", "test":
 		return true
 	case "mkdir": // directories are made with their files
 		return len(words) == 3 && words[1] == "-p" && strings.HasPrefix(words[2], "/run/")
@@ -203,7 +245,10 @@ func (r *Reader) join(args []string) error {
 	if f.has("control-plane") {
 		return errors.New("kubeadm join --control-plane: a node makes no control plane; see docs/control-plane.md")
 	}
-	r.joined = true
+	if name := f.last("config"); r.joined && name != "" && name == r.config {
+		return nil // it is to be tried again, as in a loop
+	}
+	r.joined, r.config = true, f.last("config")
 	text, err := r.configuration(f)
 	if err != nil {
 		return fmt.Errorf("kubeadm join: %w", err)

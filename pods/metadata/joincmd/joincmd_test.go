@@ -34,12 +34,17 @@ func TestSplit(t *testing.T) {
 	}
 }
 
+const plainJoin = "kubeadm join --config /run/kubeadm/join.yaml && echo success > /run/cluster-api/bootstrap-success.complete\n"
+
 // read reads a script beside which there is a file with the text "config".
 func read(t *testing.T, script string) (*want.Node, error) {
 	t.Helper()
 	n := new(want.Node)
 	files := hostfile.New(n)
 	lab.Must(t, files.Add(want.File{Path: "/run/kubeadm/join.yaml", Content: []byte("config")}))
+	if strings.Contains(script, "/opt/join.sh") {
+		lab.Must(t, files.Add(want.File{Path: "/opt/join.sh", Content: []byte("#!/bin/sh\nset -e\n/opt/join.sh\n" + plainJoin)}))
+	}
 	r := &Reader{Files: files, Node: n, Join: func(text []byte, _ *want.Machine, n *want.Node) error {
 		if string(text) != "config" {
 			return errors.New("no config")
@@ -62,6 +67,11 @@ func TestConfig(t *testing.T) {
 		"sudo -E timeout 300 /usr/bin/kubeadm join --config /run/kubeadm/join.yaml; echo success >" + done,
 		"LANG=C bash -xec 'kubeadm join --config /run/kubeadm/join.yaml && echo success > " + done + "'",
 		"if ! kubeadm join --config /run/kubeadm/join.yaml; then exit 1; fi; echo success > " + done,
+		"bash -euo pipefail -c 'kubeadm join --config /run/kubeadm/join.yaml && echo success > " + done + "'",
+		"kubeadm join \\\r\n  --config /run/kubeadm/join.yaml\r\necho success > " + done + "\r\n",
+		"for i in 1 2 3; do kubeadm join --config /run/kubeadm/join.yaml && break; sleep 5; done; echo success > " + done,
+		"kubeadm join --config /run/kubeadm/join.yaml || kubeadm join --config /run/kubeadm/join.yaml --v=5; echo success > " + done,
+		"/opt/join.sh", "sudo bash -x /opt/join.sh", ". /opt/join.sh",
 	} {
 		n, err := read(t, script)
 		if err != nil || n.Join == nil || n.Joined != done || len(n.Files) != 0 || len(n.Skipped) != 0 {
@@ -141,6 +151,22 @@ func TestMistakes(t *testing.T) {
 		if n.Join != nil {
 			t.Errorf("Script(%q) joins %+v", script, n.Join)
 		}
+	}
+}
+
+// A script that calls itself is read once. One in a place of the node's stays there, for pods.
+func TestScripts(t *testing.T) {
+	n := new(want.Node)
+	r := &Reader{Node: n, Files: hostfile.New(n), Join: func([]byte, *want.Machine, *want.Node) error { return nil }}
+	again := strings.Repeat("/run/a/b; sh /run/a/b;", 10_000)
+	lab.Must(t, r.Files.Add(want.File{Path: "/run/a/b", Content: []byte(again)}))
+	begun := time.Now()
+	if err := r.Script(again); err != nil || time.Since(begun) > 10*time.Second {
+		t.Errorf("%v, after %v", err, time.Since(begun))
+	}
+	r.Files.Done()
+	if len(n.Files) != 1 || len(n.Skipped) != 0 {
+		t.Errorf("%+v", n)
 	}
 }
 

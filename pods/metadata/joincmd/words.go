@@ -25,6 +25,7 @@ type lexer struct {
 // split returns the commands of a text.
 func split(text string) []command {
 	var l lexer
+	text = strings.ReplaceAll(text, "\r\n", "\n")
 	for i := 0; i < len(text); {
 		i += l.next(text[i:])
 	}
