@@ -150,19 +150,30 @@ runcmd:
 func TestJinja(t *testing.T) {
 	const header = "## template: jinja\n#cloud-config\n"
 	for text, want := range map[string]string{
-		"{{ ds.meta_data.local_hostname }}":        "worker-1",
-		`{{ds.meta_data["local_hostname"]}}`:       "worker-1",
-		`{{ ds['meta_data']['local-hostname'] }}`:  "worker-1",
-		"{{- instance_id -}}.":                     "i-1.",
-		"{ { {{ instance_id }}{{instance_id}} } {": "{ { i-1i-1 } {",
-		"a{{ v1.region }}b":                        "ab",
-		"{{ ds.meta_data.hostname }}":              "error: ds.meta_data.hostname",
-		"{{ instance_id | upper }}":                "error: only names",
-		"{% if a %}":                               "error: only names",
-		"{# a #}":                                  "error: only names",
-		"{{ 'a' }}":                                "error: only names",
-		"{{":                                       "error: only names",
-		"{{ a":                                     "error: only names",
+		"{{ ds.meta_data.local_hostname }}":                             "worker-1",
+		`{{ds.meta_data["local_hostname"]}}`:                            "worker-1",
+		`{{ ds['meta_data']['local-hostname'] }}`:                       "worker-1",
+		"{{- instance_id -}}.":                                          "i-1.",
+		"{ { {{ instance_id }}{{instance_id}} } {":                      "{ { i-1i-1 } {",
+		"a{{ v1.region }}b":                                             "ab",
+		"{{ ds.meta_data.hostname }}":                                   "error: ds.meta_data.hostname",
+		"{{ instance_id | upper }}":                                     "I-1",
+		"{{instance_id|upper|lower}}":                                   "i-1",
+		`{{ ds.meta_data.local_hostname.split("-")[1] }}`:               "1",
+		`{{ ds["meta_data"]["local_hostname"].split('.')[0].upper() }}`: "WORKER-1",
+		`{{ instance_id.split('-')[2] }}`:                               "error: instance_id",
+		`{{ instance_id.split('-') }}`:                                  "error: only names",
+		`{{ instance_id.split()[0] }}`:                                  "error: only names",
+		`{{ a.b | default('c') }}{{ instance_id | default("c") }}{{ a.split(".")[0] | default("d") | trim }}`: "ci-1d",
+		"{{ instance_id | replace('a', 'b') }}": "error: only names",
+		"{% if a %}":                            "error: only names",
+		"a{# a {{ b #}b":                        "ab",
+		"{% raw %}{{ .Name }}{% if %}{% endraw %}{{instance_id}}": "{{ .Name }}{% if %}i-1",
+		"{%- raw -%}{{": "error: only names",
+		"{# a":          "error: only names",
+		"{{ 'a' }}":     "error: only names",
+		"{{":            "error: only names",
+		"{{ a":          "error: only names",
 	} {
 		n, err := read(header + "write_files:\n- path: /run/a/b\n  content: |-\n    " + text + "\n")
 		if message, failed := strings.CutPrefix(want, "error: "); failed {
@@ -177,6 +188,9 @@ func TestJinja(t *testing.T) {
 	}
 	if n, err := read("hostname: a\nx: '{{ a }}'\n"); err != nil || n.Hostname != "a" {
 		t.Errorf("what is no template: %v", err)
+	}
+	if n, err := read("## Template: Jinja\r\n#cloud-config\r\nhostname: {{ instance_id }}\r\n"); err != nil || n.Hostname != "i-1" {
+		t.Errorf("in capitals: %+v, %v", n, err)
 	}
 	if _, err := read("## template: mako\nhostname: a\n"); err == nil {
 		t.Error("another kind of template is read")

@@ -3,6 +3,7 @@ package cloudconfig
 import (
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 
 	"kios/pods/lazyregexp"
@@ -11,11 +12,16 @@ import (
 
 var (
 	// header is the line that makes a template of a text; see cloud-init, instance data.
-	header = lazyregexp.New(`^(?:\x{feff})?\s*##\s*template:\s*(\S+)[^\n]*\n?`)
-	// reference is a name of instance data, as a.b and a.b["c"].
-	reference = lazyregexp.New(`^\{\{-?\s*([A-Za-z_]\w*(?:\.\w+|\[(?:"[^"\n\]]*"|'[^'\n\]]*')\])*)\s*-?\}\}`)
+	header = lazyregexp.New(`^(?:\x{feff})?\s*##\s*(?i:template):\s*(\S+)[^\n]*\n?`)
+	// reference is a name of instance data, as a.b and a.b["c"], and what is done to it.
+	reference = lazyregexp.New(`^\{\{-?\s*([A-Za-z_]\w*(?:\.\w+|\[(?:"[^"\n\]]*"|'[^'\n\]]*')\])*)((?:\.\w+\([^()\n]*\)(?:\[\d+\])?|\s*\|\s*\w+(?:\([^()\n]*\))?)*)\s*-?\}\}`)
+	// operation is one of the things that are done to a name.
+	operation = lazyregexp.New(`[.|]\s*(\w+)(?:\(\s*(?:"([^"]*)"|'([^']*)')?\s*\))?(?:\[(\d+)\])?`)
 	// subscript is the other spelling of .name.
 	subscript = lazyregexp.New(`\[["']([^\]]*)["']\]`)
+	// raw stays as it is, and a comment is left out. The end of their line goes with them.
+	raw     = lazyregexp.New(`^\{%[-+]?\s*raw\s*[-+]?%\}((?s:.*?))\{%[-+]?\s*endraw\s*[-+]?%\}\n?`)
+	comment = lazyregexp.New(`^\{#(?s:.*?)#\}\n?`)
 )
 
 // render fills in the names of a template. A name that nobody knows is an error, where
@@ -25,7 +31,7 @@ func render(text []byte, values map[string]string) ([]byte, error) {
 	if m == nil {
 		return text, nil
 	}
-	if string(m[1]) != "jinja" {
+	if !strings.EqualFold(string(m[1]), "jinja") {
 		return nil, fmt.Errorf("it is a template of the kind %.60q: only jinja is read", m[1])
 	}
 	t := template{rest: string(text[len(m[0]):]), values: values}
@@ -55,33 +61,92 @@ func (t *template) next() bool {
 	case '{':
 		return t.name()
 	case '%', '#':
-		t.err = fmt.Errorf("%.40q: of jinja, only names are read, as {{ ds.meta_data.local_hostname }}", t.rest)
-		return false
+		return t.block()
 	}
 	t.out.WriteByte('{')
 	t.rest = t.rest[1:]
 	return true
 }
 
+// block takes what is between {% raw %} and {% endraw %} as it is, and leaves out a comment.
+func (t *template) block() bool {
+	m := raw().FindStringSubmatchIndex(t.rest)
+	if m == nil {
+		m = comment().FindStringSubmatchIndex(t.rest)
+	}
+	if m == nil {
+		return t.fail()
+	}
+	if len(m) > 2 {
+		t.out.WriteString(t.rest[m[2]:m[3]])
+	}
+	t.rest = t.rest[m[1]:]
+	return true
+}
+
+func (t *template) fail() bool {
+	t.err = fmt.Errorf("%.40q: of jinja, only names are read, as {{ ds.meta_data.local_hostname }}, with .split(\".\")[0], lower, upper, trim and default, and {%% raw %%}", t.rest)
+	return false
+}
+
 // name fills in the name that comes first.
 func (t *template) name() bool {
-	m := reference().FindStringSubmatchIndex(t.rest)
+	m := reference().FindStringSubmatch(t.rest)
 	if m == nil {
-		t.err = fmt.Errorf("%.40q: of jinja, only names are read, as {{ ds.meta_data.local_hostname }}", t.rest)
-		return false
+		return t.fail()
 	}
-	name := subscript().ReplaceAllString(t.rest[m[2]:m[3]], ".$1")
+	name := subscript().ReplaceAllString(m[1], ".$1")
 	value, found := t.lookup(name)
+	for _, op := range operation().FindAllStringSubmatch(m[2], -1) {
+		known := false
+		if value, found, known = operate(op, value, found); !known {
+			return t.fail()
+		}
+	}
 	if !found {
 		t.err = fmt.Errorf("this machine has no %.100q, which the template asks for", name)
 		return false
 	}
 	t.out.WriteString(value)
-	t.rest = t.rest[m[1]:]
+	t.rest = t.rest[len(m[0]):]
 	if t.out.Len() > bounded.MaxText {
 		t.err = errors.New("the template becomes too long")
 	}
 	return t.err == nil
+}
+
+// operate does one thing to a value, if it is known: a method of a text, or a filter.
+func operate(op []string, value string, found bool) (result string, stays, known bool) {
+	argument := op[2] + op[3]
+	switch op[1] {
+	case "lower":
+		return strings.ToLower(value), found, true
+	case "upper":
+		return strings.ToUpper(value), found, true
+	case "trim", "strip":
+		return strings.TrimSpace(value), found, true
+	case "default":
+		if !found {
+			return argument, true, true
+		}
+		return value, true, true
+	case "split":
+		return piece(value, argument, op[4], found)
+	}
+	return "", false, false
+}
+
+// piece is one of those that a text is split into. One that is not there names no machine.
+func piece(value, separator, index string, found bool) (result string, stays, known bool) {
+	i, err := strconv.Atoi(index)
+	if err != nil || separator == "" {
+		return "", false, false
+	}
+	pieces := strings.Split(value, separator)
+	if i >= len(pieces) {
+		return "", false, true
+	}
+	return pieces[i], found, true
 }
 
 // lookup finds a value. Names have _ where cloud-init's sources have -.

@@ -77,7 +77,7 @@ var beginnings = []struct {
 
 // template matches the line that has cloud-init fill in names of the machine, before it
 // looks at what the text is.
-var template = lazyregexp.New(`^##\s*template:.*\n?`)
+var template = lazyregexp.New(`^##\s*(?i:template):.*\n?`)
 
 // version matches the field that says what YAML or JSON of Kubernetes' kind is.
 var version = lazyregexp.New(`(?m)(?:^["']?|[{,]\s*")apiVersion["']?\s*:\s*["']?([a-z0-9.]+)/`)
@@ -90,11 +90,15 @@ func formatOf(p part) format {
 	text := bytes.TrimLeft(p.data, "\ufeff \t\r\n")
 	text = bytes.TrimLeft(text[len(template().Find(text)):], " \t\r\n")
 	for _, b := range beginnings {
-		if bytes.HasPrefix(text, []byte(b.text)) {
+		if hasPrefixFold(text, b.text) {
 			return b.format
 		}
 	}
 	return formatOfFields(text)
+}
+
+func hasPrefixFold(text []byte, prefix string) bool {
+	return len(text) >= len(prefix) && strings.EqualFold(string(text[:len(prefix)]), prefix)
 }
 
 // formatOfFields looks for the field that tells.

@@ -52,11 +52,13 @@ func lines(text string) string {
 
 func TestFormats(t *testing.T) {
 	for text, want := range map[string]string{
-		"":                             "",
-		" \n\t ":                       "",
-		"#cloud-config\nhostname: a\n": "cloud",
-		"\n  #cloud-config\n":          "cloud",
-		"\ufeff#cloud-config\n":        "cloud",
+		"":                                    "",
+		" \n\t ":                              "",
+		"#cloud-config\nhostname: a\n":        "cloud",
+		"\n  #cloud-config\n":                 "cloud",
+		"\ufeff#cloud-config\n":               "cloud",
+		"#Cloud-Config\n":                     "cloud",
+		"## Template: jinja\n#cloud-config\n": "cloud",
 		"## template: jinja\n#cloud-config\nhostname: '{{ a }}'\n":                         "cloud",
 		"##template:jinja\n#!/bin/sh\n":                                                    "shell script",
 		"apiVersion: node.eks.aws/v1alpha1\nkind: NodeConfig\n":                            "node",
