@@ -1,6 +1,7 @@
 package bounded
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -8,6 +9,8 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+
+	goyaml "go.yaml.in/yaml/v2"
 
 	"kios/pods/lazyregexp"
 	"kios/pods/settings"
@@ -25,9 +28,7 @@ func Known(name string, text []byte, into any) (unknown []string, err error) {
 		return nil, err
 	}
 	unknown = sentences(name, prune(doc, reflect.TypeOf(into).Elem(), ""))
-	if several(text) {
-		unknown = append(unknown, name+`: "---" and what follows it are not used`)
-	}
+	unknown = append(unknown, Remarks(name, text)...)
 	plain, err := json.Marshal(doc)
 	if err != nil {
 		return nil, err
@@ -36,6 +37,40 @@ func Known(name string, text []byte, into any) (unknown []string, err error) {
 		return nil, errors.New(strings.TrimPrefix(err.Error(), name+": "))
 	}
 	return unknown, nil
+}
+
+// Remarks returns a sentence for each thing in a text of YAML that does not count, and is
+// easily overlooked: a second document, and the first one of two fields with the same name.
+func Remarks(name string, text []byte) (lines []string) {
+	if several(text) {
+		lines = append(lines, name+`: "---" and what follows it are not used`)
+	}
+	for i, twice := range duplicates(text) {
+		if i == maxUnknown {
+			return append(lines, name+": there are more fields that are there twice")
+		}
+		lines = append(lines, name+": "+twice)
+	}
+	return lines
+}
+
+var twice = lazyregexp.New(`^line (\d+): key "(.*)" already set in map$`)
+
+// duplicates finds fields that are there twice. Those that a merge (<<) brings are meant to be.
+func duplicates(text []byte) (lines []string) {
+	if len(text) > MaxText || bytes.Contains(text, []byte("<<")) {
+		return nil
+	}
+	wrong, _ := errors.AsType[*goyaml.TypeError](goyaml.UnmarshalStrict(text, new(any)))
+	if wrong == nil {
+		return nil
+	}
+	for _, line := range wrong.Errors {
+		if m := twice().FindStringSubmatch(line); m != nil {
+			lines = append(lines, fmt.Sprintf("line %s: the field %.100q is there twice: the last one counts", m[1], m[2]))
+		}
+	}
+	return lines
 }
 
 func sentences(name string, fields []string) []string {

@@ -35,6 +35,15 @@ func TestKnown(t *testing.T) {
 			t.Errorf("%q: %v (-want +got):\n%s", tt.text, err, diff)
 		}
 	}
+	if got := Remarks("doc", []byte("a: 1\nb: {c: 1, c: 2}\n'a': 2\n")); !cmp.Equal(got, []string{`doc: line 2: the field "c" is there twice: the last one counts`, `doc: line 3: the field "a" is there twice: the last one counts`}) {
+		t.Errorf("Remarks = %q", got)
+	}
+	if got := Remarks("doc", []byte("a: &a {c: 1}\nb: {<<: *a, c: 2}\n")); got != nil {
+		t.Errorf("Remarks of a merge = %q", got)
+	}
+	if got := Remarks("doc", []byte(strings.Repeat("a: 1\n", 1000))); len(got) != maxUnknown+1 {
+		t.Errorf("%d remarks", len(got))
+	}
 	many, err := Known("doc", []byte("x"+strings.Repeat("x", 300)+": 1\n"+strings.Repeat("a", 1)+": 1\n"), &document{})
 	if err != nil || len(many) != 2 || len(many[1]) > 300 {
 		t.Errorf("%q, %v", many, err)

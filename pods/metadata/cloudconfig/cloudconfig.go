@@ -32,6 +32,10 @@ func (r Reader) Read(text []byte, m *want.Machine, n *want.Node) error {
 	if err != nil {
 		return err
 	}
+	n.Skipped = append(n.Skipped, bounded.Remarks("cloud-config", text)...)
+	if text, err = bounded.Binary(text); err != nil {
+		return err
+	}
 	var fields map[string]json.RawMessage
 	if err := bounded.YAML(text, &fields); err != nil {
 		return err
@@ -113,11 +117,15 @@ var reasons = map[string]string{
 // silent are fields that ask nothing of a node.
 var silent = []string{"preserve_hostname", "final_message", "output", "merge_how", "merge_type", "version"}
 
+// nothing are values that ask for nothing.
+var nothing = []string{"null", "false", `""`, "[]", "{}"}
+
 // maxSkipped bounds the names of fields in the log.
 const maxSkipped = 64
 
 // skipOthers names the fields that are left.
 func (c *config) skipOthers() {
+	maps.DeleteFunc(c.fields, func(_ string, value json.RawMessage) bool { return slices.Contains(nothing, string(value)) })
 	for i, name := range slices.Sorted(maps.Keys(c.fields)) {
 		if i == maxSkipped {
 			c.node.Skip("cloud-config: %d more fields", len(c.fields)-i)
@@ -140,7 +148,7 @@ type scalar string
 // UnmarshalJSON takes what YAML makes of a text without quotes.
 func (s *scalar) UnmarshalJSON(text []byte) error {
 	if strings.ContainsAny(string(text[:1]), "[{") {
-		return errors.New("there is a list or map in place of a text")
+		return errors.New("there is a list or map in place of a text: put quotes around a text that has ': ' in it or begins with [ or {")
 	}
 	if text[0] == '"' {
 		return json.Unmarshal(text, (*string)(s))
@@ -151,12 +159,32 @@ func (s *scalar) UnmarshalJSON(text []byte) error {
 	return nil
 }
 
+// truth is a truth value, in the words of cloud-init.
+type truth bool
+
+// UnmarshalJSON takes what YAML takes for one, and a text or number that cloud-init does.
+func (t *truth) UnmarshalJSON(text []byte) error {
+	var word scalar
+	if err := json.Unmarshal(text, &word); err != nil {
+		return err
+	}
+	switch strings.ToLower(strings.TrimSpace(string(word))) {
+	case "true", "1", "on", "yes", "y":
+		*t = true
+	case "false", "0", "off", "no", "n", "":
+		*t = false
+	default:
+		return errors.New("there is something else in place of true or false")
+	}
+	return nil
+}
+
 // list is a list of texts, or one of them.
 type list []scalar
 
 // UnmarshalJSON takes one text for a list of one.
 func (l *list) UnmarshalJSON(text []byte) error {
-	if text[0] == '[' {
+	if text[0] == '[' || string(text) == "null" {
 		return json.Unmarshal(text, (*[]scalar)(l))
 	}
 	*l = make(list, 1)

@@ -30,28 +30,32 @@ func TestWriteFiles(t *testing.T) {
 		`{path: /run/a/b, content: "x\n"}`: `/run/a/b "x\n" 0 false`,
 		`{path: /run/a/b}`:                 `/run/a/b "" 0 false`,
 		`{path: /run/a/b, content: 12}`:    `/run/a/b "12" 0 false`,
-		`{path: /run/a/b, content: x, permissions: '0600', owner: 'root:root'}`:                      `/run/a/b "x" 600 false`,
-		`{path: /run/a/b, content: x, permissions: 0640}`:                                            `/run/a/b "x" 640 false`,
-		`{path: /run/a/b, content: x, permissions: "0o644"}`:                                         `/run/a/b "x" 644 false`,
-		`{path: /run/a/b, content: x, permissions: "420"}`:                                           `/run/a/b "x" 420 false`,
-		`{path: /run/a/b, content: x, permissions: '4755'}`:                                          `/run/a/b "x" 755 false`,
-		`{path: /run/a/b, content: eA==, encoding: b64, append: true, defer: true}`:                  `/run/a/b "x" 0 true`,
-		`{path: /run/a/b, content: eA==, encoding: BASE64}`:                                          `/run/a/b "x" 0 false`,
-		`{path: /run/a/b, content: "` + formattest.Packed([]byte("x")) + `", encoding: gz+b64}`:      `/run/a/b "x" 0 false`,
-		`{path: /run/a/b, content: "` + formattest.Packed([]byte("x")) + `", encoding: gzip+base64}`: `/run/a/b "x" 0 false`,
-		`{path: /run/a/b, content: !!binary eA==}`:                                                   `/run/a/b "x" 0 false`,
-		`{path: /run/a/b, content: x, encoding: text/plain, source: {headers: {}}}`:                  `/run/a/b "x" 0 false`,
-		`{path: //run//a/b, content: x}`:                                                             `/run/a/b "x" 0 false`,
-		`{path: /etc/kubernetes/manifests/a.yaml, content: x}`:                                       `/etc/kubernetes/manifests/a.yaml "x" 0 false`,
-		`{path: /run/a/b, content: x, permissions: '0999'}`:                                          "error: no permissions",
-		`{path: /run/a/b, content: x, encoding: rot13}`:                                              "error: not known",
-		`{path: /run/a/b, content: "*", encoding: b64}`:                                              "error: illegal base64",
-		`{path: /run/a/b, content: eA==, encoding: gz+b64}`:                                          "error: EOF",
-		`{path: /run/a/b, content: [x]}`:                                                             "error: list",
-		`text`:                                                                                       "error: item 1",
-		`{path: /etc/passwd, content: x}`:                                                            "skip: /etc/passwd",
-		`{path: /etc/kubernetes/../passwd, content: x}`:                                              "skip: ..",
-		`{path: /run/kios/control/hostname, content: x}`:                                             "skip: not the node's own",
+		`{path: /run/a/b, content: x, permissions: '0600', owner: 'root:root'}`:                        `/run/a/b "x" 600 false`,
+		`{path: /run/a/b, content: x, permissions: 0640}`:                                              `/run/a/b "x" 640 false`,
+		`{path: /run/a/b, content: x, permissions: "0o644"}`:                                           `/run/a/b "x" 644 false`,
+		`{path: /run/a/b, content: x, permissions: "420"}`:                                             `/run/a/b "x" 420 false`,
+		`{path: /run/a/b, content: x, permissions: '4755'}`:                                            `/run/a/b "x" 755 false`,
+		`{path: /run/a/b, content: eA==, encoding: b64, append: true, defer: true}`:                    `/run/a/b "x" 0 true`,
+		`{path: /run/a/b, content: eA==, encoding: BASE64}`:                                            `/run/a/b "x" 0 false`,
+		`{path: /run/a/b, content: "` + formattest.Packed([]byte("x")) + `", encoding: gz+b64}`:        `/run/a/b "x" 0 false`,
+		`{path: /run/a/b, content: "` + formattest.Packed([]byte("x")) + `", encoding: gzip+base64}`:   `/run/a/b "x" 0 false`,
+		`{path: /run/a/b, content: !!binary eA==}`:                                                     `/run/a/b "x" 0 false`,
+		`{path: /run/a/b, content: x, encoding: text/plain, source: {headers: {}}}`:                    `/run/a/b "x" 0 false`,
+		`{path: /run/a/b, content: !!binary "` + formattest.Packed([]byte("x")) + `", encoding: gzip}`: `/run/a/b "x" 0 false`,
+		`{path: /run/a/b, content: !!binary "/wA="}`:                                                   `/run/a/b "\xff\x00" 0 false`,
+		`{path: /run/a/b, content: x, append: 'true'}`:                                                 `/run/a/b "x" 0 true`,
+		`{path: /run/a/b, content: x, append: maybe}`:                                                  "error: true or false",
+		`{path: //run//a/b, content: x}`:                                                               `/run/a/b "x" 0 false`,
+		`{path: /etc/kubernetes/manifests/a.yaml, content: x}`:                                         `/etc/kubernetes/manifests/a.yaml "x" 0 false`,
+		`{path: /run/a/b, content: x, permissions: '0999'}`:                                            "error: no permissions",
+		`{path: /run/a/b, content: x, encoding: rot13}`:                                                "error: not known",
+		`{path: /run/a/b, content: "*", encoding: b64}`:                                                "error: illegal base64",
+		`{path: /run/a/b, content: eA==, encoding: gz+b64}`:                                            "error: EOF",
+		`{path: /run/a/b, content: [x]}`:                                                               "error: list",
+		`text`:                                                                                         "error: item 1",
+		`{path: /etc/passwd, content: x}`:                                                              "skip: /etc/passwd",
+		`{path: /etc/kubernetes/../passwd, content: x}`:                                                "skip: ..",
+		`{path: /run/kios/control/hostname, content: x}`:                                               "skip: not the node's own",
 		`{content: x}`: "skip: not the path of a file",
 		`{path: /run/a/b, source: {uri: "https://user:secret@example.com/secret?secret"}}`: "skip: https://example.com, and",
 		`{path: /run/a/b, content: x, owner: 'etcd:etcd'}`:                                 "skip: etcd",
@@ -60,20 +64,23 @@ func TestWriteFiles(t *testing.T) {
 
 func TestHostname(t *testing.T) {
 	for text, want := range map[string]string{
-		"hostname: a":                                 "a",
-		"hostname: 7":                                 "7",
-		"hostname: A.example.com":                     "a",
-		"fqdn: a.example.com":                         "a",
-		"hostname: b\nfqdn: a.example.com":            "b",
-		"hostname: b\nprefer_fqdn_over_hostname: on":  "b",
-		"hostname: a\npreserve_hostname: true":        "",
-		"hostname: ''":                                "",
-		"hostname:":                                   "",
-		"hostname: a_b":                               "error",
-		"hostname: [a]":                               "error",
-		"fqdn: a.b\nprefer_fqdn_over_hostname: true":  "a.b",
-		"hostname: a.b\nprefer_fqdn_over_hostname: 1": "error",
-		"hostname: a.b\nprefer_fqdn_over_hostname: y": "a.b",
+		"hostname: a":                                     "a",
+		"hostname: 7":                                     "7",
+		"hostname: A.example.com":                         "a",
+		"fqdn: a.example.com":                             "a",
+		"hostname: b\nfqdn: a.example.com":                "b",
+		"hostname: b\nprefer_fqdn_over_hostname: on":      "b",
+		"hostname: a\npreserve_hostname: true":            "",
+		"hostname: ''":                                    "",
+		"hostname:":                                       "",
+		"hostname: a_b":                                   "error",
+		"hostname: [a]":                                   "error",
+		"fqdn: a.b\nprefer_fqdn_over_hostname: true":      "a.b",
+		"hostname: a.b\nprefer_fqdn_over_hostname: 1":     "a.b",
+		"hostname: a.b\nprefer_fqdn_over_hostname: 'Yes'": "a.b",
+		"hostname: a.b\nprefer_fqdn_over_hostname: maybe": "error",
+		"hostname: a\npreserve_hostname: 'false'":         "a",
+		"hostname: a.b\nprefer_fqdn_over_hostname: y":     "a.b",
 	} {
 		n, err := read(text)
 		if (err != nil) != (want == "error") || err == nil && n.Hostname != want {
@@ -121,6 +128,22 @@ func TestMistakesAreApart(t *testing.T) {
 	n, err := read("ntp: 7\nhostname: a\nwrite_files: [{path: /run/a/b, content: {}}, {path: /run/a/c}]\nruncmd: ls\n")
 	if err == nil || n.Hostname != "a" || len(n.Files) != 1 {
 		t.Errorf("%+v, %v", n, err)
+	}
+	n, err = read("runcmd:\n- echo a: b\n- kubeadm join 192.0.2.1:6443 --token abcdef.0123456789abcdef --discovery-token-ca-cert-hash H\n")
+	if err == nil || n.Join == nil || !strings.Contains(err.Error(), "item 1") {
+		t.Errorf("%+v, %v", n, err)
+	}
+	n, err = read("packages: [a]\n---\npackages: [b]\n")
+	if err != nil || len(n.Skipped) != 2 || !strings.Contains(n.Skipped[0], `"---" and what follows it`) {
+		t.Errorf("two documents: %q, %v", n.Skipped, err)
+	}
+	n, err = read("hostname: a\nhostname: b\n")
+	if err != nil || n.Hostname != "b" || len(n.Skipped) != 1 || !strings.Contains(n.Skipped[0], `line 2: the field "hostname" is there twice`) {
+		t.Errorf("a field that is there twice: %q, %v", n.Skipped, err)
+	}
+	n, err = read("package_update: false\nusers: []\nmounts:\nntp: {enabled: true, servers: , pools: null}\nca_certs: {trusted: }\n")
+	if err != nil || len(n.Skipped)+len(n.Files) != 0 {
+		t.Errorf("what asks for nothing: %+v, %v", n, err)
 	}
 	for _, text := range []string{"- a", "a: [", "\x00"} {
 		if _, err := read(text); err == nil {
@@ -268,6 +291,8 @@ func TestMemory(t *testing.T) {
 func FuzzRead(f *testing.F) {
 	formattest.Seed(f, "testdata/clusterapi/*.txt")
 	f.Add([]byte("write_files: [{path: /run/a/b, content: !!binary eA==, permissions: 0644, encoding: gz+b64}]\nntp: {servers: [a]}\nfqdn: a.b\n"))
+	f.Add([]byte("a: &a [!!binary /wA=]\nwrite_files: [{path: /run/a/b, content: !!binary /wA=}]\nb: [*a, *a]\nb: no\n"))
+	f.Add([]byte("## template: jinja\n{# a #}{% raw %}{{{% endraw %}{{ instance_id.split('-')[0] | default('a') | upper }}"))
 	f.Fuzz(func(t *testing.T, text []byte) {
 		formattest.Bounded(t, text, uint64(128<<20+5000*len(text)), func(text []byte) (*want.Node, error) { return read(string(text)) })
 	})

@@ -19,7 +19,7 @@ type file struct {
 	Owner       scalar      `json:"owner"`
 	Permissions permissions `json:"permissions"`
 	Encoding    scalar      `json:"encoding"`
-	Append      bool        `json:"append"`
+	Append      truth       `json:"append"`
 	Source      *struct {
 		URI scalar `json:"uri"`
 	} `json:"source"`
@@ -55,14 +55,14 @@ func host(uri string) string {
 }
 
 func (c *config) writeFile(f file) error {
-	content, err := decode([]byte(f.Content), string(f.Encoding), c.files.Gunzip)
+	content, err := decode(bounded.BytesOf(string(f.Content)), string(f.Encoding), c.files.Gunzip)
 	if err != nil {
 		return err
 	}
 	if user, _, _ := strings.Cut(string(f.Owner), ":"); user != "" && user != "root" && user != "0" {
 		c.node.Skip("file %.200q: its owner is root, since a node has no user %.60q", f.Path, user)
 	}
-	return c.files.Add(want.File{Path: string(f.Path), Content: content, Mode: fs.FileMode(f.Permissions), Append: f.Append})
+	return c.files.Add(want.File{Path: string(f.Path), Content: content, Mode: fs.FileMode(f.Permissions), Append: bool(f.Append)})
 }
 
 // decode undoes an encoding of cloud-init's.

@@ -1,6 +1,7 @@
 package cloudconfig
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
@@ -26,8 +27,8 @@ func (c *config) hostname() error {
 	err := errors.Join(
 		field(c, "hostname", func(v scalar) error { n.hostname = v; return nil }),
 		field(c, "fqdn", func(v scalar) error { n.fqdn = v; return nil }),
-		field(c, "prefer_fqdn_over_hostname", func(v bool) error { n.preferFQDN = v; return nil }),
-		field(c, "preserve_hostname", func(v bool) error { keep = v; return nil }),
+		field(c, "prefer_fqdn_over_hostname", func(v truth) error { n.preferFQDN = bool(v); return nil }),
+		field(c, "preserve_hostname", func(v truth) error { keep = bool(v); return nil }),
 	)
 	name := n.choose()
 	if err != nil || keep || name == "" {
@@ -57,9 +58,9 @@ func (n names) choose() string {
 
 // ntp is the field of that name, less what is about chrony's own configuration.
 type ntp struct {
-	Enabled *bool `json:"enabled"`
-	Servers list  `json:"servers"`
-	Pools   list  `json:"pools"`
+	Enabled *truth `json:"enabled"`
+	Servers list   `json:"servers"`
+	Pools   list   `json:"pools"`
 }
 
 // timeFile is where the pod time reads its servers.
@@ -85,9 +86,9 @@ func (c *config) ntp(v ntp) error {
 
 // certificates is the field ca_certs.
 type certificates struct {
-	Trusted    list `json:"trusted"`
-	Remove     bool `json:"remove_defaults"`
-	RemoveDash bool `json:"remove-defaults"`
+	Trusted    list  `json:"trusted"`
+	Remove     truth `json:"remove_defaults"`
+	RemoveDash truth `json:"remove-defaults"`
 }
 
 func (c *config) certificates(v certificates) error {
@@ -124,9 +125,15 @@ func (w *words) UnmarshalJSON(text []byte) error {
 	return w.list.UnmarshalJSON(text)
 }
 
-func (c *config) run(commands []words) error {
+// run reads the commands. One with a mistake does not keep others from being read.
+func (c *config) run(commands []json.RawMessage) error {
 	var mistakes bounded.Mistakes
-	for _, w := range commands {
+	for i, text := range commands {
+		var w words
+		if err := bounded.JSON(text, &w); err != nil {
+			mistakes.Add(fmt.Errorf("item %d: %w", i+1, err))
+			continue
+		}
 		mistakes.Add(c.runOne(w))
 	}
 	return mistakes.Err()
