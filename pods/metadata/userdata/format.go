@@ -3,6 +3,7 @@ package userdata
 import (
 	"bytes"
 	"encoding/json"
+	"slices"
 	"strings"
 
 	"kios/pods/lazyregexp"
@@ -15,6 +16,7 @@ type format struct {
 	name    string
 	handler func(Handlers) Handler
 	why     string // it is not read, if handler finds none
+	foreign bool   // as user data it is a mistake, and as one part of many it may be for somebody else
 }
 
 func none(Handlers) Handler { return nil }
@@ -25,18 +27,21 @@ const (
 )
 
 var (
-	nodeConfig  = format{"a NodeConfig", func(h Handlers) Handler { return h.NodeConfig }, ""}
-	firstKiOS   = format{"user data of the first kiOS", func(h Handlers) Handler { return h.FirstKiOS }, ""}
-	cloudConfig = format{"cloud-config", func(h Handlers) Handler { return h.CloudConfig }, ""}
-	ignition    = format{"an Ignition configuration", func(h Handlers) Handler { return h.Ignition }, ""}
-	shell       = format{"a shell script", none, noShell}
-	boothook    = format{"a boothook", none, noShell + " (Cluster API for AWS needs cloudInit.insecureSkipSecretsManager)"}
-	include     = format{"a list of URLs to include", none, noRemote}
-	handler     = format{"a part handler, a program", none, noShell}
-	archive     = format{"a cloud-config-archive", none, "send the same as a MIME message"}
-	jsonPatch   = format{"a patch for cloud-config", none, "send the whole cloud-config"}
-	broken      = format{"JSON", func(Handlers) Handler { return notJSON }, ""}
-	unknown     = format{"in no format that this node knows", none, "cloud-config has the first line #cloud-config, and Ignition is JSON; docs/cloud/user-data.md has all that it reads"}
+	nodeConfig  = format{name: "a NodeConfig", handler: func(h Handlers) Handler { return h.NodeConfig }}
+	firstKiOS   = format{name: "user data of the first kiOS", handler: func(h Handlers) Handler { return h.FirstKiOS }}
+	cloudConfig = format{name: "cloud-config", handler: func(h Handlers) Handler { return h.CloudConfig }}
+	ignition    = format{name: "an Ignition configuration", handler: func(h Handlers) Handler { return h.Ignition }}
+	shell       = format{name: "a shell script", handler: none, why: noShell}
+	eksScript   = format{name: "a shell script for Amazon Linux 2", handler: none, why: noShell + "; write a NodeConfig, see docs/cloud/eks.md"}
+	boothook    = format{name: "a boothook", handler: none, why: noShell + " (Cluster API for AWS needs cloudInit.insecureSkipSecretsManager)"}
+	include     = format{name: "a list of URLs to include", handler: none, why: noRemote}
+	handler     = format{name: "a part handler, a program", handler: none, why: noShell}
+	archive     = format{name: "a cloud-config-archive", handler: none, why: "send the same as a MIME message"}
+	jsonPatch   = format{name: "a patch for cloud-config", handler: none, why: "send the whole cloud-config"}
+	broken      = format{name: "JSON", handler: func(Handlers) Handler { return notJSON }}
+	butane      = format{name: "Butane's YAML", handler: none, foreign: true, why: "make Ignition of it with butane, and send that"}
+	forKubeadm  = format{name: "a configuration of kubeadm", handler: none, foreign: true, why: "send cloud-config that has it in write_files, and runs kubeadm join --config"}
+	unknown     = format{name: "in no format that this node knows", handler: none, foreign: true, why: "cloud-config has the first line #cloud-config, and Ignition is JSON; docs/cloud/user-data.md has all that it reads"}
 )
 
 // kinds are the media types that say what a part is.
@@ -82,19 +87,38 @@ var template = lazyregexp.New(`^##\s*(?i:template):.*\n?`)
 // version matches the field that says what YAML or JSON of Kubernetes' kind is.
 var version = lazyregexp.New(`(?m)(?:^["']?|[{,]\s*")apiVersion["']?\s*:\s*["']?([a-z0-9.]+)/`)
 
+// mistaken are the types that people give to parts of other formats, too: a text that says
+// what it is counts more.
+var mistaken = []string{"text/cloud-config", "text/x-shellscript", "application/node.eks.aws"}
+
+// inYAML matches a NodeConfig that is YAML.
+var inYAML = lazyregexp.New(`(?m)^["']?apiVersion["']?\s*:\s*["']?node\.eks\.aws/`)
+
 // formatOf finds out what a part is: its type tells, and else its beginning.
 func formatOf(p part) format {
-	if f, ok := kinds[p.kind]; ok {
-		return f
-	}
 	text := bytes.TrimLeft(p.data, "\ufeff \t\r\n")
 	text = bytes.TrimLeft(text[len(template().Find(text)):], " \t\r\n")
+	f, typed := kinds[p.kind]
+	own, begins := formatOfBeginning(text)
+	switch {
+	case begins && (!typed || slices.Contains(mistaken, p.kind)):
+		f = own
+	case !typed, f.name == cloudConfig.name && inYAML().Match(text):
+		f = formatOfFields(text)
+	}
+	if f.name == shell.name && bytes.Contains(text, []byte("/etc/eks/bootstrap.sh")) {
+		return eksScript
+	}
+	return f
+}
+
+func formatOfBeginning(text []byte) (format, bool) {
 	for _, b := range beginnings {
 		if hasPrefixFold(text, b.text) {
-			return b.format
+			return b.format, true
 		}
 	}
-	return formatOfFields(text)
+	return format{}, false
 }
 
 func hasPrefixFold(text []byte, prefix string) bool {
@@ -109,13 +133,21 @@ func formatOfFields(text []byte) format {
 			return nodeConfig
 		case "kios.redcoat.dev":
 			return firstKiOS
+		case "kubeadm.k8s.io":
+			return forKubeadm
 		}
 	}
 	if bytes.HasPrefix(text, []byte("{")) {
 		return formatOfJSON(text)
 	}
+	if inButane().Match(text) {
+		return butane
+	}
 	return unknown
 }
+
+// inButane matches the field that Butane demands.
+var inButane = lazyregexp.New(`(?m)^variant:\s*["']?[a-z]+["']?\s*$`)
 
 // inIgnition matches the field that Ignition has and others do not.
 var inIgnition = lazyregexp.New(`(?i)"ignition"\s*:`)

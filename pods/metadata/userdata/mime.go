@@ -7,7 +7,9 @@ import (
 	"io"
 	"mime"
 	"mime/multipart"
+	"mime/quotedprintable"
 	"net/mail"
+	"regexp"
 	"strings"
 
 	"kios/pods/lazyregexp"
@@ -31,16 +33,25 @@ func (r *reader) message(p part, depth int) bool {
 	}
 	kind, boundary := mediaType(msg.Header.Get("Content-Type"))
 	if !strings.HasPrefix(kind, "multipart/") {
+		if strings.EqualFold(msg.Header.Get("Content-Transfer-Encoding"), "quoted-printable") {
+			msg.Body = quotedprintable.NewReader(msg.Body)
+		}
 		return r.single(p, kind, msg.Body, depth)
 	}
-	r.multipart(p, multipart.NewReader(msg.Body, boundary), depth)
+	body, err := io.ReadAll(msg.Body)
+	if err != nil {
+		r.fail(p, err)
+		return true
+	}
+	r.multipart(p, multipart.NewReader(bytes.NewReader(sameEnds(body, boundary)), boundary), depth)
 	return true
 }
 
 // Errors of the parsers repeat lines of the text, which may be secret.
 var (
-	errHeader = errors.New("MIME: the header has a line that is none of NAME: VALUE, or no end")
+	errHeader = errors.New("MIME: the header has a line that is none of NAME: VALUE at the margin, or no end")
 	errType   = errors.New("MIME: the header has a Content-Type that is none of TYPE/SUBTYPE; NAME=VALUE")
+	errNone   = errors.New("MIME: it has no parts: each begins with -- and the boundary of the header")
 	errParts  = errors.New("MIME: the parts make no sense: each begins with -- and the boundary of the header, and has a header of its own and an empty line")
 )
 
@@ -51,7 +62,10 @@ func parseMessage(data []byte) (*mail.Message, error) {
 	if bytes.HasPrefix(data, []byte("From ")) { // of a mailbox
 		_, data, _ = bytes.Cut(data, []byte("\n"))
 	}
-	if !inHeader().Match(data[:min(len(data), maxHeader)]) {
+	if head := data[:min(len(data), maxHeader)]; !inHeader().Match(head) {
+		if isMIME().Match(head) {
+			return nil, errHeader
+		}
 		return nil, nil
 	}
 	msg, err := mail.ReadMessage(bytes.NewReader(data))
@@ -66,6 +80,9 @@ func parseMessage(data []byte) (*mail.Message, error) {
 
 // inHeader matches a text whose first lines are those of a header, with a content type.
 var inHeader = lazyregexp.New(`(?i)^(?:[!-9;-~]+:.*\r?\n(?:[ \t].*\r?\n)*)*content-type:(?s:.*?)(?:\n\r?\n)`)
+
+// isMIME matches what cannot be meant to be anything else.
+var isMIME = lazyregexp.New(`(?i)^(?:mime-version:|content-type:\s*multipart/)`)
 
 // unquoted is a boundary as some write it, which needs quotes for what is in it.
 var unquoted = lazyregexp.New(`(?i)boundary=([^";\s]+)`)
@@ -95,9 +112,12 @@ func (r *reader) single(p part, kind string, body io.Reader, depth int) bool {
 
 // multipart reads the parts of a message.
 func (r *reader) multipart(p part, parts *multipart.Reader, depth int) {
-	for {
+	for found := false; ; found = true {
 		next, err := parts.NextPart()
 		if errors.Is(err, io.EOF) {
+			if !found {
+				r.fail(p, errNone)
+			}
 			return // the last boundary is left out by many
 		}
 		if err != nil {
@@ -112,6 +132,19 @@ func (r *reader) multipart(p part, parts *multipart.Reader, depth int) {
 			return
 		}
 	}
+}
+
+// sameEnds has the same end at all lines with a boundary. Messages are often put together of
+// texts that have been written on different systems.
+func sameEnds(body []byte, boundary string) []byte {
+	if boundary == "" || !bytes.Contains(body, []byte("\r\n")) {
+		return body
+	}
+	ends, err := regexp.Compile(`(?:\A|\r?\n)(--` + regexp.QuoteMeta(boundary) + `(?:--)?)[ \t]*\r?\n`)
+	if err != nil { // it is no UTF-8
+		return body
+	}
+	return ends.ReplaceAll(body, []byte("\n$1\n"))
 }
 
 // part reads one, and reports whether there may be more.

@@ -92,9 +92,22 @@ func (r *reader) unpack(p part, depth int) {
 		}
 		p.data = data
 	}
+	if isUTF16(p.data) {
+		r.fail(p, errUTF16)
+		return
+	}
 	if !r.message(p, depth) {
 		r.read(p)
 	}
+}
+
+var errUTF16 = errors.New("it is text in UTF-16: save it as UTF-8")
+
+// isUTF16 finds a text as Windows writes it: with a mark of its order, or of letters that have
+// a zero after them.
+func isUTF16(data []byte) bool {
+	return bytes.HasPrefix(data, []byte{0xff, 0xfe}) || bytes.HasPrefix(data, []byte{0xfe, 0xff}) ||
+		len(data) > 1 && data[0] > ' ' && data[1] == 0
 }
 
 // layer takes off one layer, or returns nil where there is none.
@@ -139,8 +152,8 @@ func (r *reader) read(p part) {
 	f := formatOf(p)
 	handle := f.handler(r.handlers)
 	switch {
-	case f.name == unknown.name && p.number == 0: // of many parts, one may be for somebody else
-		r.fail(p, errors.New(f.name+": "+f.why))
+	case f.foreign && p.number == 0:
+		r.fail(p, fmt.Errorf("it is %s: %s", f.name, f.why))
 	case handle == nil && f.why == "":
 		r.node.Skip("%s: it is %s, which this node does not read", p, f.name)
 	case handle == nil:

@@ -59,34 +59,43 @@ func TestFormats(t *testing.T) {
 		"\ufeff#cloud-config\n":               "cloud",
 		"#Cloud-Config\n":                     "cloud",
 		"## Template: jinja\n#cloud-config\n": "cloud",
-		"## template: jinja\n#cloud-config\nhostname: '{{ a }}'\n":                         "cloud",
-		"##template:jinja\n#!/bin/sh\n":                                                    "shell script",
-		"apiVersion: node.eks.aws/v1alpha1\nkind: NodeConfig\n":                            "node",
-		"---\nkind: NodeConfig\napiVersion: \"node.eks.aws/v1alpha1\"\n":                   "node",
-		`{"kind": "NodeConfig", "apiVersion":"node.eks.aws/v1alpha1"}`:                     "node",
-		"apiVersion: kios.redcoat.dev/v1alpha1\nkind: Whatever\n":                          "first",
-		"# comment\napiVersion: kios.redcoat.dev/v1alpha1\n":                               "first",
-		"apiVersion: v1\nkind: Pod\nx:\n  apiVersion: node.eks.aws/v1alpha1\n":             "error: no format",
-		`{"ignition": {"version": "3.4.0"}}`:                                               "ignition",
-		`{"ignitio": {"version": "3.4.0"}}`:                                                "error: no format",
-		`{"x": {"ignition": {"version": "3.4.0"}}}`:                                        "error: no format",
-		"\ufeff{\"Ignition\": {}}":                                                         "ignition",
-		`{"ignition": {"version": "3.4.0"}, }`:                                             "ignition",
-		`{"storage": {}, "ignition": {"version": "3`:                                       "ignition",
-		"{\n  \"a\": 1\n  \"b\": 2\n}":                                                     "error: line 3, column 3",
-		"{{ a }}":                                                                          "error: line 1, column 2",
-		"{" + strings.Repeat(" ", 1<<20) + "}":                                             "error: at most 1048576",
-		"#!/bin/bash\necho\n":                                                              "shell script",
-		"#include\nhttps://example.com\n":                                                  "URLs to include",
-		"#include-once https://example.com\n":                                              "URLs to include",
-		"#cloud-boothook\n#!/bin/sh\n":                                                     "insecureSkipSecretsManager",
-		"#part-handler\n":                                                                  "part handler",
-		"#cloud-config-archive\n- {}\n":                                                    "cloud-config-archive",
-		"#cloud-config-jsonp\n[]\n":                                                        "patch",
-		"hello\n":                                                                          "error: no format",
-		"[settings.kubernetes]\ncluster-name = \"a\"\n":                                    "error: no format",
-		"\x00\x01\x02":                                                                     "error: no format",
-		"503 Service Unavailable":                                                          "error: no format",
+		"## template: jinja\n#cloud-config\nhostname: '{{ a }}'\n":             "cloud",
+		"##template:jinja\n#!/bin/sh\n":                                        "shell script",
+		"apiVersion: node.eks.aws/v1alpha1\nkind: NodeConfig\n":                "node",
+		"---\nkind: NodeConfig\napiVersion: \"node.eks.aws/v1alpha1\"\n":       "node",
+		`{"kind": "NodeConfig", "apiVersion":"node.eks.aws/v1alpha1"}`:         "node",
+		"apiVersion: kios.redcoat.dev/v1alpha1\nkind: Whatever\n":              "first",
+		"# comment\napiVersion: kios.redcoat.dev/v1alpha1\n":                   "first",
+		"apiVersion: v1\nkind: Pod\nx:\n  apiVersion: node.eks.aws/v1alpha1\n": "error: no format",
+		`{"ignition": {"version": "3.4.0"}}`:                                   "ignition",
+		`{"ignitio": {"version": "3.4.0"}}`:                                    "error: no format",
+		`{"x": {"ignition": {"version": "3.4.0"}}}`:                            "error: no format",
+		"\ufeff{\"Ignition\": {}}":                                             "ignition",
+		`{"ignition": {"version": "3.4.0"}, }`:                                 "ignition",
+		`{"storage": {}, "ignition": {"version": "3`:                           "ignition",
+		"{\n  \"a\": 1\n  \"b\": 2\n}":                                         "error: line 3, column 3",
+		"{{ a }}":                                                              "error: line 1, column 2",
+		"{" + strings.Repeat(" ", 1<<20) + "}":                                 "error: at most 1048576",
+		"#!/bin/bash\necho\n":                                                  "shell script",
+		"#include\nhttps://example.com\n":                                      "URLs to include",
+		"#include-once https://example.com\n":                                  "URLs to include",
+		"#cloud-boothook\n#!/bin/sh\n":                                         "insecureSkipSecretsManager",
+		"#part-handler\n":                                                      "part handler",
+		"#cloud-config-archive\n- {}\n":                                        "cloud-config-archive",
+		"#cloud-config-jsonp\n[]\n":                                            "patch",
+		"#!/bin/bash\n/etc/eks/bootstrap.sh dev\n":                             "NodeConfig",
+		"variant: flatcar\nversion: 1.1.0\n":                                   "error: make Ignition of it with butane",
+		"apiVersion: kubeadm.k8s.io/v1beta4\nkind: JoinConfiguration\n":        "error: in write_files",
+		"\xff\xfe#\x00a\x00":                                                   "error: UTF-16",
+		"\xfe\xff\x00#":                                                        "error: UTF-16",
+		"#\x00c\x00l\x00":                                                      "error: UTF-16",
+		"MIME-Version: 1.0\n  Content-Type: multipart/mixed; boundary=B\n\n  --B\n\n#cloud-config\n":            "error: at the margin",
+		"Content-Type: multipart/mixed; boundary=B\n\n--C\n\n#cloud-config\n--C--\n":                            "error: it has no parts",
+		"Content-Type: text/cloud-config\nContent-Transfer-Encoding: quoted-printable\n\n#cloud-config\na=3A b": "a: b",
+		"hello\n": "error: no format",
+		"[settings.kubernetes]\ncluster-name = \"a\"\n": "error: no format",
+		"\x00\x01\x02":            "error: no format",
+		"503 Service Unavailable": "error: no format",
 		"Content-Type: multipart/mixed; boundary=B\nhush\n\n--B\n\n#cloud-config\n--B--\n": "error: line that is none",
 		"Content-Type: multipart mixed\n\n--B\n\n#cloud-config\n--B--\n":                   "error: Content-Type that is none",
 		"Content-Type: multipart/mixed; boundary=B\n\n--B\nhush\n\n#cloud-config\n--B--\n": "error: parts make no sense",
@@ -113,18 +122,21 @@ func TestFormats(t *testing.T) {
 func TestMIME(t *testing.T) {
 	const config = "apiVersion: node.eks.aws/v1alpha1\n"
 	for name, text := range map[string]string{
-		"Karpenter": "MIME-Version: 1.0\nContent-Type: multipart/mixed; boundary=\"//\"\n\n--//\nContent-Type: application/node.eks.aws\n\n" + config + "\n--//--\n",
-		"CRLF":      strings.ReplaceAll("MIME-Version: 1.0\nContent-Type: multipart/mixed;\n boundary=\"==B==\"\n\n--==B==\nContent-Type: application/node.eks.aws\n\n"+config+"\n--==B==--\n", "\n", "\r\n"),
-		"no end":    "MIME-Version: 1.0\nContent-Type: multipart/mixed; boundary=B\n\n--B\nContent-Type: application/node.eks.aws\n\n" + config,
-		"half end":  "MIME-Version: 1.0\nContent-Type: multipart/mixed; boundary=B\n\n--B\nContent-Type: application/node.eks.aws\n\n" + config + "\n--B\nContent-Type: x/y",
-		"half line": "MIME-Version: 1.0\nContent-Type: multipart/mixed; boundary=B\n\n--B\nContent-Type: application/node.eks.aws\n\n" + config + "\n--B",
-		"no quotes": "Content-Type: multipart/mixed; boundary=//\nMIME-Version: 1.0\n\n--//\nContent-Type: application/node.eks.aws\n\n" + config + "\n--//--\n",
-		"base64":    "MIME-Version: 1.0\nContent-Type: multipart/mixed; boundary=B\n\n--B\nContent-Type: application/node.eks.aws\nContent-Transfer-Encoding: base64\n\n" + lines(encode(config)) + "--B--\n",
-		"gzip":      "MIME-Version: 1.0\nContent-Type: multipart/mixed; boundary=B\n\n--B\nContent-Type: application/node.eks.aws\nContent-Transfer-Encoding: base64\n\n" + lines(encode(zip(config))) + "--B--\n",
-		"quoted":    "MIME-Version: 1.0\nContent-Type: multipart/mixed; boundary=B\n\n--B\nContent-Type: application/node.eks.aws\nContent-Transfer-Encoding: quoted-printable\n\napiVersion=3A node.eks.aws/v1=\nalpha1\n--B--\n",
-		"plain":     "MIME-Version: 1.0\nContent-Type: multipart/mixed; boundary=B\n\n--B\n\n" + config + "--B--\n",
-		"unknown":   "MIME-Version: 1.0\nContent-Type: multipart/mixed; boundary=B\n\n--B\nContent-Type: x/y\n\n" + config + "--B--\n",
-		"nested":    "MIME-Version: 1.0\nContent-Type: multipart/mixed; boundary=B\n\n--B\nContent-Type: multipart/alternative; boundary=C\n\n--C\nContent-Type: application/node.eks.aws\n\n" + config + "\n--C--\n--B--\n",
+		"Karpenter":  "MIME-Version: 1.0\nContent-Type: multipart/mixed; boundary=\"//\"\n\n--//\nContent-Type: application/node.eks.aws\n\n" + config + "\n--//--\n",
+		"CRLF":       strings.ReplaceAll("MIME-Version: 1.0\nContent-Type: multipart/mixed;\n boundary=\"==B==\"\n\n--==B==\nContent-Type: application/node.eks.aws\n\n"+config+"\n--==B==--\n", "\n", "\r\n"),
+		"no end":     "MIME-Version: 1.0\nContent-Type: multipart/mixed; boundary=B\n\n--B\nContent-Type: application/node.eks.aws\n\n" + config,
+		"half end":   "MIME-Version: 1.0\nContent-Type: multipart/mixed; boundary=B\n\n--B\nContent-Type: application/node.eks.aws\n\n" + config + "\n--B\nContent-Type: x/y",
+		"half line":  "MIME-Version: 1.0\nContent-Type: multipart/mixed; boundary=B\n\n--B\nContent-Type: application/node.eks.aws\n\n" + config + "\n--B",
+		"no quotes":  "Content-Type: multipart/mixed; boundary=//\nMIME-Version: 1.0\n\n--//\nContent-Type: application/node.eks.aws\n\n" + config + "\n--//--\n",
+		"base64":     "MIME-Version: 1.0\nContent-Type: multipart/mixed; boundary=B\n\n--B\nContent-Type: application/node.eks.aws\nContent-Transfer-Encoding: base64\n\n" + lines(encode(config)) + "--B--\n",
+		"gzip":       "MIME-Version: 1.0\nContent-Type: multipart/mixed; boundary=B\n\n--B\nContent-Type: application/node.eks.aws\nContent-Transfer-Encoding: base64\n\n" + lines(encode(zip(config))) + "--B--\n",
+		"quoted":     "MIME-Version: 1.0\nContent-Type: multipart/mixed; boundary=B\n\n--B\nContent-Type: application/node.eks.aws\nContent-Transfer-Encoding: quoted-printable\n\napiVersion=3A node.eks.aws/v1=\nalpha1\n--B--\n",
+		"plain":      "MIME-Version: 1.0\nContent-Type: multipart/mixed; boundary=B\n\n--B\n\n" + config + "--B--\n",
+		"unknown":    "MIME-Version: 1.0\nContent-Type: multipart/mixed; boundary=B\n\n--B\nContent-Type: x/y\n\n" + config + "--B--\n",
+		"LF first":   "MIME-Version: 1.0\nContent-Type: multipart/mixed; boundary=B\n\n--B\nContent-Type: text/plain\n\n--B\r\nContent-Type: application/node.eks.aws\r\n\r\n" + config + "\r\n--B--\r\n",
+		"CRLF first": "MIME-Version: 1.0\r\nContent-Type: multipart/mixed; boundary=B\r\n\r\n--B\r\nContent-Type: text/plain\r\n\r\n \n--B\nContent-Type: application/node.eks.aws\n\n" + config + "\n--B--\n",
+		"wrong type": "MIME-Version: 1.0\nContent-Type: multipart/mixed; boundary=B\n\n--B\nContent-Type: text/cloud-config\n\n" + config + "--B--\n",
+		"nested":     "MIME-Version: 1.0\nContent-Type: multipart/mixed; boundary=B\n\n--B\nContent-Type: multipart/alternative; boundary=C\n\n--C\nContent-Type: application/node.eks.aws\n\n" + config + "\n--C--\n--B--\n",
 	} {
 		for _, packed := range []string{text, encode(text), zip(text), encode(zip(text))} {
 			n, err := read(packed)
@@ -183,6 +195,26 @@ node "drop-in"`
 	}
 }
 
+// A text that says what it is counts more than a type that is often given to others.
+func TestWrongTypes(t *testing.T) {
+	n, err := read(message(
+		"text/x-shellscript #cloud-config",
+		"text/cloud-config #!/bin/sh",
+		"application/node.eks.aws #cloud-config",
+		"text/cloud-config write_files: [{content: '{\"apiVersion\": \"node.eks.aws/v1alpha1\"}'}]",
+		"text/x-shellscript cat <<EOF\napiVersion: node.eks.aws/v1alpha1\nEOF",
+		"text/cloud-boothook #!/bin/sh",
+	))
+	if err != nil || len(n.Search) != 3 || len(n.Skipped) != 3 || !strings.Contains(n.Skipped[2], "boothook") {
+		t.Errorf("%q, %q, %v", n.Search, n.Skipped, err)
+	}
+	for _, got := range n.Search {
+		if !strings.HasPrefix(got, "cloud ") {
+			t.Errorf("%s is read", got)
+		}
+	}
+}
+
 func TestNoHandler(t *testing.T) {
 	n, err := Read([]byte("#cloud-config\n"), new(want.Machine), Handlers{})
 	if err != nil || len(n.Skipped) != 1 {
@@ -236,6 +268,7 @@ func FuzzRead(f *testing.F) {
 	f.Add([]byte(message("text/cloud-config #cloud-config", "text/plain "+encode(zip("#!")))))
 	f.Add([]byte(encode(zip("apiVersion: node.eks.aws/v1alpha1\n"))))
 	f.Add([]byte(inMessage(inMessage("#include"))))
+	f.Add([]byte("Content-Type: multipart/mixed; boundary=\"\xff\"\n\n--\xff\r\n\r\n#!"))
 	f.Add([]byte("From x\nContent-Type: multipart/mixed; boundary=//\n\n--//\n\n{\"ignition\": {}}"))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		var n *want.Node
