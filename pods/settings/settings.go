@@ -39,7 +39,7 @@ func Parse(path string, text []byte, into any) error {
 		return fmt.Errorf("%s is not YAML: it contains binary data", path)
 	}
 	if err := yaml.UnmarshalStrict(text, into); err != nil {
-		return fmt.Errorf("%s: %s", path, explain(err))
+		return fmt.Errorf("%s: %s", path, Explain(err))
 	}
 	return nil
 }
@@ -51,8 +51,8 @@ var (
 	prefixes     = lazyregexp.New(`^(error (converting YAML to JSON|unmarshaling JSON): |while decoding JSON: |yaml: |json: )+`)
 )
 
-// explain says what is wrong in the words of somebody who writes YAML.
-func explain(err error) string {
+// Explain says what is wrong in the words of somebody who writes YAML.
+func Explain(err error) string {
 	text := strings.Join(strings.Fields(err.Error()), " ")
 	if m := unknownField().FindStringSubmatch(text); m != nil {
 		return fmt.Sprintf("there is no field %q", m[1])

@@ -18,6 +18,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"kios/pods/lazyregexp"
+	"kios/pods/settings"
 )
 
 const (
@@ -87,7 +88,7 @@ func YAML(text []byte, into any) error {
 	}
 	tree = nil // before the same is parsed once more
 	if err := yaml.Unmarshal(text, into); err != nil {
-		return inYAML(text, err)
+		return inYAML(text, errors.New(settings.Explain(err)))
 	}
 	return nil
 }

@@ -92,8 +92,28 @@ func prune(fields map[string]any, t reflect.Type, path string) (unknown []string
 		if !there {
 			delete(fields, name)
 			unknown = append(unknown, path+name)
-		} else if inner, ok := fields[name].(map[string]any); ok && at.Kind() == reflect.Struct {
-			unknown = append(unknown, prune(inner, at, path+name+".")...)
+			continue
+		}
+		unknown = append(unknown, pruneValue(fields[name], at, path+name+".")...)
+	}
+	return unknown
+}
+
+// pruneValue looks into a value that is a struct, or a list of them.
+func pruneValue(value any, t reflect.Type, path string) (unknown []string) {
+	for t.Kind() == reflect.Pointer {
+		t = t.Elem()
+	}
+	switch v := value.(type) {
+	case map[string]any:
+		if t.Kind() == reflect.Struct {
+			return prune(v, t, path)
+		}
+	case []any:
+		if t.Kind() == reflect.Slice {
+			for _, item := range v {
+				unknown = append(unknown, pruneValue(item, t.Elem(), path)...)
+			}
 		}
 	}
 	return unknown

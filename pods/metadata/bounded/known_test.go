@@ -14,7 +14,11 @@ type document struct {
 		List []string `json:"list"`
 	} `json:"sub"`
 
-	hidden string
+	Items []struct {
+		Name string `json:"name"`
+	} `json:"items"`
+	Pointer *struct{} `json:"pointer"`
+	hidden  string
 }
 
 func TestKnown(t *testing.T) {
@@ -26,6 +30,7 @@ func TestKnown(t *testing.T) {
 		{"", nil},
 		{"---\r\nname: a\r\n---\r\n# nothing\r\n", nil},
 		{"--- \nname: a\n--- \nname: b\n", []string{`doc: "---" and what follows it are not used`}},
+		{"items: [{name: a, nmae: b}]\npointer: {x: 1}\n", []string{`doc: the field "items.nmae" is unknown`, `doc: the field "pointer.x" is unknown`}},
 		{"Name: a\nsub: {lists: [b], '': c}\nhidden: x\n", []string{`doc: the field "Name" is unknown`, `doc: the field "hidden" is unknown`, `doc: the field "sub." is unknown`, `doc: the field "sub.lists" is unknown`}},
 	}
 	for _, tt := range tests {
@@ -54,8 +59,8 @@ func TestKnownErrors(t *testing.T) {
 	for text, want := range map[string]string{
 		"sub: {list: a}\n": "the field sub.list is a string, but must be a list",
 		"sub: a\n":         "the field sub is a string, but must be a map of fields",
-		"- a\n":            "cannot unmarshal array",
-		"#!/bin/sh\nls":    "cannot unmarshal string",
+		"- a\n":            "the whole is a array, but must be a map",
+		"#!/bin/sh\nls":    "the whole is a string, but must be a map",
 		"a: [\n":           "line 1",
 	} {
 		if _, err := Known("doc", []byte(text), &document{}); err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "\n") || strings.HasPrefix(err.Error(), "doc") {

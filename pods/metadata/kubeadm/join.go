@@ -10,8 +10,9 @@ import (
 	"kios/pods/metadata/want"
 )
 
-// joinConfiguration is what a worker needs of it, in both versions.
+// joinConfiguration has the fields of both versions. What a worker does not need is of any type.
 type joinConfiguration struct {
+	head
 	Registration registration `json:"nodeRegistration"`
 	Discovery    struct {
 		BootstrapToken *bootstrapToken `json:"bootstrapToken"`
@@ -19,11 +20,13 @@ type joinConfiguration struct {
 			Path string `json:"kubeConfigPath"`
 		} `json:"file"`
 		TLSBootstrapToken string `json:"tlsBootstrapToken"`
+		Timeout           any    `json:"timeout"`
 	} `json:"discovery"`
-	ControlPlane *struct{} `json:"controlPlane"`
-	CACertPath   string    `json:"caCertPath"`
-	DryRun       bool      `json:"dryRun"`
-	SkipPhases   []string  `json:"skipPhases"`
+	ControlPlane any      `json:"controlPlane"`
+	Timeouts     any      `json:"timeouts"`
+	CACertPath   string   `json:"caCertPath"`
+	DryRun       bool     `json:"dryRun"`
+	SkipPhases   []string `json:"skipPhases"`
 	Patches      *struct {
 		Directory string `json:"directory"`
 	} `json:"patches"`

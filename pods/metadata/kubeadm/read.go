@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"kios/pods/metadata/bounded"
 	"kios/pods/metadata/want"
 )
 
@@ -82,11 +83,18 @@ func (r *reader) readJoin(text []byte, version string) error {
 	if version != "v1beta3" && version != "v1beta4" {
 		return fmt.Errorf("a JoinConfiguration of kubeadm.k8s.io/%.100s is not read: write it in v1beta4 or v1beta3", version)
 	}
-	if err := decode(text, r.join); err != nil {
+	unknown, err := bounded.Known("JoinConfiguration", text, r.join)
+	if err != nil {
 		return fmt.Errorf("read the JoinConfiguration: %w", err)
 	}
+	r.skipped = append(r.skipped, unknown...)
 	if r.join.ControlPlane != nil {
 		return errors.New("the JoinConfiguration asks for a control plane (controlPlane), and a kiOS node is a worker: use kubeadm on another system for control planes")
+	}
+	for _, t := range r.join.Registration.Taints {
+		if err := t.check(); err != nil {
+			return err
+		}
 	}
 	return nil
 }
@@ -96,6 +104,7 @@ func (r *reader) readKubelet(text []byte) error {
 	if err := decode(text, &fields); err != nil {
 		return fmt.Errorf("read the KubeletConfiguration: %w", err)
 	}
+	r.skipped = append(r.skipped, bounded.Remarks("KubeletConfiguration", text)...)
 	delete(fields, "apiVersion")
 	delete(fields, "kind")
 	r.kubelet = want.Overlay(r.kubelet, fields)

@@ -91,6 +91,19 @@ func TestRead(t *testing.T) {
 		{"v1beta3", strings.Replace(join4, "v1beta4", "v1beta3", 1) + "nodeRegistration: {taints: [], kubeletExtraArgs: {node-ip: 10.0.0.1, cloud-provider: external}}\n",
 			basic(func(n *want.Node) { n.Flags = []string{"--cloud-provider=external", "--node-ip=10.0.0.1"} })},
 		{"no taints", join4 + "nodeRegistration: {taints: null, kubeletExtraArgs: null}\ncontrolPlane: null\n", basic(func(*want.Node) {})},
+		{"no texts", join4 + "nodeRegistration: {kubeletExtraArgs: {max-pods: 50, fail-swap-on: false, v: null}}\n",
+			basic(func(n *want.Node) { n.Flags = []string{"--fail-swap-on=false", "--max-pods=50", "--v="} })},
+		{"no texts in a list", join4 + "nodeRegistration: {kubeletExtraArgs: [{name: max-pods, value: 50}]}\n", basic(func(n *want.Node) { n.Flags = []string{"--max-pods=50"} })},
+		{"what is unknown", join4 + "  timeout: 5m\nnodeRegistration: {kubeletExtraArg: {a: b}, imagePullSerial: true, taints: [{key: a, effect: NoExecute, timeAdded: null, efect: b}], kubeletExtraArgs: {--a: b}}\ndryRun: false\ndryRun: false\n",
+			basic(func(n *want.Node) {
+				n.Kubelet = map[string]any{"registerWithTaints": []any{map[string]any{"key": "a", "effect": "NoExecute"}}}
+				n.Skipped = []string{
+					`JoinConfiguration: the field "nodeRegistration.kubeletExtraArg" is unknown`,
+					`JoinConfiguration: the field "nodeRegistration.taints.efect" is unknown`,
+					`JoinConfiguration: line 11: the field "dryRun" is there twice: the last one counts`,
+					`"--a" in kubeletExtraArgs is not used: write the name of the flag without dashes before it`,
+				}
+			})},
 		{"no hash", strings.Replace(join4, "caCertHashes: ["+pinned+"]", "unsafeSkipCAVerification: true", 1),
 			basic(func(n *want.Node) { n.Join.Hashes, n.Join.Insecure = nil, true })},
 	} {
@@ -112,7 +125,11 @@ func TestReadMistakes(t *testing.T) {
 		{"an old version", change("v1beta4", "v1beta2"), "write it in v1beta4 or v1beta3"},
 		{"twice", join4 + "---\n" + join4, "two JoinConfigurations"},
 		{"no YAML", "a: [", "read the configuration of kubeadm: "},
-		{"a type", join4 + "nodeRegistration: 3\n", "cannot unmarshal number"},
+		{"a type", join4 + "nodeRegistration: 3\n", "the field nodeRegistration is a number, but must be a map of fields"},
+		{"hashes", change("["+pinned+"]", pinned), "the field discovery.bootstrapToken.caCertHashes is a string, but must be a list"},
+		{"an argument", join4 + "nodeRegistration: {kubeletExtraArgs: {a: [b]}}\n", "is a list or map, but must be a string"},
+		{"a taint of the flag", join4 + "nodeRegistration: {taints: ['a=b:NoSchedule']}\n", "the field nodeRegistration.taints is a string"},
+		{"a taint without an effect", join4 + "nodeRegistration: {taints: [{key: a}]}\n", `the taint "a" of nodeRegistration needs`},
 		{"no discovery", change("bootstrapToken:", "x:"), "does not say which cluster to join"},
 		{"both", join4 + "  file: {kubeConfigPath: /a}\n", "leave out one of them"},
 		{"no server", change("api.example.com:443", "''"), "apiServerEndpoint"},

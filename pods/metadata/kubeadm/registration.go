@@ -2,6 +2,8 @@ package kubeadm
 
 import (
 	"encoding/json"
+	"errors"
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -14,12 +16,27 @@ type registration struct {
 	Name   string    `json:"name"`
 	Taints []taint   `json:"taints"`
 	Args   extraArgs `json:"kubeletExtraArgs"`
+
+	// What follows a worker does not need.
+	CRISocket       any `json:"criSocket"`
+	IgnoreErrors    any `json:"ignorePreflightErrors"`
+	ImagePullPolicy any `json:"imagePullPolicy"`
+	ImagePullSerial any `json:"imagePullSerial"`
 }
 
 type taint struct {
 	Key    string `json:"key"`
 	Value  string `json:"value"`
 	Effect string `json:"effect"`
+	Since  any    `json:"timeAdded"`
+}
+
+// check finds a taint with which no API server takes the node.
+func (t taint) check() error {
+	if t.Key == "" || !slices.Contains([]string{"NoSchedule", "PreferNoSchedule", "NoExecute"}, t.Effect) {
+		return fmt.Errorf("the taint %.100q of nodeRegistration needs a key, and an effect that is NoSchedule, PreferNoSchedule or NoExecute", t.Key)
+	}
+	return nil
 }
 
 // extraArgs are flags of the kubelet: a map in v1beta3, and a list in v1beta4, where a
@@ -28,19 +45,36 @@ type extraArgs []arg
 
 type arg struct {
 	Name  string `json:"name"`
-	Value string `json:"value"`
+	Value text   `json:"value"`
+}
+
+// text is one, or a number or truth value that was meant to be one.
+type text string
+
+// UnmarshalJSON takes what YAML makes of a text without quotes.
+func (t *text) UnmarshalJSON(value []byte) error {
+	switch value[0] {
+	case '"':
+		return json.Unmarshal(value, (*string)(t))
+	case '[', '{':
+		return errors.New("a value of nodeRegistration.kubeletExtraArgs is a list or map, but must be a string")
+	}
+	if string(value) != "null" {
+		*t = text(value)
+	}
+	return nil
 }
 
 // UnmarshalJSON reads both.
-func (a *extraArgs) UnmarshalJSON(text []byte) error {
-	if len(text) == 0 || text[0] != '{' {
+func (a *extraArgs) UnmarshalJSON(args []byte) error {
+	if len(args) == 0 || args[0] != '{' {
 		var list []arg
-		err := json.Unmarshal(text, &list)
+		err := json.Unmarshal(args, &list)
 		*a = list
 		return err
 	}
-	var byName map[string]string
-	if err := json.Unmarshal(text, &byName); err != nil {
+	var byName map[string]text
+	if err := json.Unmarshal(args, &byName); err != nil {
 		return err
 	}
 	*a = nil
@@ -59,7 +93,7 @@ func (r *registration) apply(n *want.Node) {
 		n.Kubelet = want.Overlay(n.Kubelet, map[string]any{"registerWithTaints": taints(r.Taints)})
 	}
 	for _, arg := range r.Args {
-		applyArg(n, arg.Name, arg.Value)
+		applyArg(n, arg.Name, string(arg.Value))
 	}
 }
 
@@ -78,6 +112,8 @@ func taints(list []taint) (out []any) {
 func applyArg(n *want.Node, name, text string) {
 	words := Words(text)
 	switch {
+	case strings.HasPrefix(name, "-"):
+		n.Skip("%.100q in kubeletExtraArgs is not used: write the name of the flag without dashes before it", name)
 	case strings.Trim(name, nameDigits) != "" || name == "":
 		n.Skip("%.100q in kubeletExtraArgs is not used: it is not the name of a flag", name)
 	case len(words) > 1:

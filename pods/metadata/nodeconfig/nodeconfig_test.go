@@ -354,7 +354,7 @@ func TestReadErrors(t *testing.T) {
 		{"another kind", "apiVersion: node.eks.aws/v1alpha1\nkind: Pod\n", `kind "Pod"`},
 		{"another group", "apiVersion: v1\nkind: NodeConfig\n", `apiVersion "v1"`},
 		{"nothing", "", `apiVersion ""`},
-		{"a script", "#!/bin/bash\necho hello\n", "cannot unmarshal string"},
+		{"a script", "#!/bin/bash\necho hello\n", "the whole is a string, but must be a map"},
 		{"broken", head + "  cluster: [\n", "line "},
 		{"flags", head + "  kubelet: {flags: --v=5}\n", "the field spec.kubelet.flags is a string, but must be a list"},
 		{"a flag", head + "  kubelet: {flags: [{a: b}]}\n", "the field spec.kubelet.flags is a object, but must be a string"},
