@@ -86,6 +86,8 @@ func (r *Reader) command(c command, nested int) error {
 		r.Node.Joined = c.output
 	case first(words) == "envsubst" && strings.HasPrefix(c.output, kubeadmFile):
 		r.envsubst = true
+	case first(words) == "/etc/eks/bootstrap.sh":
+		r.Node.Skip("commands: /etc/eks/bootstrap.sh is for Amazon Linux 2: write a NodeConfig, see docs/cloud/eks.md")
 	case !r.isNothing(words) && len(words) > 0:
 		return r.file(words[0], words[0], nested)
 	}

@@ -178,6 +178,9 @@ func TestOthers(t *testing.T) {
 	if len(n.Skipped) != 1 || n.Skipped[0] != wanted || n.Join != nil {
 		t.Errorf("skipped %q, want %q", n.Skipped, wanted)
 	}
+	if n, err := read(t, "/etc/eks/bootstrap.sh dev --secret"); err != nil || len(n.Skipped) != 1 || !strings.Contains(n.Skipped[0], "write a NodeConfig") {
+		t.Errorf("bootstrap.sh: %q, %v", n.Skipped, err)
+	}
 	r := &Reader{Node: n}
 	for range maxNamed + 3 {
 		lab.Must(t, r.Command([]string{"ls"}))

@@ -40,6 +40,7 @@ func (c *Collector) Read(text []byte, _ *want.Machine, n *want.Node) error {
 		return err
 	}
 	if got, _, _ := strings.Cut(config.APIVersion, "/"); config.Kind != "NodeConfig" || got != group {
+		n.Skipped = append(n.Skipped, unknown...)
 		return fmt.Errorf("it is of apiVersion %.100q and kind %.100q, and must be of %s and NodeConfig", config.APIVersion, config.Kind, version)
 	}
 	if config.APIVersion != version {

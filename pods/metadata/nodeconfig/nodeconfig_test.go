@@ -352,6 +352,7 @@ func TestRequired(t *testing.T) {
 func TestReadErrors(t *testing.T) {
 	tests := []struct{ name, text, want string }{
 		{"another kind", "apiVersion: node.eks.aws/v1alpha1\nkind: Pod\n", `kind "Pod"`},
+		{"in capitals", "APIVersion: node.eks.aws/v1alpha1\nKind: NodeConfig\n", `kind ""`},
 		{"another group", "apiVersion: v1\nkind: NodeConfig\n", `apiVersion "v1"`},
 		{"nothing", "", `apiVersion ""`},
 		{"a script", "#!/bin/bash\necho hello\n", "the whole is a string, but must be a map"},
@@ -367,8 +368,8 @@ func TestReadErrors(t *testing.T) {
 		if err := c.Read([]byte(tt.text), nil, &n); err == nil || !strings.Contains(err.Error(), tt.want) || strings.Contains(err.Error(), "\n") {
 			t.Errorf("%s: %v, want %q", tt.name, err, tt.want)
 		}
-		if c.found {
-			t.Errorf("%s: a NodeConfig is found", tt.name)
+		if c.found || tt.name == "in capitals" && !strings.Contains(strings.Join(n.Skipped, "\n"), `the field "APIVersion" is unknown`) {
+			t.Errorf("%s: a NodeConfig is found, or %q is skipped", tt.name, n.Skipped)
 		}
 	}
 }

@@ -9,7 +9,6 @@ import (
 	"mime/multipart"
 	"mime/quotedprintable"
 	"net/mail"
-	"regexp"
 	"strings"
 
 	"kios/pods/lazyregexp"
@@ -43,7 +42,7 @@ func (r *reader) message(p part, depth int) bool {
 		r.fail(p, err)
 		return true
 	}
-	r.multipart(p, multipart.NewReader(bytes.NewReader(sameEnds(body, boundary)), boundary), depth)
+	r.multipart(p, multipart.NewReader(bytes.NewReader(repair(body, boundary)), boundary), depth)
 	return true
 }
 
@@ -62,13 +61,15 @@ func parseMessage(data []byte) (*mail.Message, error) {
 	if bytes.HasPrefix(data, []byte("From ")) { // of a mailbox
 		_, data, _ = bytes.Cut(data, []byte("\n"))
 	}
-	if head := data[:min(len(data), maxHeader)]; !inHeader().Match(head) {
+	start := min(len(data), maxHeader)
+	head := repair(data[:start], "")
+	if !inHeader().Match(head) {
 		if isMIME().Match(head) {
 			return nil, errHeader
 		}
 		return nil, nil
 	}
-	msg, err := mail.ReadMessage(bytes.NewReader(data))
+	msg, err := mail.ReadMessage(io.MultiReader(bytes.NewReader(head), bytes.NewReader(data[start:])))
 	if err != nil {
 		return nil, errHeader
 	}
@@ -134,17 +135,44 @@ func (r *reader) multipart(p part, parts *multipart.Reader, depth int) {
 	}
 }
 
-// sameEnds has the same end at all lines with a boundary. Messages are often put together of
-// texts that have been written on different systems.
-func sameEnds(body []byte, boundary string) []byte {
-	if boundary == "" || !bytes.Contains(body, []byte("\r\n")) {
-		return body
+// repair puts right what cloud-init reads, too, in a body with a boundary, or in a message:
+// lines with a boundary that have both kinds of ends, as texts of different systems have that
+// are put together, and a header without an empty line after it, as EKS itself has made them.
+func repair(text []byte, boundary string) []byte {
+	var out bytes.Buffer
+	out.Grow(len(text) + len(text)/64)
+	inHeader := boundary == ""
+	for line := range bytes.Lines(text) {
+		content := bytes.TrimRight(line, " \t\r\n")
+		switch {
+		case isDelimiter(content, boundary):
+			if bytes.HasSuffix(out.Bytes(), []byte("\r\n")) {
+				out.Truncate(out.Len() - 2)
+				out.WriteByte('\n')
+			}
+			inHeader = true
+			line = append(content[:len(content):len(content)], line[len(line)-bytes.Count(line, []byte("\n")):]...)
+		case inHeader:
+			inHeader = len(content) > 0 && !beginsText(content)
+			if beginsText(content) {
+				out.WriteByte('\n')
+			}
+		}
+		out.Write(line)
 	}
-	ends, err := regexp.Compile(`(?:\A|\r?\n)(--` + regexp.QuoteMeta(boundary) + `(?:--)?)[ \t]*\r?\n`)
-	if err != nil { // it is no UTF-8
-		return body
-	}
-	return ends.ReplaceAll(body, []byte("\n$1\n"))
+	return out.Bytes()
+}
+
+// isDelimiter finds a line with a boundary.
+func isDelimiter(line []byte, boundary string) bool {
+	line, found := bytes.CutPrefix(line, []byte("--"+boundary))
+	return found && boundary != "" && (len(line) == 0 || string(line) == "--")
+}
+
+// beginsText finds a line that is none of a header, and that texts begin with: #!, ---, { of
+// JSON, and the field of a NodeConfig.
+func beginsText(line []byte) bool {
+	return len(line) > 0 && strings.IndexByte("#-{", line[0]) >= 0 || bytes.HasPrefix(line, []byte("apiVersion:"))
 }
 
 // part reads one, and reports whether there may be more.
