@@ -52,8 +52,35 @@ func Allowed(name string) error {
 	case parts[0] == "run":
 		return errors.New("in /run, files may only be in directories that are not the node's own")
 	}
+	for _, e := range elsewhere {
+		if strings.HasPrefix(name, e.prefix) {
+			return fmt.Errorf("nothing on a node reads it: write %s", e.file)
+		}
+	}
 	return errors.New("nothing on a node reads it: files may be in /etc/kubernetes, /etc/kios, /etc/containerd and others that docs/cloud/user-data.md lists")
 }
+
+// elsewhere are files of other systems, for each of which a node has one of its own. A longer
+// prefix comes before a shorter one.
+var elsewhere = []struct{ prefix, file string }{
+	{"/etc/default/kubelet", flags}, {"/etc/sysconfig/kubelet", flags}, {"/etc/systemd/system/kubelet.service.d/", flags},
+	{"/etc/systemd/system/containerd.service.d/", environment}, {"/etc/systemd/system.conf.d/", environment}, {"/etc/environment", environment}, {"/etc/profile.d/", environment},
+	{"/var/lib/kubelet/config.yaml", "a KubeletConfiguration in /etc/kubernetes/config.d"},
+	{"/etc/modules", "/etc/kios/modules.yaml"}, {"/etc/modprobe.d/", "/etc/kios/modules.yaml"},
+	{"/etc/sysctl.conf", "a file in /etc/sysctl.d"}, {"/usr/lib/sysctl.d/", "a file in /etc/sysctl.d"},
+	{"/usr/local/share/ca-certificates/", authorities}, {"/etc/pki/", authorities}, {"/usr/share/pki/", authorities},
+	{"/etc/netplan/", network}, {"/etc/systemd/network/", network}, {"/etc/NetworkManager/", network}, {"/etc/network/", network}, {"/etc/sysconfig/network", network},
+	{"/etc/chrony", clock}, {"/etc/ntp", clock}, {"/etc/systemd/timesyncd.conf", clock},
+	{"/etc/docker/daemon.json", "/etc/containerd/config.toml, or /etc/containerd/certs.d"},
+}
+
+const (
+	flags       = "/etc/kubernetes/kubelet-flags"
+	environment = "/etc/kios/environment.yaml"
+	authorities = "a file in /etc/ssl/certs, or ca_certs of cloud-config"
+	network     = "/etc/kios/network.yaml"
+	clock       = "/etc/kios/time.yaml, or ntp of cloud-config"
+)
 
 // List has the files of one part of user data, in order, until it is known which of them
 // are for the node.

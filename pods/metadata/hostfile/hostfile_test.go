@@ -33,6 +33,30 @@ func TestAllowed(t *testing.T) {
 	}
 }
 
+// What users write for other systems has a place of its own on a node.
+func TestElsewhere(t *testing.T) {
+	for name, want := range map[string]string{
+		"/etc/default/kubelet": "write /etc/kubernetes/kubelet-flags",
+		"/etc/systemd/system/containerd.service.d/http-proxy.conf": "write /etc/kios/environment.yaml",
+		"/etc/modules-load.d/k8s.conf":                             "write /etc/kios/modules.yaml",
+		"/usr/local/share/ca-certificates/a.crt":                   "/etc/ssl/certs",
+		"/opt/bin/a":                                               "docs/cloud/user-data.md",
+	} {
+		if err := Allowed(name); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("Allowed(%s) = %v, want %q", name, err, want)
+		}
+	}
+	for _, e := range elsewhere {
+		name := strings.Fields(strings.TrimSuffix(e.file, ","))[0]
+		if strings.HasPrefix(name, "/") && Allowed(strings.TrimSuffix(name, ",")) != nil {
+			t.Errorf("%s: %s is refused, too", e.prefix, name)
+		}
+		if err := Allowed(e.prefix + "x"); err == nil {
+			t.Errorf("%s is allowed", e.prefix)
+		}
+	}
+}
+
 func TestList(t *testing.T) {
 	n := &want.Node{Files: []want.File{{Path: "/run/early/a", Content: []byte("early")}}}
 	l := New(n)

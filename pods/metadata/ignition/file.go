@@ -40,6 +40,8 @@ func (o owner) isRoot() bool {
 type resource struct {
 	Source       *string `json:"source"`
 	Compression  string  `json:"compression"`
+	Inline       *string `json:"inline"` // these two are Butane's
+	Local        *string `json:"local"`
 	Verification struct {
 		Hash string `json:"hash"`
 	} `json:"verification"`
@@ -115,6 +117,9 @@ func (f file) mode() fs.FileMode {
 
 // read returns the content of a resource.
 func (r resource) read(gunzip func([]byte) ([]byte, error)) ([]byte, error) {
+	if r.Inline != nil || r.Local != nil {
+		return nil, errors.New("contents.inline and contents.local are Butane's: make Ignition of the configuration with butane")
+	}
 	if r.Source == nil || *r.Source == "" {
 		return nil, nil
 	}

@@ -134,11 +134,15 @@ func (c *config) readUnits() error {
 // kubeadm itself. A line may go on after a backslash.
 func (c *config) kubeadm(u unit) error {
 	var mistakes bounded.Mistakes
-	text := unfold.Replace(u.Contents)
-	for line := range strings.Lines(text) {
+	starts := false
+	for line := range strings.Lines(unfold.Replace(u.Contents)) {
 		if command, found := strings.CutPrefix(strings.TrimSpace(line), "ExecStart="); found {
+			starts = true
 			mistakes.Add(c.commands.Command(kubeadm.Words(strings.TrimLeft(command, "-@:+!|"))))
 		}
+	}
+	if !starts {
+		c.node.Skip("Ignition: unit %q: its contents have no ExecStart, and drop-ins are not read", u.Name)
 	}
 	return mistakes.Err()
 }

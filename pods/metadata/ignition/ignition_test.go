@@ -42,6 +42,8 @@ func TestFiles(t *testing.T) {
 		hashed("sha512", fmt.Sprintf("%x", sha512.Sum512([]byte("y")))):                        "error: another hash",
 		hashed("sha1", "00"):                                                                             "error: sha256 or sha512",
 		hashed("sha256", "zz"):                                                                           "error: hexadecimal",
+		`"contents": {"inline": "x"}`:                                                                    "error: with butane",
+		`"contents": {"local": "x"}`:                                                                     "error: with butane",
 		`"contents": {"source": "data:x"}`:                                                               "error: comma",
 		`"contents": {"source": "data:,%zz"}`:                                                            "error: escape",
 		`"contents": {"source": "data:;base64,*"}`:                                                       "error: base64",
@@ -154,6 +156,9 @@ func TestUnit(t *testing.T) {
 		if n, err := read(text); err != nil || n.Join == nil || len(n.Skipped)+len(n.Files) != 0 {
 			t.Errorf("%s: %+v, %v", command, n, err)
 		}
+	}
+	if n, err := read(fmt.Sprintf(config, `{"name": "kubeadm.service", "dropins": [{"name": "a.conf", "contents": "[Service]"}]}`)); err != nil || len(n.Skipped) != 2 || !strings.Contains(n.Skipped[0], "ExecStart") {
+		t.Errorf("a unit that starts nothing: %q, %v", n.Skipped, err)
 	}
 	n, err := read(fmt.Sprintf(config, `{"name": "kubeadm.service", "enabled": false, "contents": "[Service]\nExecStart=/usr/bin/kubeadm join --config /etc/kubeadm.yml\n"}`))
 	if err != nil || n.Join != nil || len(n.Skipped) != 1 {
