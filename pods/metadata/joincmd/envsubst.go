@@ -47,10 +47,12 @@ func envsubst(text []byte, m *want.Machine) ([]byte, error) {
 		return nil, fmt.Errorf("the configuration is longer than %d bytes", maxText)
 	}
 	var missing error
+	long := false // also if shorter values come after it
 	out := variable().ReplaceAllFunc(text, func(found []byte) []byte {
 		name := strings.Trim(string(found), "${}")
 		value := lookup(name, m)
-		if left -= len(value) - len(found); left < 0 {
+		left -= len(value) - len(found)
+		if long = long || left < 0; long {
 			return nil
 		}
 		if value == "" && missing == nil {
@@ -58,7 +60,7 @@ func envsubst(text []byte, m *want.Machine) ([]byte, error) {
 		}
 		return []byte(value)
 	})
-	if left < 0 {
+	if long {
 		return nil, fmt.Errorf("the configuration becomes longer than %d bytes", maxText)
 	}
 	return out, missing
