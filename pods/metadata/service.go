@@ -38,16 +38,17 @@ type Service struct {
 // Run makes the files once, and goes on where the node needs it to. It returns where
 // nobody has metadata for this machine.
 func (s *Service) Run(ctx context.Context) error {
-	err := s.run(ctx)
-	s.report(ctx, err)
-	return err
+	return s.report(ctx, s.run(ctx))
 }
 
-// report shows an error at the console, which knows the lines that were there before.
-func (s *Service) report(ctx context.Context, err error) {
-	if err != nil && ctx.Err() == nil {
-		s.Console.Error(err.Error())
+// report shows an error at the console, which knows the lines that were there before, and
+// returns it as the program may repeat it in the pod's log.
+func (s *Service) report(ctx context.Context, err error) error {
+	if err == nil || ctx.Err() != nil {
+		return err
 	}
+	s.Console.Error(err.Error())
+	return errors.New(console.Redact(err.Error()))
 }
 
 func (s *Service) run(ctx context.Context) error {

@@ -80,7 +80,11 @@ func TestConsoleOfSources(t *testing.T) {
 		t.Errorf("the console shows\n%s", records)
 	}
 	cancel()
-	s.report(ctx, errors.New("the pod ends"))
+	if err := s.report(t.Context(), errors.New("abcdef.0123456789abcdef is bad")); err.Error() != "abcdef.*** is bad" {
+		t.Errorf("the program writes into the log: %v", err)
+	}
+	lab.Must(t, s.report(ctx, nil))
+	_ = s.report(ctx, errors.New("the pod ends"))
 	if strings.Contains(records.String(), "the pod ends") || !strings.Contains(records.String(), "<4>kios: warning: pod metadata: it waits\n") {
 		t.Errorf("the console shows\n%s", records)
 	}
