@@ -18,6 +18,7 @@ var machine = &want.Machine{Jinja: map[string]string{
 	"ds.meta_data.local_hostname": "worker-1",
 	"instance_id":                 "i-1",
 	"v1.region":                   "",
+	"ds.meta_data.list.1.a":       "x",
 }}
 
 func read(text string) (*want.Node, error) {
@@ -192,11 +193,13 @@ func TestJinja(t *testing.T) {
 		"{% if a %}":                            "error: only names",
 		"a{# a {{ b #}b":                        "ab",
 		"{% raw %}{{ .Name }}{% if %}{% endraw %}{{instance_id}}": "{{ .Name }}{% if %}i-1",
-		"{%- raw -%}{{": "error: only names",
-		"{# a":          "error: only names",
-		"{{ 'a' }}":     "error: only names",
-		"{{":            "error: only names",
-		"{{ a":          "error: only names",
+		"{%- raw -%}{{":                      "error: only names",
+		"{# a":                               "error: only names",
+		"{{ 'a' }}{{ '{{' }} b {{ \"}}\" }}": "a{{ b }}",
+		"{{ ds.meta_data.list[1].a }}{{ ds['meta_data']['list'][1]['a'] }}": "xx",
+		"{{ ds.meta_data.list[2].a }}":                                      "error: ds.meta_data.list.2.a",
+		"{{":                                                                "error: only names",
+		"{{ a":                                                              "error: only names",
 	} {
 		n, err := read(header + "write_files:\n- path: /run/a/b\n  content: |-\n    " + text + "\n")
 		if message, failed := strings.CutPrefix(want, "error: "); failed {

@@ -13,12 +13,14 @@ import (
 var (
 	// header is the line that makes a template of a text; see cloud-init, instance data.
 	header = lazyregexp.New(`^(?:\x{feff})?\s*##\s*(?i:template):\s*(\S+)[^\n]*\n?`)
-	// reference is a name of instance data, as a.b and a.b["c"], and what is done to it.
-	reference = lazyregexp.New(`^\{\{-?\s*([A-Za-z_]\w*(?:\.\w+|\[(?:"[^"\n\]]*"|'[^'\n\]]*')\])*)((?:\.\w+\([^()\n]*\)(?:\[\d+\])?|\s*\|\s*\w+(?:\([^()\n]*\))?)*)\s*-?\}\}`)
+	// reference is a name of instance data, as a.b, a.b["c"] and a.b[0], and what is done to it.
+	reference = lazyregexp.New(`^\{\{-?\s*([A-Za-z_]\w*(?:\.\w+|\[(?:"[^"\n\]]*"|'[^'\n\]]*'|\d+)\])*)((?:\.\w+\([^()\n]*\)(?:\[\d+\])?|\s*\|\s*\w+(?:\([^()\n]*\))?)*)\s*-?\}\}`)
 	// operation is one of the things that are done to a name.
 	operation = lazyregexp.New(`[.|]\s*(\w+)(?:\(\s*(?:"([^"]*)"|'([^']*)')?\s*\))?(?:\[(\d+)\])?`)
+	// literal is a text of the template itself, by which braces are written.
+	literal = lazyregexp.New(`^\{\{-?\s*(?:"([^"\n]*)"|'([^'\n]*)')\s*-?\}\}`)
 	// subscript is the other spelling of .name.
-	subscript = lazyregexp.New(`\[["']([^\]]*)["']\]`)
+	subscript = lazyregexp.New(`\[["']?([^\]"']*)["']?\]`)
 	// raw stays as it is, and a comment is left out. The end of their line goes with them.
 	raw     = lazyregexp.New(`^\{%[-+]?\s*raw\s*[-+]?%\}((?s:.*?))\{%[-+]?\s*endraw\s*[-+]?%\}\n?`)
 	comment = lazyregexp.New(`^\{#(?s:.*?)#\}\n?`)
@@ -91,6 +93,11 @@ func (t *template) fail() bool {
 
 // name fills in the name that comes first.
 func (t *template) name() bool {
+	if m := literal().FindStringSubmatch(t.rest); m != nil {
+		t.out.WriteString(m[1] + m[2])
+		t.rest = t.rest[len(m[0]):]
+		return true
+	}
 	m := reference().FindStringSubmatch(t.rest)
 	if m == nil {
 		return t.fail()

@@ -147,10 +147,11 @@ func give(names map[string]string, name, value string) {
 }
 
 const (
-	maxNames = 512
-	maxName  = 128 // of each word: the words of a long one are in all names below it
-	maxValue = 4 << 10
-	maxDepth = 6
+	maxNames  = 512
+	maxName   = 128 // of each word: the words of a long one are in all names below it
+	maxValue  = 4 << 10
+	maxDepth  = 8
+	maxListed = 8 // items of each list
 )
 
 // flatten gives each text of a document a name. User data are none: they are what the
@@ -161,6 +162,12 @@ func flatten(names map[string]string, prefix string, value any, depth int) {
 		for _, key := range slices.Sorted(maps.Keys(v)) {
 			if name := identifier(key); depth < maxDepth && len(key) <= maxName && !isUserData(name) {
 				flatten(names, prefix+"."+name, v[key], depth+1)
+			}
+		}
+	case []any:
+		for i, item := range v[:min(len(v), maxListed)] {
+			if depth < maxDepth {
+				flatten(names, fmt.Sprintf("%s.%d", prefix, i), item, depth+1)
 			}
 		}
 	case string, json.Number, bool:

@@ -355,8 +355,9 @@ func TestJinja(t *testing.T) {
 			"ds.meta_data.placement.availability_zone": "eu-central-1a", "ds.meta_data.services.domain": "amazonaws.com", "v1.region": "eu-central-1", "ds.meta_data.local_ipv4": "10.0.0.7"},
 		"openstack": {"local_hostname": "node-1", "ds.meta_data.local_hostname": "node-1.novalocal", "ds.meta_data.meta.role": "worker", "ds.meta_data.instance_id": "d8e02d56-2648-49a3-bf97-6be8f1204f38"},
 		"oracle":    {"ds.id": "ocid1.instance.oc1.phx.abc", "ds.metadata.user_data": ""},
-		"azure":     {"ds.meta_data.local_hostname": "VM-1", "ds.meta_data.compute.userData": ""},
-		"hetzner":   {"ds.meta_data.instance_id": "42", "ds.meta_data.region": "eu-central", "v1.region": "fsn1"},
+		"azure": {"ds.meta_data.local_hostname": "VM-1", "ds.meta_data.compute.userData": "", "ds.meta_data.imds.compute.userData": "",
+			"ds.meta_data.imds.network.interface.0.ipv4.ipAddress.0.privateIpAddress": "10.144.0.4"},
+		"hetzner": {"ds.meta_data.instance_id": "42", "ds.meta_data.region": "eu-central", "v1.region": "fsn1"},
 	} {
 		m := readFrom(t, services[name].clone())
 		for key, value := range want {

@@ -207,8 +207,8 @@ func (a *answer) settle() error {
 		a.Log.Printf("the cloud calls this machine %.100q, which is no host name: it gets none", name)
 	}
 	complete(a.machine, a.document, a.hostname)
-	if a.row.bare {
-		flatten(a.machine.Jinja, "ds", map[string]any(a.document), 0)
+	if prefix := a.row.inTemplates; prefix != "" {
+		flatten(a.machine.Jinja, prefix, map[string]any(a.document), 0)
 	}
 	return nil
 }

@@ -37,7 +37,7 @@ type row struct {
 	network string // format of package netdata
 	netPath string // of the service; "" for the document itself
 
-	bare bool // templates know the document as ds, too
+	inTemplates string // by what templates know the document, beside ds.meta_data
 
 	// adjust does what the paths of facts cannot say.
 	adjust func(*answer)
@@ -138,7 +138,7 @@ var rows = []row{
 		facts: facts{"compute.vmId", "compute.osProfile.computerName|compute.name", "compute.location", "", "compute.vmSize", []string{
 			"network.interface.*.ipv4.ipAddress.*.privateIpAddress", "network.interface.*.ipv6.ipAddress.*.privateIpAddress"}},
 		within: "compute.userData", base64: true,
-		adjust: adjustAzure,
+		inTemplates: "ds.meta_data.imds", adjust: adjustAzure,
 	},
 	{
 		name: "openstack", match: isOpenStack, disks: true,
@@ -181,7 +181,7 @@ var rows = []row{
 		documents: []source{{path: "/opc/v2/instance/"}, {path: "/opc/v2/vnics/", under: "vnics", absent: true}},
 		facts:     facts{"id", "hostname|displayName", "canonicalRegionName|region", "availabilityDomain", "shape", []string{"vnics.*.privateIp", "vnics.*.ipv6Addresses.*"}},
 		id:        "oci://{id}", within: "metadata.user_data", base64: true,
-		bare: true, adjust: adjustOracle,
+		inTemplates: "ds", adjust: adjustOracle,
 	},
 	{
 		name: "scaleway", match: vendor("Scaleway"),
