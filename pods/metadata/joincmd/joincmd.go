@@ -140,7 +140,7 @@ func first(words []string) string {
 }
 
 // before are words that may be before a command, and do not change what it is.
-var before = []string{"sudo", "-E", "exec", "time", "nohup", "if", "then", "else", "elif", "do", "while", "until", "!", "{"}
+var before = []string{"sudo", "-E", "exec", "env", "nice", "time", "nohup", "if", "then", "else", "elif", "do", "while", "until", "!", "{"}
 
 // unwrap takes off what is before a command.
 func unwrap(words []string) []string {
@@ -151,6 +151,8 @@ func unwrap(words []string) []string {
 			words = words[1:]
 		case words[0] == "timeout" && len(words) > 2:
 			words = words[2:]
+		case path.Base(words[0]) == "cloud-init-per" && len(words) > 3: // FREQUENCY NAME
+			words = words[3:]
 		default:
 			return words
 		}

@@ -71,6 +71,8 @@ func TestConfig(t *testing.T) {
 		"kubeadm join \\\r\n  --config /run/kubeadm/join.yaml\r\necho success > " + done + "\r\n",
 		"for i in 1 2 3; do kubeadm join --config /run/kubeadm/join.yaml && break; sleep 5; done; echo success > " + done,
 		"kubeadm join --config /run/kubeadm/join.yaml || kubeadm join --config /run/kubeadm/join.yaml --v=5; echo success > " + done,
+		"env LANG=C kubeadm join --config /run/kubeadm/join.yaml && echo success > " + done,
+		"cloud-init-per once join sh -c 'kubeadm join --config /run/kubeadm/join.yaml && echo success > " + done + "'",
 		"/opt/join.sh", "sudo bash -x /opt/join.sh", ". /opt/join.sh",
 	} {
 		n, err := read(t, script)

@@ -33,6 +33,7 @@ var (
 	ignition    = format{name: "an Ignition configuration", handler: func(h Handlers) Handler { return h.Ignition }}
 	shell       = format{name: "a shell script", handler: none, why: noShell}
 	eksScript   = format{name: "a shell script for Amazon Linux 2", handler: none, why: noShell + "; write a NodeConfig, see docs/cloud/eks.md"}
+	joinScript  = format{name: "a shell script with kubeadm join", handler: none, why: noShell + "; send cloud-config with that command in runcmd"}
 	boothook    = format{name: "a boothook", handler: none, why: noShell + " (Cluster API for AWS needs cloudInit.insecureSkipSecretsManager)"}
 	include     = format{name: "a list of URLs to include", handler: none, why: noRemote}
 	handler     = format{name: "a part handler, a program", handler: none, why: noShell}
@@ -106,10 +107,21 @@ func formatOf(p part) format {
 	case !typed, f.name == cloudConfig.name && inYAML().Match(text):
 		f = formatOfFields(text)
 	}
-	if f.name == shell.name && bytes.Contains(text, []byte("/etc/eks/bootstrap.sh")) {
-		return eksScript
+	if f.name == shell.name {
+		return formatOfScript(text)
 	}
 	return f
+}
+
+// formatOfScript tells what is to be sent in place of a script.
+func formatOfScript(text []byte) format {
+	switch {
+	case bytes.Contains(text, []byte("/etc/eks/bootstrap.sh")):
+		return eksScript
+	case bytes.Contains(text, []byte("kubeadm join")):
+		return joinScript
+	}
+	return shell
 }
 
 func formatOfBeginning(text []byte) (format, bool) {

@@ -84,6 +84,7 @@ var formats = map[string]string{
 	"#cloud-config-archive\n- {}\n":                                        "cloud-config-archive",
 	"#cloud-config-jsonp\n[]\n":                                            "patch",
 	"#!/bin/bash\n/etc/eks/bootstrap.sh dev\n":                             "NodeConfig",
+	"#!/bin/bash\nkubeadm join 192.0.2.1:6443 --token hush\n":              "that command in runcmd",
 	"variant: flatcar\nversion: 1.1.0\n":                                   "error: make Ignition of it with butane",
 	"apiVersion: kubeadm.k8s.io/v1beta4\nkind: JoinConfiguration\n":        "error: in write_files",
 	"\xff\xfe#\x00a\x00":                                                   "error: UTF-16",
