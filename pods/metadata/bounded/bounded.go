@@ -40,19 +40,23 @@ func IsGzip(data []byte) bool { return bytes.HasPrefix(data, []byte{0x1f, 0x8b})
 func Gunzip(data []byte, left *int) ([]byte, error) {
 	r, err := gzip.NewReader(bytes.NewReader(data))
 	if err != nil {
-		return nil, err
+		return nil, errDamaged(err)
 	}
 	var out bytes.Buffer
 	limit := max(*left, 0)
 	n, err := io.Copy(&out, io.LimitReader(r, int64(limit)+1))
 	*left -= int(n)
 	if err != nil {
-		return nil, err
+		return nil, errDamaged(err)
 	}
 	if *left < 0 {
 		return nil, fmt.Errorf("gzip unpacks to more than the %d bytes that are left for it: send less", limit)
 	}
 	return out.Bytes(), nil
+}
+
+func errDamaged(err error) error {
+	return fmt.Errorf("it cannot be unpacked with gzip, as it is none, cut off, or has more behind it: %w", err)
 }
 
 // Base64 decodes text, which may be in lines. It takes what encoders in use make: with the
