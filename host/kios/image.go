@@ -74,13 +74,13 @@ func (f *imageFlags) add(flags *pflag.FlagSet) {
 	flags.StringVar(&f.Etc, "etc", "", "`directory` whose contents are laid over the node's /etc")
 	flags.StringArrayVar(&f.OCI, "oci", nil, "image `archive` for the node to import; may be repeated")
 	flags.StringVar(&f.EFI, "efi", "", "EFI `file` to boot (default: kios.efi of this checkout)")
-	flags.StringVar(&f.size, "size", "", "size of the disk, in powers of 1024 (default 4G, or 1G with --no-data-partition)")
+	flags.StringVar(&f.size, "size", "", "`size` of the disk, in powers of 1024 (default 4G, or 1G with --no-data-partition)")
 	flags.BoolVar(&f.NoData, "no-data-partition", false, "make the EFI system partition only; not with --etc, --oci or --join")
 	flags.StringVar(&f.Format, "format", "raw", "raw, qcow2, or ami-raw: a raw disk for EC2, see docs/cloud/ami.md")
 	flags.BoolVar(&f.Force, "force", false, "replace OUT if it is an existing file")
 	flags.BoolVar(&f.noCheck, "no-check", false, "do not check the files of --etc")
 	f.join.add(flags)
-	neverEmpty(flags, "etc", "oci", "efi")
+	neverEmpty(flags, "etc", "oci", "efi", "size")
 }
 
 func runImage(ctx context.Context, f imageFlags) error {

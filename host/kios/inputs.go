@@ -10,8 +10,9 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// neverEmpty has flags that name a file or a directory refuse to name none. In a script that
-// is a variable that is not set, and without the flag the command does something else.
+// neverEmpty has flags that name a file or a directory, or a size, refuse to name none. In a
+// script that is a variable that is not set, and without the flag the command does something
+// else.
 func neverEmpty(flags *pflag.FlagSet, names ...string) {
 	for _, name := range names {
 		flag := flags.Lookup(name)

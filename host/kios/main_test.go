@@ -54,7 +54,7 @@ func TestHelpFitsATerminal(t *testing.T) {
 
 // A flag that names a file is never taken for one that is not there.
 func TestEmptyNames(t *testing.T) {
-	paths := regexp.MustCompile(`^(file|directory|archive|image|checkout|HOST:PORT)$`)
+	paths := regexp.MustCompile(`^(file|directory|archive|image|checkout|size|HOST:PORT)$`)
 	tried := map[string]bool{}
 	for _, c := range commands(newRootCommand()) {
 		c.Flags().VisitAll(func(f *pflag.Flag) {
@@ -72,7 +72,7 @@ func TestEmptyNames(t *testing.T) {
 			t.Errorf("the help of %s has an empty list:\n%s", c.CommandPath(), c.Flags().FlagUsages())
 		}
 	}
-	for _, name := range []string{"etc", "oci", "disk", "user-data", "keep", "ca", "client-cert", "client-key", "efi", "join", "against"} {
+	for _, name := range []string{"etc", "oci", "disk", "user-data", "keep", "ca", "client-cert", "client-key", "efi", "size", "join", "against"} {
 		if !tried[name] {
 			t.Errorf("no command has --%s, or its help does not say what it takes", name)
 		}
