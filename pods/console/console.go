@@ -10,7 +10,8 @@
 // What a pod says may come from strangers, a thousand times. A line is cut and cleaned, and
 // known forms of secrets are left out: more people see a serial console than may read user
 // data. The same line comes again after half an hour at the earliest, and there are some
-// lines at once, and then few.
+// lines at once, and then few. A pod that starts anew begins anew: the kubelet waits for up to
+// five minutes before it starts one that keeps failing.
 package console
 
 import (
