@@ -136,9 +136,13 @@ func TestErrors(t *testing.T) {
 func FuzzRead(f *testing.F) {
 	f.Add([]byte(base))
 	f.Add([]byte(base + "node: {taints: [{key: a}], labels: {a: b}, maxPods: {set: false, offset: 2}, kubeletConfiguration: 'a: {b: [c]}'}\n"))
+	f.Add([]byte(base + "x: &x " + strings.Repeat("x", 16<<10) + "\ny: [" + strings.Repeat("*x,", 8000) + "]\n"))
 	f.Fuzz(func(t *testing.T, text []byte) {
 		var n want.Node
-		err := Read(text, machine(), &n)
+		var err error
+		if used := lab.Allocated(func() { err = Read(text, machine(), &n) }); used > uint64(64<<20+5000*len(text)) {
+			t.Errorf("%d bytes of text allocate %d", len(text), used)
+		}
 		if (err == nil) != (n.Join != nil && n.EKS != nil) {
 			t.Errorf("%v, %+v", err, n)
 		}

@@ -400,16 +400,20 @@ func TestReadIsTolerant(t *testing.T) {
 func FuzzRead(f *testing.F) {
 	f.Add([]byte(inCluster("10.100.0.0/16")))
 	f.Add([]byte(inCluster("fd00::/108") + "  kubelet: {flags: ['--a=\"b c\\'], config: {a: {b: null}}, maxPodsExpression: max_pods}\n  instance: {localStorage: {strategy: RAID0}, environment: {default: {A: b}}}\n"))
+	f.Add([]byte(inCluster("10.100.0.0/16") + "x: &x " + strings.Repeat("x", 16<<10) + "\ny: [" + strings.Repeat("*x,", 8000) + "]\n"))
 	f.Fuzz(func(t *testing.T, text []byte) {
 		c := Collector{Root: "/nowhere"}
 		var n want.Node
-		if c.Read(text, machine(), &n) != nil {
-			return
+		var err, again error
+		used := lab.Allocated(func() {
+			if err = c.Read(text, machine(), &n); err == nil {
+				again = c.Read(text, machine(), &n)
+				err = c.Finish(machine(), &n)
+			}
+		})
+		if used > uint64(64<<20+5000*len(text)) || again != nil {
+			t.Errorf("%d bytes of text allocate %d; read once more: %v", len(text), used, again)
 		}
-		if err := c.Read(text, machine(), &n); err != nil {
-			t.Errorf("read once more: %v", err)
-		}
-		err := c.Finish(machine(), &n)
 		if _, bad := json.Marshal(n); bad != nil || len(n.Skipped) > 10*len(text)+100 {
 			t.Errorf("%v, %d skipped", bad, len(n.Skipped))
 		}
