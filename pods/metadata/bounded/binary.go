@@ -3,10 +3,13 @@ package bounded
 import (
 	"bytes"
 	"encoding/base64"
+	"errors"
 	"strings"
 	"unicode/utf8"
 
 	goyaml "go.yaml.in/yaml/v2"
+
+	"kios/pods/lazyregexp"
 )
 
 // mark begins a text that stands for bytes that are none: base64 follows.
@@ -19,9 +22,9 @@ func Binary(text []byte) ([]byte, error) {
 	if !bytes.Contains(text, []byte("!!binary")) || len(text) > MaxText {
 		return text, nil
 	}
-	var tree any
-	if err := goyaml.Unmarshal(text, &tree); err != nil {
-		return nil, inYAML(text, err)
+	tree, err := parse(text)
+	if err != nil {
+		return nil, err
 	}
 	tree = marked(tree)
 	left := maxTree
@@ -29,6 +32,32 @@ func Binary(text []byte) ([]byte, error) {
 		return nil, err
 	}
 	return goyaml.Marshal(tree)
+}
+
+// maxAliases is how often texts with values of the type !!binary may use aliases.
+const maxAliases = 8
+
+var (
+	// mayBeBinary matches all spellings of the type: as it is, with another name, or with
+	// letters as %62.
+	mayBeBinary = lazyregexp.New(`binary|%TAG|!\S*%`)
+	alias       = lazyregexp.New(`(?:^|[\s\[{,:])\*[\w-]`)
+)
+
+// parse parses a text of YAML. All aliases to a text share it, but the parser decodes a value
+// of the type !!binary once more for each: 100 KB of text could take gigabytes before anybody
+// counts what they stand for.
+func parse(text []byte) (tree any, err error) {
+	if bytes.HasPrefix(text, []byte{0xff, 0xfe}) || bytes.HasPrefix(text, []byte{0xfe, 0xff}) {
+		return nil, errors.New("it is text in UTF-16: save it as UTF-8")
+	}
+	if mayBeBinary().Match(text) && len(alias().FindAllIndex(text, maxAliases+1)) > maxAliases {
+		return nil, errors.New("it has too many YAML aliases beside values of the type !!binary: write out what *NAME stands for")
+	}
+	if err := goyaml.Unmarshal(text, &tree); err != nil {
+		return nil, inYAML(text, err)
+	}
+	return tree, nil
 }
 
 // marked changes lists and maps in their place: aliases of one stay one.

@@ -14,7 +14,6 @@ import (
 	"strings"
 	"unicode/utf8"
 
-	goyaml "go.yaml.in/yaml/v2"
 	"sigs.k8s.io/yaml"
 
 	"kios/pods/lazyregexp"
@@ -82,9 +81,9 @@ func YAML(text []byte, into any) error {
 	if len(text) > MaxText {
 		return errLong(text)
 	}
-	var tree any
-	if err := goyaml.Unmarshal(text, &tree); err != nil {
-		return inYAML(text, err)
+	tree, err := parse(text)
+	if err != nil {
+		return err
 	}
 	left := maxTree
 	if err := count(tree, &left); err != nil {

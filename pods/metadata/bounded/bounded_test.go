@@ -96,7 +96,15 @@ func bombs() map[string]string {
 		"long text":      "a: &a " + strings.Repeat("x", 4<<10) + "\nb: [" + strings.Repeat("*a,", 40_000) + "]\n",
 		"list":           "[" + strings.Repeat("a,", MaxText/2-2) + "]",
 		"deep":           strings.Repeat("[", MaxText-1),
+		"binary":         binary("!!binary"),
+		"binary by tag":  "%TAG !b! tag:yaml.org,2002:bin\n---\n" + binary("!b!ary"),
+		"binary as %62":  binary("!!%62inary"),
 	}
+}
+
+// binary has a value of the type many times.
+func binary(tag string) string {
+	return "a: &a " + tag + " " + strings.Repeat("AAAA", 16<<10) + "\nb: [" + strings.Repeat("*a,", 5000) + "]\n"
 }
 
 // TestBombs holds what user data can make of the machine's memory and time.
@@ -106,6 +114,7 @@ func TestBombs(t *testing.T) {
 			var v any
 			var err error
 			used := lab.Allocated(func() { err = YAML([]byte(text), &v) })
+			used += lab.Allocated(func() { Binary([]byte(text)) })
 			t.Logf("%d bytes of text allocate %d MiB: %.80v", len(text), used>>20, err)
 			if used > 256<<20 {
 				t.Errorf("%d bytes of text allocate %d MiB", len(text), used>>20)
