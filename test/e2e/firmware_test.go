@@ -76,7 +76,8 @@ func signed(t *testing.T) string {
 }
 
 // Under Secure Boot the firmware refuses kios.efi as it was built. It starts one that is
-// signed, and then the kernel is locked down by itself.
+// signed, and then the kernel is locked down by itself, and user data that nobody has signed
+// do not count.
 func TestHardwareSecureBoot(t *testing.T) {
 	lab.Long(t)
 	refused := prepare(t, setup{uefi: true, few: true})
@@ -87,6 +88,7 @@ func TestHardwareSecureBoot(t *testing.T) {
 
 	n := prepare(t, setup{uefi: true, memory: 1024, efi: signed(t)})
 	n.secure()
+	n.cfg.Args = append(n.cfg.Args, smbiosString(cloudConfig("forged"))...)
 	n.start()
 	n.expect(`Kernel is locked down from EFI Secure Boot`)
 	n.expect(`kubelet ready`)
@@ -97,6 +99,7 @@ func TestHardwareSecureBoot(t *testing.T) {
 	if got := n.probe("cat", "/sys/kernel/security/lockdown"); !strings.Contains(got, "[integrity]") {
 		t.Errorf("lockdown is %q, want integrity", got)
 	}
+	n.demandSaid("the string of SMBIOS with kios.user-data is ignored: Secure Boot is on")
 	n.demandQuiet()
 	n.powerOff()
 	n.demandCleanDisk()

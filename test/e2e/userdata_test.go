@@ -212,6 +212,105 @@ func disc(t *testing.T, label string, files map[string]string) string {
 	return dir + "/iso"
 }
 
+// cdrom puts a disc into a machine's drive.
+func cdrom(iso string) []string {
+	return []string{
+		"-drive", "if=none,id=seed,format=raw,readonly=on,media=cdrom,file=" + iso,
+		"-device", "ide-cd,drive=seed,bus=ide.0", // at q35's SATA controller
+	}
+}
+
+// proxmoxUserData are those of a machine without a snippet. Much of it needs a shell.
+const proxmoxUserData = `#cloud-config
+hostname: pve-1
+manage_etc_hosts: true
+fqdn: pve-1.example.com
+chpasswd:
+  expire: False
+users:
+  - default
+package_upgrade: true
+`
+
+// proxmoxNetwork is what Proxmox writes for --ipconfig0 and --nameserver.
+const proxmoxNetwork = `version: 1
+config:
+    - type: physical
+      name: eth0
+      mac_address: '52:54:00:4b:05:01'
+      subnets:
+      - type: static
+        address: '10.78.0.70'
+        netmask: '255.255.255.0'
+        gateway: '10.78.0.1'
+      - type: static6
+        address: 'fd00:78::70/64'
+        gateway: 'fd00:78::1'
+    - type: nameserver
+      address:
+      - '10.78.0.53'
+      search:
+      - 'pve.example'
+`
+
+// bondNetwork has both cards in a bond, and a VLAN on it.
+const bondNetwork = `version: 1
+config:
+- {type: physical, name: one, mac_address: "52:54:00:4b:05:01"}
+- {type: physical, name: two, mac_address: "52:54:00:4b:05:02"}
+- type: bond
+  name: bond0
+  bond_interfaces: [one, two]
+  params: {bond-mode: active-backup, bond-miimon: 100}
+  subnets: [{type: static, address: 10.78.0.71/24, gateway: 10.78.0.1}]
+- type: vlan
+  name: bond0.7
+  vlan_id: 7
+  vlan_link: bond0
+  subnets: [{type: static, address: 10.80.0.71/24}]
+- {type: nameserver, address: [10.78.0.54], search: [bond.example]}
+`
+
+// TestUserDataOnDisc has a machine get static addresses from Proxmox's disc, in a network
+// whose DHCP would give it another one. With a disc of another instance id, the disk is
+// another node's, which has a bond and a VLAN.
+func TestUserDataOnDisc(t *testing.T) {
+	lab.Long(t)
+	l, taps := twoCards(t)
+	netns.IP(t, l.name, "addr", "add", "fd00:78::1/64", "dev", "lan", "nodad")
+	l.dhcp("leased")
+	n := stranger(t, taps...)
+	n.cfg.Args = cdrom(disc(t, "cidata", map[string]string{
+		"user-data": proxmoxUserData, "network-config": proxmoxNetwork, "meta-data": "instance-id: 5a2e\n",
+	}))
+	n.becomes("pve-1")
+	if said := n.demandMetadata("nocloud", ""); said.InstanceID != "5a2e" {
+		t.Errorf("metadata.json is %+v", said)
+	}
+	n.demandSaid("the disk cidata on /dev/sr0")
+	n.demandSaid("users")
+	l.demandAddresses(n, "10.78.0.70", "fd00:78::70")
+	n.demandFile("/etc/resolv.conf", "nameserver 10.78.0.53")
+	n.demandFile("/etc/resolv.conf", "pve.example")
+	key := n.probe("sha256", "/var/lib/kubelet/pki/kubelet-server.key")
+	n.powerOff()
+
+	n.cfg.Args = cdrom(disc(t, "cidata", map[string]string{
+		"user-data": cloudConfig("pve-2"), "network-config": bondNetwork, "meta-data": "instance-id: 6b3f\n",
+	}))
+	n.becomes("pve-2")
+	n.demandSaid("this disk was in another machine (5a2e): the node starts afresh")
+	if n.probe("sha256", "/var/lib/kubelet/pki/kubelet-server.key") == key {
+		t.Error("another node has the key of the first")
+	}
+	l.demandAddresses(n, "10.78.0.71")
+	n.demandFile("/proc/net/vlan/bond0.7", "VID: 7")
+	n.demandFile("/proc/net/fib_trie", "10.80.0.71")
+	n.demandFile("/etc/resolv.conf", "nameserver 10.78.0.54")
+	n.demandNot("cat", "/etc/resolv.conf", "10.78.0.53")
+	n.powerOff()
+}
+
 // demandAddresses demands that the node answers at these, and has none from DHCP.
 func (l *lan) demandAddresses(n *node, addresses ...string) {
 	l.t.Helper()
