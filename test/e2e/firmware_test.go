@@ -99,8 +99,9 @@ func TestHardwareSecureBoot(t *testing.T) {
 	if got := n.probe("cat", "/sys/kernel/security/lockdown"); !strings.Contains(got, "[integrity]") {
 		t.Errorf("lockdown is %q, want integrity", got)
 	}
-	n.demandSaid("the string of SMBIOS with kios.user-data is ignored: Secure Boot is on")
-	n.demandQuiet()
+	const ignored = "the string of SMBIOS with kios.user-data is ignored: Secure Boot is on"
+	n.demandSaid(ignored)
+	n.demandQuiet(ignored)
 	n.powerOff()
 	n.demandCleanDisk()
 }
