@@ -45,6 +45,7 @@ func TestStateSurvives(t *testing.T) {
 
 	n.reboot()
 	n.running("probe")
+	n.expect(`pod kube-system/disk-node container disk exited with code 0`) // again, in this boot
 	if got := n.probe("cat", "/var/lib/app/file"); strings.TrimSpace(got) != "kept" {
 		t.Errorf("the file of the first boot holds %q, want kept", got)
 	}

@@ -83,6 +83,8 @@ type server struct {
 	config   *config
 	listener net.Listener
 	criReady <-chan struct{}
+	eachBoot eachBoot
+	serves   chan struct{} // closed when calls to CRI are let in
 	yielding *yielding
 	watchdog *watchdog // nil if init wants none
 	ready    func()    // containerd may say READY=1
@@ -94,18 +96,22 @@ func newServer(ic *plugin.InitContext, o Options) (*server, error) {
 		return nil, fmt.Errorf("address is empty: %w", errdefs.ErrInvalidArgument)
 	}
 	criReady := o.CRIReady
-	if _, err := ic.GetByID(plugins.GRPCPlugin, "cri"); err != nil {
+	cri, err := ic.GetByID(plugins.GRPCPlugin, "cri")
+	if err != nil {
 		o.CRIFailed(err)
 		criReady = closed()
 	}
-	s := &server{config: c, listener: o.Listener, criReady: criReady, yielding: newYielding(processStart)}
+	s := &server{
+		config: c, listener: o.Listener, criReady: criReady, serves: make(chan struct{}),
+		eachBoot: newEachBoot(ic, cri), yielding: newYielding(processStart),
+	}
 	if o.Watchdog > 0 {
 		s.watchdog = &watchdog{address: c.Address, every: o.Watchdog / 2, alive: o.Alive}
 	}
 	confined := &confinement{profiles: apparmor.Profiles}
 	s.Server = grpc.NewServer(
-		grpc.ChainUnaryInterceptor(namespaceUnary, waitForCRI(criReady).unary, s.yielding.unary, confined.unary, waitForImages(archives(ic))),
-		grpc.ChainStreamInterceptor(namespaceStream, waitForCRI(criReady).stream),
+		grpc.ChainUnaryInterceptor(namespaceUnary, waitForCRI(s.serves).unary, s.yielding.unary, confined.unary, waitForImages(archives(ic))),
+		grpc.ChainStreamInterceptor(namespaceStream, waitForCRI(s.serves).stream),
 		grpc.MaxRecvMsgSize(c.MaxRecvMsgSize),
 		grpc.MaxSendMsgSize(c.MaxSendMsgSize),
 	)
@@ -172,6 +178,8 @@ func (s *server) Start(ctx context.Context) error {
 	go func() {
 		select {
 		case <-s.criReady:
+			s.eachBoot.forget(ctx)
+			close(s.serves)
 			s.yielding.ready(time.Now())
 			s.ready()
 		case <-ctx.Done():
