@@ -265,9 +265,6 @@ func checkFleetKubelet(t *testing.T, n *node) {
 	if c.StaticPodPath != "/etc/kubernetes/manifests" || c.ResolvConf != "/etc/resolv.conf" {
 		t.Errorf("what cannot be true here is in force: %+v", c)
 	}
-	if got := n.ofDaemon("kubelet", "cmdline"); !slices.Contains(got, "--cloud-provider=external") {
-		t.Errorf("the kubelet's arguments are %q", got)
-	}
 	if got := n.ofDaemon("containerd", "environ"); !slices.Contains(got, "EXAMPLE=a b") || strings.Contains(strings.Join(got, " "), "LD_PRELOAD") {
 		t.Errorf("containerd's environment is %q", got)
 	}

@@ -299,7 +299,7 @@ func TestUserDataOnDisc(t *testing.T) {
 		"user-data": cloudConfig("pve-2"), "network-config": bondNetwork, "meta-data": "instance-id: 6b3f\n",
 	}))
 	n.becomes("pve-2")
-	n.demandSaid("this disk was in another machine (5a2e): the node starts afresh")
+	n.expect(`pod metadata: this disk was in another machine \(5a2e\): the node starts afresh`)
 	if n.probe("sha256", "/var/lib/kubelet/pki/kubelet-server.key") == key {
 		t.Error("another node has the key of the first")
 	}
