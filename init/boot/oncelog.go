@@ -3,10 +3,12 @@ package boot
 import (
 	"crypto/sha256"
 	"fmt"
+	"strings"
 	"sync"
 	"time"
 
 	"kios/init/kmsg"
+	"kios/internal/consoleline"
 )
 
 // onceLog logs each error once: files are read again whenever the kubelet is started
@@ -90,6 +92,10 @@ func (s *saidLines) pass(text string, now time.Time) {
 	}
 	if s.count++; s.count > maxSaid {
 		text = "the daemons say so much that the rest of this minute is in their logs only"
+	}
+	if note, found := strings.CutPrefix(text, consoleline.NoteMark); found {
+		s.once.log.Notice("%s", note)
+		return
 	}
 	s.once.log.Error("%s", text)
 }

@@ -76,3 +76,16 @@ func TestSaidLinesAreBounded(t *testing.T) {
 		t.Errorf("the next minute is as silent:\n%s", lab.Tail(log.String(), 3))
 	}
 }
+
+// A daemon that has found nothing wrong raises no alarm.
+func TestSaidLinesHaveTheirLevel(t *testing.T) {
+	log := &lab.Buffer{}
+	said := newSaidLines(newOnceLog(kmsg.New(log)))
+	for _, text := range []string{"note: it waits", "it is broken", "note: kubelet ready"} {
+		said.pass(text, time.Unix(1e9, 0))
+	}
+	const want = "<5>kios: it waits\n<3>kios: error: it is broken\n<5>kios: note: kubelet ready\n"
+	if log.String() != want {
+		t.Errorf("the records are\n%swant\n%s", log, want)
+	}
+}

@@ -56,12 +56,19 @@ type Line struct {
 }
 
 const (
-	noteMark    = "note: "
+	noteMark    = NoteMark
 	warningMark = "warning: "
 	errorMark   = "error: "
 )
 
 // Format returns the text of a line. Parse reads it back.
+// Stopping begins the text of the Note that the node stops from now on, and who asks for that.
+const Stopping = "stopping, as "
+
+// NoteMark begins a text that a daemon has PID 1 repeat, and in which nothing is wrong. PID 1
+// repeats any other as an error.
+const NoteMark = "note: "
+
 func Format(l Line) string {
 	switch l.Kind {
 	case Warning:

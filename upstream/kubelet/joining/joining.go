@@ -8,6 +8,11 @@
 //	good                    any                      is in the cluster of kubelet.conf
 //	missing or bad          good                     asks that cluster for a certificate
 //	missing or bad          missing or bad           is standalone, and watches both files
+//	names a file in /run    any                      is standalone, and watches for that file
+//	that is not there
+//
+// Files in /run are gone after a boot, and somebody writes them again: so does the pod
+// metadata with the token of EKS. A kubeconfig that waits for one is no mistake.
 //
 // It leaves out what the kubelet does well itself: asking for certificates and
 // renewing them. It follows the rules for kubeconfigs in buildKubeletClientConfig
@@ -78,11 +83,16 @@ func (f Files) read(node string, say Say) Membership {
 	switch {
 	case own.good():
 		f.join(&m, own, boot, node, say)
+	case own.absent != "":
+		own.sayAbsent(say)
 	case boot.good():
 		f.bootstrap(&m, own, boot, node, say)
 	default:
 		for _, k := range []kubeconfig{own, boot} {
-			if k.there {
+			switch {
+			case k.absent != "":
+				k.sayAbsent(say)
+			case k.there:
 				say("%s is not used: %v: the node stays without a cluster until the file is corrected", k.path, k.err)
 			}
 		}

@@ -188,6 +188,10 @@ var prepareTests = []prepareTest{
 	{"key of another", embedded(otherCert, ownKey), "", "", standalone, "private key does not match", ""},
 	{"certificate without key", config(server, "", "client-certificate-data: "+encoded(ownCert)), "", "", standalone, "client-key", ""},
 	{"missing token file", config(server, "", "tokenFile: /no/such"), "", "", standalone, "/no/such", ""},
+	{"token to be written", config(server, "", "tokenFile: /run/no/such"), "", "", standalone, "note: DIR/kubelet.conf waits for /run/no/such: the node joins when that is there", ""},
+	{"CA to be written", config(server, ", certificate-authority: /run/no/such", "token: a"), "", "", standalone, "note: ", ""},
+	{"token to be written, and bootstrap", config(server, "", "tokenFile: /run/no/such"), bootstrapText(), "", standalone, "note: ", ""},
+	{"token to be written for bootstrap", "", config(server, "", "tokenFile: /run/no/such"), "", standalone, "note: ", ""},
 	{"missing program", config(server, "", "exec: {apiVersion: client.authentication.k8s.io/v1, command: /no/such, interactiveMode: Never}"), "", "", standalone, "the program for its credentials", ""},
 	{"bad bootstrap", "", "x: [", "", standalone, "bootstrap-kubelet.conf is not used", ""},
 }
@@ -211,6 +215,7 @@ func (tt prepareTest) run(t *testing.T) {
 	if i := strings.Index(log, "there is no "+n.ClientCA); i >= 0 {
 		log = strings.TrimSpace(log[:i])
 	}
+	log = strings.ReplaceAll(log, filepath.Dir(n.Kubeconfig), "DIR")
 	if (log == "") != (tt.log == "") || !strings.Contains(log, tt.log) || strings.Count(log, "\n") > 0 {
 		t.Errorf("log = %q, want one line with %q", log, tt.log)
 	}

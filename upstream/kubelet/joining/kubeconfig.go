@@ -28,6 +28,7 @@ type kubeconfig struct {
 	refs    []string          // files that it names
 	program string            // one of them, which gets its credentials
 	waits   bool              // for a certificate that the kubelet is to get
+	absent  string            // a file in /run that somebody is to write
 
 	authority string // certificates in PEM of who may sign the API server's
 }
@@ -73,6 +74,9 @@ func (k *kubeconfig) read(current string) error {
 	k.note(loaded)
 	if k.waits = k.lacks(current); k.waits {
 		return errNotIssued
+	}
+	if k.absent = k.absentInRun(); k.absent != "" {
+		return fmt.Errorf("%s is not there", k.absent)
 	}
 	if err := k.checkRefs(); err != nil {
 		return err
@@ -157,6 +161,24 @@ func (k *kubeconfig) lacks(path string) bool {
 		}
 	}
 	return false
+}
+
+// absentInRun returns a file in /run that it names, and that is not there.
+func (k *kubeconfig) absentInRun() string {
+	for _, ref := range k.refs {
+		if _, err := os.Stat(ref); strings.HasPrefix(ref, "/run/") && errors.Is(err, os.ErrNotExist) {
+			return ref
+		}
+	}
+	return ""
+}
+
+// noteMark tells PID 1 that nothing is wrong: it is consoleline.NoteMark, of another module.
+const noteMark = "note: "
+
+// sayAbsent says what it waits for, in case that never comes.
+func (k *kubeconfig) sayAbsent(say Say) {
+	say(noteMark+"%s waits for %s: the node joins when that is there", k.path, k.absent)
 }
 
 // checkExec looks for the program of a kubeconfig now: client-go looks for it only
