@@ -2,6 +2,9 @@ package place
 
 import (
 	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
 	"strings"
 
 	"kios/internal/discovery"
@@ -46,7 +49,7 @@ func (p *plan) join(f flags) {
 	if c.Server == "" {
 		c.Server = j.Server
 	}
-	p.text(kubeletargs.CACert, string(c.CA))
+	p.authority(c.CA)
 	text, own, err := access(j, c)
 	switch {
 	case err != nil:
@@ -56,6 +59,23 @@ func (p *plan) join(f flags) {
 	default:
 		p.secret(bootstrapPath, text)
 	}
+}
+
+// authority adds the cluster's. Another one gives way where no kubeconfig needs it: it says who
+// may see the pods until the node joins, as that of kios run does.
+func (p *plan) authority(ca []byte) {
+	if len(ca) > 0 {
+		p.add(file{path: kubeletargs.CACert, content: ca, mode: 0o644, system: !p.claimed()})
+	}
+}
+
+// claimed reports whether there is a kubeconfig that others have written.
+func (p *plan) claimed() bool {
+	return slices.ContainsFunc(kubeconfigs, func(path string) bool {
+		_, ours := p.record.Files[path]
+		_, err := os.Lstat(filepath.Join(p.root, path))
+		return err == nil && !ours
+	})
 }
 
 // access returns the kubeconfig, and whether it is the node's own, and not for getting a

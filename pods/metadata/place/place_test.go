@@ -301,6 +301,27 @@ func TestFilesOfTheUserStay(t *testing.T) {
 	}
 }
 
+// An authority that is there for who looks at the pods, as that of kios run, is in nobody's
+// way: the kubeconfig would not work with it. It comes back with the node.
+func TestAuthorityGivesWay(t *testing.T) {
+	n := newNode(t)
+	path := "etc/kubernetes/pki/ca.crt"
+	n.write("/"+path, "kios run's")
+	n.apply(machine, full(), cluster)
+	if got := lab.ReadFile(t, filepath.Join(n.root, path)); got != files()["/"+path+" 0644"] {
+		t.Errorf("the authority is %q, and the lines are %q", got, n.Lines)
+	}
+	n.apply(machine, want.Node{}, nil)
+	if got := lab.ReadFile(t, filepath.Join(n.root, path)); got != "kios run's" {
+		t.Errorf("the authority is %q afterwards", got)
+	}
+	n = newNode(t)
+	n.write("/"+path, "mine")
+	n.write("/etc/kubernetes/kubelet.conf", "mine, with that authority")
+	n.apply(machine, full(), cluster)
+	n.said("--x", "may not give itself", "/"+path+" is left alone")
+}
+
 // Files that nobody has named give way to all others.
 func TestDefaults(t *testing.T) {
 	n := newNode(t)
