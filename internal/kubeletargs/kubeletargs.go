@@ -38,6 +38,9 @@ const (
 	ProviderLinks = "/run/kios/credential-provider-links"
 )
 
+// LeastPods is the least that a kubelet takes, as upstream/kubelet has it: five are the node's own.
+const LeastPods = 8
+
 // The user's files of which Args makes the command line, below a directory that is
 // laid out as /etc is. Kubeconfigs are not among them: they are in /etc in any case.
 const (

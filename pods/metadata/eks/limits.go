@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"kios/internal/kubeletargs"
 )
 
 // limits has a line for each set of families of machines that have the same sizes, with
@@ -28,6 +30,10 @@ type Limits struct {
 // Pods are as many as the network plugin has addresses for: each interface has one of its
 // own, and two pods of the system have the node's.
 func (l Limits) Pods() int { return l.ENIs*(l.IPs-1) + 2 }
+
+// OnNode is how many pods a node of kiOS takes where that many have addresses. Its own count,
+// but are in the node's network: the smallest machines have too few addresses for them.
+func OnNode(pods int) int { return max(pods, kubeletargs.LeastPods) }
 
 // OfType returns the limits of a type of machine, such as m5.large, and false for one
 // that is newer than the table.

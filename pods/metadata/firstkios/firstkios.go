@@ -106,7 +106,7 @@ func (o *node) kubelet(user map[string]any, m *want.Machine) map[string]any {
 		fields["registerWithTaints"] = o.Taints
 	}
 	if pods, known := o.pods(m); known {
-		fields["maxPods"] = pods
+		fields["maxPods"] = eks.OnNode(pods)
 	}
 	return fields
 }

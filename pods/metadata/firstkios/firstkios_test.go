@@ -86,6 +86,7 @@ func TestMaxPods(t *testing.T) {
 	}{
 		{"m5.large", "{}", 30.},
 		{"m5.large", "{maxPods: {offset: 0}}", 27.},
+		{"t3.nano", "{}", 8.}, // the node's own pods count
 		{"m5.large", "{maxPods: {set: false}}", nil},
 		{"m5.large", "{maxPods: {set: false}, kubeletConfiguration: 'maxPods: 9'}", 9.},
 		{"m5.large", "{maxPods: {set: true, offset: 2}, kubeletConfiguration: 'maxPods: 9'}", 29.},

@@ -24,7 +24,7 @@ func (c *Collector) kubelet(dns netip.Addr, m *want.Machine, n *want.Node) {
 		"clusterDomain":      "cluster.local",
 		"serverTLSBootstrap": true,  // EKS signs these certificates, and no others
 		"rotateCertificates": false, // the node has a token, which package aws renews
-		"maxPods":            pods,
+		"maxPods":            eks.OnNode(pods),
 		"kubeReserved": map[string]any{
 			"cpu":               fmt.Sprintf("%dm", reservedCPU(c.processors())),
 			"memory":            fmt.Sprintf("%dMi", 11*pods+255),
@@ -77,6 +77,9 @@ func (k *kubelet) expression(l eks.Limits, n *want.Node) int {
 	if err != nil {
 		n.Skip("NodeConfig: kubelet.maxPodsExpression is not used: %v: maxPods is %d", err, l.Pods())
 		return l.Pods()
+	}
+	if int(pods) < eks.OnNode(int(pods)) {
+		n.Skip("NodeConfig: kubelet.maxPodsExpression makes %d: maxPods is %d, as the node's own pods count", pods, eks.OnNode(int(pods)))
 	}
 	return int(pods)
 }

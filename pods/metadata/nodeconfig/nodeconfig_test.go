@@ -162,6 +162,8 @@ func TestMaxPods(t *testing.T) {
 		skipped             int
 	}{
 		{"the table", "", "m5.large", 29, "574Mi", 0},
+		{"too small for the node's own pods", "", "t3.nano", 8, "299Mi", 0},
+		{"an expression that is, too", "maxPodsExpression: max_pods - 24", "m5.large", 8, "310Mi", 1},
 		{"an expression", "maxPodsExpression: '((default_enis - 1) * (ips_per_eni - 1)) + 2'", "m5.large", 20, "475Mi", 0},
 		{"a limit", "maxPodsExpression: 'max_pods < 20 ? max_pods : 20'", "m5.large", 20, "475Mi", 0},
 		{"a bad one", "maxPodsExpression: '99 - fake_variable'", "m5.large", 29, "574Mi", 1},

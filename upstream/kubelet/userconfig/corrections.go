@@ -111,7 +111,7 @@ func (o *corrector) access(joined bool) {
 const (
 	leastPids  = 128  // threads of one pod: a Go program has some for each processor
 	leastFiles = 4096 // open files of the kubelet, which has some for each pod
-	leastPods  = 8    // five are the node's
+	leastPods  = 8    // five are the node's; package kubeletargs has this number, too
 
 	leastTimeout = 30 * time.Second // for a sandbox, on a slow machine that boots
 )
