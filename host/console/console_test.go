@@ -118,6 +118,23 @@ func TestParse(t *testing.T) {
 	}
 }
 
+// Who sees no colours sees how grave a line is, too, and that a pod says it.
+func TestDescribe(t *testing.T) {
+	for line, want := range map[string]string{
+		"kios: error: pod metadata: user data: x":     "pod: error: metadata: user data: x",
+		"kios: warning: pod metadata: not done: x":    "pod: warning: metadata: not done: x",
+		"kios: warning: the clock says 1970-01-01":    "init: warning: the clock says 1970-01-01",
+		"kios: error: kubelet| E0102 bad":             "init: error: kubelet| E0102 bad",
+		"kios: stopping, as the power button asks":    "init: stopping, as the power button asks",
+		"kios: pod kube-system/a container b started": "pod: kube-system/a: container b runs",
+	} {
+		who, text, _ := Describe(Parse("[    1.000000] " + line))
+		if got := who + ": " + text; got != want {
+			t.Errorf("%s is shown as %q, want %q", line, got, want)
+		}
+	}
+}
+
 func TestPrinter(t *testing.T) {
 	var b strings.Builder
 	p := NewPrinter(&b)

@@ -5,10 +5,13 @@ import (
 	"io"
 	"os"
 	"path"
+	"strings"
 	"sync"
 	"time"
 
 	"golang.org/x/term"
+
+	"kios/internal/consoleline"
 )
 
 // Colours of a terminal (ECMA-48, 8.3.117).
@@ -98,11 +101,19 @@ func Describe(e Event) (who, text, colour string) {
 	case Imported:
 		return "image", path.Base(e.Name) + " imported" + took(e.Took), plain
 	case Warning:
-		return "init", e.Text, yellow
+		return says(e.Text, "warning: ", yellow)
 	case Problem:
-		return "init", e.Text, red
+		return says(e.Text, "error: ", red)
 	}
 	return "init", e.Text, plain
+}
+
+// says returns what PID 1 says, or a pod.
+func says(text, mark, colour string) (string, string, string) {
+	if rest, ofPod := strings.CutPrefix(text, consoleline.PodPrefix); ofPod {
+		return "pod", mark + rest, colour
+	}
+	return "init", mark + text, colour
 }
 
 func exitColour(code int) string {

@@ -6,13 +6,16 @@ import (
 	"encoding/hex"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
+	"sync"
 
 	"github.com/spf13/cobra"
 
 	"kios/host/imds"
 	"kios/host/kubeletapi"
 	"kios/host/qemu"
+	"kios/internal/consoleline"
 	"kios/internal/userfile"
 )
 
@@ -95,34 +98,69 @@ func newRelayCommand() *cobra.Command {
 	}
 }
 
-// metadataLog shows what the pod metadata says, until the kubelet asks an API server who
-// may read it.
-type metadataLog struct{ shown int } // bytes
+// metadataLog is what the pod metadata says, until the kubelet asks an API server who may
+// read it. The pod says some of it at the console, too, which shows it with its severity.
+type metadataLog struct {
+	read int      // bytes
+	held []string // lines that the console may yet show, until the next look
 
-// news returns what the pod has said since the last call.
-func (l *metadataLog) news(ctx context.Context, api *kubeletapi.Client, pods []kubeletapi.Pod) []string {
+	mu   sync.Mutex
+	seen map[string]bool // lines at the console
+}
+
+// maxSeen bounds what a node that has gone wrong can have us remember.
+const maxSeen = 1000
+
+const podMetadata = consoleline.PodPrefix + "metadata: "
+
+// see takes in a line of the console.
+func (l *metadataLog) see(text string) {
+	line, found := strings.CutPrefix(text, podMetadata)
+	if !found {
+		return
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.seen == nil || len(l.seen) >= maxSeen {
+		l.seen = map[string]bool{}
+	}
+	l.seen[line] = true
+}
+
+// ask asks for what the pod has said since the last time.
+func (l *metadataLog) ask(ctx context.Context, api *kubeletapi.Client, pods []kubeletapi.Pod) {
 	pod, found := kubeletapi.Find(pods, "kube-system", "metadata")
 	if !found {
-		return nil
+		return
 	}
 	text, err := api.Logs(ctx, pod.Namespace, pod.Name, "metadata")
-	if err != nil {
-		return nil // not started, or no longer to be read
+	if err == nil { // it is started, and still to be read
+		l.held = append(l.held, l.lines(string(text))...)
 	}
-	return l.lines(string(text))
+}
+
+// news returns what ask has found and the console has not shown.
+func (l *metadataLog) news() []string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	list := slices.DeleteFunc(l.held, func(line string) bool {
+		return l.seen[consoleline.Clean(line, consoleline.MaxPodText)]
+	})
+	l.held = nil
+	return list
 }
 
 // lines returns the whole lines of a log that were not there before. A container that was
 // started again has a new log.
 func (l *metadataLog) lines(text string) []string {
-	if len(text) < l.shown {
-		l.shown = 0
+	if len(text) < l.read {
+		l.read = 0
 	}
 	end := strings.LastIndexByte(text, '\n') + 1
-	if end <= l.shown {
+	if end <= l.read {
 		return nil
 	}
-	fresh := strings.TrimSuffix(text[l.shown:end], "\n")
-	l.shown = end
+	fresh := strings.TrimSuffix(text[l.read:end], "\n")
+	l.read = end
 	return strings.Split(fresh, "\n")
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -10,6 +11,7 @@ import (
 
 	"kios/host/imds"
 	"kios/host/qemu"
+	"kios/internal/consoleline"
 	"kios/test/lab"
 )
 
@@ -47,6 +49,26 @@ func TestMetadataLog(t *testing.T) {
 		if diff := cmp.Diff(step.want, l.lines(step.text)); diff != "" {
 			t.Errorf("%q (-want +got):\n%s", step.text, diff)
 		}
+	}
+}
+
+// What the pod says at the console, too, is shown once: with its severity, and cut as it is
+// there.
+func TestMetadataLogAndConsole(t *testing.T) {
+	var l metadataLog
+	long := strings.Repeat("x", 2*consoleline.MaxPodText)
+	l.held = l.lines("the metadata come from a cloud\nuser data: a mistake\n" + long + "\n")
+	l.see("pod metadata: user data: a mistake") // after the log was read
+	l.see("pod metadata: " + consoleline.Clean(long, consoleline.MaxPodText))
+	l.see("the clock says 1970-01-01")
+	if diff := cmp.Diff([]string{"the metadata come from a cloud"}, l.news()); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	for i := range 2 * maxSeen {
+		l.see(fmt.Sprint("pod metadata: ", i))
+	}
+	if list := l.news(); len(list) > 0 || len(l.seen) > maxSeen {
+		t.Errorf("%q comes again, or %d lines are remembered", list, len(l.seen))
 	}
 }
 

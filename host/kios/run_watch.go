@@ -44,6 +44,8 @@ func (w *watch) line(l qemu.Line) {
 	e := console.Parse(l.Text)
 	w.print.Event(l.At, e)
 	switch {
+	case e.Kind == console.Problem || e.Kind == console.Warning:
+		w.metadata.see(e.Text)
 	case e.Kind == console.Ready && e.Name == "kubelet":
 		w.isReady.Do(func() { close(w.ready) })
 	case e.Kind == console.Panic:
@@ -107,10 +109,12 @@ func (w *watch) poll(ctx context.Context) <-chan []kubeletapi.Pod {
 			return
 		}
 		silence := silence{since: time.Now(), bound: w.m.Scale(6 * time.Second)}
+		defer w.sayMetadata()
 		for ctx.Err() == nil {
+			w.sayMetadata()
 			if pods, err := w.ask(ctx); err == nil {
 				silence.end()
-				w.sayMetadata(ctx, pods)
+				w.askMetadata(ctx, pods)
 				select {
 				case updates <- pods:
 				case <-ctx.Done():
@@ -127,12 +131,16 @@ func (w *watch) poll(ctx context.Context) <-chan []kubeletapi.Pod {
 	return updates
 }
 
-// sayMetadata shows what the pod that reads user data says.
-func (w *watch) sayMetadata(ctx context.Context, pods []kubeletapi.Pod) {
-	if w.plan.options.userData == "" {
-		return
+// askMetadata asks for what the pod that reads user data says.
+func (w *watch) askMetadata(ctx context.Context, pods []kubeletapi.Pod) {
+	if w.plan.options.userData != "" {
+		w.metadata.ask(ctx, w.api, pods)
 	}
-	for _, line := range w.metadata.news(ctx, w.api, pods) {
+}
+
+// sayMetadata shows it.
+func (w *watch) sayMetadata() {
+	for _, line := range w.metadata.news() {
 		w.print.Note(w.m.Uptime(), "metadata: %s", line)
 	}
 }

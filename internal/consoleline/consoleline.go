@@ -30,6 +30,13 @@ import (
 // output with it that PID 1 is to repeat.
 const Prefix = "kios: "
 
+// A system pod that writes to the kernel's log itself has PodPrefix, its name and a colon
+// before its texts, of which each is cut after MaxPodText bytes.
+const (
+	PodPrefix  = "pod "
+	MaxPodText = 400
+)
+
 // Kind says what a line is about.
 type Kind int
 
@@ -55,13 +62,6 @@ type Line struct {
 	Exit                      int
 }
 
-const (
-	noteMark    = NoteMark
-	warningMark = "warning: "
-	errorMark   = "error: "
-)
-
-// Format returns the text of a line. Parse reads it back.
 // Stopping begins the text of the Note that the node stops from now on, and who asks for that.
 const Stopping = "stopping, as "
 
@@ -69,6 +69,13 @@ const Stopping = "stopping, as "
 // repeats any other as an error.
 const NoteMark = "note: "
 
+const (
+	noteMark    = NoteMark
+	warningMark = "warning: "
+	errorMark   = "error: "
+)
+
+// Format returns the text of a line. Parse reads it back.
 func Format(l Line) string {
 	switch l.Kind {
 	case Warning:

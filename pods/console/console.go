@@ -30,7 +30,6 @@ import (
 
 const (
 	maxRead = 4000 // bytes of a line that are looked at
-	maxText = 400  // and that are said
 	burst   = 40   // lines at once
 	every   = 5 * time.Minute
 	quiet   = 30 * time.Minute // for the same line
@@ -89,7 +88,7 @@ func (c *Console) print(level int, kind consoleline.Kind, text string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for line := range strings.SplitSeq(strings.TrimSpace(text), "\n") {
-		line = consoleline.Clean(Redact(consoleline.Clean(line, maxRead)), maxText)
+		line = consoleline.Clean(Redact(consoleline.Clean(line, maxRead)), consoleline.MaxPodText)
 		if c.allows(line) {
 			c.write(level, kind, line)
 		}
@@ -119,6 +118,6 @@ func (c *Console) allows(line string) bool {
 
 // write drops an error: there is no other place to report it to.
 func (c *Console) write(level int, kind consoleline.Kind, text string) {
-	text = consoleline.Format(consoleline.Line{Kind: kind, Text: "pod " + c.pod + ": " + text})
+	text = consoleline.Format(consoleline.Line{Kind: kind, Text: consoleline.PodPrefix + c.pod + ": " + text})
 	_, _ = io.WriteString(c.to, consoleline.Record(level, text))
 }

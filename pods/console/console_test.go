@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"kios/internal/consoleline"
 	"kios/test/lab"
 )
 
@@ -48,7 +49,7 @@ func TestBounds(t *testing.T) {
 		t.Errorf("in a day there are %d lines", n)
 	}
 	for _, r := range records {
-		if len(r) > maxText+50 {
+		if len(r) > consoleline.MaxPodText+50 {
 			t.Fatalf("a record of %d bytes", len(r))
 		}
 	}
@@ -115,7 +116,7 @@ func FuzzError(f *testing.F) {
 		c, out := at(&now)
 		c.Error(text)
 		for record := range strings.Lines(out.String()) {
-			if !strings.HasPrefix(record, "<3>kios: error: pod a: ") && !strings.HasPrefix(record, "<4>kios: warning: pod a: more") || strings.ContainsAny(strings.TrimSuffix(record, "\n"), "\x1b\x07\r\n\x00") || len(record) > maxText+50 {
+			if !strings.HasPrefix(record, "<3>kios: error: pod a: ") && !strings.HasPrefix(record, "<4>kios: warning: pod a: more") || strings.ContainsAny(strings.TrimSuffix(record, "\n"), "\x1b\x07\r\n\x00") || len(record) > consoleline.MaxPodText+50 {
 				t.Errorf("%q makes the record %q", text, record)
 			}
 		}
