@@ -101,6 +101,12 @@ var kinds = map[consoleline.Kind]Kind{
 	consoleline.Imported: Imported,
 }
 
+// Stops reports whether it says that the node stops: whoever has asked for it need not ask
+// again.
+func (e Event) Stops() bool {
+	return e.Kind == Notice && strings.HasPrefix(e.Text, consoleline.Stopping)
+}
+
 func fromInit(text string) Event {
 	l := consoleline.Parse(text)
 	e := Event{

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -9,6 +10,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"kios/host/console"
 	"kios/host/imds"
 	"kios/host/qemu"
 	"kios/internal/consoleline"
@@ -69,6 +71,24 @@ func TestMetadataLogAndConsole(t *testing.T) {
 	}
 	if list := l.news(); len(list) > 0 || len(l.seen) > maxSeen {
 		t.Errorf("%q comes again, or %d lines are remembered", list, len(l.seen))
+	}
+}
+
+// The button is pressed until the node says that it stops, and not after that.
+func TestNodeNoticesTheButton(t *testing.T) {
+	w := newWatch(console.NewPrinter(io.Discard), &runPlan{})
+	for i, line := range []string{"kios: the power button asks the node to stop: it first ends what it is doing", "kios: stopping, as the power button asks", "kios: stopping, as a pod asks"} {
+		w.line(qemu.Line{Text: "[   10.000000] " + line})
+		select {
+		case <-w.stopping:
+			if i == 0 {
+				t.Errorf("%s: that is no stop", line)
+			}
+		default:
+			if i > 0 {
+				t.Errorf("%s: it is not noticed", line)
+			}
+		}
 	}
 }
 

@@ -26,6 +26,8 @@ type watch struct {
 	table string // the last one printed
 
 	metadata metadataLog
+	stopping chan struct{}
+	isOff    sync.Once // closes stopping: the node has noticed the power button
 
 	done bool // all pods have run at some time
 
@@ -36,7 +38,7 @@ type watch struct {
 }
 
 func newWatch(print *console.Printer, plan *runPlan) *watch {
-	return &watch{print: print, plan: plan, ready: make(chan struct{})}
+	return &watch{print: print, plan: plan, ready: make(chan struct{}), stopping: make(chan struct{})}
 }
 
 // line takes in one line of the console.
@@ -46,6 +48,8 @@ func (w *watch) line(l qemu.Line) {
 	switch {
 	case e.Kind == console.Problem || e.Kind == console.Warning:
 		w.metadata.see(e.Text)
+	case e.Stops():
+		w.isOff.Do(func() { close(w.stopping) })
 	case e.Kind == console.Ready && e.Name == "kubelet":
 		w.isReady.Do(func() { close(w.ready) })
 	case e.Kind == console.Panic:
@@ -228,7 +232,7 @@ func (w *watch) powerOff(signals <-chan os.Signal) error {
 			cut(errors.New("interrupted twice: the power was cut"))
 		}
 	}()
-	if _, err := w.m.PowerOff(ctx); err != nil {
+	if _, err := w.m.PowerOff(ctx, w.stopping); err != nil {
 		w.m.Kill()
 		if cause := context.Cause(ctx); cause != nil {
 			return cause

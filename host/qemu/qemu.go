@@ -438,15 +438,18 @@ func (m *Machine) Wait(ctx context.Context) (End, error) {
 
 // PowerOff presses the power button and waits until the guest has switched
 // itself off. It presses again from time to time, since a guest that still
-// boots does not notice. The context bounds it.
-func (m *Machine) PowerOff(ctx context.Context) (End, error) {
+// boots does not notice, until noticed is closed: each time would look as if
+// somebody did it. The context bounds it.
+func (m *Machine) PowerOff(ctx context.Context, noticed <-chan struct{}) (End, error) {
 	again := time.NewTicker(m.Scale(time.Second))
 	defer again.Stop()
-	for {
-		if err := m.PowerButton(ctx); err != nil && m.running() && ctx.Err() == nil && !errors.Is(err, errMonitorClosed) {
+	for press := true; ; {
+		if err := m.pressIf(ctx, press); err != nil {
 			return "", fmt.Errorf("press the power button: %w", err)
 		}
 		select {
+		case <-noticed:
+			press, noticed = false, nil
 		case <-again.C:
 		case <-m.exited:
 			return m.Wait(ctx)
@@ -454,6 +457,18 @@ func (m *Machine) PowerOff(ctx context.Context) (End, error) {
 			return "", fmt.Errorf("the guest did not switch itself off: %w%s", ctx.Err(), m.tailText())
 		}
 	}
+}
+
+// pressIf presses the power button of a machine that runs.
+func (m *Machine) pressIf(ctx context.Context, press bool) error {
+	if !press {
+		return nil
+	}
+	err := m.PowerButton(ctx)
+	if !m.running() || ctx.Err() != nil || errors.Is(err, errMonitorClosed) {
+		return nil // it is seen there
+	}
+	return err
 }
 
 // socketPair returns both ends of a stream: ours as a connection, and QEMU's

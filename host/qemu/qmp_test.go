@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -86,4 +87,30 @@ func TestMonitorWithoutGreeting(t *testing.T) {
 	if err := m.negotiate(context.Background()); !errors.Is(err, errMonitorClosed) {
 		t.Errorf("negotiate = %v, want %v", err, errMonitorClosed)
 	}
+}
+
+// The power button is pressed until the guest has noticed, and not again.
+func TestPowerOffPressesUntilNoticed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ours, theirs := net.Pipe()
+		presses, noticed := 0, make(chan struct{})
+		m := &Machine{Accel: KVM, end: PoweredOff, exited: make(chan struct{})}
+		fakeQEMU(t, theirs, func(_ string, id int) string {
+			if presses++; presses == 3 {
+				close(noticed)
+			}
+			return fmt.Sprintf(`{"return": {}, "id": %d}`, id)
+		})
+		m.qmp = newMonitor(ours, func(Event) {})
+		lab.Must(t, m.qmp.negotiate(t.Context())) // the first command
+		time.AfterFunc(time.Minute, func() { close(m.exited) })
+		if end, err := m.PowerOff(t.Context(), noticed); end != PoweredOff || err != nil {
+			t.Errorf("PowerOff = %s, %v", end, err)
+		}
+		theirs.Close()
+		<-m.qmp.done
+		if presses != 3 {
+			t.Errorf("the button was pressed %d times, want 2", presses-1)
+		}
+	})
 }

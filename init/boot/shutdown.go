@@ -9,6 +9,7 @@ import (
 	"kios/init/cgroup"
 	"kios/init/signals"
 	"kios/init/systembus"
+	"kios/internal/consoleline"
 	"kios/internal/kubeletargs"
 )
 
@@ -27,6 +28,7 @@ const (
 	reportsQuiet   = 2 * time.Second  // of that, without a line: the cluster usually answers
 	reportsAgain   = 30 * time.Second // and between two lines
 	stepBound      = 20 * time.Second // for a step; daemonBound and killBound of supervise are within it
+	alreadyQuiet   = 30 * time.Second // between two answers to who asks again: hypervisors do so
 	immediateBound = time.Second      // for containers when nobody is to be waited for
 
 	// workBound is how long the node waits for the end of its work before it stops.
@@ -89,7 +91,7 @@ func (n *Node) shutdownAfter(work <-chan error, r shutdownRequest) Outcome {
 // shutdown tells those who want to know, waits for them, and runs the Stop of each
 // step that has run, the last first.
 func (n *Node) shutdown(r shutdownRequest) Outcome {
-	n.Log.Notice("stopping, as %s asks", r.cause)
+	n.Log.Notice(consoleline.Stopping+"%s asks", r.cause)
 	start := time.Now()
 	n.stopping.set()
 	if r.immediate {
@@ -126,7 +128,7 @@ func (n *Node) stopBound(steps []*Step) time.Duration {
 func (n *Node) receiveWhileStopping(late <-chan time.Time) {
 	pings := n.inbox.pings
 	already := func(again *pace, cause string) {
-		if again.allows(strangersQuiet) {
+		if again.allows(alreadyQuiet) {
 			n.Log.Notice("stopping already (%s)", cause)
 		}
 	}

@@ -192,7 +192,7 @@ func (n *node) powerOff(t *testing.T) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), n.Scale(time.Minute))
 	defer cancel()
-	end, err := n.PowerOff(ctx)
+	end, err := n.PowerOff(ctx, nil)
 	lab.Must(t, err)
 	if end != qemu.PoweredOff {
 		t.Fatalf("the machine of %s has %s, want powered off", n.name, end)

@@ -270,7 +270,7 @@ func (n *node) powerOff() {
 	n.t.Helper()
 	ctx, cancel := context.WithTimeout(n.t.Context(), n.Scale(time.Minute))
 	defer cancel()
-	end, err := n.PowerOff(ctx)
+	end, err := n.PowerOff(ctx, nil)
 	n.must(err)
 	if end != qemu.PoweredOff {
 		n.t.Fatalf("the machine has %s, want powered off", end)
