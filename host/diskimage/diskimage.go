@@ -131,10 +131,13 @@ func (o *Options) Check() error {
 	return o.checkEFI()
 }
 
+// ErrNoPlace is about files for an image that has no data partition.
+var ErrNoPlace = errors.New("files of --etc, --oci and --join would be on the data partition, which --no-data-partition leaves out: leave out one or the other")
+
 // checkData demands a place for what the user brings.
 func (o *Options) checkData() error {
 	if o.NoData && (o.Etc != "" || len(o.OCI)+len(o.Extra) > 0) {
-		return errors.New("files of --etc, --oci and --join would be on the data partition, which --no-data-partition leaves out: leave out one or the other")
+		return ErrNoPlace
 	}
 	return nil
 }

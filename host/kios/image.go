@@ -84,6 +84,9 @@ func (f *imageFlags) add(flags *pflag.FlagSet) {
 }
 
 func runImage(ctx context.Context, f imageFlags) error {
+	if f.NoData && f.join.to != "" {
+		return diskimage.ErrNoPlace // which no other flag of --join mends
+	}
 	if f.size != "" {
 		size, err := diskimage.ParseSize(f.size)
 		if err != nil {

@@ -24,6 +24,7 @@ func TestImageInputs(t *testing.T) {
 		{func(f *imageFlags) { f.OCI = []string{"/no/archive"} }, "--oci /no/archive: there is no such file: give the output of docker save"},
 		{func(f *imageFlags) { f.EFI = "/no/kios.efi" }, "/no/kios.efi does not exist; make it with kios build, or give another one with --efi"},
 		{func(f *imageFlags) { f.OCI, f.NoData = []string{file}, true }, "which --no-data-partition leaves out"},
+		{func(f *imageFlags) { f.join.to, f.NoData = "10.0.0.1:6443", true }, "which --no-data-partition leaves out"},
 		{func(f *imageFlags) { f.size = "4Q" }, "--size: size \"4Q\" is not a number with a unit"},
 	} {
 		f := imageFlags{Options: diskimage.Options{EFI: file, Out: filepath.Join(dir, "disk.img")}, size: "4G"}
