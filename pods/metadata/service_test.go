@@ -2,6 +2,8 @@ package metadata
 
 import (
 	"context"
+	"encoding/base64"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"log"
@@ -87,6 +89,46 @@ func TestConsoleOfSources(t *testing.T) {
 	_ = s.report(ctx, errors.New("the pod ends"))
 	if strings.Contains(records.String(), "the pod ends") || !strings.Contains(records.String(), "<4>kios: warning: pod metadata: it waits\n") {
 		t.Errorf("the console shows\n%s", records)
+	}
+}
+
+// eksParts are a NodeConfig with a cluster, one with a mistake, and cloud-config with a name.
+const eksParts = `Content-Type: multipart/mixed; boundary=B
+
+--B
+
+apiVersion: node.eks.aws/v1alpha1
+kind: NodeConfig
+spec:
+  cluster: {name: a, apiServerEndpoint: 'https://a.example.com', certificateAuthority: CA, cidr: 10.0.0.0/16}
+  featureGates: {InstanceIdNodeName: true}
+--B
+
+apiVersion: node.eks.aws/v1alpha1
+kind: NodeConfig
+spec: [
+--B
+
+#cloud-config
+hostname: named
+--B--
+`
+
+// A node of EKS whose user data name it says so, as the cluster may refuse it. A NodeConfig
+// with a mistake does not keep another one from making a node of its cluster.
+func TestNameOfNodeOfEKS(t *testing.T) {
+	ca := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: []byte("x")})
+	user := strings.Replace(eksParts, "CA", base64.StdEncoding.EncodeToString(ca), 1)
+	root, said, shown, err := readHere(t, &want.Machine{ID: "i-1", UserData: []byte(user)})
+	const line = "not done: the name by which EKS knows an instance is not used, as the user data or the firmware call the node named: "
+	if !strings.Contains(said, line) || !strings.Contains(shown, "<4>kios: warning: pod metadata: "+line) {
+		t.Errorf("the log says\n%s\nand the console\n%s", said, shown)
+	}
+	if err == nil || !strings.Contains(err.Error(), "user data, part 2: a NodeConfig: ") {
+		t.Errorf("the mistake is %v", err)
+	}
+	if text := lab.ReadFile(t, filepath.Join(root, "etc/kubernetes/kubelet.conf")); !strings.Contains(text, "https://a.example.com") {
+		t.Errorf("kubelet.conf is\n%s", text)
 	}
 }
 

@@ -38,6 +38,9 @@ func (r *reading) understand(ctx context.Context) error {
 	if firmware := r.machine.Node; firmware != nil {
 		underlay(n, firmware)
 	}
+	if n.EKS != nil && n.Hostname != "" {
+		n.Skip("the name by which EKS knows an instance is not used, as the user data or the firmware call the node %s: leave that out if the cluster refuses the node", n.Hostname)
+	}
 	return err
 }
 
