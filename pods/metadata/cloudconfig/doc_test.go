@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"kios/internal/kubeletargs"
+	"kios/pods/metadata/bounded"
 	"kios/pods/metadata/kubeadm"
 	"kios/pods/metadata/want"
 	"kios/pods/network/netconf"
@@ -49,9 +50,21 @@ func checkFiles(t *testing.T, files []want.File) {
 				t.Error(mistakes)
 			}
 		}
+		if strings.HasPrefix(f.Path, "/etc/kubernetes/config.d/") {
+			checkKubelet(t, f)
+		}
 	}
 	if _, warnings := (kubeletargs.Files{Root: root}).Args(); len(warnings) > 0 {
 		t.Error(warnings)
+	}
+}
+
+// checkKubelet looks at what the kubelet refuses a file for, and a newcomer leaves out.
+func checkKubelet(t *testing.T, f want.File) {
+	t.Helper()
+	var head struct{ APIVersion, Kind string }
+	if err := bounded.YAML(f.Content, &head); err != nil || head.APIVersion != "kubelet.config.k8s.io/v1beta1" || head.Kind != "KubeletConfiguration" {
+		t.Errorf("%s: %v: the apiVersion is %q, and the kind %q", f.Path, err, head.APIVersion, head.Kind)
 	}
 }
 
