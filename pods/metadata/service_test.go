@@ -49,7 +49,7 @@ func readHere(t *testing.T, m *want.Machine) (root, said, shown string, err erro
 
 // Who looks at the console of a node that does not join sees why.
 func TestConsole(t *testing.T) {
-	user := "#cloud-config\nntp: 7\nwrite_files: [{path: /etc/kubernetes/x, content: y}, {path: /opt/x}]\n"
+	user := "#cloud-config\nntp: 7\nwrite_files: [{path: /etc/kubernetes/x, content: y}, {path: /opt/x, content: x}]\n"
 	for i := range 20 {
 		user += fmt.Sprintf("unknown%02d: 1\n", i)
 	}

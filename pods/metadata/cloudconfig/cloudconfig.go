@@ -33,6 +33,7 @@ func (r Reader) Read(text []byte, m *want.Machine, n *want.Node) error {
 		return err
 	}
 	n.Skipped = append(n.Skipped, bounded.Remarks("cloud-config", text)...)
+	emptyBlock := hasEmptyBlock(text)
 	if text, err = bounded.Binary(text); err != nil {
 		return err
 	}
@@ -42,7 +43,7 @@ func (r Reader) Read(text []byte, m *want.Machine, n *want.Node) error {
 	}
 	files := hostfile.New(n)
 	c := &config{
-		fields: fields, machine: m, node: n, files: files,
+		fields: fields, machine: m, node: n, files: files, emptyBlock: emptyBlock,
 		commands: &joincmd.Reader{Join: r.Join, Files: files, Machine: m, Node: n},
 	}
 	return c.read()
@@ -55,6 +56,8 @@ type config struct {
 	node     *want.Node
 	files    *hostfile.List
 	commands *joincmd.Reader
+
+	emptyBlock bool // a file's content may be empty by mistake
 }
 
 // read reads what is known, in the order in which cloud-init does it: commands come after
@@ -85,6 +88,9 @@ func field[T any](c *config, name string, read func(T) error) error {
 	var value T
 	if err := bounded.JSON(text, &value); err != nil {
 		return fmt.Errorf("%s: %w", name, err)
+	}
+	for _, unknown := range bounded.Unknown(text, &value) {
+		c.node.Skip("cloud-config: %s: %s", name, unknown)
 	}
 	if err := read(value); err != nil {
 		return fmt.Errorf("%s: %w", name, err)

@@ -28,9 +28,20 @@ func read(text string) (*want.Node, error) {
 
 func TestWriteFiles(t *testing.T) {
 	formattest.Files(t, map[string]string{
-		`{path: /run/a/b, content: "x\n"}`: `/run/a/b "x\n" 0 false`,
-		`{path: /run/a/b}`:                 `/run/a/b "" 0 false`,
-		`{path: /run/a/b, content: 12}`:    `/run/a/b "12" 0 false`,
+		`{path: /run/a/b, content: "x\n"}`:                                                             `/run/a/b "x\n" 0 false`,
+		`{path: /run/a/b, content: ""}`:                                                                `/run/a/b "" 0 false`,
+		`{path: /run/a/b}`:                                                                             "error: \"/run/a/b\": it has no content",
+		`{path: /run/a/b, content: }`:                                                                  "error: it has no content",
+		`{path: /run/a/b, encoding: b64}`:                                                              "error: it has no content",
+		`{path: /run/a/b, contents: x}`:                                                                "error: \"/run/a/b\": the field \"contents\" is unknown: did you mean \"content\"?",
+		`{path: /run/a/b, content: x, permission: '0600'}`:                                             "error: did you mean \"permissions\"?",
+		"path: /run/a/b\n  content: |\n  interfaces:\n    eth0: {}\n":                                  "error: \"interfaces\" is unknown",
+		"path: /run/a/b\n  content: |\n  # comment\n":                                                  "error: indent the text below",
+		"path: /run/a/b\n  content: >-\r\n\r\ninterfaces:\r\n  eth0:\r\n":                              "error: indent the text below",
+		"content: !!str | # text\n\n  path: /run/a/b":                                                  "error: indent the text below",
+		"path: /run/a/b\n  content: |\n      \n  append: true\n":                                       `/run/a/b "" 0 true`,
+		"path: /run/a/b\n  content: |\n   x\n":                                                         `/run/a/b "x\n" 0 false`,
+		`{path: /run/a/b, content: 12}`:                                                                `/run/a/b "12" 0 false`,
 		`{path: /run/a/b, content: x, permissions: '0600', owner: 'root:root'}`:                        `/run/a/b "x" 600 false`,
 		`{path: /run/a/b, content: x, permissions: 0640}`:                                              `/run/a/b "x" 640 false`,
 		`{path: /run/a/b, content: x, permissions: "0o644"}`:                                           `/run/a/b "x" 644 false`,
@@ -57,7 +68,7 @@ func TestWriteFiles(t *testing.T) {
 		`{path: /etc/passwd, content: x}`:                                                              "skip: /etc/passwd",
 		`{path: /etc/kubernetes/../passwd, content: x}`:                                                "skip: ..",
 		`{path: /run/kios/control/hostname, content: x}`:                                               "skip: not the node's own",
-		`{content: x}`: "skip: not the path of a file",
+		`{content: x}`: "error: item 1: it has no path",
 		`{path: /run/a/b, source: {uri: "https://user:secret@example.com/secret?secret"}}`: "skip: https://example.com, and",
 		`{path: /run/a/b, content: x, owner: 'etcd:etcd'}`:                                 "skip: etcd",
 	}, func(item string) (*want.Node, error) { return read("write_files:\n- " + item + "\n") })
@@ -118,6 +129,13 @@ output: {all: x}
 	if len(n.Skipped) != 4 || !strings.Contains(all, "remove_defaults") || !strings.Contains(all, `"users": a node has no users`) || !strings.Contains(all, `"zzz"`) {
 		t.Errorf("skipped: %s", all)
 	}
+	n, err = read("ntp: {server: [a]}\n")
+	if err != nil || len(n.Skipped) != 1 || n.Skipped[0] != `cloud-config: ntp: the field "server" is unknown: did you mean "servers"?` {
+		t.Errorf("ntp with a typing mistake: %q, %v", n.Skipped, err)
+	}
+	if _, err = read("ca_certs:\n  trusted:\n  - |\n"); err == nil || !strings.Contains(err.Error(), "item 1 is empty") {
+		t.Errorf("a certificate that is empty: %v", err)
+	}
 	n, err = read("ntp: {enabled: false, servers: [a]}\n")
 	if err != nil || len(n.Files) != 0 {
 		t.Errorf("ntp that is not enabled: %v, %v", n.Files, err)
@@ -126,7 +144,7 @@ output: {all: x}
 
 // A mistake in one field does not keep the others from being read.
 func TestMistakesAreApart(t *testing.T) {
-	n, err := read("ntp: 7\nhostname: a\nwrite_files: [{path: /run/a/b, content: {}}, {path: /run/a/c}]\nruncmd: ls\n")
+	n, err := read("ntp: 7\nhostname: a\nwrite_files: [{path: /run/a/b, content: {}}, {path: /run/a/c, content: x}]\nruncmd: ls\n")
 	if err == nil || n.Hostname != "a" || len(n.Files) != 1 {
 		t.Errorf("%+v, %v", n, err)
 	}

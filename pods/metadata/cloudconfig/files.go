@@ -1,28 +1,40 @@
 package cloudconfig
 
 import (
+	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io/fs"
 	"net/url"
 	"strconv"
 	"strings"
 
+	"kios/pods/lazyregexp"
 	"kios/pods/metadata/bounded"
 	"kios/pods/metadata/want"
 )
 
 // file is an item of write_files.
 type file struct {
-	Path        scalar      `json:"path"`
-	Content     scalar      `json:"content"`
-	Owner       scalar      `json:"owner"`
-	Permissions permissions `json:"permissions"`
-	Encoding    scalar      `json:"encoding"`
-	Append      truth       `json:"append"`
+	Path        scalar          `json:"path"`
+	Content     *scalar         `json:"content"` // nil for none
+	Owner       scalar          `json:"owner"`
+	Permissions permissions     `json:"permissions"`
+	Encoding    scalar          `json:"encoding"`
+	Append      truth           `json:"append"`
+	Defer       json.RawMessage `json:"defer"` // a node has no packages that files would be for
 	Source      *struct {
 		URI scalar `json:"uri"`
 	} `json:"source"`
+}
+
+// name is how a mistake names the file.
+func (f *file) name(index int) string {
+	if f.Path == "" {
+		return fmt.Sprintf("item %d", index+1)
+	}
+	return fmt.Sprintf("%.200q", f.Path)
 }
 
 // writeFiles reads the files. One with a mistake does not keep others from being written.
@@ -30,16 +42,12 @@ func (c *config) writeFiles(items []json.RawMessage) error {
 	var mistakes bounded.Mistakes
 	for i, item := range items {
 		var f file
-		if err := bounded.JSON(item, &f); err != nil {
-			mistakes.Add(fmt.Errorf("item %d: %w", i+1, err))
-			continue
+		err := bounded.Whole(item, &f)
+		if err == nil {
+			err = c.writeFile(f)
 		}
-		if f.Source != nil && f.Source.URI != "" {
-			c.node.Skip("file %.200q: its content is at %s, and a node gets nothing from elsewhere: write it as content", f.Path, host(string(f.Source.URI)))
-			continue
-		}
-		if err := c.writeFile(f); err != nil {
-			mistakes.Add(fmt.Errorf("%.200q: %w", f.Path, err))
+		if err != nil {
+			mistakes.Add(fmt.Errorf("%s: %w", f.name(i), err))
 		}
 	}
 	return mistakes.Err()
@@ -55,7 +63,11 @@ func host(uri string) string {
 }
 
 func (c *config) writeFile(f file) error {
-	content, err := decode(bounded.BytesOf(string(f.Content)), string(f.Encoding), c.files.Gunzip)
+	if f.Source != nil && f.Source.URI != "" {
+		c.node.Skip("file %.200q: its content is at %s, and a node gets nothing from elsewhere: write it as content", f.Path, host(string(f.Source.URI)))
+		return nil
+	}
+	content, err := c.content(f)
 	if err != nil {
 		return err
 	}
@@ -63,6 +75,48 @@ func (c *config) writeFile(f file) error {
 		c.node.Skip("file %.200q: its owner is root, since a node has no user %.60q", f.Path, user)
 	}
 	return c.files.Add(want.File{Path: string(f.Path), Content: content, Mode: fs.FileMode(f.Permissions), Append: bool(f.Append)})
+}
+
+var (
+	errNoContent  = errors.New(`it has no content: write content: "" if the file is to be empty`)
+	errEmptyBlock = errors.New(`its content is empty: indent the text below "content: |" deeper than that line, or write content: "" if the file is to be empty`)
+)
+
+// content returns what is to be in a file. An empty file is one that was asked for: the node
+// would lose what another text, or its image, has there.
+func (c *config) content(f file) ([]byte, error) {
+	switch {
+	case f.Content == nil:
+		return nil, errNoContent
+	case *f.Content == "" && c.emptyBlock:
+		return nil, errEmptyBlock
+	}
+	return decode(bounded.BytesOf(string(*f.Content)), string(f.Encoding), c.files.Gunzip)
+}
+
+// block matches a line of YAML after which the text of a field follows.
+var block = lazyregexp.New(`^((?: *- +)* *)["']?content["']?:[ \t]+(?:!\S+[ \t]+)?[|>][-+0-9]*(?:[ \t]+#.*)?[ \t]*$`)
+
+// hasEmptyBlock finds a field "content: |" without lines of its own, since those below it
+// are not indented deeper. Once it is parsed, it looks like one that was meant to be empty.
+// (Cluster API means it so: below it, there is a line of spaces.)
+func hasEmptyBlock(text []byte) bool {
+	indent := -1 // of a field whose text is to come
+	for line := range bytes.Lines(text) {
+		line = bytes.TrimRight(line, "\r\n")
+		rest := bytes.TrimLeft(line, " ")
+		switch deeper := len(line)-len(rest) > indent; {
+		case len(rest) == 0 && !deeper:
+			continue
+		case indent >= 0 && !deeper:
+			return true
+		}
+		indent = -1
+		if m := block().FindSubmatch(line); m != nil {
+			indent = len(m[1])
+		}
+	}
+	return indent >= 0
 }
 
 // decode undoes an encoding of cloud-init's.

@@ -92,7 +92,10 @@ type certificates struct {
 }
 
 func (c *config) certificates(v certificates) error {
-	for _, text := range v.Trusted {
+	for i, text := range v.Trusted {
+		if strings.TrimSpace(string(text)) == "" {
+			return fmt.Errorf("trusted: item %d is empty: indent the text below it deeper", i+1)
+		}
 		pem := strings.TrimSpace(string(text)) + "\n"
 		if err := c.files.Add(want.File{Path: c.newCertificate(), Content: []byte(pem)}); err != nil {
 			return err

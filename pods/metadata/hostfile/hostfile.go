@@ -105,6 +105,9 @@ func (l *List) Gunzip(content []byte) ([]byte, error) { return bounded.Gunzip(co
 
 // Add adds a file, wherever it is.
 func (l *List) Add(f want.File) error {
+	if f.Path == "" {
+		return errors.New("it has no path")
+	}
 	if len(f.Content) > l.left || len(l.files)+len(l.node.Files) >= maxFiles {
 		return fmt.Errorf("%s: user data may have at most %d files, of at most %d bytes in all", f.Path, maxFiles, maxBytes)
 	}

@@ -24,6 +24,9 @@ type file struct {
 	Contents   resource `json:"contents"`
 	Append     appended `json:"append"`
 	User       owner    `json:"user"`
+
+	Overwrite json.RawMessage `json:"overwrite"` // files are always written
+	Group     json.RawMessage `json:"group"`     // it is always root
 }
 
 type owner struct {
@@ -64,12 +67,25 @@ func (a *appended) UnmarshalJSON(text []byte) error {
 // readFiles reads the files. One with a mistake does not keep others from being written.
 func (c *config) readFiles() error {
 	var mistakes bounded.Mistakes
-	for _, f := range c.Storage.Files {
-		if err := c.readFile(f); err != nil {
-			mistakes.Add(fmt.Errorf("file %.200q: %w", f.Path, err))
+	for i, item := range c.Storage.Files {
+		var f file
+		err := bounded.Whole(item, &f)
+		if err == nil {
+			err = c.readFile(f)
+		}
+		if err != nil {
+			mistakes.Add(fmt.Errorf("%s: %w", f.name(i), err))
 		}
 	}
 	return mistakes.Err()
+}
+
+// name is how a mistake names the file.
+func (f *file) name(index int) string {
+	if f.Path == "" {
+		return fmt.Sprintf("storage.files: item %d", index+1)
+	}
+	return fmt.Sprintf("file %.200q", f.Path)
 }
 
 func (c *config) readFile(f file) error {
@@ -92,6 +108,10 @@ func (c *config) readFile(f file) error {
 	}
 	return nil
 }
+
+// errNoSource is about a file that would be empty: the node would lose what another text, or
+// its image, has there.
+var errNoSource = errors.New(`it has no contents.source: write "data:," there if the file is to be empty`)
 
 // errRemote is about a content that would have to be fetched.
 var errRemote = errors.New("its content is elsewhere, and a node gets nothing from there: put it into the configuration")
@@ -120,7 +140,10 @@ func (r resource) read(gunzip func([]byte) ([]byte, error)) ([]byte, error) {
 	if r.Inline != nil || r.Local != nil {
 		return nil, errors.New("contents.inline and contents.local are Butane's: make Ignition of the configuration with butane")
 	}
-	if r.Source == nil || *r.Source == "" {
+	if r.Source == nil {
+		return nil, errNoSource
+	}
+	if *r.Source == "" { // as version 2 has it for an empty file
 		return nil, nil
 	}
 	content, err := dataURL(*r.Source)

@@ -38,7 +38,7 @@ type document struct {
 		} `json:"config"`
 	} `json:"ignition"`
 	Storage struct {
-		Files       []file            `json:"files"`
+		Files       []json.RawMessage `json:"files"`
 		Directories []path            `json:"directories"`
 		Links       []path            `json:"links"`
 		Disks       []json.RawMessage `json:"disks"`
