@@ -19,7 +19,7 @@ const mark = "\x00!!binary "
 // that are packed with gzip: those that are no text become one, of which BytesOf makes the
 // bytes again. JSON, to which YAML is converted, has no bytes.
 func Binary(text []byte) ([]byte, error) {
-	if !bytes.Contains(text, []byte("!!binary")) || len(text) > MaxText {
+	if !bytes.Contains(text, []byte("!!binary")) {
 		return text, nil
 	}
 	tree, err := parse(text)
@@ -44,20 +44,31 @@ var (
 	alias       = lazyregexp.New(`(?:^|[\s\[{,:])\*[\w-]`)
 )
 
-// parse parses a text of YAML. All aliases to a text share it, but the parser decodes a value
-// of the type !!binary once more for each: 100 KB of text could take gigabytes before anybody
-// counts what they stand for.
+// parse parses a text of YAML.
 func parse(text []byte) (tree any, err error) {
-	if bytes.HasPrefix(text, []byte{0xff, 0xfe}) || bytes.HasPrefix(text, []byte{0xfe, 0xff}) {
-		return nil, errors.New("it is text in UTF-16: save it as UTF-8")
-	}
-	if mayBeBinary().Match(text) && len(alias().FindAllIndex(text, maxAliases+1)) > maxAliases {
-		return nil, errors.New("it has too many YAML aliases beside values of the type !!binary: write out what *NAME stands for")
+	if err := check(text); err != nil {
+		return nil, err
 	}
 	if err := goyaml.Unmarshal(text, &tree); err != nil {
 		return nil, inYAML(text, err)
 	}
 	return tree, nil
+}
+
+// check refuses a text before a parser makes something large of it. All aliases to a text
+// share it, but the parser decodes a value of the type !!binary once more for each: 100 KB of
+// text could take gigabytes before anybody counts what they stand for.
+func check(text []byte) error {
+	if bytes.HasPrefix(text, []byte{0xff, 0xfe}) || bytes.HasPrefix(text, []byte{0xfe, 0xff}) {
+		return errors.New("it is text in UTF-16: save it as UTF-8")
+	}
+	if err := checkSize(text); err != nil {
+		return err
+	}
+	if mayBeBinary().Match(text) && len(alias().FindAllIndex(text, maxAliases+1)) > maxAliases {
+		return errors.New("it has too many YAML aliases beside values of the type !!binary: write out what *NAME stands for")
+	}
+	return checkAliases(text)
 }
 
 // marked changes lists and maps in their place: aliases of one stay one.

@@ -5,6 +5,7 @@ package bounded
 
 import (
 	"bytes"
+	"cmp"
 	"compress/gzip"
 	"encoding/base64"
 	"errors"
@@ -21,8 +22,7 @@ import (
 )
 
 const (
-	// MaxText is how long a text of YAML or JSON may be, in bytes. A parser takes some
-	// hundred bytes for a node of the text, which may have two.
+	// MaxText is how long a text of YAML or JSON may be, in bytes.
 	MaxText = 1 << 20
 	// maxTree is how long the same text may be once its aliases are replaced by what
 	// they stand for.
@@ -78,9 +78,6 @@ func Base64(text []byte) ([]byte, error) {
 // YAML parses a text of YAML or JSON into what into points to, whose fields have json tags.
 // It is not strict: fields that nobody knows are left out.
 func YAML(text []byte, into any) error {
-	if len(text) > MaxText {
-		return errLong(text)
-	}
 	tree, err := parse(text)
 	if err != nil {
 		return err
@@ -160,7 +157,7 @@ func countList(list []any, left *int) error {
 
 func countMap(m map[any]any, left *int) error {
 	for key, item := range m {
-		if err := errors.Join(count(key, left), count(item, left)); err != nil {
+		if err := cmp.Or(count(key, left), count(item, left)); err != nil {
 			return err
 		}
 	}

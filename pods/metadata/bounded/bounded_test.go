@@ -4,6 +4,9 @@ import (
 	"bytes"
 	"encoding/base64"
 	"fmt"
+	"os"
+	"os/exec"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -95,6 +98,8 @@ func bombs() map[string]string {
 		"billion laughs": laughs,
 		"long text":      "a: &a " + strings.Repeat("x", 4<<10) + "\nb: [" + strings.Repeat("*a,", 40_000) + "]\n",
 		"list":           "[" + strings.Repeat("a,", MaxText/2-2) + "]",
+		"maps in a list": "[" + strings.Repeat("a: b,", MaxText/5-1) + "]",
+		"maps":           strings.Repeat("- a: b\n", MaxText/7),
 		"deep":           strings.Repeat("[", MaxText-1),
 		"binary":         binary("!!binary"),
 		"binary by tag":  "%TAG !b! tag:yaml.org,2002:bin\n---\n" + binary("!b!ary"),
@@ -121,6 +126,77 @@ func TestBombs(t *testing.T) {
 			}
 		})
 	}
+}
+
+// heaviest are the texts that take the most of those that are read, by what they repeat. KEY
+// is another one each time.
+var heaviest = map[string]string{
+	"items": "a,", "pairs": "a: b,", "keys": "KEY: a,", "maps in lists": "[{}],", "aliases": "*x,", "anchors": "&a a,", "JSON": `{"a":1},`,
+	"block": "\n- a", "long block": "\n- aaaaaa", "block of lists": "\n- - a", "fields": "\n? KEY",
+}
+
+// heavy repeats a text as often as it is still read: in lines, or in a list.
+func heavy(piece string) []byte {
+	out := bytes.NewBufferString("[")
+	aliases := strings.Contains(piece, "*")
+	switch {
+	case piece[0] == '\n':
+		out.Reset()
+	case aliases:
+		out.WriteString("&x {a: },")
+	}
+	for used, i := weight(out.Bytes()), 0; out.Len() < MaxText-16; i++ {
+		next := strings.ReplaceAll(piece, "KEY", fmt.Sprintf("%x", i))
+		if used += weight([]byte(next + "\n")); used >= maxWeight-1 || aliases && i == maxValues-3 {
+			break
+		}
+		out.WriteString(next)
+	}
+	if piece[0] == '\n' {
+		return out.Bytes()
+	}
+	return append(bytes.TrimSuffix(out.Bytes(), []byte(",")), ']')
+}
+
+// peak names the text whose memory a process of its own is to find out.
+const peak = "KIOS_TEST_PEAK"
+
+// TestPeak holds what the pod takes of its 96 MiB, with a collector that gives back at once,
+// for texts that are as large as they may be.
+func TestPeak(t *testing.T) {
+	if name := os.Getenv(peak); name != "" {
+		printPeak(heavy(heaviest[name]))
+		return
+	}
+	for name, piece := range heaviest {
+		t.Run(name, func(t *testing.T) {
+			cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestPeak$")
+			cmd.Env = append(os.Environ(), peak+"="+name, "GOGC=10")
+			out, err := cmd.Output()
+			var mib int
+			var mistake string
+			if _, scanErr := fmt.Sscanf(string(out), "%d MiB, %q", &mib, &mistake); err != nil || scanErr != nil {
+				t.Fatal(err, scanErr, string(out))
+			}
+			t.Logf("%s: %d bytes take %d MiB: %q", name, len(heavy(piece)), mib, mistake)
+			if mib > 48 || strings.Contains(mistake, "too many fields") {
+				t.Errorf("%d bytes take %d MiB: %q", len(heavy(piece)), mib, mistake)
+			}
+		})
+	}
+}
+
+// printPeak has all readers read a text. What the system gave to Go is not given back in so
+// short a time.
+func printPeak(text []byte) {
+	var v any
+	err := YAML(text, &v)
+	v = nil
+	Remarks("doc", text)
+	JSON(text, &v)
+	var stats runtime.MemStats
+	runtime.ReadMemStats(&stats)
+	fmt.Printf("%d MiB, %q\n", stats.Sys>>20, fmt.Sprint(err))
 }
 
 func FuzzYAML(f *testing.F) {

@@ -12,8 +12,8 @@ import (
 // JSON parses a text of JSON into what into points to. Like YAML it is not strict. An error
 // says where the mistake is: at which line and column, or in which field.
 func JSON(text []byte, into any) error {
-	if len(text) > MaxText {
-		return errLong(text)
+	if err := checkSize(text); err != nil {
+		return err
 	}
 	text = bytes.TrimPrefix(text, []byte("\ufeff"))
 	err := json.Unmarshal(text, into)

@@ -58,7 +58,7 @@ var twice = lazyregexp.New(`^line (\d+): key "(.*)" already set in map$`)
 
 // duplicates finds fields that are there twice. Those that a merge (<<) brings are meant to be.
 func duplicates(text []byte) (lines []string) {
-	if len(text) > MaxText || bytes.Contains(text, []byte("<<")) {
+	if check(text) != nil || bytes.Contains(text, []byte("<<")) {
 		return nil
 	}
 	wrong, _ := errors.AsType[*goyaml.TypeError](goyaml.UnmarshalStrict(text, new(any)))

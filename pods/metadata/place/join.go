@@ -10,6 +10,7 @@ import (
 	"kios/internal/discovery"
 	"kios/internal/kubeconfig"
 	"kios/internal/kubeletargs"
+	"kios/pods/metadata/bounded"
 	"kios/pods/metadata/want"
 )
 
@@ -82,8 +83,8 @@ func (p *plan) claimed() bool {
 // certificate.
 func access(j *want.Join, c want.Cluster) (text string, own bool, err error) {
 	if j.Kubeconfig != nil {
-		k, err := kubeconfig.Parse(j.Kubeconfig)
-		if err != nil {
+		var k kubeconfig.Config
+		if err := bounded.YAML(j.Kubeconfig, &k); err != nil {
 			return "", false, fmt.Errorf("read the kubeconfig: %w", err)
 		}
 		_, user, err := k.Current()

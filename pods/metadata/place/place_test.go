@@ -401,6 +401,7 @@ func TestJoins(t *testing.T) {
 		"a kubeconfig":         {want.Join{Kubeconfig: []byte(fmt.Sprintf(conf, "eyJ"))}, kubeletPath, "eyJ"},
 		"a kubeconfig to boot": {want.Join{Kubeconfig: []byte(fmt.Sprintf(conf, token))}, bootstrapPath, token},
 		"no kubeconfig":        {want.Join{Kubeconfig: []byte("x: [")}, "", ""},
+		"a large kubeconfig":   {want.Join{Kubeconfig: []byte(fmt.Sprintf(conf, token) + "x: [" + strings.Repeat("1,", 200_000) + "]\n")}, "", ""},
 		"nothing":              {want.Join{Server: "https://a", CA: []byte("CA")}, "", ""},
 		"not asked yet":        {want.Join{Server: "https://a", Token: token}, "", ""},
 	} {
