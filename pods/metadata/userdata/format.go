@@ -39,10 +39,11 @@ var (
 	handler     = format{name: "a part handler, a program", handler: none, why: noShell}
 	archive     = format{name: "a cloud-config-archive", handler: none, why: "send the same as a MIME message"}
 	jsonPatch   = format{name: "a patch for cloud-config", handler: none, why: "send the whole cloud-config"}
+	mixed       = format{name: "a NodeConfig below the line #cloud-config", handler: none, foreign: true, why: "remove the first line"}
 	broken      = format{name: "JSON", handler: func(Handlers) Handler { return notJSON }}
 	butane      = format{name: "Butane's YAML", handler: none, foreign: true, why: "make Ignition of it with butane, and send that"}
 	forKubeadm  = format{name: "a configuration of kubeadm", handler: none, foreign: true, why: "send cloud-config that has it in write_files, and runs kubeadm join --config"}
-	unknown     = format{name: "in no format that this node knows", handler: none, foreign: true, why: "cloud-config has the first line #cloud-config, and Ignition is JSON; docs/cloud/user-data.md has all that it reads"}
+	unknown     = format{name: "in no format that this node knows", handler: none, foreign: true, why: "a NodeConfig has the field apiVersion: node.eks.aws/v1alpha1, cloud-config has the first line #cloud-config, and Ignition is JSON; docs/cloud/user-data.md has all that it reads"}
 )
 
 // kinds are the media types that say what a part is.
@@ -106,6 +107,9 @@ func formatOf(p part) format {
 		f = own
 	case !typed, f.name == cloudConfig.name && inYAML().Match(text):
 		f = formatOfFields(text)
+	}
+	if begins && f.name == cloudConfig.name && inYAML().Match(text) {
+		return mixed
 	}
 	if f.name == shell.name {
 		return formatOfScript(text)

@@ -52,13 +52,15 @@ func lines(text string) string {
 
 // formats are texts, and what becomes of them: the handler, what is skipped, or "error: ".
 var formats = map[string]string{
-	"":                                    "",
-	" \n\t ":                              "",
-	"#cloud-config\nhostname: a\n":        "cloud",
-	"\n  #cloud-config\n":                 "cloud",
-	"\ufeff#cloud-config\n":               "cloud",
-	"#Cloud-Config\n":                     "cloud",
-	"## Template: jinja\n#cloud-config\n": "cloud",
+	"":                             "",
+	" \n\t ":                       "",
+	"#cloud-config\nhostname: a\n": "cloud",
+	"\n  #cloud-config\n":          "cloud",
+	"#cloud-config\napiVersion: node.eks.aws/v1alpha1\nkind: NodeConfig\n": "error: a NodeConfig below the line #cloud-config: remove the first line",
+	"kind: NodeConfig\nspec: {}\n":                                         "error: a NodeConfig has the field apiVersion",
+	"\ufeff#cloud-config\n":                                                "cloud",
+	"#Cloud-Config\n":                                                      "cloud",
+	"## Template: jinja\n#cloud-config\n":                                  "cloud",
 	"## template: jinja\n#cloud-config\nhostname: '{{ a }}'\n":             "cloud",
 	"##template:jinja\n#!/bin/sh\n":                                        "shell script",
 	"apiVersion: node.eks.aws/v1alpha1\nkind: NodeConfig\n":                "node",
