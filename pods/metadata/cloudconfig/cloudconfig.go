@@ -120,6 +120,9 @@ var reasons = map[string]string{
 	"power_state":         "a node joins without a reboot",
 }
 
+// known are the fields that a node has a use for, as far as others are taken for them.
+var known = []string{"write_files", "hostname", "fqdn", "prefer_fqdn_over_hostname", "ntp", "ca_certs", "bootcmd", "runcmd"}
+
 // silent are fields that ask nothing of a node.
 var silent = []string{"preserve_hostname", "final_message", "output", "merge_how", "merge_type", "version"}
 
@@ -142,7 +145,7 @@ func (c *config) skipOthers() {
 		}
 		reason := reasons[name]
 		if reason == "" {
-			reason = "a node does not do it"
+			reason = "a node does not do it" + bounded.Meant(name, known)
 		}
 		c.node.Skip("cloud-config: %.60q: %s", name, reason)
 	}

@@ -129,6 +129,10 @@ output: {all: x}
 	if len(n.Skipped) != 4 || !strings.Contains(all, "remove_defaults") || !strings.Contains(all, `"users": a node has no users`) || !strings.Contains(all, `"zzz"`) {
 		t.Errorf("skipped: %s", all)
 	}
+	n, err = read("write_file: []\nrun-cmd: [ls]\nwrite-files: [{}]\n")
+	if err != nil || len(n.Skipped) != 2 || !strings.Contains(n.Skipped[0], `"run-cmd": a node does not do it: did you mean "runcmd"?`) || !strings.Contains(n.Skipped[1], `did you mean "write_files"?`) {
+		t.Errorf("fields with a typing mistake: %q, %v", n.Skipped, err)
+	}
 	n, err = read("ntp: {server: [a]}\n")
 	if err != nil || len(n.Skipped) != 1 || n.Skipped[0] != `cloud-config: ntp: the field "server" is unknown: did you mean "servers"?` {
 		t.Errorf("ntp with a typing mistake: %q, %v", n.Skipped, err)
