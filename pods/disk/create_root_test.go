@@ -82,7 +82,7 @@ func TestNothingAsked(t *testing.T) {
 		{"device: auto\n", "datapart=none", "datapart=none"},
 		{"devcie: auto\n", "", `disk.yaml: there is no field "devcie": no data partition is made until this is corrected`},
 		{"devcie: auto\n", "kios.disk=auto", `there is no field "devcie"`},
-		{"device: [auto]\n", "", "disk.yaml: the field device is a array, but must be a string"},
+		{"device: [auto]\n", "", "disk.yaml: the field device is an array, but must be a string"},
 		{"device: auto\nwipe: maybe\n", "", "disk.yaml: the field wipe is a string, but must be true or false"},
 		{"device: auto\nwipe: true\n", "", "wipe: true needs the name of a disk in the field device, not auto"},
 		{"wipe: true\n", "", "wipe and serial need the field device"},

@@ -93,7 +93,7 @@ func TestConfigAsAWhole(t *testing.T) {
 		"\x00\x01\x02":  "binary data",
 		"- a\n":         "must be a map of fields",
 		"load: [a, b":   "line ",
-		"never: {a: b}": "the field never is a object, but must be a list",
+		"never: {a: b}": "the field never is an object, but must be a list",
 	} {
 		lab.WriteFile(t, path, text)
 		if _, ok, errs := readConfig(path); ok || len(errs) != 1 || !strings.Contains(errs[0].Error(), want) {

@@ -61,9 +61,38 @@ func Explain(err error) string {
 		return fmt.Sprintf("line %s: %q is there twice", m[1], m[2])
 	}
 	if m := wrongType().FindStringSubmatch(text); m != nil {
-		return fmt.Sprintf("%s is a %s, but must be %s", field(m[2]), m[1], kind(m[3]))
+		return fmt.Sprintf("%s is %s, but must be %s", field(m[2]), withArticle(m[1]), kind(m[3]))
 	}
-	return prefixes().ReplaceAllString(text, "")
+	return Hint(prefixes().ReplaceAllString(text, ""))
+}
+
+func withArticle(noun string) string {
+	if strings.IndexByte("aeiou", noun[0]) >= 0 {
+		return "an " + noun
+	}
+	return "a " + noun
+}
+
+const badIndent = "this line or the one before is indented too far or too little"
+
+// hints say what a mistake most often is of which the parser has seen the consequence.
+var hints = []struct{ of, hint string }{
+	{"did not find expected key", badIndent},
+	{"did not find expected '-' indicator", badIndent},
+	{"mapping values are not allowed in this context", badIndent + ", or a text with ': ' in it needs quotes"},
+	{"could not find expected ':'", "after the name of a field come a colon and a space; text in several lines is indented deeper than its field"},
+	{"found character that cannot start any token", "a tab does not indent, spaces do; a text that begins with @, % or ` needs quotes"},
+	{"found a tab character", "a tab does not indent, spaces do"},
+}
+
+// Hint adds to an error of the YAML parser where to look.
+func Hint(text string) string {
+	for _, h := range hints {
+		if strings.Contains(text, h.of) {
+			return text + " (" + h.hint + ")"
+		}
+	}
+	return text
 }
 
 func field(name string) string {

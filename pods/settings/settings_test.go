@@ -32,8 +32,15 @@ func TestParse(t *testing.T) {
 		{"list: x\n", "the field list is a string, but must be a list"},
 		{"sub: {up: 3}\n", "the field sub.up is a number, but must be true or false"},
 		{"name: a\nname: b\n", `"name" is there twice`},
-		{"- a\n", "the whole is a array, but must be a map of fields"},
+		{"- a\n", "the whole is an array, but must be a map of fields"},
 		{"a: [\n", "line 1"},
+		{"name: {}\n", "the field name is an object, but must be a string"},
+		{"sub:\n  up: true\n name: a\n", "did not find expected key (this line or the one before is indented"},
+		{"list:\n- a\n name: b\n", "(this line or the one before is indented"},
+		{"name: a\n  size: 1\n", "(this line or the one before is indented"},
+		{"sub:\n\tup: true\n", "line 2: found character that cannot start any token (a tab does not indent"},
+		{"name: @a\n", "begins with @"},
+		{"name: a\nsize\nlist: []\n", "a colon and a space"},
 		{"\x00\x01", "it contains binary data"},
 	}
 	for _, tt := range tests {

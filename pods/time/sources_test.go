@@ -46,7 +46,7 @@ var choices = []struct {
 	{"proof, and a mistake beside", "servers: [{address: a.example, nts: true}]\nptp: 3\n", offered, "server a.example iburst nts trust\n", "time.yaml", true, "the field ptp is a number"},
 	{"proof, and a mistake in the entry", "servers: [{address: a, nts: true, port: 1}]\n", offered, "", "time.yaml", true, `there is no field "port"`},
 	{"proof, and a mistake in the name", "serves: [{address: a, nts: true}]\n", offered, "", "time.yaml", true, `there is no field "serves"`},
-	{"proof, and no list", "servers: {address: a, nts: true}\n", offered, "", "time.yaml", true, "the field servers is a object, but must be a list"},
+	{"proof, and no list", "servers: {address: a, nts: true}\n", offered, "", "time.yaml", true, "the field servers is an object, but must be a list"},
 	{"proof, and no YAML", "servers: [{address: a, nts: true}\n", offered, "", "time.yaml", true, "time.yaml: "},
 	{"proof, twice", "servers: [{address: a, nts: true}]\nservers: [b]\n", offered, "", "time.yaml", true, "is there twice"},
 	{"no address", "servers: [{nts: true}]\n", offered, "", "time.yaml", true, `needs the field address`},

@@ -118,7 +118,7 @@ func inYAML(text []byte, err error) error {
 		}
 		line = q.form().ReplaceAllString(line, q.with)
 	}
-	return errors.New(where + line)
+	return errors.New(where + settings.Hint(line))
 }
 
 // count takes what a value would be as JSON off left. (The parser counts values, but not how

@@ -79,8 +79,10 @@ func TestYAML(t *testing.T) {
 		"a: {{ hush: 1 }: 2}\n": "a list or map is in place of a key",
 		"a: !!int hush\n":       "a value is of the type !!str, and cannot be !!int",
 		"name: " + strings.Repeat("a", MaxText) + "\n": "at most 1048576",
-		"- a\n":      "the whole is a array, but must be a map of fields",
-		"list: {}\n": "the field list is a object, but must be a list",
+		"list:\n\t- a\n":     "line 2: found character that cannot start any token (a tab does not indent",
+		"list: [a]\n x: b\n": "did not find expected key (this line or the one before is indented too far or too little)",
+		"- a\n":              "the whole is an array, but must be a map of fields",
+		"list: {}\n":         "the field list is an object, but must be a list",
 	} {
 		if err := YAML([]byte(text), &v); err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "\n") || strings.Contains(err.Error(), "hush") {
 			t.Errorf("YAML(%.40q) = %v, want %q in one line", text, err, want)

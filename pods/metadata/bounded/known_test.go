@@ -59,7 +59,7 @@ func TestKnownErrors(t *testing.T) {
 	for text, want := range map[string]string{
 		"sub: {list: a}\n": "the field sub.list is a string, but must be a list",
 		"sub: a\n":         "the field sub is a string, but must be a map of fields",
-		"- a\n":            "the whole is a array, but must be a map",
+		"- a\n":            "the whole is an array, but must be a map",
 		"#!/bin/sh\nls":    "the whole is a string, but must be a map",
 		"a: [\n":           "line 1",
 	} {

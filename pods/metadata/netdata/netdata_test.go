@@ -70,7 +70,7 @@ func TestErrors(t *testing.T) {
 	for _, tt := range []struct{ format, text, want string }{
 		{"ifupdown", "", `the format "ifupdown" is not known`},
 		{NoCloud, "version: 3\n", "neither version 1 nor version 2"},
-		{NoCloud, "- a\n", "the whole is a array"},
+		{NoCloud, "- a\n", "the whole is an array"},
 		{NoCloud, "version: 2\nethernets: [a]\n", "cannot unmarshal"},
 		{OpenStack, "{", "unexpected end"},
 		{DigitalOcean, "[]", "of the type array"},

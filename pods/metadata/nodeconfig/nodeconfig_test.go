@@ -360,7 +360,7 @@ func TestReadErrors(t *testing.T) {
 		{"a script", "#!/bin/bash\necho hello\n", "the whole is a string, but must be a map"},
 		{"broken", head + "  cluster: [\n", "line "},
 		{"flags", head + "  kubelet: {flags: --v=5}\n", "the field spec.kubelet.flags is a string, but must be a list"},
-		{"a flag", head + "  kubelet: {flags: [{a: b}]}\n", "the field spec.kubelet.flags is a object, but must be a string"},
+		{"a flag", head + "  kubelet: {flags: [{a: b}]}\n", "the field spec.kubelet.flags is an object, but must be a string"},
 		{"config", head + "  kubelet: {config: maxPods}\n", "spec.kubelet.config is a string, but must be a map"},
 		{"huge", head + "  # " + strings.Repeat("x", bounded.MaxText), "at most 1048576 are read"},
 	}

@@ -111,7 +111,7 @@ func TestParse(t *testing.T) {
 var mistakes = []struct{ text, want string }{
 	{"x: {adresses: []}", `interfaces.x: there is no field "adresses"`},
 	{"x: {addresses: 192.0.2.1/24}", "interfaces.x: the field addresses is a string, but must be a list"},
-	{"x: [192.0.2.1/24]", "interfaces.x: the whole is a array"},
+	{"x: [192.0.2.1/24]", "interfaces.x: the whole is an array"},
 	{"x: {mtu: big}", "interfaces.x: the field mtu is a string, but must be a whole number"},
 	{"x: {dhcp4: 5}", "interfaces.x: the field dhcp4 is a number, but must be true or false"},
 	{"x: {addresses: [192.0.2.1]}", `interfaces.x.addresses[0]: "192.0.2.1" has no prefix length; it looks like`},
@@ -222,8 +222,8 @@ func TestParseMistakes(t *testing.T) {
 func TestParseNonsense(t *testing.T) {
 	for _, tc := range []struct{ text, want string }{
 		{"interfaces: [", "line 1"},
-		{"- eth0\n", "the whole is a array, but must be a map"},
-		{"interfaces: [eth0]\n", path + ": interfaces: the whole is a array, but must be a map"},
+		{"- eth0\n", "the whole is an array, but must be a map"},
+		{"interfaces: [eth0]\n", path + ": interfaces: the whole is an array, but must be a map"},
 		{"\x00\x01", "binary data"},
 	} {
 		c, errs := Parse(path, []byte(tc.text))
