@@ -42,28 +42,26 @@ func localIPv4(m *want.Machine) string {
 // envsubst fills in what a configuration has of the machine's metadata. A name without a
 // value is an error: no node is to join under a wrong name.
 func envsubst(text []byte, m *want.Machine) ([]byte, error) {
-	left := maxText - len(text)
-	if left < 0 {
-		return nil, fmt.Errorf("the configuration is longer than %d bytes", maxText)
-	}
+	var out []byte
 	var missing error
-	long := false // also if shorter values come after it
-	out := variable().ReplaceAllFunc(text, func(found []byte) []byte {
-		name := strings.Trim(string(found), "${}")
-		value := lookup(name, m)
-		left -= len(value) - len(found)
-		if long = long || left < 0; long {
-			return nil
+	for {
+		at := variable().FindIndex(text)
+		if at == nil {
+			at = []int{len(text), len(text)}
 		}
-		if value == "" && missing == nil {
+		name := strings.Trim(string(text[at[0]:at[1]]), "${}")
+		value := lookup(name, m)
+		out = append(append(out, text[:at[0]]...), value...)
+		text = text[at[1]:]
+		switch {
+		case len(out) > maxText: // values are longer than their names
+			return nil, fmt.Errorf("the configuration is longer than %d bytes", maxText)
+		case name == "":
+			return out, missing
+		case value == "" && missing == nil:
 			missing = fmt.Errorf("this machine has no %.100q, which the configuration asks for", name)
 		}
-		return []byte(value)
-	})
-	if long {
-		return nil, fmt.Errorf("the configuration becomes longer than %d bytes", maxText)
 	}
-	return out, missing
 }
 
 func lookup(name string, m *want.Machine) string {
