@@ -70,7 +70,9 @@ func TestEKSOverIPv6(t *testing.T) {
 	t.Parallel()
 	e, cloud := newEKS(t, awslab.Options{IPv6: nodeAddress6(1)})
 	cloud.IMDS.SetUserData(e.nodeConfig(strings.Replace(karpenterUserData, "10.96.0.0/12", services6, 1)))
-	n := e.boot(ec2Machine(cloud))
+	machine := ec2Machine(cloud)
+	machine.qemu = append(machine.qemu, secondCard(cloud)...)
+	n := e.boot(machine)
 	n.name = cloud.Options().PrivateDNSName
 	u := e.admin(t)
 	u.waitFor("node/"+n.name, "create")
@@ -84,6 +86,9 @@ func TestEKSOverIPv6(t *testing.T) {
 	u.demand(u.exec("private", "cat", "/etc/resolv.conf"), "nameserver "+gateway6)
 	if got := cloud.IMDS.Asked("/latest/meta-data/network/interfaces/macs/" + nodeMAC(1) + "/ipv6s"); got == 0 {
 		t.Error("the metadata service was not asked for the address")
+	}
+	if got := n.probe(t, "cat", "/proc/net/fib_trie"); strings.Contains(got, "10.0.2.") {
+		t.Errorf("the second card, which is the network plugin's, has an address:\n%s", got)
 	}
 	n.powerOff(t)
 }
@@ -161,6 +166,13 @@ func ec2Machine(cloud *awslab.Lab) setup {
 		name: "ec2", cloud: true, memory: 768, etc: ec2Etc(cloud),
 		qemu: ec2Firmware(ec2UUID),
 	}
+}
+
+// secondCard is one that the VPC CNI has attached: a DHCP server offers it an address.
+func secondCard(cloud *awslab.Lab) []string {
+	const mac = "52:54:00:4b:06:a2"
+	cloud.IMDS.AddInterface(mac, map[string]string{"device-number": "1", "network-card": "0", "local-ipv4s": "10.0.2.15\n10.0.2.16"})
+	return []string{"-netdev", "user,id=second,restrict=on", "-device", "virtio-net-pci,netdev=second,mac=" + mac}
 }
 
 // ec2Firmware are arguments for QEMU.
