@@ -362,7 +362,9 @@ func TestCableReturns(t *testing.T) {
 	l.number("fd78::1/64")
 	l.dhcpd("fd78::", 60, "")
 	l.eventually("an address of the new network", 10*time.Second, l.has("fd78::1"))
-	if !l.logged("NotOnLink")() || l.has("fd77::")() {
+	// A server that is slow to start misses the question, and does away with the address when
+	// the client renews it.
+	if !l.logged("NotOnLink")() && !l.logged("nobody answers about fd77::")() || l.has("fd77::")() {
 		t.Errorf("the old address is still there:\n%s", l.addresses())
 	}
 }
