@@ -103,7 +103,7 @@ func TestDetachHealthyServer(t *testing.T) {
 
 // fuseServer has one file, to which the kernel need not write at once.
 type fuseServer struct {
-	device  *os.File
+	device  int
 	written chan string
 }
 
@@ -117,10 +117,12 @@ const (
 // serve mounts it.
 func serve(t *testing.T, dir string) fuseServer {
 	t.Helper()
-	device, err := os.OpenFile("/dev/fuse", os.O_RDWR, 0)
+	// Reads are to block: to epoll(7), which package os takes, the device says nothing if it
+	// was not mounted yet when it was opened.
+	device, err := unix.Open("/dev/fuse", unix.O_RDWR|unix.O_CLOEXEC, 0)
 	lab.Must(t, err)
-	t.Cleanup(func() { device.Close() })
-	lab.Must(t, unix.Mount("server", dir, "fuse.small", 0, fmt.Sprintf("fd=%d,rootmode=40000,user_id=0,group_id=0", device.Fd())))
+	t.Cleanup(func() { unix.Close(device) })
+	lab.Must(t, unix.Mount("server", dir, "fuse.small", 0, fmt.Sprintf("fd=%d,rootmode=40000,user_id=0,group_id=0", device)))
 	s := fuseServer{device, make(chan string, 8)}
 	go s.run()
 	return s
@@ -129,7 +131,10 @@ func serve(t *testing.T, dir string) fuseServer {
 func (s fuseServer) run() {
 	request := make([]byte, 64<<10)
 	for {
-		n, err := s.device.Read(request)
+		n, err := unix.Read(s.device, request)
+		if errors.Is(err, unix.EINTR) {
+			continue
+		}
 		if err != nil {
 			return // it was unmounted
 		}
@@ -145,7 +150,7 @@ func (s fuseServer) answer(request []byte) {
 	body, errno := s.reply(opcode, binary.LittleEndian.Uint64(request[16:]), request[40:])
 	answer := words(uint32(16+len(body)), -uint32(errno))
 	answer = append(append(answer, request[8:16]...), body...)
-	_, _ = s.device.Write(answer)
+	_, _ = unix.Write(s.device, answer)
 }
 
 func (s fuseServer) reply(opcode uint32, node uint64, in []byte) ([]byte, unix.Errno) {
