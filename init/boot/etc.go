@@ -49,7 +49,7 @@ func (n *Node) mountEtc() error {
 func removeFalseDir(path string) { unix.Rmdir(path) }
 
 // extras are the system pods that a node can do without.
-var extras = []string{"disk", "modules", "node", "time"}
+var extras = []string{"disk", "metadata", "modules", "node", "time"}
 
 // withoutExtras returns a layer for /etc that hides the manifests of the extras. A
 // user's file of the same name still brings one back.
