@@ -48,18 +48,11 @@ func (n *Node) mountEtc() error {
 // once.
 func removeFalseDir(path string) { unix.Rmdir(path) }
 
-// extras are the system pods that a node can do without.
-var extras = []string{"disk", "metadata", "modules", "node", "time"}
-
-// withoutExtras returns a layer for /etc that hides the manifests of the extras. A
-// user's file of the same name still brings one back.
+// withoutExtras returns a layer for /etc that hides the manifests of the system pods that a
+// node can do without. A user's file of the same name still brings one back.
 func (n *Node) withoutExtras() []string {
 	const layer = "/run/kios/small"
-	manifests := layer + "/kubernetes/manifests"
-	err := os.MkdirAll(manifests, 0o755)
-	for _, pod := range extras {
-		err = errors.Join(err, os.WriteFile(filepath.Join(manifests, pod+".yaml"), nil, 0o644))
-	}
+	extras, err := hideExtras("/etc", layer)
 	if err != nil {
 		n.Log.Warn("this machine is small, and the system pods cannot be left out: %v", err)
 		return nil
@@ -67,6 +60,22 @@ func (n *Node) withoutExtras() []string {
 	n.Log.Warn("this machine has %d MB of memory: the system pods %s are left out (%d MB are enough for them)",
 		n.memory>>20, strings.Join(extras, ", "), machine.FullMemory>>20)
 	return []string{layer}
+}
+
+// hideExtras makes files in a layer over etc that hide all manifests but that of the network,
+// and returns the names of the pods.
+func hideExtras(etc, layer string) (pods []string, err error) {
+	const dir = "kubernetes/manifests"
+	all, err := os.ReadDir(filepath.Join(etc, dir))
+	err = errors.Join(err, os.MkdirAll(filepath.Join(layer, dir), 0o755))
+	for _, manifest := range all {
+		if manifest.Name() == "network.yaml" {
+			continue
+		}
+		pods = append(pods, strings.TrimSuffix(manifest.Name(), ".yaml"))
+		err = errors.Join(err, os.WriteFile(filepath.Join(layer, dir, manifest.Name()), nil, 0o644))
+	}
+	return pods, err
 }
 
 // overlay mounts the lower layers on target, below the layer upper, which takes what
