@@ -27,17 +27,17 @@ func (n *Node) checkInstanceIn(root string) error {
 		return nil // the same machine, or nobody knows
 	}
 	n.Log.Notice("this disk is from another machine: the node starts afresh, without name, keys and certificates of that one")
-	return errors.Join(r.Reset(root), forgetMachineID(root, before), forget(filepath.Join(root, offeredHostname)), forgetTrials(root))
+	return errors.Join(r.Reset(root), forgetMachineID(root, before), forgetKept(root))
 }
 
-// forgetOther does what checkInstance does with PID 1's own files, for who has found out by
-// something else than the UUID of the firmware. It is work.
+// forgetOther forgets what PID 1 keeps of another machine, for who has found out by something
+// else than the UUID of the firmware. The machine id stays: the node runs with it. It is work.
 func (n *Node) forgetOther(root, who string) error {
 	if err := checkWord(who); err != nil {
 		return err
 	}
 	n.Log.Notice("this disk is from another machine, as a pod (%s) has found out: what is kept of that one is forgotten", who)
-	errs := []error{forget(filepath.Join(root, offeredHostname)), forgetTrials(root)}
+	errs := []error{forgetKept(root)}
 	for daemon := range sources {
 		if t := n.trials.get(daemon); t != nil {
 			errs = append(errs, t.Forget())
@@ -46,10 +46,10 @@ func (n *Node) forgetOther(root, who string) error {
 	return errors.Join(errs...)
 }
 
-// forgetTrials removes the files with which the daemons of the other machine worked last: a
-// daemon that fails here would get them back.
-func forgetTrials(root string) error {
-	var errs []error
+// forgetKept removes the name that the network offered the other machine, and the files with
+// which its daemons worked last: a daemon that fails here would get them back.
+func forgetKept(root string) error {
+	errs := []error{forget(filepath.Join(root, offeredHostname))}
 	for daemon := range sources {
 		errs = append(errs, forget(filepath.Join(root, keptFile(daemon))))
 	}
