@@ -275,8 +275,9 @@ func (r *reading) ask(ctx context.Context, j *want.Join) (*want.Cluster, error) 
 
 func (r *reading) apply(c *want.Cluster) (place.Result, error) {
 	result, err := place.Apply(r.Root, r.machine, r.node, c, r.more...)
+	aloud := r.aloud()
 	for _, line := range result.Lines {
-		r.aloud().Print(line)
+		aloud.Print(line)
 	}
 	for _, path := range result.Written {
 		r.Log.Printf("wrote %s", path)

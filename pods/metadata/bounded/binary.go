@@ -59,8 +59,8 @@ func parse(text []byte) (tree any, err error) {
 // share it, but the parser decodes a value of the type !!binary once more for each: 100 KB of
 // text could take gigabytes before anybody counts what they stand for.
 func check(text []byte) error {
-	if bytes.HasPrefix(text, []byte{0xff, 0xfe}) || bytes.HasPrefix(text, []byte{0xfe, 0xff}) {
-		return errors.New("it is text in UTF-16: save it as UTF-8")
+	if IsMarkedUTF16(text) {
+		return ErrUTF16
 	}
 	if err := checkSize(text); err != nil {
 		return err
@@ -69,6 +69,14 @@ func check(text []byte) error {
 		return errors.New("it has too many YAML aliases beside values of the type !!binary: write out what *NAME stands for")
 	}
 	return checkAliases(text)
+}
+
+// ErrUTF16 is about a text as Windows writes it.
+var ErrUTF16 = errors.New("it is text in UTF-16: save it as UTF-8")
+
+// IsMarkedUTF16 finds one that begins with the mark of its order.
+func IsMarkedUTF16(text []byte) bool {
+	return bytes.HasPrefix(text, []byte{0xff, 0xfe}) || bytes.HasPrefix(text, []byte{0xfe, 0xff})
 }
 
 // marked changes lists and maps in their place: aliases of one stay one.

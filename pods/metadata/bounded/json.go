@@ -26,6 +26,23 @@ func JSON(text []byte, into any) error {
 	return err
 }
 
+// ErrNested is about a list or map where a text has to be.
+var ErrNested = errors.New("there is a list or map in place of a text: put quotes around a text that has ': ' in it or begins with [ or {")
+
+// Scalar sets a text to a value of JSON that is one, or a number or truth value: YAML makes
+// those of a text without quotes. null leaves it as it is.
+func Scalar(value []byte, text *string) error {
+	switch {
+	case value[0] == '[' || value[0] == '{':
+		return ErrNested
+	case value[0] == '"':
+		return json.Unmarshal(value, text)
+	case string(value) != "null":
+		*text = string(value)
+	}
+	return nil
+}
+
 func errLong(text []byte) error {
 	return fmt.Errorf("it has %d bytes, and at most %d are read: send less, or put files into images", len(text), MaxText)
 }

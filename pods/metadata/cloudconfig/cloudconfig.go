@@ -156,16 +156,7 @@ type scalar string
 
 // UnmarshalJSON takes what YAML makes of a text without quotes.
 func (s *scalar) UnmarshalJSON(text []byte) error {
-	if strings.ContainsAny(string(text[:1]), "[{") {
-		return errors.New("there is a list or map in place of a text: put quotes around a text that has ': ' in it or begins with [ or {")
-	}
-	if text[0] == '"' {
-		return json.Unmarshal(text, (*string)(s))
-	}
-	if string(text) != "null" {
-		*s = scalar(text)
-	}
-	return nil
+	return bounded.Scalar(text, (*string)(s))
 }
 
 // truth is a truth value, in the words of cloud-init.

@@ -31,8 +31,8 @@ type Limits struct {
 // own, and two pods of the system have the node's.
 func (l Limits) Pods() int { return l.ENIs*(l.IPs-1) + 2 }
 
-// OnNode is how many pods a node of kiOS takes where that many have addresses. Its own count,
-// but are in the node's network: the smallest machines have too few addresses for them.
+// OnNode is how many pods a node of kiOS takes where that many have addresses. The smallest
+// machines have fewer addresses than the node has pods of its own, which count, but need none.
 func OnNode(pods int) int { return max(pods, kubeletargs.LeastPods) }
 
 // OfType returns the limits of a type of machine, such as m5.large, and false for one

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"kios/pods/metadata/bounded"
 	"kios/pods/metadata/want"
 )
 
@@ -53,16 +54,11 @@ type text string
 
 // UnmarshalJSON takes what YAML makes of a text without quotes.
 func (t *text) UnmarshalJSON(value []byte) error {
-	switch value[0] {
-	case '"':
-		return json.Unmarshal(value, (*string)(t))
-	case '[', '{':
+	err := bounded.Scalar(value, (*string)(t))
+	if errors.Is(err, bounded.ErrNested) {
 		return errors.New("a value of nodeRegistration.kubeletExtraArgs is a list or map, but must be a string")
 	}
-	if string(value) != "null" {
-		*t = text(value)
-	}
-	return nil
+	return err
 }
 
 // UnmarshalJSON reads both.

@@ -5,6 +5,8 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+
+	"kios/pods/metadata/want"
 )
 
 // Limits of what is taken in; more is named as skipped.
@@ -60,13 +62,8 @@ type vlan struct {
 
 // skip notes what the data ask for and the file does not say.
 func (p *plan) skip(format string, args ...any) {
-	switch {
-	case len(p.skipped) < maxSkipped:
-		line := strings.Join(strings.Fields(fmt.Sprintf(format, args...)), " ")
-		p.skipped = append(p.skipped, "network data: "+strings.ToValidUTF8(line, "?"))
-	case len(p.skipped) == maxSkipped:
-		p.skipped = append(p.skipped, "network data: more is not used and not named here")
-	}
+	line := strings.Join(strings.Fields(fmt.Sprintf(format, args...)), " ")
+	p.skipped = want.Note(p.skipped, maxSkipped, "network data: more is not used and not named here", "network data: %s", strings.ToValidUTF8(line, "?"))
 }
 
 // add makes the entry of an interface that the data call id. It is nil if there are too

@@ -4,7 +4,6 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
-	"fmt"
 	"maps"
 	"os"
 	"path/filepath"
@@ -31,12 +30,7 @@ const maxLines = 256
 
 // say adds a line.
 func (r *Result) say(format string, args ...any) {
-	switch {
-	case len(r.Lines) < maxLines:
-		r.Lines = append(r.Lines, fmt.Sprintf(format, args...))
-	case len(r.Lines) == maxLines:
-		r.Lines = append(r.Lines, "there is more that is not named here")
-	}
+	r.Lines = want.Note(r.Lines, maxLines, "there is more that is not named here", format, args...)
 }
 
 // Apply makes the files below root such as the machine and the user data want them, and

@@ -93,7 +93,7 @@ func (r *reader) unpack(p part, depth int) {
 		p.data = data
 	}
 	if isUTF16(p.data) {
-		r.fail(p, errUTF16)
+		r.fail(p, bounded.ErrUTF16)
 		return
 	}
 	if !r.message(p, depth) {
@@ -101,13 +101,10 @@ func (r *reader) unpack(p part, depth int) {
 	}
 }
 
-var errUTF16 = errors.New("it is text in UTF-16: save it as UTF-8")
-
 // isUTF16 finds a text as Windows writes it: with a mark of its order, or of letters that have
 // a zero after them.
 func isUTF16(data []byte) bool {
-	return bytes.HasPrefix(data, []byte{0xff, 0xfe}) || bytes.HasPrefix(data, []byte{0xfe, 0xff}) ||
-		len(data) > 1 && data[0] > ' ' && data[1] == 0
+	return bounded.IsMarkedUTF16(data) || len(data) > 1 && data[0] > ' ' && data[1] == 0
 }
 
 // layer takes off one layer, or returns nil where there is none.

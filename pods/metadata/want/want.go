@@ -148,10 +148,17 @@ const maxSkipped = 256
 
 // Skip notes what is asked for and not done.
 func (n *Node) Skip(format string, args ...any) {
+	n.Skipped = Note(n.Skipped, maxSkipped, "there is more that is not named here", format, args...)
+}
+
+// Note adds a line to a list for the log. Once that is as long as may be, more is added, and
+// nothing after it.
+func Note(lines []string, most int, more, format string, args ...any) []string {
 	switch {
-	case len(n.Skipped) < maxSkipped:
-		n.Skipped = append(n.Skipped, fmt.Sprintf(format, args...))
-	case len(n.Skipped) == maxSkipped:
-		n.Skipped = append(n.Skipped, "there is more that is not named here")
+	case len(lines) < most:
+		return append(lines, fmt.Sprintf(format, args...))
+	case len(lines) == most:
+		return append(lines, more)
 	}
+	return lines
 }
