@@ -65,7 +65,7 @@ func TestTrialEnds(t *testing.T) {
 		t.Errorf("rejected.json is %s", got)
 	}
 	n.probe("write", file, strings.Replace(text, "31", "32", 1))
-	n.probe("write", "/etc/kios/environment.yaml", "kubelet:\n  EXAMPLE: new\n")
+	n.probe("write", "/etc/kios/environment.yaml", `{"kubelet":{"EXAMPLE":"new"}}`)
 	n.running("probe")
 	n.Mark()
 	_, _ = n.tryProbe(context.WithoutCancel(t.Context()), "kill", "kubelet")
