@@ -65,7 +65,8 @@ func TestTrialEnds(t *testing.T) {
 		t.Errorf("rejected.json is %s", got)
 	}
 	n.probe("write", file, strings.Replace(text, "31", "32", 1))
-	n.probe("write", "/etc/kios/environment.yaml", `{"kubelet":{"EXAMPLE":"new"}}`)
+	// The probe puts a space between its arguments, which may have none themselves.
+	n.probe("write", "/etc/kios/environment.yaml", "kubelet:\n", "EXAMPLE:", "new\n")
 	n.running("probe")
 	n.Mark()
 	_, _ = n.tryProbe(context.WithoutCancel(t.Context()), "kill", "kubelet")
