@@ -70,22 +70,29 @@ func checkNetwork(t *testing.T, n *node) {
 	})
 }
 
-// checkNothingRestarted demands that the name that came late has ended no
-// container of the system's. (One that was being started when the kubelet went
-// may have been started again.)
+// checkNothingRestarted demands that the name that came late has ended no container of the
+// system's that had started. One that was being started when the kubelet went is ended, and
+// may be started again.
 func checkNothingRestarted(t *testing.T, n *node) {
-	ended := regexp.MustCompile(`pod kube-system/(\S+) container (\S+) exited`)
-	started := 0
+	event := regexp.MustCompile(`pod kube-system/(\S+) container (\S+) (started|exited)`)
+	started := map[string]int{} // by pod and container
+	network := 0
 	for _, line := range n.Lines() {
-		if m := ended.FindStringSubmatch(line.Text); m != nil && !slices.Contains(brief, m[2]) {
+		m := event.FindStringSubmatch(line.Text)
+		if m == nil {
+			continue
+		}
+		if m[3] == "started" {
+			started[m[1]+" "+m[2]]++
+			if m[2] == "network" {
+				network++
+			}
+		} else if started[m[1]+" "+m[2]] > 0 && !slices.Contains(brief, m[2]) {
 			t.Errorf("container %s of %s has ended", m[2], m[1])
 		}
-		if strings.Contains(line.Text, "container network started") && strings.Contains(line.Text, "kios: pod ") {
-			started++
-		}
 	}
-	if started != 1 {
-		t.Errorf("the container of the pod network was started %d times, want 1", started)
+	if network != 1 {
+		t.Errorf("the container of the pod network was started %d times, want 1", network)
 	}
 	if c := n.running("network").Containers[0]; c.Restarts != 0 {
 		t.Errorf("the pod network was restarted %d times", c.Restarts)
