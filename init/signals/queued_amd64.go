@@ -37,6 +37,31 @@ func treatQueuedAsSent() {
 	}
 }
 
+// libc are the signals that Go may leave alone, because C libraries have them (see
+// sigtab_linux_generic.go of package runtime).
+var libc = []syscall.Signal{32, 33, 34}
+
+// catchRest has those of them that Go does not catch do nothing. The kernel drops what PID 1
+// does not catch, but not where the first thread blocks signals, as Go has threads do that
+// start another one: then the signal ends all threads (sig_ignored and complete_signal in
+// the kernel's signal.c). Signals that are ignored would be so in the daemons, too.
+func catchRest() {
+	var a action
+	if !sigaction(syscall.SIGHUP, nil, &a) || a.handler <= 1 {
+		return
+	}
+	a.handler = nothing() // the rest is as Go has it: another stack, and the way back
+	for _, sig := range libc {
+		var now action
+		if sigaction(sig, nil, &now) && now.handler == 0 {
+			sigaction(sig, &a, nil)
+		}
+	}
+}
+
+// nothing returns the address of a signal handler that does nothing.
+func nothing() uintptr
+
 func sigaction(sig syscall.Signal, set, old *action) bool {
 	_, _, errno := syscall.RawSyscall6(syscall.SYS_RT_SIGACTION, uintptr(sig),
 		uintptr(unsafe.Pointer(set)), uintptr(unsafe.Pointer(old)), unsafe.Sizeof(set.mask), 0, 0)

@@ -46,6 +46,7 @@ func Catch() Caught {
 	signal.Notify(c.Stop, stops...)
 	signal.Notify(c.stray, strays()...)
 	treatQueuedAsSent()
+	catchRest()
 	return c
 }
 

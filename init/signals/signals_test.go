@@ -2,8 +2,10 @@ package signals
 
 import (
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
+	"runtime"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -13,6 +15,8 @@ import (
 
 	"golang.org/x/sys/unix"
 )
+
+func init() { runtime.LockOSThread() } // the main goroutine stays on the first thread
 
 // The test binary is PID 1 of a namespace, and who sends it signals.
 func TestMain(m *testing.M) {
@@ -38,7 +42,18 @@ func beInit() {
 	})
 	cmd := exec.Command("/proc/self/exe", "send")
 	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
-	if err := cmd.Run(); err != nil {
+	begin, err := cmd.StdinPipe()
+	if err == nil {
+		err = cmd.Start()
+	}
+	if err == nil {
+		// As while it starts another thread, the first one gets no signals: others have to.
+		all := ^uint64(0)
+		unix.RawSyscall6(unix.SYS_RT_SIGPROCMASK, unix.SIG_SETMASK, uintptr(unsafe.Pointer(&all)), 0, unsafe.Sizeof(all), 0, 0)
+		begin.Close()
+		err = cmd.Wait()
+	}
+	if err != nil {
 		fmt.Println("the sender:", err)
 		os.Exit(1)
 	}
@@ -52,7 +67,9 @@ func beInit() {
 	if n := stray.Load(); n != 1 {
 		fmt.Println("strays were logged", n, "times")
 	}
-	fmt.Println(faultBecomesPanic(nil))
+	text := make(chan string)
+	go func() { text <- faultBecomesPanic(nil) }()
+	fmt.Println(<-text)
 	os.Exit(0)
 }
 
@@ -66,6 +83,7 @@ func faultBecomesPanic(p *int) (text string) {
 // SIGSTOP have no effect there. A stop signal comes last, so that it is seen that
 // strays leave room for it.
 func send() {
+	io.Copy(io.Discard, os.Stdin) // ends when PID 1 is prepared
 	for _, code := range []int32{siQueue, siTimer, siMesgq, siAsyncIO, siSigIO} {
 		for n := 1; n <= last; n++ {
 			queue(1, n, code)
