@@ -2,7 +2,6 @@ package signals
 
 import (
 	"fmt"
-	"io"
 	"os"
 	"os/exec"
 	"runtime"
@@ -42,18 +41,7 @@ func beInit() {
 	})
 	cmd := exec.Command("/proc/self/exe", "send")
 	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
-	begin, err := cmd.StdinPipe()
-	if err == nil {
-		err = cmd.Start()
-	}
-	if err == nil {
-		// As while it starts another thread, the first one gets no signals: others have to.
-		all := ^uint64(0)
-		unix.RawSyscall6(unix.SYS_RT_SIGPROCMASK, unix.SIG_SETMASK, uintptr(unsafe.Pointer(&all)), 0, unsafe.Sizeof(all), 0, 0)
-		begin.Close()
-		err = cmd.Wait()
-	}
-	if err != nil {
+	if err := cmd.Run(); err != nil {
 		fmt.Println("the sender:", err)
 		os.Exit(1)
 	}
@@ -67,10 +55,20 @@ func beInit() {
 	if n := stray.Load(); n != 1 {
 		fmt.Println("strays were logged", n, "times")
 	}
-	text := make(chan string)
-	go func() { text <- faultBecomesPanic(nil) }()
-	fmt.Println(<-text)
+	fmt.Println(faultBecomesPanic(nil))
+	killWhileFirstThreadBlocks()
 	os.Exit(0)
+}
+
+// killWhileFirstThreadBlocks sends PID 1 every signal while its first thread gets none, as
+// while it starts another one: others have to. If one is to end PID 1, the kernel has decided
+// that when kill returns.
+func killWhileFirstThreadBlocks() {
+	all := ^uint64(0)
+	unix.RawSyscall6(unix.SYS_RT_SIGPROCMASK, unix.SIG_SETMASK, uintptr(unsafe.Pointer(&all)), 0, unsafe.Sizeof(all), 0, 0)
+	for n := syscall.Signal(1); n <= last; n++ {
+		unix.Kill(1, n)
+	}
 }
 
 // faultBecomesPanic makes the processor's own SIGSEGV.
@@ -83,7 +81,6 @@ func faultBecomesPanic(p *int) (text string) {
 // SIGSTOP have no effect there. A stop signal comes last, so that it is seen that
 // strays leave room for it.
 func send() {
-	io.Copy(io.Discard, os.Stdin) // ends when PID 1 is prepared
 	for _, code := range []int32{siQueue, siTimer, siMesgq, siAsyncIO, siSigIO} {
 		for n := 1; n <= last; n++ {
 			queue(1, n, code)
