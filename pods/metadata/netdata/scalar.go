@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"kios/pods/metadata/bounded"
 )
 
 // text is a scalar, whether it is written as text, a number or a truth value.
@@ -14,16 +16,11 @@ type text string
 
 // UnmarshalJSON takes any scalar.
 func (t *text) UnmarshalJSON(raw []byte) error {
-	switch raw[0] {
-	case '"':
-		return json.Unmarshal(raw, (*string)(t))
-	case '{', '[':
+	err := bounded.Scalar(raw, (*string)(t))
+	if errors.Is(err, bounded.ErrNested) {
 		return errors.New("a list or a map is where text or a number belongs")
-	case 'n':
-		return nil
 	}
-	*t = text(raw)
-	return nil
+	return err
 }
 
 // flag is nil if nothing is said.
