@@ -75,7 +75,7 @@ func checkNetwork(t *testing.T, n *node) {
 // may be started again.
 func checkNothingRestarted(t *testing.T, n *node) {
 	event := regexp.MustCompile(`pod kube-system/(\S+) container (\S+) (started|exited)`)
-	started := map[string]int{} // by pod and container
+	started := map[string]bool{} // by pod and container
 	network := 0
 	for _, line := range n.Lines() {
 		m := event.FindStringSubmatch(line.Text)
@@ -83,11 +83,11 @@ func checkNothingRestarted(t *testing.T, n *node) {
 			continue
 		}
 		if m[3] == "started" {
-			started[m[1]+" "+m[2]]++
+			started[m[1]+" "+m[2]] = true
 			if m[2] == "network" {
 				network++
 			}
-		} else if started[m[1]+" "+m[2]] > 0 && !slices.Contains(brief, m[2]) {
+		} else if started[m[1]+" "+m[2]] && !slices.Contains(brief, m[2]) {
 			t.Errorf("container %s of %s has ended", m[2], m[1])
 		}
 	}
