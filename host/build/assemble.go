@@ -39,7 +39,7 @@ func (b *Builder) buildKernel(ctx context.Context, debs debianPackages) (string,
 	if err != nil {
 		return "", err
 	}
-	k, err := kernel.Build(ctx, b.Log, src.Deb, filepath.Join(b.Root, "kernel"), key)
+	k, err := kernel.Build(ctx, b.Log, b.Arch, src.Deb, filepath.Join(b.Root, "kernel"), key)
 	if err != nil {
 		return "", fmt.Errorf("build the kernel: %w", err)
 	}

@@ -19,6 +19,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"kios/host/arch"
 	"kios/host/cache"
 	"kios/host/progress"
 	"kios/internal/wholefile"
@@ -48,17 +49,17 @@ type Versions struct {
 // Builder builds one checkout for one architecture.
 type Builder struct {
 	Root     string // the checkout
-	Arch     string
+	Arch     arch.Arch
 	Versions Versions
 	Log      *progress.Log
 }
 
-// New returns a Builder for the checkout at root.
-func New(root, arch string, log *progress.Log) (*Builder, error) {
-	if arch != "amd64" {
-		return nil, fmt.Errorf("architecture %q is not supported; kiOS is built for amd64 only", arch)
+// New returns a Builder for the checkout at root that builds for an architecture.
+func New(root string, a arch.Arch, log *progress.Log) (*Builder, error) {
+	if err := a.Check(); err != nil {
+		return nil, err
 	}
-	b := &Builder{Root: root, Arch: arch, Log: log}
+	b := &Builder{Root: root, Arch: a, Log: log}
 	data, err := os.ReadFile(filepath.Join(root, "versions.json"))
 	if err != nil {
 		return nil, err
@@ -91,7 +92,7 @@ func isRoot(dir string) bool {
 
 // Out returns the path of a product: _out/<arch>/name.
 func (b *Builder) Out(name string) string {
-	return filepath.Join(b.Root, "_out", b.Arch, name)
+	return filepath.Join(b.Root, "_out", b.Arch.Name, name)
 }
 
 // publish puts a product of the cache in its place in _out/<arch>.
@@ -111,7 +112,7 @@ func (b *Builder) Build(ctx context.Context) error {
 	if err := os.MkdirAll(b.Out(""), 0o755); err != nil {
 		return err
 	}
-	unlock, err := cache.Lock(ctx, b.Log, filepath.Join(b.Root, "_out", b.Arch+".lock"))
+	unlock, err := cache.Lock(ctx, b.Log, filepath.Join(b.Root, "_out", b.Arch.Name+".lock"))
 	if err != nil {
 		return err
 	}

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"kios/host/arch"
 	"kios/host/filetree"
 	"kios/host/oci"
 	"kios/internal/hostpath"
@@ -41,21 +42,21 @@ func TestWatchdogsAreUpToTheirDrivers(t *testing.T) {
 
 func TestNewRefuses(t *testing.T) {
 	root := t.TempDir()
-	if _, err := New(root, "amd64", nil); err == nil {
+	if _, err := New(root, arch.Host(), nil); err == nil {
 		t.Error("New without versions.json succeeds")
 	}
 	lab.WriteFile(t, filepath.Join(root, "versions.json"), "{")
-	if _, err := New(root, "amd64", nil); err == nil || !strings.Contains(err.Error(), "versions.json") {
+	if _, err := New(root, arch.Host(), nil); err == nil || !strings.Contains(err.Error(), "versions.json") {
 		t.Errorf("New with a damaged versions.json = %v, want an error that names it", err)
 	}
-	if _, err := New(root, "arm64", nil); err == nil || !strings.Contains(err.Error(), "arm64") {
-		t.Errorf("New for arm64 = %v, want an error that names it", err)
+	if _, err := New(root, arch.Arch{Name: "riscv64"}, nil); err == nil || !strings.Contains(err.Error(), "riscv64") {
+		t.Errorf("New for riscv64 = %v, want an error that names it", err)
 	}
 }
 
 // A build that was killed leaves half a product under another name.
 func TestPublish(t *testing.T) {
-	b := &Builder{Root: t.TempDir(), Arch: "amd64"}
+	b := &Builder{Root: t.TempDir(), Arch: arch.Host()}
 	from := filepath.Join(t.TempDir(), "image.erofs")
 	lab.Must(t, os.MkdirAll(b.Out(""), 0o755))
 	lab.Must(t, os.WriteFile(b.Out(".x.kios-00000001"), []byte("half of an old one"), 0o444))
@@ -84,7 +85,7 @@ func testImage(t *testing.T, content string) []oci.LayoutImage {
 	layer := filepath.Join(t.TempDir(), "layer.erofs")
 	lab.WriteFile(t, layer, content)
 	return []oci.LayoutImage{{
-		Image:  oci.Image{Name: "kios.local/test:1", Entrypoint: []string{"/test"}},
+		Image:  oci.Image{Name: "kios.local/test:1", Architecture: "amd64", Entrypoint: []string{"/test"}},
 		Layers: []oci.Layer{{Title: "test", From: layer}},
 	}}
 }

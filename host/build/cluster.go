@@ -72,7 +72,7 @@ func (b *Builder) Cluster(ctx context.Context, version string) (*ClusterProducts
 		return nil, err
 	}
 	for _, program := range append(programs, gobuild.AddOns...) {
-		if p.Bin[program.Name], err = gobuild.Build(ctx, b.Log, b.Root, program); err != nil {
+		if p.Bin[program.Name], err = gobuild.Build(ctx, b.Log, b.Root, b.target(), program); err != nil {
 			return nil, err
 		}
 		if p.Versions[program.Name], err = program.Version(ctx, b.Root); err != nil {
@@ -167,8 +167,9 @@ func replaceLayout(dir string, images []oci.LayoutImage) error {
 
 func (b *Builder) clusterImage(ctx context.Context, i clusterImage, p *ClusterProducts, nft layer) (oci.LayoutImage, error) {
 	image := oci.LayoutImage{Image: oci.Image{
-		Name:       fmt.Sprintf("kios.local/%s:%s", i.name, p.Versions[i.program]),
-		Entrypoint: []string{"/" + i.program},
+		Name:         fmt.Sprintf("kios.local/%s:%s", i.name, p.Versions[i.program]),
+		Architecture: b.Arch.Name,
+		Entrypoint:   []string{"/" + i.program},
 	}}
 	l := layer{
 		title:  i.name,

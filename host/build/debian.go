@@ -54,7 +54,7 @@ func (b *Builder) fetchPackages(ctx context.Context, versions map[string]string)
 	for _, name := range slices.Sorted(maps.Keys(versions)) {
 		want = append(want, debian.Package{Name: name, Version: versions[name]})
 	}
-	debs, err := debian.Fetch(ctx, b.Log, b.Versions.Debian.Suites, want)
+	debs, err := debian.Fetch(ctx, b.Log, b.Arch, b.Versions.Debian.Suites, want)
 	if err != nil {
 		return nil, err
 	}
@@ -74,9 +74,14 @@ func (b *Builder) fetchPackages(ctx context.Context, versions map[string]string)
 	return got, nil
 }
 
-// extract unpacks a package into the cache.
+// extract unpacks a package into the cache. One that is the same for all architectures is
+// there once.
 func (b *Builder) extract(ctx context.Context, d debian.Deb) (string, error) {
-	return cache.Product(ctx, b.Log, "deb-"+d.Name, cache.NewKey(d.Name, d.Version), func(dir string) error {
+	name := "deb-" + d.Name
+	if !d.ForAll() {
+		name = b.Arch.Product(name)
+	}
+	return cache.Product(ctx, b.Log, name, cache.NewKey(d.Name, d.Version), func(dir string) error {
 		return debian.Extract(ctx, d, dir)
 	})
 }

@@ -37,7 +37,7 @@ func (b *Builder) makeErofs(ctx context.Context, dir, name string, check func(co
 	if err := key.AddTree(dir); err != nil {
 		return "", err
 	}
-	product, err := cache.Product(ctx, b.Log, name, key, func(out string) error {
+	product, err := cache.Product(ctx, b.Log, b.Arch.Product(name), key, func(out string) error {
 		if check != nil {
 			if err := check(ctx); err != nil {
 				return err

@@ -50,10 +50,10 @@ func (b *Builder) buildImages(ctx context.Context, debs debianPackages, bins pro
 	if err := b.writeLayout(ctx, debs, bins, pods, pauseBin); err != nil {
 		return fmt.Errorf("write the images of the OS: %w", err)
 	}
-	if err := WriteImage(b.Out("pause.tar"), "kios.local/pause:1", "/pause", pauseBin, "65535:65535"); err != nil {
+	if err := b.WriteImage(b.Out("pause.tar"), "kios.local/pause:1", "/pause", pauseBin, "65535:65535"); err != nil {
 		return err
 	}
-	return WriteImage(b.Out("hello.tar"), "kios.local/hello:1", "/hello", bins["hello"], "")
+	return b.WriteImage(b.Out("hello.tar"), "kios.local/hello:1", "/hello", bins["hello"], "")
 }
 
 func (b *Builder) writeLayout(ctx context.Context, debs debianPackages, bins programs, pods []SystemPod, pauseBin string) error {
@@ -71,7 +71,7 @@ func (b *Builder) writeLayout(ctx context.Context, debs debianPackages, bins pro
 	}
 	var images []oci.LayoutImage
 	for _, i := range bundled(pods) {
-		image := oci.LayoutImage{Image: oci.Image{Name: b.imageName(i.name), Entrypoint: []string{i.program}, User: i.user}}
+		image := oci.LayoutImage{Image: oci.Image{Name: b.imageName(i.name), Architecture: b.Arch.Name, Entrypoint: []string{i.program}, User: i.user}}
 		for _, title := range i.layers {
 			image.Layers = append(image.Layers, made[title])
 		}
@@ -110,7 +110,7 @@ func debianLayer(r debimage.Recipe, debs debianPackages) (layer, error) {
 	if err != nil {
 		return layer{}, fmt.Errorf("layer %s: %w", r.Title, err)
 	}
-	check := func(ctx context.Context) error { return r.Check(ctx, files, versions) }
+	check := func(ctx context.Context) error { return r.Check(ctx, files, versions, nil) }
 	return layer{r.Title, r.Origin(versions), r.Licence(), files, check}, nil
 }
 
@@ -134,12 +134,13 @@ func (b *Builder) makeLayer(ctx context.Context, l layer) (string, error) {
 
 // WriteImage writes an archive of an image that is one static program, from
 // the file from, and runs as user (root if that is empty).
-func WriteImage(archive, name, program, from, user string) error {
+func (b *Builder) WriteImage(archive, name, program, from, user string) error {
 	err := oci.Write(archive, oci.Image{
-		Name:       name,
-		Files:      []oci.File{{Path: program, Mode: 0o555, From: from}},
-		Entrypoint: []string{program},
-		User:       user,
+		Name:         name,
+		Architecture: b.Arch.Name,
+		Files:        []oci.File{{Path: program, Mode: 0o555, From: from}},
+		Entrypoint:   []string{program},
+		User:         user,
 	})
 	if err != nil {
 		return fmt.Errorf("write %s: %w", archive, err)

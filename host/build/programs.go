@@ -30,7 +30,7 @@ var own = map[string]string{
 func (b *Builder) Upstream(ctx context.Context) (map[string]string, error) {
 	bins := programs{}
 	for _, p := range gobuild.Upstream {
-		path, err := gobuild.Build(ctx, b.Log, b.Root, p)
+		path, err := gobuild.Build(ctx, b.Log, b.Root, b.target(), p)
 		if err != nil {
 			return nil, err
 		}
@@ -38,6 +38,9 @@ func (b *Builder) Upstream(ctx context.Context) (map[string]string, error) {
 	}
 	return bins, nil
 }
+
+// target is what the node's programs are compiled for.
+func (b *Builder) target() gobuild.Target { return gobuild.Target{Arch: b.Arch} }
 
 func (b *Builder) buildPrograms(ctx context.Context) (programs, error) {
 	step := b.Log.Start("build kiOS' own programs")
@@ -59,7 +62,7 @@ func (b *Builder) buildOwn(ctx context.Context) (programs, error) {
 	bins := programs{}
 	for name, pkg := range own {
 		bins[name] = b.Out("bin/" + name)
-		if err := gobuild.BuildOwn(ctx, b.Root, pkg, bins[name], nil); err != nil {
+		if err := gobuild.BuildOwn(ctx, b.Root, b.Arch, pkg, bins[name], nil); err != nil {
 			return nil, err
 		}
 	}

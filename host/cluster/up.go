@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"kios/host/arch"
 	"kios/host/clusterconfig"
 	"kios/host/console"
 	"kios/host/hosttool"
@@ -101,14 +102,14 @@ func (s *start) prepare(ctx context.Context) (err error) {
 	if err := s.copyBoot(s.products); err != nil {
 		return fmt.Errorf("copy what the machines boot: %w", err)
 	}
-	if s.accel, err = qemu.Probe(ctx, s.products.Kernel); err != nil {
+	if s.accel, err = qemu.Probe(ctx, arch.Host(), s.products.Kernel); err != nil {
 		return err
 	}
 	if s.keys, err = s.Cluster.keys(s.accel); err != nil {
 		return err
 	}
 	if s.accel == qemu.TCG {
-		s.observer.Note("QEMU emulates the machines, which is some ten times slower than KVM: %s", qemu.WhyEmulated(ctx, s.products.Kernel))
+		s.observer.Note("QEMU emulates the machines, which is some ten times slower than KVM: %s", qemu.WhyEmulated(ctx, arch.Host(), s.products.Kernel))
 	}
 	if err := s.startSwitch(ctx); err != nil {
 		return err

@@ -18,6 +18,7 @@ import (
 	"strings"
 	"time"
 
+	"kios/host/arch"
 	"kios/host/cache"
 	"kios/host/hosttool"
 	"kios/host/progress"
@@ -42,17 +43,20 @@ type Deb struct {
 	Notice string
 }
 
-// Fetch returns the packages from the given suites (such as "trixie" and
-// "trixie-security"), in the order of pkgs. A package is taken from the cache
+// ForAll reports whether the package is the same for all architectures.
+func (d Deb) ForAll() bool { return strings.HasSuffix(d.Path, "_"+all+".deb") }
+
+// Fetch returns the packages for an architecture from the given suites (such as "trixie"
+// and "trixie-security"), in the order of pkgs. A package is taken from the cache
 // if it is there. A version that has left the archive, as happens with every
 // security update, is replaced by the newest one of the same package, and the
 // Deb's Notice says so.
-func Fetch(ctx context.Context, log *progress.Log, suites []string, pkgs []Package) ([]Deb, error) {
-	a, err := newArchive("apt", suites)
+func Fetch(ctx context.Context, log *progress.Log, a arch.Arch, suites []string, pkgs []Package) ([]Deb, error) {
+	from, err := newArchive("apt", a, suites)
 	if err != nil {
 		return nil, err
 	}
-	debs, err := a.get(ctx, log, pkgs)
+	debs, err := from.get(ctx, log, pkgs)
 	if err != nil {
 		return nil, fmt.Errorf("fetch packages of Debian: %w", err)
 	}
@@ -63,7 +67,7 @@ func Fetch(ctx context.Context, log *progress.Log, suites []string, pkgs []Packa
 // and returns the directory that has them. Nothing is unpacked and no patch applied.
 func Source(ctx context.Context, log *progress.Log, suites []string, p Package) (string, error) {
 	return cache.Product(ctx, log, "source-"+p.Name, cache.NewKey(p.Name, p.Version), func(dir string) error {
-		a, err := newArchive("apt-source", suites)
+		a, err := newArchive("apt-source", arch.Host(), suites)
 		if err != nil {
 			return err
 		}
@@ -103,21 +107,28 @@ func Extract(ctx context.Context, d Deb, dir string) error {
 // archive is the private view of Debian's archive.
 type archive struct {
 	root   string // apt's private directories
-	debs   string // the packages fetched so far
+	debs   string // the packages fetched so far, of all architectures
+	arch   string // of what is fetched
 	suites []string
 	kind   string // of what is fetched: deb, or deb-src
 	ready  bool   // lists are there
 }
 
 // newArchive returns that with the private directory of this name in the cache.
-// Each set of suites has a directory of its own: its lists are fetched anew when
-// the suites change.
-func newArchive(name string, suites []string) (*archive, error) {
+// Each set of suites, and each architecture, has a directory of its own: its lists are
+// fetched anew when the suites change.
+func newArchive(name string, a arch.Arch, suites []string) (*archive, error) {
+	if err := a.Check(); err != nil {
+		return nil, err
+	}
 	root, err := cache.Dir()
 	if err != nil {
 		return nil, err
 	}
-	return &archive{root: filepath.Join(root, name), debs: filepath.Join(root, "debs"), suites: suites, kind: "deb"}, nil
+	return &archive{
+		root: filepath.Join(root, a.Product(name)), debs: filepath.Join(root, "debs"),
+		arch: a.Name, suites: suites, kind: "deb",
+	}, nil
 }
 
 // get asks apt once for all packages that are not there: each call of apt takes a
@@ -194,17 +205,24 @@ func (a *archive) settle(d *Deb, offered string) error {
 }
 
 // cached returns the path of a package fetched before, or "".
-func (a *archive) cached(name, version string) string { return find(a.debs, name, version) }
+func (a *archive) cached(name, version string) string { return a.find(a.debs, name, version) }
 
-// find returns the path of a package in dir, or "".
-func find(dir, name, version string) string {
+// all is what Debian calls the architecture of a package without programs, which is the
+// same for all of them.
+const all = "all"
+
+// find returns the path of a package in dir, or "". The package of another architecture is
+// not the same.
+func (a *archive) find(dir, name, version string) string {
 	// apt writes the colon of an epoch as %3a.
-	pattern := name + "_" + strings.ReplaceAll(version, ":", "%3a") + "_*.deb"
-	found, err := filepath.Glob(filepath.Join(dir, pattern))
-	if err != nil || len(found) == 0 {
-		return ""
+	base := name + "_" + strings.ReplaceAll(version, ":", "%3a") + "_"
+	for _, arch := range []string{a.arch, all} {
+		path := filepath.Join(dir, base+arch+".deb")
+		if _, err := os.Stat(path); err == nil {
+			return path
+		}
 	}
-	return found[0]
+	return ""
 }
 
 // prepare makes apt's private directories and fetches the package lists,
@@ -351,7 +369,7 @@ func (a *archive) download(ctx context.Context, log *progress.Log, pkgs []Packag
 // keep moves what was downloaded to its place.
 func (a *archive) keep(tmp string, pkgs []Package) error {
 	for _, p := range pkgs {
-		got := find(tmp, p.Name, p.Version)
+		got := a.find(tmp, p.Name, p.Version)
 		if got == "" {
 			return fmt.Errorf("apt-get did not download %s=%s", p.Name, p.Version)
 		}
@@ -374,8 +392,8 @@ func (a *archive) apt(ctx context.Context, tool string, args ...string) *exec.Cm
 		"Dir::State::Status=" + a.root + "/status",
 		"Dir::Cache=" + a.root,
 		"Dir::Cache::Archives=archives",
-		"APT::Architecture=amd64",
-		"APT::Architectures=amd64",
+		"APT::Architecture=" + a.arch,
+		"APT::Architectures=" + a.arch,
 		"APT::Default-Release=",
 		// Our directories are below the user's home, which _apt cannot read.
 		"APT::Sandbox::User=root",

@@ -80,7 +80,7 @@ func TestParseMadison(t *testing.T) {
 }
 
 func TestCached(t *testing.T) {
-	a := archive{debs: t.TempDir()}
+	a := archive{debs: t.TempDir(), arch: "arm64"}
 	path := filepath.Join(a.debs, "x_1%3a2-3_all.deb")
 	lab.Must(t, exec.Command("touch", path).Run())
 	if got := a.cached("x", "1:2-3"); got != path {

@@ -5,29 +5,30 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 
+	"kios/host/arch"
 	"kios/host/cache"
 	"kios/host/progress"
 )
 
-// Unpack fetches a package and all that it depends on, libc included, in the
-// newest versions that the last of the suites has, or one before it, and unpacks
+// Unpack fetches packages for an architecture and all that they depend on, libc included,
+// in the newest versions that the last of the suites has, or one before it, and unpacks
 // them into dir. No scripts of theirs are run. It is for programs that run on the
-// build machine, with their own libraries; what goes onto a node is pinned, see
-// Fetch.
-func Unpack(ctx context.Context, log *progress.Log, suites []string, pkg Package, dir string) error {
-	name := pkg.Name
-	a, err := newArchive("apt-tools", suites)
+// build machine or in a test, with their own libraries; what goes onto a node is pinned,
+// see Fetch.
+func Unpack(ctx context.Context, log *progress.Log, a arch.Arch, suites []string, pkgs []Package, dir string) error {
+	from, err := newArchive("apt-tools", a, suites)
 	if err != nil {
 		return err
 	}
-	unlock, err := a.lock(ctx, log)
+	unlock, err := from.lock(ctx, log)
 	if err != nil {
 		return err
 	}
 	defer unlock()
-	if err := a.prepare(ctx, log); err != nil {
-		return fmt.Errorf("fetch Debian package %s: %w", name, err)
+	if err := from.prepare(ctx, log); err != nil {
+		return fmt.Errorf("fetch %s of Debian: %w", names(pkgs), err)
 	}
 	tmp, remove, err := cache.Scratch("debs-")
 	if err != nil {
@@ -37,10 +38,10 @@ func Unpack(ctx context.Context, log *progress.Log, suites []string, pkg Package
 	if err := os.Mkdir(filepath.Join(tmp, "partial"), 0o755); err != nil {
 		return err
 	}
-	step := log.Start("download " + name + " and what it depends on")
-	err = a.downloadAll(ctx, tmp, suites[len(suites)-1], pkg)
+	step := log.Start("download " + names(pkgs) + " and what is needed for it")
+	err = from.downloadAll(ctx, tmp, suites[len(suites)-1], pkgs)
 	if step.End(err) != nil {
-		return fmt.Errorf("fetch Debian package %s: %w (is the network up?)", name, err)
+		return fmt.Errorf("fetch %s of Debian: %w (is the network up?)", names(pkgs), err)
 	}
 	debs, err := filepath.Glob(filepath.Join(tmp, "*.deb"))
 	if err != nil {
@@ -54,17 +55,30 @@ func Unpack(ctx context.Context, log *progress.Log, suites []string, pkg Package
 	return nil
 }
 
-// downloadAll downloads a package of a release, and what it depends on. A version that
-// has left the archive is replaced by the newest.
-func (a *archive) downloadAll(ctx context.Context, dir, release string, pkg Package) error {
-	install := func(what string) error {
-		_, err := run(a.apt(ctx, "apt-get", "-o", "Dir::Cache::Archives="+dir, "-y", "--no-install-recommends", "--download-only",
+// downloadAll downloads packages of a release, and what they depend on. If a version has
+// left the archive, the newest ones take their place.
+func (a *archive) downloadAll(ctx context.Context, dir, release string, pkgs []Package) error {
+	install := func(what []string) error {
+		_, err := run(a.apt(ctx, "apt-get", append([]string{"-o", "Dir::Cache::Archives=" + dir, "-y", "--no-install-recommends", "--download-only",
 			// Backports are there to be asked for.
-			"--target-release", release, "install", what))
+			"--target-release", release, "install"}, what...)...))
 		return err
 	}
-	if err := install(pkg.Name + "=" + pkg.Version); err == nil || ctx.Err() != nil {
+	var pinned, newest []string
+	for _, p := range pkgs {
+		pinned, newest = append(pinned, p.Name+"="+p.Version), append(newest, p.Name)
+	}
+	if err := install(pinned); err == nil || ctx.Err() != nil {
 		return err
 	}
-	return install(pkg.Name)
+	return install(newest)
+}
+
+// names lists packages for a person.
+func names(pkgs []Package) string {
+	var all []string
+	for _, p := range pkgs {
+		all = append(all, p.Name)
+	}
+	return strings.Join(all, ", ")
 }

@@ -13,10 +13,15 @@ import (
 	"kios/host/terminal"
 )
 
+// Runner prepares a root directory for running programs of another architecture in it, and
+// returns what to run there in place of argv.
+type Runner func(root string, argv []string) ([]string, error)
+
 // Check runs argv in a root directory that holds nothing but the files, and
-// demands that it succeeds and prints wantOutput. Whoever is not root needs user
-// namespaces for that (user_namespaces(7)).
-func Check(ctx context.Context, files []oci.File, argv []string, wantOutput string) error {
+// demands that it succeeds and prints wantOutput. A runner is for programs that this
+// machine cannot run by itself; nil if it can. Whoever is not root needs user
+// namespaces (user_namespaces(7)).
+func Check(ctx context.Context, files []oci.File, argv []string, wantOutput string, runner Runner) error {
 	root, remove, err := cache.Scratch("debimage-")
 	if err != nil {
 		return err
@@ -28,6 +33,11 @@ func Check(ctx context.Context, files []oci.File, argv []string, wantOutput stri
 		}
 	}
 	line := strings.Join(argv, " ")
+	if runner != nil {
+		if argv, err = runner(root, argv); err != nil {
+			return fmt.Errorf("run %s in the image: %w", line, err)
+		}
+	}
 	out, err := runIn(ctx, root, argv)
 	if err != nil {
 		return fmt.Errorf("run %s in the image: %w: %s", line, err, terminal.OneLine(out))

@@ -118,7 +118,7 @@ func TestCollect(t *testing.T) {
 	if d := cmp.Diff(want, got); d != "" {
 		t.Errorf("Collect (-want +got):\n%s", d)
 	}
-	if err := Check(t.Context(), files, []string{"/usr/bin/tool"}, "tool 42"); err != nil {
+	if err := Check(t.Context(), files, []string{"/usr/bin/tool"}, "tool 42", nil); err != nil {
 		t.Error(err)
 	}
 }
@@ -167,7 +167,7 @@ func TestRunpath(t *testing.T) {
 		if strings.HasPrefix(dir, "$") {
 			continue // ld.so learns its origin from /proc, which is not there
 		}
-		if err := Check(t.Context(), files, []string{"/usr/bin/tool"}, ""); err != nil {
+		if err := Check(t.Context(), files, []string{"/usr/bin/tool"}, "", nil); err != nil {
 			t.Error(err)
 		}
 	}
@@ -187,7 +187,7 @@ func TestCheck(t *testing.T) {
 		{"/fails", "", "exit status 3: no way"},
 		{"/missing", "", "no such file"},
 	} {
-		err := Check(t.Context(), files, []string{tt.argv}, tt.output)
+		err := Check(t.Context(), files, []string{tt.argv}, tt.output, nil)
 		if (tt.want == "" && err != nil) || (tt.want != "" && (err == nil || !strings.Contains(err.Error(), tt.want))) {
 			t.Errorf("Check(%s, %q) = %v, want %q", tt.argv, tt.output, err, tt.want)
 		}

@@ -77,14 +77,15 @@ func (r Recipe) Collect(trees map[string]string) ([]oci.File, error) {
 }
 
 // Check runs every program of the recipe in a root directory of the files and
-// demands that it is of the version that versions, by package, says.
-func (r Recipe) Check(ctx context.Context, files []oci.File, versions map[string]string) error {
+// demands that it is of the version that versions, by package, says. The runner is that
+// of Check.
+func (r Recipe) Check(ctx context.Context, files []oci.File, versions map[string]string, runner Runner) error {
 	for _, p := range r.Probes {
 		want := upstream(versions[p.Package])
 		if want == "" {
 			return fmt.Errorf("no version of %s is known", p.Package)
 		}
-		if err := Check(ctx, files, p.Command, want); err != nil {
+		if err := Check(ctx, files, p.Command, want, runner); err != nil {
 			return err
 		}
 	}

@@ -33,10 +33,10 @@ func TestRecipes(t *testing.T) {
 			trees, versions := unpack(t, r)
 			files, err := r.Collect(trees)
 			lab.Must(t, err)
-			if err := r.Check(t.Context(), files, versions); err != nil {
+			if err := r.Check(t.Context(), files, versions, nil); err != nil {
 				t.Error(err)
 			}
-			if err := oci.Write(filepath.Join(t.TempDir(), "x.tar"), oci.Image{Name: "kios.local/x:1", Files: files}); err != nil {
+			if err := oci.Write(filepath.Join(t.TempDir(), "x.tar"), oci.Image{Name: "kios.local/x:1", Architecture: "amd64", Files: files}); err != nil {
 				t.Error(err)
 			}
 			report(t, files)

@@ -19,6 +19,7 @@ import (
 	"runtime"
 	"strings"
 
+	"kios/host/arch"
 	"kios/host/cache"
 	"kios/host/hosttool"
 	"kios/host/progress"
@@ -111,21 +112,35 @@ func kubernetesVersion(v string) string {
 	return flags.String()
 }
 
+// Target is what programs are compiled for.
+type Target struct {
+	Arch arch.Arch
+	C    *Sysroot // for programs with C; nil for the libraries of the compiler alone
+}
+
+// Sysroot is where C libraries and their headers are.
+type Sysroot struct {
+	Dir string // with usr/include and usr/lib/TRIPLET
+}
+
+// host is for what the go command says of modules, which is the same everywhere.
+func host() Target { return Target{Arch: arch.Host()} }
+
 // Build compiles an upstream program of the checkout at root, or takes it from
 // the cache, and returns the binary's path.
-func Build(ctx context.Context, log *progress.Log, root string, p Program) (string, error) {
+func Build(ctx context.Context, log *progress.Log, root string, t Target, p Program) (string, error) {
 	dir := filepath.Join(root, p.Dir)
 	args, err := p.args(ctx, dir)
 	if err != nil {
 		return "", fmt.Errorf("build %s: %w", p.Name, err)
 	}
-	key, err := p.key(ctx, dir, args)
+	key, err := p.key(ctx, t, dir, args)
 	if err != nil {
 		return "", fmt.Errorf("build %s: %w", p.Name, err)
 	}
-	product, err := cache.Product(ctx, log, p.Name, key, func(out string) error {
+	product, err := cache.Product(ctx, log, t.Arch.Product(p.Name), key, func(out string) error {
 		step := log.Start("build " + p.Name)
-		return step.End(p.compile(ctx, step, dir, append(args, "-o", filepath.Join(out, p.Name), p.Package)))
+		return step.End(p.compile(ctx, t, step, dir, append(args, "-o", filepath.Join(out, p.Name), p.Package)))
 	})
 	if err != nil {
 		return "", fmt.Errorf("build %s: %w", p.Name, err)
@@ -133,15 +148,16 @@ func Build(ctx context.Context, log *progress.Log, root string, p Program) (stri
 	return filepath.Join(product, p.Name), nil
 }
 
-// BuildOwn compiles a package of the checkout's own module to the file out.
+// BuildOwn compiles a package of the checkout's own module to the file out, for an
+// architecture.
 // variables are set by the linker, as import path and name to value.
-func BuildOwn(ctx context.Context, root, pkg, out string, variables map[string]string) error {
+func BuildOwn(ctx context.Context, root string, a arch.Arch, pkg, out string, variables map[string]string) error {
 	ldflags := "-s -w -buildid="
 	for name, value := range variables {
 		ldflags += fmt.Sprintf(" -X %s=%s", name, value)
 	}
 	args := append(buildArgs(), "-ldflags", ldflags, "-o", out, pkg)
-	return run(ctx, root, Program{}.environ(), args, io.Discard)
+	return run(ctx, root, Target{Arch: a}.environ(Program{}), args, io.Discard)
 }
 
 // buildArgs are the first arguments of go for every program. Debug information would
@@ -174,21 +190,21 @@ type tool struct {
 }
 
 // key takes in everything that decides the binary.
-func (p Program) key(ctx context.Context, dir string, args []string) (*cache.Key, error) {
+func (p Program) key(ctx context.Context, t Target, dir string, args []string) (*cache.Key, error) {
 	parts := append([]string{p.Name, p.Package}, args...)
 	tools := []tool{{"install Go 1.26 or newer", []string{"go", "version"}}}
 	if p.CGO {
 		tools = append(tools,
-			tool{"apt-get install gcc", []string{"gcc", "--version"}},
-			tool{"apt-get install binutils", []string{"ld", "--version"}},
+			tool{install(t.Arch), []string{t.Arch.Tool("gcc"), "--version"}},
+			tool{install(t.Arch), []string{t.Arch.Tool("ld"), "--version"}},
 			tool{"apt-get install pkg-config libseccomp-dev", []string{"pkg-config", "--modversion", "libseccomp"}})
 	}
-	for _, t := range tools {
-		cmd := hosttool.Exec(ctx, t.command[0], t.command[1:]...)
-		cmd.Dir, cmd.Env = dir, p.environ() // go.mod may ask for another Go
+	for _, tool := range tools {
+		cmd := hosttool.Exec(ctx, tool.command[0], tool.command[1:]...)
+		cmd.Dir, cmd.Env = dir, t.environ(p) // go.mod may ask for another Go
 		out, err := cmd.Output()
 		if err != nil {
-			return nil, fmt.Errorf("%s: %w (%s)", strings.Join(t.command, " "), err, t.remedy)
+			return nil, fmt.Errorf("%s: %w (%s)", strings.Join(tool.command, " "), err, tool.remedy)
 		}
 		parts = append(parts, string(out))
 	}
@@ -197,7 +213,7 @@ func (p Program) key(ctx context.Context, dir string, args []string) (*cache.Key
 		return nil, err
 	}
 	if p.CGO {
-		if err := addLibraries(ctx, key); err != nil {
+		if err := addLibraries(ctx, t, key); err != nil {
 			return nil, err
 		}
 	}
@@ -208,13 +224,16 @@ func (p Program) key(ctx context.Context, dir string, args []string) (*cache.Key
 	return key, err
 }
 
+// install is the remedy where a compiler or a linker is missing.
+func install(a arch.Arch) string { return "apt-get install " + strings.Join(a.ToolPackages(), " ") }
+
 // addLibraries takes in the libraries that are linked into programs with C: they change
 // with each security update of this machine.
-func addLibraries(ctx context.Context, key *cache.Key) error {
+func addLibraries(ctx context.Context, t Target, key *cache.Key) error {
 	for _, name := range []string{"libc.a", "libseccomp.a"} {
-		path, err := hosttool.Exec(ctx, "gcc", "-print-file-name="+name).Output()
+		path, err := hosttool.Exec(ctx, t.Arch.Tool("gcc"), "-print-file-name="+name).Output()
 		if err != nil {
-			return fmt.Errorf("gcc -print-file-name=%s: %w", name, err)
+			return fmt.Errorf("%s -print-file-name=%s: %w", t.Arch.Tool("gcc"), name, err)
 		}
 		if err := key.AddTree(strings.TrimSpace(string(path))); err != nil {
 			return fmt.Errorf("%w (apt-get install libc6-dev libseccomp-dev)", err)
@@ -231,7 +250,7 @@ func (p Program) replacements(ctx context.Context, dir string) ([]string, error)
 		modFile = "go.mod"
 	}
 	cmd := hosttool.Exec(ctx, "go", "mod", "edit", "-json", modFile)
-	cmd.Dir, cmd.Env = dir, Program{}.environ()
+	cmd.Dir, cmd.Env = dir, host().environ(Program{})
 	out, err := cmd.Output()
 	if err != nil {
 		return nil, fmt.Errorf("go mod edit -json %s: %w", modFile, err)
@@ -252,22 +271,22 @@ func (p Program) replacements(ctx context.Context, dir string) ([]string, error)
 }
 
 // compile runs go build and counts the packages that it compiles.
-func (p Program) compile(ctx context.Context, step *progress.Step, dir string, args []string) error {
+func (p Program) compile(ctx context.Context, t Target, step *progress.Step, dir string, args []string) error {
 	if p.Test { // go test cannot tell
-		return run(ctx, dir, p.environ(), append([]string{"test", "-c"}, args[1:]...), io.Discard)
+		return run(ctx, dir, t.environ(p), append([]string{"test", "-c"}, args[1:]...), io.Discard)
 	}
-	total, err := countPackages(ctx, dir, p)
+	total, err := countPackages(ctx, t, dir, p)
 	if err != nil {
 		return err
 	}
 	counter := &lineCounter{each: func(n int) { step.Set(min(n, total), total) }}
-	return run(ctx, dir, p.environ(), append([]string{"build", "-v"}, args[1:]...), counter)
+	return run(ctx, dir, t.environ(p), append([]string{"build", "-v"}, args[1:]...), counter)
 }
 
-func countPackages(ctx context.Context, dir string, p Program) (int, error) {
+func countPackages(ctx context.Context, t Target, dir string, p Program) (int, error) {
 	counter := &lineCounter{each: func(int) {}}
 	cmd := hosttool.Exec(ctx, "go", "list", "-deps", "-tags", p.Tags, p.Package)
-	cmd.Dir, cmd.Env, cmd.Stdout = dir, p.environ(), counter
+	cmd.Dir, cmd.Env, cmd.Stdout = dir, t.environ(p), counter
 	var stderr tail
 	cmd.Stderr = &stderr
 	if err := cmd.Run(); err != nil {
@@ -283,7 +302,7 @@ func (p Program) Version(ctx context.Context, root string) (string, error) {
 
 func (p Program) moduleVersion(ctx context.Context, dir string) (string, error) {
 	cmd := hosttool.Exec(ctx, "go", "list", "-m", "-f", "{{.Version}}", p.Module)
-	cmd.Dir, cmd.Env = dir, p.environ()
+	cmd.Dir, cmd.Env = dir, host().environ(p)
 	var stderr tail
 	cmd.Stderr = &stderr
 	out, err := cmd.Output()
@@ -293,9 +312,10 @@ func (p Program) moduleVersion(ctx context.Context, dir string) (string, error) 
 	return strings.TrimSpace(string(out)), nil
 }
 
-// environ is the user's environment with all that changes a binary fixed.
-func (p Program) environ() []string {
-	env := append(os.Environ(), "GOWORK=off", "GOOS=linux", "GOARCH=amd64", "GOAMD64=v1", "GOEXPERIMENT=", "CGO_ENABLED=0")
+// environ is the user's environment with all that changes a program's binary fixed.
+func (t Target) environ(p Program) []string {
+	env := append(os.Environ(), "GOWORK=off", "GOOS=linux", "GOEXPERIMENT=", "CGO_ENABLED=0")
+	env = append(env, t.Arch.Go...)
 	var flags []string
 	if p.ModFile != "" {
 		flags = append(flags, "-modfile="+p.ModFile)
@@ -311,7 +331,7 @@ func (p Program) environ() []string {
 	env = append(env, "GOFLAGS="+strings.Join(flags, " "))
 	if p.CGO {
 		// Debug information would name the directories of the build.
-		env = append(env, "CGO_ENABLED=1", "CC=gcc", "CGO_CFLAGS=-g0 -O2", "CGO_LDFLAGS=")
+		env = append(env, "CGO_ENABLED=1", "CC="+t.Arch.Tool("gcc"), "CGO_CFLAGS=-g0 -O2", "CGO_LDFLAGS=")
 	}
 	return env
 }

@@ -72,7 +72,7 @@ func TestBuildIsCachedAndReproducible(t *testing.T) {
 		checkout := t.TempDir()
 		lab.WriteFile(t, filepath.Join(checkout, "tiny/go.mod"), "module tiny\n\ngo 1.26.0\n")
 		lab.WriteFile(t, filepath.Join(checkout, "tiny/main.go"), "package main\n\nfunc main() {}\n")
-		path, err := Build(t.Context(), log, checkout, p)
+		path, err := Build(t.Context(), log, checkout, host(), p)
 		lab.Must(t, err)
 		binaries[i] = path
 	}
@@ -85,7 +85,7 @@ func TestBuildIsCachedAndReproducible(t *testing.T) {
 	checkout := t.TempDir()
 	lab.WriteFile(t, filepath.Join(checkout, "tiny/go.mod"), "module tiny\n\ngo 1.26.0\n")
 	lab.WriteFile(t, filepath.Join(checkout, "tiny/main.go"), "package main\n\nfunc main() {}\n")
-	path, err := Build(t.Context(), log, checkout, p)
+	path, err := Build(t.Context(), log, checkout, host(), p)
 	lab.Must(t, err)
 	second, err := os.ReadFile(path)
 	lab.Must(t, err)
@@ -108,7 +108,7 @@ func TestBuildTakesInReplacements(t *testing.T) {
 	p := Program{Name: "tiny", Dir: "up/tiny", Package: ".", Module: "tiny"}
 	for _, want := range []string{"one", "two"} {
 		lab.WriteFile(t, filepath.Join(checkout, "leaf/leaf.go"), "package leaf\n\nvar Text = \""+want+"\"\n")
-		path, err := Build(t.Context(), progress.New(&bytes.Buffer{}), checkout, p)
+		path, err := Build(t.Context(), progress.New(&bytes.Buffer{}), checkout, host(), p)
 		lab.Must(t, err)
 		if got, err := exec.Command(path).CombinedOutput(); err != nil || string(got) != want {
 			t.Errorf("the binary says %q, %v, want %q", got, err, want)
@@ -136,7 +136,7 @@ func TestBuildErrorShowsTheCompilersWords(t *testing.T) {
 	lab.WriteFile(t, filepath.Join(checkout, "tiny/go.mod"), "module tiny\n\ngo 1.26.0\n")
 	lab.WriteFile(t, filepath.Join(checkout, "tiny/main.go"), "package main\n\nfunc main() { nosuch() }\n")
 	p := Program{Name: "tiny", Dir: "tiny", Package: ".", Module: "tiny"}
-	_, err := Build(t.Context(), progress.New(&bytes.Buffer{}), checkout, p)
+	_, err := Build(t.Context(), progress.New(&bytes.Buffer{}), checkout, host(), p)
 	if err == nil || !strings.Contains(err.Error(), "build tiny") || !strings.Contains(err.Error(), "undefined: nosuch") {
 		t.Errorf("Build = %v, want build tiny ... undefined: nosuch", err)
 	}

@@ -18,6 +18,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"kios/host/arch"
 	"kios/host/cache"
 	"kios/host/debian"
 	"kios/host/progress"
@@ -37,10 +38,10 @@ type Product struct {
 	Modules   string // directory to be /lib/modules, or "" if nothing is a module
 }
 
-// Build returns the kernel made of the source package src and the fragments
+// Build returns the kernel for an architecture made of the source package src and the fragments
 // (*.config) in the directory fragments, building it unless the cache has it.
 // Its modules are signed with the key at keyPath, which is made if need be.
-func Build(ctx context.Context, log *progress.Log, src debian.Deb, fragments, keyPath string) (Product, error) {
+func Build(ctx context.Context, log *progress.Log, a arch.Arch, src debian.Deb, fragments, keyPath string) (Product, error) {
 	opts, err := readFragments(fragments)
 	if err != nil {
 		return Product{}, err
@@ -56,7 +57,7 @@ func Build(ctx context.Context, log *progress.Log, src debian.Deb, fragments, ke
 	if err != nil {
 		return Product{}, err
 	}
-	dir, err := cache.Product(ctx, log, "kernel", key, func(dir string) error {
+	dir, err := cache.Product(ctx, log, a.Product("kernel"), key, func(dir string) error {
 		return build(ctx, log, src, opts, signingKey, dir)
 	})
 	if err != nil {

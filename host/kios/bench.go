@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"kios/host/arch"
 	"kios/host/bench"
 	"kios/host/build"
 	"kios/host/cache"
@@ -34,7 +35,7 @@ takes a few minutes.
 With --against, another build of kiOS takes Debian's place: what a change costs.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			b, err := checkout("amd64")
+			b, err := checkout(arch.Host())
 			if err != nil {
 				return err
 			}
@@ -93,7 +94,7 @@ func benchBuilds(b *build.Builder, against string) []string {
 
 // benchSystems are the guests to compare; the last is the reference.
 func benchSystems(ctx context.Context, b *build.Builder, dir, against string) ([]bench.System, error) {
-	accel, err := qemu.Probe(ctx, b.Out("vmlinuz"))
+	accel, err := qemu.Probe(ctx, b.Arch, b.Out("vmlinuz"))
 	if err != nil {
 		return nil, err
 	}
@@ -169,7 +170,7 @@ func benchReference(ctx context.Context, b *build.Builder) (*bench.Reference, er
 	if err != nil {
 		return nil, err
 	}
-	programs["containerd-shim-runc-v2"], err = gobuild.Build(ctx, b.Log, b.Root, gobuild.UpstreamShim)
+	programs["containerd-shim-runc-v2"], err = gobuild.Build(ctx, b.Log, b.Root, gobuild.Target{Arch: b.Arch}, gobuild.UpstreamShim)
 	if err != nil {
 		return nil, err
 	}

@@ -6,10 +6,12 @@ import (
 	"os"
 
 	"github.com/spf13/cobra"
+
+	"kios/host/arch"
 )
 
 func newBuildCommand() *cobra.Command {
-	var arch string
+	var a *archValue
 	cmd := &cobra.Command{
 		Use:   "build",
 		Short: "Build kios.efi from source",
@@ -22,15 +24,15 @@ upstream programs are kept in ${XDG_CACHE_HOME:-~/.cache}/kios, under a hash of
 their inputs, so later builds take seconds.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return runBuild(cmd.Context(), arch)
+			return runBuild(cmd.Context(), a.Arch)
 		},
 	}
-	cmd.Flags().StringVar(&arch, "arch", "amd64", "architecture to build for; amd64 is the only one so far")
+	a = archFlag(cmd, "architecture to build for")
 	return cmd
 }
 
-func runBuild(ctx context.Context, arch string) error {
-	b, err := checkout(arch)
+func runBuild(ctx context.Context, a arch.Arch) error {
+	b, err := checkout(a)
 	if err != nil {
 		return err
 	}

@@ -5,6 +5,8 @@ import (
 	"fmt"
 
 	"github.com/spf13/cobra"
+
+	"kios/host/arch"
 )
 
 func newClusterBuildCommand() *cobra.Command {
@@ -27,7 +29,7 @@ The first build takes about ten minutes on two cores.`,
 }
 
 func runClusterBuild(ctx context.Context, version string) error {
-	b, err := checkout("amd64")
+	b, err := checkout(arch.Host())
 	if err != nil {
 		return err
 	}

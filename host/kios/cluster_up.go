@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"kios/host/arch"
 	"kios/host/build"
 	"kios/host/cluster"
 	"kios/host/diskimage"
@@ -84,7 +85,7 @@ func runClusterUp(ctx context.Context, o upOptions) error {
 	signal.Notify(signals, interrupts()...)
 	defer signal.Stop(signals)
 
-	b, err := checkout("amd64")
+	b, err := checkout(arch.Host())
 	if err != nil {
 		return err
 	}
@@ -277,7 +278,7 @@ func clusterProducts(ctx context.Context, b *build.Builder, c *cluster.Cluster) 
 // up starts the cluster, and stops it again if that does not work. Machines
 // that ran before, if it is not a fresh start, are not stopped.
 func (o upOptions) up(ctx context.Context, c *cluster.Cluster, p cluster.Products, signals <-chan os.Signal, fresh bool) error {
-	accel, err := qemu.Probe(ctx, p.Kernel)
+	accel, err := qemu.Probe(ctx, arch.Host(), p.Kernel)
 	if err != nil {
 		return err
 	}

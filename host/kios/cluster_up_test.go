@@ -9,6 +9,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"kios/host/arch"
 	"kios/host/build"
 	"kios/host/cluster"
 	"kios/host/clusterconfig"
@@ -100,7 +101,7 @@ func TestUpAddsWorkers(t *testing.T) {
 // A new cluster gets the newest Kubernetes that can be built.
 func TestUpChoosesKubernetes(t *testing.T) {
 	t.Setenv("XDG_STATE_HOME", t.TempDir())
-	b, err := build.New(lab.Root(t), "amd64", progress.New(io.Discard))
+	b, err := build.New(lab.Root(t), arch.Host(), progress.New(io.Discard))
 	lab.Must(t, err)
 	o := upDefaults()
 	o.kubernetes = ""

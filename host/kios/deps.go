@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"kios/host/arch"
 	"kios/host/hosttool"
 	"kios/host/qemu"
 )
@@ -28,7 +29,7 @@ If the QEMU of this machine has a bug that ends emulated machines now and then, 
 newer one is put into the cache: see HACKING.md.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			b, err := checkout("amd64")
+			b, err := checkout(arch.Host())
 			if err != nil {
 				return err
 			}
@@ -41,7 +42,7 @@ newer one is put into the cache: see HACKING.md.`,
 					return err
 				}
 			}
-			if err := qemu.Ensure(cmd.Context(), b.Log, b.Versions.Debian.Suites, b.Versions.Tools["qemu-system-x86"]); err != nil && cmd.Context().Err() == nil {
+			if err := qemu.Ensure(cmd.Context(), b.Log, b.Arch, b.Versions.Debian.Suites, b.Versions.Tools[b.Arch.QEMU.Package]); err != nil && cmd.Context().Err() == nil {
 				fmt.Fprintf(os.Stderr, "kios: %v\n", err)
 			}
 			return cmd.Context().Err()

@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"kios/host/arch"
 	"kios/host/diskimage"
 	"kios/host/etccheck"
 	"kios/host/progress"
@@ -95,7 +96,7 @@ func runImage(ctx context.Context, f imageFlags) error {
 		f.Size = size
 	}
 	if f.EFI == "" {
-		b, err := checkout("amd64")
+		b, err := checkout(arch.Host())
 		if err != nil {
 			return fmt.Errorf("%w, or name an EFI file with --efi", err)
 		}

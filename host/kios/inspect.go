@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"kios/host/arch"
 	"kios/host/erofs"
 	"kios/host/inspect"
 )
@@ -51,7 +52,7 @@ func runInspect(ctx context.Context, w io.Writer, args []string, asJSON bool) er
 	if len(args) == 1 {
 		path = args[0]
 	} else {
-		b, err := checkout("amd64")
+		b, err := checkout(arch.Host())
 		if err != nil {
 			return fmt.Errorf("%w, or name an EFI file", err)
 		}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"kios/host/arch"
 	"kios/host/build"
 	"kios/host/cache"
 	"kios/host/filetree"
@@ -33,7 +34,7 @@ unless --from-scratch is given. Its own products are cached too, so unchanged
 sources are built a second time only once.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			b, err := checkout("amd64")
+			b, err := checkout(arch.Host())
 			if err != nil {
 				return err
 			}
@@ -68,7 +69,7 @@ func reproduce(ctx context.Context, b *build.Builder, fromScratch bool) error {
 	if err := cmd.Run(); err != nil {
 		return fmt.Errorf("build the second time: %w", err)
 	}
-	return compare(b.Out(""), filepath.Join(dir, "_out", b.Arch))
+	return compare(b.Out(""), filepath.Join(dir, "_out", b.Arch.Name))
 }
 
 // copyCheckout copies the files that git tracks, and those that it would.

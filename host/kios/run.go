@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"kios/host/arch"
 	"kios/host/console"
 	"kios/host/diskimage"
 	"kios/host/kubeletapi"
@@ -106,11 +107,11 @@ func runNode(ctx context.Context, o runOptions) error {
 	if err != nil {
 		return err
 	}
-	b, err := checkout("amd64")
+	b, err := checkout(arch.Host())
 	if err != nil {
 		return err
 	}
-	r := runPlan{options: o, out: b.Out, log: b.Log, memory: memory, ports: ports}
+	r := runPlan{options: o, arch: b.Arch, out: b.Out, log: b.Log, memory: memory, ports: ports}
 	if err := r.checkProducts(); err != nil {
 		return err
 	}
@@ -220,7 +221,7 @@ func (r *runPlan) run(ctx context.Context, signals <-chan os.Signal) error {
 	if err != nil {
 		return err
 	}
-	accel, err := qemu.Probe(ctx, r.probeKernel())
+	accel, err := qemu.Probe(ctx, r.arch, r.probeKernel())
 	if err != nil {
 		return err
 	}
@@ -242,7 +243,7 @@ func (r *runPlan) run(ctx context.Context, signals <-chan os.Signal) error {
 		return err
 	}
 	defer m.Kill()
-	w.print.Note(m.Uptime(), "power on: %s memory, %d processors, %s, %s", r.options.memoryOrDefault(), r.options.cpus, r.options.firmware, accelText(ctx, accel, r.probeKernel()))
+	w.print.Note(m.Uptime(), "power on: %s memory, %d processors, %s, %s", r.options.memoryOrDefault(), r.options.cpus, r.options.firmware, r.accelText(ctx, accel))
 	api, err := r.client(access, m)
 	if err != nil {
 		return err
@@ -258,9 +259,9 @@ func (r *runPlan) run(ctx context.Context, signals <-chan os.Signal) error {
 	return err
 }
 
-func accelText(ctx context.Context, a qemu.Accel, kernel string) string {
-	if a == qemu.KVM {
+func (r *runPlan) accelText(ctx context.Context, accel qemu.Accel) string {
+	if accel == qemu.KVM {
 		return "KVM"
 	}
-	return "TCG, which is slow: " + qemu.WhyEmulated(ctx, kernel)
+	return "TCG, which is slow: " + qemu.WhyEmulated(ctx, r.arch, r.probeKernel())
 }

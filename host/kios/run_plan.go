@@ -10,6 +10,7 @@ import (
 
 	"sigs.k8s.io/yaml"
 
+	"kios/host/arch"
 	"kios/host/cache"
 	"kios/host/diskimage"
 	"kios/host/etccheck"
@@ -24,6 +25,7 @@ import (
 // runPlan is what one run of a node needs on the host.
 type runPlan struct {
 	options runOptions
+	arch    arch.Arch
 	out     func(name string) string // a product of the build
 	log     *progress.Log
 	memory  int64

@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"kios/host/arch"
 	"kios/host/gobuild"
 	"kios/host/hosttool"
 )
@@ -30,7 +31,7 @@ builds does not have the newest minor version.`,
 }
 
 func runSkew(ctx context.Context) error {
-	b, err := checkout("amd64")
+	b, err := checkout(arch.Host())
 	if err != nil {
 		return err
 	}

@@ -17,7 +17,6 @@ package oci
 import (
 	"archive/tar"
 	"bytes"
-	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -43,7 +42,7 @@ type Image struct {
 	// Name is the full name, such as "kios.local/pause:1". It is what a pod's
 	// manifest must say, and what the importer calls the image.
 	Name         string
-	Architecture string // as Go calls it; "" means amd64
+	Architecture string // as Go calls it
 	Files        []File
 
 	Entrypoint []string
@@ -53,8 +52,6 @@ type Image struct {
 	WorkingDir string
 	Labels     map[string]string
 }
-
-func (i Image) architecture() string { return cmp.Or(i.Architecture, "amd64") }
 
 // File is a file in an image. Its parent directories need not be named: they
 // get mode 0755.
@@ -113,6 +110,9 @@ func checkName(name string) error {
 }
 
 func imageOf(img Image, layers ...mutate.Addendum) (v1.Image, error) {
+	if img.Architecture == "" {
+		return nil, errors.New("its architecture is not given")
+	}
 	base := mutate.MediaType(empty.Image, types.OCIManifestSchema1)
 	base = mutate.ConfigMediaType(base, types.OCIConfigJSON)
 	image, err := mutate.Append(base, layers...)
@@ -124,7 +124,7 @@ func imageOf(img Image, layers ...mutate.Addendum) (v1.Image, error) {
 		return nil, err
 	}
 	config = config.DeepCopy()
-	config.OS, config.Architecture = "linux", img.architecture()
+	config.OS, config.Architecture = "linux", img.Architecture
 	config.Created = v1.Time{Time: time.Unix(0, 0).UTC()} // as all times here
 	config.Config = v1.Config{
 		Entrypoint: img.Entrypoint,
@@ -165,7 +165,7 @@ func named(img Image, image v1.Image) mutate.IndexAddendum {
 	return mutate.IndexAddendum{
 		Add: image,
 		Descriptor: v1.Descriptor{
-			Platform: &v1.Platform{OS: "linux", Architecture: img.architecture()},
+			Platform: &v1.Platform{OS: "linux", Architecture: img.Architecture},
 			Annotations: map[string]string{
 				"org.opencontainers.image.ref.name": img.Name,
 				"io.containerd.image.name":          img.Name,

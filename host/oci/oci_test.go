@@ -26,7 +26,8 @@ func example(t *testing.T) Image {
 	program := filepath.Join(t.TempDir(), "program")
 	lab.Must(t, os.WriteFile(program, []byte("\x7fELF"), 0o600))
 	return Image{
-		Name: "kios.local/example:1",
+		Name:         "kios.local/example:1",
+		Architecture: "amd64",
 		Files: []File{
 			{Path: "/usr/bin/program", Mode: fs.ModeSetuid | 0o555, From: program},
 			{Path: "etc/passwd", Mode: 0o644, Data: []byte("root:x:0:0::/:\n")},
@@ -163,11 +164,12 @@ func TestWriteRefuses(t *testing.T) {
 		{"no name", "must be of the form", Image{}},
 		{"no registry", "must be of the form", Image{Name: "pause:1"}},
 		{"no tag", "must be of the form", Image{Name: "kios.local/pause"}},
-		{"a path twice", "/a is listed twice", Image{Name: "kios.local/x:1", Files: []File{file, {Path: "a/../a"}}}},
-		{"no path", "has no path", Image{Name: "kios.local/x:1", Files: []File{{Path: "/"}}}},
-		{"file as directory", "/a is a file", Image{Name: "kios.local/x:1", Files: []File{file, {Path: "/a/b"}}}},
-		{"device", "not supported", Image{Name: "kios.local/x:1", Files: []File{{Path: "/d", Mode: fs.ModeDevice}}}},
-		{"missing source", "no-such-file", Image{Name: "kios.local/x:1", Files: []File{{Path: "/a", From: "/no-such-file"}}}},
+		{"no architecture", "its architecture is not given", Image{Name: "kios.local/x:1"}},
+		{"a path twice", "/a is listed twice", Image{Name: "kios.local/x:1", Architecture: "amd64", Files: []File{file, {Path: "a/../a"}}}},
+		{"no path", "has no path", Image{Name: "kios.local/x:1", Architecture: "amd64", Files: []File{{Path: "/"}}}},
+		{"file as directory", "/a is a file", Image{Name: "kios.local/x:1", Architecture: "amd64", Files: []File{file, {Path: "/a/b"}}}},
+		{"device", "not supported", Image{Name: "kios.local/x:1", Architecture: "amd64", Files: []File{{Path: "/d", Mode: fs.ModeDevice}}}},
+		{"missing source", "no-such-file", Image{Name: "kios.local/x:1", Architecture: "amd64", Files: []File{{Path: "/a", From: "/no-such-file"}}}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			out := filepath.Join(t.TempDir(), "image.tar")

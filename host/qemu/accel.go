@@ -16,6 +16,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"kios/host/arch"
 	"kios/host/cache"
 )
 
@@ -58,10 +59,11 @@ const probeBound = 10 * time.Second
 // enough: nested virtualisation may offer it and then hang every guest. So
 // Probe boots the kernel once without an initramfs, which must end in a panic
 // within ten seconds. The verdict is kept in the cache, for this boot of the
-// host, this QEMU and this kernel. Without a kernel to try the answer is TCG.
+// host, this QEMU and this kernel. Without a kernel to try, and for a guest of another
+// architecture than the host's, the answer is TCG.
 //
 // The environment variable KIOS_ACCEL (kvm or tcg) overrides the probe.
-func Probe(ctx context.Context, kernel string) (Accel, error) {
+func Probe(ctx context.Context, a arch.Arch, kernel string) (Accel, error) {
 	switch forced := Accel(os.Getenv("KIOS_ACCEL")); forced {
 	case KVM, TCG:
 		return forced, nil
@@ -69,7 +71,7 @@ func Probe(ctx context.Context, kernel string) (Accel, error) {
 	default:
 		return "", fmt.Errorf("KIOS_ACCEL=%s: must be kvm or tcg", forced)
 	}
-	if kernel == "" || !deviceOpens() {
+	if kernel == "" || a.Foreign() || !deviceOpens() {
 		return TCG, nil
 	}
 	if err := statBuilt(kernel); err != nil {
@@ -114,9 +116,12 @@ func kept(file string) (said []byte, ok bool) {
 }
 
 // WhyEmulated says for a person why Probe has decided against KVM, and what to do.
-func WhyEmulated(ctx context.Context, kernel string) string {
+func WhyEmulated(ctx context.Context, a arch.Arch, kernel string) string {
 	if os.Getenv("KIOS_ACCEL") == string(TCG) {
 		return "KIOS_ACCEL=tcg asks for it"
+	}
+	if a.Foreign() {
+		return "this host is " + arch.Host().Name
 	}
 	switch err := openKVM(); {
 	case errors.Is(err, fs.ErrNotExist):

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"kios/host/arch"
 	"kios/test/lab"
 )
 
@@ -67,7 +68,7 @@ func TestCloseLeavesNothing(t *testing.T) {
 
 func TestWhyEmulated(t *testing.T) {
 	t.Setenv("KIOS_ACCEL", "tcg")
-	if got := WhyEmulated(t.Context(), ""); !strings.Contains(got, "KIOS_ACCEL") {
+	if got := WhyEmulated(t.Context(), arch.Host(), ""); !strings.Contains(got, "KIOS_ACCEL") {
 		t.Errorf("WhyEmulated = %q", got)
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"time"
 
+	"kios/host/arch"
 	"kios/host/cache"
 	"kios/host/debian"
 	"kios/host/progress"
@@ -20,11 +21,11 @@ import (
 // ends one of some dozen boots; see docs/decisions/0017.
 const fixedMajor, fixedMinor = 11, 1
 
-// Ensure gets a QEMU of a newer Debian release, with libraries of its own, if
+// Ensure gets a QEMU for an architecture of a newer Debian release, with libraries of its own, if
 // that of this machine may end a guest that it emulates. Machines run in it
 // from then on; nothing is installed. The version is that of Debian's package; another
 // one than before is fetched anew.
-func Ensure(ctx context.Context, log *progress.Log, suites []string, version string) error {
+func Ensure(ctx context.Context, log *progress.Log, a arch.Arch, suites []string, version string) error {
 	root, err := cache.Dir()
 	if err != nil {
 		return err
@@ -46,7 +47,7 @@ func Ensure(ctx context.Context, log *progress.Log, suites []string, version str
 	}
 	_, err = cache.Product(ctx, log, ownName, key, func(dir string) error {
 		from := append(slices.Clone(suites), suites[0]+"-backports")
-		if err := debian.Unpack(ctx, log, from, debian.Package{Name: "qemu-system-x86", Version: version}, dir); err != nil {
+		if err := debian.Unpack(ctx, log, arch.Host(), from, []debian.Package{{Name: a.QEMU.Package, Version: version}}, dir); err != nil {
 			return err
 		}
 		return os.WriteFile(filepath.Join(dir, Binary), []byte(starter), 0o755)

@@ -30,6 +30,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"kios/host/arch"
 )
 
 // Binary is the program that is looked up in PATH, unless Ensure has got another.
@@ -38,6 +40,8 @@ const Binary = "qemu-system-x86_64"
 // Config describes a machine. Kernel chooses the way it boots: with a Kernel,
 // QEMU loads it directly; without, UEFI firmware boots the first disk.
 type Config struct {
+	Arch arch.Arch // of the machine; the host's if it has no name
+
 	Kernel string // a bzImage, for a direct boot
 	Initrd string // an initramfs, or several joined with cpio padding; direct boot only
 	Append string // the kernel's command line; direct boot only
@@ -173,6 +177,9 @@ func Start(ctx context.Context, cfg Config) (*Machine, error) {
 }
 
 func (c Config) withDefaults() Config {
+	if c.Arch.Name == "" {
+		c.Arch = arch.Host()
+	}
 	if c.Memory == 0 {
 		c.Memory = 512 << 20
 	}
@@ -188,7 +195,7 @@ func (c Config) withDefaults() Config {
 // prepare finds out what is left to it, and makes what firmware needs.
 func (c *Config) prepare(ctx context.Context) (err error) {
 	if c.Accel == "" {
-		if c.Accel, err = Probe(ctx, c.Kernel); err != nil {
+		if c.Accel, err = Probe(ctx, c.Arch, c.Kernel); err != nil {
 			return err
 		}
 	}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"kios/host/arch"
 	"kios/test/lab"
 )
 
@@ -129,7 +130,7 @@ func TestProbeOverride(t *testing.T) {
 		ok   bool
 	}{{"tcg", TCG, true}, {"kvm", KVM, true}, {"hax", "", false}} {
 		t.Setenv("KIOS_ACCEL", tt.env)
-		if got, err := Probe(context.Background(), ""); got != tt.want || (err == nil) != tt.ok {
+		if got, err := Probe(context.Background(), arch.Host(), ""); got != tt.want || (err == nil) != tt.ok {
 			t.Errorf("Probe with KIOS_ACCEL=%s = %q, %v", tt.env, got, err)
 		}
 	}

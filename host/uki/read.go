@@ -26,6 +26,7 @@ type Section struct {
 // and Trailer make up the whole of its Size.
 type Image struct {
 	Size     int64
+	Machine  uint16    // the type of processor that it is for; see arch.OfMachine
 	Headers  int64     // bytes of headers, and of gaps between sections
 	Trailer  int64     // bytes behind the last section: a signature, usually
 	Sections []Section // in the order of the file
@@ -66,7 +67,7 @@ func Parse(r io.ReaderAt, size int64) (*Image, error) {
 	if err != nil {
 		return nil, fmt.Errorf("not a PE file: %w", err)
 	}
-	image := &Image{Size: size, r: r}
+	image := &Image{Size: size, Machine: f.Machine, r: r}
 	for _, s := range f.Sections {
 		section := Section{
 			Name:    s.Name,

@@ -26,7 +26,7 @@ func TestAllKiOS(t *testing.T) {
 	dir := lab.KeptDir(t)
 	t.Setenv("XDG_STATE_HOME", dir)
 	k := &kios{t: t, name: fmt.Sprintf("test-%d", os.Getpid())}
-	accel, err := qemu.Probe(t.Context(), lab.Out(t, "vmlinuz"))
+	accel, err := qemu.Probe(t.Context(), lab.Arch(t), lab.Out(t, "vmlinuz"))
 	lab.Must(t, err)
 	t.Cleanup(func() {
 		if t.Failed() { // consoles and disks stay

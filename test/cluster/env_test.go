@@ -60,7 +60,7 @@ func envOn(t *testing.T, kubernetes, gateway string) *env {
 	e := &env{t: t, products: products(t, kubernetes)}
 	e.dir = lab.KeptDir(t)
 	var err error
-	if e.accel, err = qemu.Probe(t.Context(), lab.Out(t, "vmlinuz")); err != nil {
+	if e.accel, err = qemu.Probe(t.Context(), lab.Arch(t), lab.Out(t, "vmlinuz")); err != nil {
 		t.Fatal(err)
 	}
 	e.makeNetwork(gateway)

@@ -11,6 +11,7 @@ import (
 
 	"sigs.k8s.io/yaml"
 
+	"kios/host/arch"
 	"kios/host/clusterconfig"
 	"kios/host/gobuild"
 	"kios/host/progress"
@@ -78,7 +79,7 @@ func newKubeadm(e *env) *kubeadmHost {
 	t := e.t
 	t.Helper()
 	k := &kubeadmHost{env: e, root: filepath.Join(e.dir, "control-plane")}
-	bin, err := gobuild.Build(t.Context(), progress.New(os.Stderr), lab.Root(t), gobuild.Kubeadm)
+	bin, err := gobuild.Build(t.Context(), progress.New(os.Stderr), lab.Root(t), gobuild.Target{Arch: arch.Host()}, gobuild.Kubeadm)
 	lab.Must(t, err)
 	lab.WriteFile(t, filepath.Join(k.root, "kubeadm.yaml"), kubeadmConfig+e.products.Kubernetes+"\n")
 	lab.Must(t, os.Mkdir(filepath.Join(k.root, "tmp"), 0o755))

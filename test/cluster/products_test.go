@@ -47,7 +47,7 @@ func products(t *testing.T, version string) *build.ClusterProducts {
 
 func builder(t *testing.T) *build.Builder {
 	t.Helper()
-	b, err := build.New(lab.Root(t), "amd64", progress.New(os.Stderr))
+	b, err := build.New(lab.Root(t), lab.Arch(t), progress.New(os.Stderr))
 	lab.Must(t, err)
 	return b
 }

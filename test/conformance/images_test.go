@@ -14,6 +14,7 @@ import (
 	"strings"
 	"testing"
 
+	"kios/host/arch"
 	"kios/host/build"
 	"kios/host/cache"
 	"kios/host/debian"
@@ -38,7 +39,7 @@ func newMaker(t *testing.T) *maker {
 	t.Helper()
 	m := &maker{t: t}
 	var err error
-	m.b, err = build.New(lab.Root(t), "amd64", progress.New(os.Stderr))
+	m.b, err = build.New(lab.Root(t), arch.Host(), progress.New(os.Stderr))
 	lab.Must(t, err)
 	m.trees, err = m.b.Conformance(t.Context())
 	lab.Must(t, err)
@@ -184,7 +185,7 @@ cp busybox "$OUT"`
 // program compiles a program of the tests.
 func (m *maker) program(p gobuild.Program) string {
 	m.t.Helper()
-	bin, err := gobuild.Build(m.t.Context(), m.b.Log, m.b.Root, p)
+	bin, err := gobuild.Build(m.t.Context(), m.b.Log, m.b.Root, gobuild.Target{Arch: m.b.Arch}, p)
 	lab.Must(m.t, err)
 	return bin
 }

@@ -12,6 +12,7 @@ import (
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
+	"kios/host/arch"
 	"kios/host/oci"
 	"kios/test/lab"
 )
@@ -35,7 +36,7 @@ func makeLibrary(t *testing.T, images map[string]oci.Image) library {
 	t.Helper()
 	all := library{}
 	for repository, image := range images {
-		image.Name = "kios.local/" + repository + ":1"
+		image.Name, image.Architecture = "kios.local/"+repository+":1", arch.Host().Name
 		made, err := oci.Make(image)
 		lab.Must(t, err)
 		all[repository] = blobsOf(t, made)

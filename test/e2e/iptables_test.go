@@ -41,10 +41,11 @@ func iptablesImage(t *testing.T) string {
 	lab.Must(t, err)
 	archive := filepath.Join(t.TempDir(), "iptables.tar")
 	lab.Must(t, oci.Write(archive, oci.Image{
-		Name:       "kios.local/iptables:1",
-		Files:      append(files, oci.File{Path: "/choose", Mode: 0o555, Data: []byte(chooser)}),
-		Entrypoint: []string{"/usr/bin/sh", "/choose"},
-		Env:        []string{"PATH=/usr/sbin:/usr/bin"},
+		Name:         "kios.local/iptables:1",
+		Architecture: lab.Arch(t).Name,
+		Files:        append(files, oci.File{Path: "/choose", Mode: 0o555, Data: []byte(chooser)}),
+		Entrypoint:   []string{"/usr/bin/sh", "/choose"},
+		Env:          []string{"PATH=/usr/sbin:/usr/bin"},
 	}))
 	return archive
 }

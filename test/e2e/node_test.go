@@ -97,7 +97,7 @@ func (n *node) config(s setup) qemu.Config {
 	if s.memory != 0 {
 		cfg.Memory = s.memory << 20
 	}
-	accel, err := qemu.Probe(n.t.Context(), lab.Out(n.t, "vmlinuz"))
+	accel, err := qemu.Probe(n.t.Context(), lab.Arch(n.t), lab.Out(n.t, "vmlinuz"))
 	n.must(err)
 	cfg.Accel = accel
 	if !s.uefi {

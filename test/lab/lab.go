@@ -1,7 +1,7 @@
 // Package lab has what tests share: where the checkout and its products are, what
 // to do when they are missing, waiting, and a buffer that is safe to read while
-// others write. What imports more than Go's own packages is in folders below:
-// netns, machine and controlplane.
+// others write. What imports more than Go's own packages, and what kiOS knows of
+// architectures, is in folders below: netns, machine and controlplane.
 package lab
 
 import (
@@ -12,7 +12,33 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"kios/host/arch"
 )
+
+// Arch is the architecture whose products are tested: the host's, or the one that
+// KIOS_ARCH names.
+func Arch(t testing.TB) arch.Arch {
+	t.Helper()
+	name := os.Getenv("KIOS_ARCH")
+	if name == "" {
+		return arch.Host()
+	}
+	a, err := arch.Find(name)
+	if err != nil {
+		t.Fatalf("KIOS_ARCH: %v", err)
+	}
+	return a
+}
+
+// Only leaves a test out that cannot run where the architecture is another one than the
+// host's, and says why.
+func Only(t testing.TB, reason string) {
+	t.Helper()
+	if a := Arch(t); a.Foreign() {
+		t.Skipf("not on %s: %s", a.Name, reason)
+	}
+}
 
 // Root returns the top directory of the checkout that the test runs in.
 func Root(t testing.TB) string {
@@ -34,7 +60,7 @@ func Root(t testing.TB) string {
 // Out returns the path of a product of "make build", such as kios.efi.
 func Out(t testing.TB, name string) string {
 	t.Helper()
-	return product(t, filepath.Join("_out/amd64", name), "make build")
+	return product(t, filepath.Join("_out", Arch(t).Name, name), "make build")
 }
 
 // Kios returns the path of the host command.
@@ -47,7 +73,7 @@ func Kios(t testing.TB) string {
 // for a version of Kubernetes.
 func ClusterOut(t testing.TB, version, name string) string {
 	t.Helper()
-	return product(t, filepath.Join("_out/amd64/cluster", version, name), "make controlplane")
+	return product(t, filepath.Join("_out", Arch(t).Name, "cluster", version, name), "make controlplane")
 }
 
 // Kernel returns the path of the kernel that "make build" made, or of the one that

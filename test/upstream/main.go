@@ -27,6 +27,7 @@ import (
 	"slices"
 	"strings"
 
+	"kios/host/arch"
 	"kios/host/gobuild"
 	"kios/host/progress"
 )
@@ -88,7 +89,7 @@ func run(ctx context.Context, staticcheck string, quick bool) error {
 // what containerd believes about it.
 func nameRunc(ctx context.Context) error {
 	i := slices.IndexFunc(gobuild.Upstream, func(p gobuild.Program) bool { return p.Name == "runc" })
-	runc, err := gobuild.Build(ctx, progress.New(os.Stderr), ".", gobuild.Upstream[i])
+	runc, err := gobuild.Build(ctx, progress.New(os.Stderr), ".", gobuild.Target{Arch: arch.Host()}, gobuild.Upstream[i])
 	if err != nil {
 		return err
 	}

@@ -38,7 +38,7 @@ const guestTests = "Grow|^TestCreate$|^TestStripes(PowerCut)?$|^TestRepair$/^(co
 // KIOS_VM_RUN chooses the tests, as go test -run does.
 func TestDisksInGuest(t *testing.T) {
 	kernel := lab.Kernel(t)
-	accel, err := qemu.Probe(t.Context(), kernel)
+	accel, err := qemu.Probe(t.Context(), lab.Arch(t), kernel)
 	lab.Must(t, err)
 	work := t.TempDir()
 	m, err := qemu.Start(t.Context(), qemu.Config{

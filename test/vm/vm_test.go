@@ -46,7 +46,7 @@ func TestInGuest(t *testing.T) {
 		t.Fatal("no test file has the build tag guest")
 	}
 	kernel := lab.Kernel(t)
-	accel, err := qemu.Probe(t.Context(), kernel)
+	accel, err := qemu.Probe(t.Context(), lab.Arch(t), kernel)
 	lab.Must(t, err)
 	work := t.TempDir()
 	initrd := pack(t, root, work, tests, accel)

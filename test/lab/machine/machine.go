@@ -61,9 +61,10 @@ func Image(t testing.TB, name, program string, links ...string) string {
 		return archive
 	}
 	image := oci.Image{
-		Name:       "kios.local/" + name + ":1",
-		Files:      []oci.File{{Path: "/" + program, Mode: 0o555, From: bin}, {Path: "/tmp", Mode: os.ModeDir | 0o777}},
-		Entrypoint: []string{"/" + program},
+		Name:         "kios.local/" + name + ":1",
+		Architecture: lab.Arch(t).Name,
+		Files:        []oci.File{{Path: "/" + program, Mode: 0o555, From: bin}, {Path: "/tmp", Mode: os.ModeDir | 0o777}},
+		Entrypoint:   []string{"/" + program},
 	}
 	for _, link := range links {
 		image.Files = append(image.Files, oci.File{Path: "/bin/" + link, Mode: os.ModeSymlink, Data: []byte("/" + program)})
