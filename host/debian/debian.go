@@ -9,6 +9,7 @@
 package debian
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"os"
@@ -107,7 +108,8 @@ func Extract(ctx context.Context, d Deb, dir string) error {
 // archive is the private view of Debian's archive.
 type archive struct {
 	root   string // apt's private directories
-	debs   string // the packages fetched so far, of all architectures
+	debs   string // the packages fetched so far that are for all architectures
+	own    string // those of this one
 	arch   string // of what is fetched
 	suites []string
 	kind   string // of what is fetched: deb, or deb-src
@@ -126,7 +128,8 @@ func newArchive(name string, a arch.Arch, suites []string) (*archive, error) {
 		return nil, err
 	}
 	return &archive{
-		root: filepath.Join(root, a.Product(name)), debs: filepath.Join(root, "debs"),
+		root: filepath.Join(root, a.Product(name)),
+		debs: filepath.Join(root, "debs"), own: filepath.Join(root, a.Product("debs")),
 		arch: a.Name, suites: suites, kind: "deb",
 	}, nil
 }
@@ -205,24 +208,22 @@ func (a *archive) settle(d *Deb, offered string) error {
 }
 
 // cached returns the path of a package fetched before, or "".
-func (a *archive) cached(name, version string) string { return a.find(a.debs, name, version) }
+func (a *archive) cached(name, version string) string {
+	return cmp.Or(find(a.own, name, version, a.arch), find(a.debs, name, version, all))
+}
 
 // all is what Debian calls the architecture of a package without programs, which is the
 // same for all of them.
 const all = "all"
 
-// find returns the path of a package in dir, or "". The package of another architecture is
-// not the same.
-func (a *archive) find(dir, name, version string) string {
+// find returns the path of a package in dir, or "".
+func find(dir, name, version, arch string) string {
 	// apt writes the colon of an epoch as %3a.
-	base := name + "_" + strings.ReplaceAll(version, ":", "%3a") + "_"
-	for _, arch := range []string{a.arch, all} {
-		path := filepath.Join(dir, base+arch+".deb")
-		if _, err := os.Stat(path); err == nil {
-			return path
-		}
+	path := filepath.Join(dir, name+"_"+strings.ReplaceAll(version, ":", "%3a")+"_"+arch+".deb")
+	if _, err := os.Stat(path); err != nil {
+		return ""
 	}
-	return ""
+	return path
 }
 
 // prepare makes apt's private directories and fetches the package lists,
@@ -257,7 +258,7 @@ func (a *archive) checkHost() error {
 	if _, err := os.Stat(keyring); err != nil {
 		return fmt.Errorf("%w: needed to check signatures (apt-get install debian-archive-keyring)", err)
 	}
-	for _, d := range []string{a.debs, a.root + "/lists/partial", a.root + "/archives/partial"} {
+	for _, d := range []string{a.debs, a.own, a.root + "/lists/partial", a.root + "/archives/partial"} {
 		if err := os.MkdirAll(d, 0o755); err != nil {
 			return err
 		}
@@ -369,11 +370,14 @@ func (a *archive) download(ctx context.Context, log *progress.Log, pkgs []Packag
 // keep moves what was downloaded to its place.
 func (a *archive) keep(tmp string, pkgs []Package) error {
 	for _, p := range pkgs {
-		got := a.find(tmp, p.Name, p.Version)
+		got, dir := find(tmp, p.Name, p.Version, a.arch), a.own
+		if got == "" {
+			got, dir = find(tmp, p.Name, p.Version, all), a.debs
+		}
 		if got == "" {
 			return fmt.Errorf("apt-get did not download %s=%s", p.Name, p.Version)
 		}
-		if err := os.Rename(got, filepath.Join(a.debs, filepath.Base(got))); err != nil {
+		if err := os.Rename(got, filepath.Join(dir, filepath.Base(got))); err != nil {
 			return err
 		}
 	}

@@ -2,6 +2,7 @@ package debian
 
 import (
 	"errors"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -9,6 +10,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"kios/host/arch"
 	"kios/test/lab"
 )
 
@@ -79,15 +81,61 @@ func TestParseMadison(t *testing.T) {
 	}
 }
 
+// Each architecture has packages of its own, also where one is in the cache and the other
+// is not, and shares with the others what is the same for all.
 func TestCached(t *testing.T) {
-	a := archive{debs: t.TempDir(), arch: "arm64"}
-	path := filepath.Join(a.debs, "x_1%3a2-3_all.deb")
-	lab.Must(t, exec.Command("touch", path).Run())
-	if got := a.cached("x", "1:2-3"); got != path {
-		t.Errorf("cached(x, 1:2-3) = %q, want %q", got, path)
+	t.Setenv("XDG_CACHE_HOME", t.TempDir())
+	archives := map[string]*archive{}
+	for _, a := range arch.All {
+		from, err := newArchive("apt", a, nil)
+		lab.Must(t, err)
+		archives[a.Name] = from
 	}
-	if got := a.cached("x", "1:2-4"); got != "" {
-		t.Errorf("cached(x, 1:2-4) = %q, want none", got)
+	place := func(dir, name string) string {
+		lab.WriteFile(t, filepath.Join(dir, name), "")
+		return filepath.Join(dir, name)
+	}
+	source := place(archives["amd64"].debs, "source_1%3a2-3_all.deb")
+	libc := place(archives["amd64"].own, "libc6_2.41_amd64.deb")
+	stub := place(archives["arm64"].own, "stub_257_arm64.deb")
+	for _, tt := range []struct{ arch, name, version, want string }{
+		{"amd64", "source", "1:2-3", source},
+		{"arm64", "source", "1:2-3", source},
+		{"amd64", "source", "1:2-4", ""},
+		{"amd64", "libc6", "2.41", libc},
+		{"arm64", "libc6", "2.41", ""},
+		{"amd64", "stub", "257", ""},
+		{"arm64", "stub", "257", stub},
+	} {
+		if got := archives[tt.arch].cached(tt.name, tt.version); got != tt.want {
+			t.Errorf("%s: cached(%s, %s) = %q, want %q", tt.arch, tt.name, tt.version, got, tt.want)
+		}
+	}
+	if a, b := archives["amd64"].root, archives["arm64"].root; a == b {
+		t.Errorf("both have their lists in %s", a)
+	}
+}
+
+// What is downloaded goes where it is found again.
+func TestKeep(t *testing.T) {
+	t.Setenv("XDG_CACHE_HOME", t.TempDir())
+	a, err := arch.Find("arm64")
+	lab.Must(t, err)
+	from, err := newArchive("apt", a, nil)
+	lab.Must(t, err)
+	tmp := t.TempDir()
+	lab.Must(t, errors.Join(os.MkdirAll(from.own, 0o755), os.MkdirAll(from.debs, 0o755)))
+	for _, name := range []string{"source_1_all.deb", "libc6_1_arm64.deb", "stub_1_amd64.deb"} {
+		lab.WriteFile(t, filepath.Join(tmp, name), name)
+	}
+	lab.Must(t, from.keep(tmp, []Package{{"source", "1"}, {"libc6", "1"}}))
+	for name, all := range map[string]bool{"source": true, "libc6": false} {
+		if d := (Deb{Path: from.cached(name, "1")}); d.Path == "" || d.ForAll() != all {
+			t.Errorf("%s is %q, for all architectures: %v, want %v", name, d.Path, d.ForAll(), all)
+		}
+	}
+	if err := from.keep(tmp, []Package{{"stub", "1"}}); err == nil {
+		t.Error("keep takes the package of another architecture")
 	}
 }
 

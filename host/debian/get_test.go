@@ -32,7 +32,7 @@ func TestGet(t *testing.T) {
 	for _, deb := range []string{"z_9_all.deb", "b_2_all.deb"} {
 		lab.Must(t, os.WriteFile(filepath.Join(debs, deb), nil, 0o644))
 	}
-	a := &archive{root: filepath.Join(t.TempDir(), "apt"), debs: debs, arch: "arm64", ready: true}
+	a := &archive{root: filepath.Join(t.TempDir(), "apt"), debs: debs, own: debs, arch: "arm64", ready: true}
 	got, err := a.get(t.Context(), progress.New(os.Stderr), []Package{{"c", "3"}, {"z", "9"}, {"b", "1"}, {"a", "0"}})
 	lab.Must(t, err)
 	gone := func(name, version, now string) string {

@@ -112,7 +112,10 @@ func secondCache(fromScratch bool) (string, error) {
 		return "", err
 	}
 	home := filepath.Join(first, "second")
-	shared := []string{"debs", "apt"}
+	var shared []string
+	for _, a := range arch.All {
+		shared = append(shared, a.Product("debs"), a.Product("apt"))
+	}
 	if fromScratch {
 		home = filepath.Join(first, "second-from-scratch")
 	} else {
