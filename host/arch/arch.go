@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"slices"
 	"strings"
 )
 
@@ -195,6 +196,30 @@ func (a Arch) toolPackagesOn(host string) []string {
 		return a.Cross
 	}
 	return []string{"gcc", "binutils", "libc6-dev"}
+}
+
+// BuildPackages are the Debian packages that this machine needs to build for the
+// architecture, besides those that it needs to build anything.
+func (a Arch) BuildPackages() []string { return a.buildPackagesOn(runtime.GOARCH) }
+
+func (a Arch) buildPackagesOn(host string) []string {
+	names := slices.Clone(a.toolPackagesOn(host))
+	for _, n := range a.Kernel.Needs {
+		names = append(names, n.Package)
+	}
+	return names
+}
+
+// MachinePackages are those that it needs to boot machines. That does not take in a QEMU
+// for another architecture: package qemu gets it, with what it depends on, where nothing
+// has to be installed for it.
+func (a Arch) MachinePackages() []string { return a.machinePackagesOn(runtime.GOARCH) }
+
+func (a Arch) machinePackagesOn(host string) []string {
+	if a.foreignTo(host) {
+		return []string{a.QEMU.Firmware.Package}
+	}
+	return []string{a.QEMU.Package, a.QEMU.Firmware.Package}
 }
 
 // Emulation are QEMU's arguments for a machine without KVM.

@@ -108,6 +108,26 @@ func TestTool(t *testing.T) {
 	}
 }
 
+// A machine gets what it needs for its own architecture and for another one, and not what
+// that other one would need at home.
+func TestPackages(t *testing.T) {
+	for _, tt := range []struct{ target, host, build, machines string }{
+		{"amd64", "amd64", "gcc binutils libc6-dev libelf-dev", "qemu-system-x86 ovmf"},
+		{"arm64", "arm64", "gcc binutils libc6-dev bsdextrautils", "qemu-system-arm qemu-efi-aarch64"},
+		{"arm64", "amd64", "gcc-aarch64-linux-gnu libc6-dev-arm64-cross bsdextrautils", "qemu-efi-aarch64"},
+		{"amd64", "arm64", "gcc-x86-64-linux-gnu libc6-dev-amd64-cross libelf-dev", "ovmf"},
+	} {
+		a, err := Find(tt.target)
+		if err != nil {
+			t.Fatal(err)
+		}
+		build, machines := strings.Join(a.buildPackagesOn(tt.host), " "), strings.Join(a.machinePackagesOn(tt.host), " ")
+		if build != tt.build || machines != tt.machines {
+			t.Errorf("%s on %s: %q and %q, want %q and %q", tt.target, tt.host, build, machines, tt.build, tt.machines)
+		}
+	}
+}
+
 func TestHost(t *testing.T) {
 	h := Host()
 	if h.Foreign() || h.CrossCompile() != "" || h.Tool("ld") != "ld" {

@@ -40,8 +40,9 @@ type Versions struct {
 	} `json:"conformance"`
 	// Tools are programs that run on this machine, but not from its own release.
 	Tools map[string]string `json:"tools"`
-	// Host lists the Debian packages that building and running needs, and Test those
-	// that tests and benchmarks need besides.
+	// Host lists the Debian packages that building and running needs whatever the
+	// architecture; each of these has more, see package arch. Test lists those that tests
+	// and benchmarks need besides.
 	Host []string `json:"host"`
 	Test []string `json:"test"`
 }

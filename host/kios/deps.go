@@ -11,45 +11,75 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"kios/host/arch"
+	"kios/host/build"
 	"kios/host/hosttool"
 	"kios/host/qemu"
 )
 
+// depsOptions are the flags of kios deps.
+type depsOptions struct {
+	arch              *archValue
+	test, compileOnly bool
+}
+
 func newDepsCommand() *cobra.Command {
-	var test bool
+	var o depsOptions
 	cmd := &cobra.Command{
 		Use:   "deps",
 		Short: "Install the Debian packages that building needs",
-		Long: `Installs the Debian packages that versions.json lists under "host" and that are
-missing on this machine, with apt-get. With --test also those under "test", which
-tests and benchmarks need. Needs root if any package is missing.
+		Long: `Installs the Debian packages that building and running needs and that are missing
+on this machine, with apt-get: those that versions.json lists under "host", and what
+the architecture needs besides. For another architecture than this machine's that is
+a cross compiler, with the C library to link with, and UEFI firmware. With --test
+also those under "test", which tests and benchmarks need. With --compile-only, what
+only virtual machines need is left out. Needs root if any package is missing.
 
 If the QEMU of this machine has a bug that ends emulated machines now and then, a
 newer one is put into the cache: see HACKING.md.`,
+		Example: `  kios deps
+  kios deps --arch arm64 && kios build --arch arm64`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			b, err := checkout(arch.Host())
-			if err != nil {
-				return err
-			}
-			names := b.Versions.Host
-			if test {
-				names = slices.Concat(names, b.Versions.Test)
-			}
-			if missing := missingPackages(cmd.Context(), names); len(missing) > 0 {
-				if err := install(cmd.Context(), missing); err != nil {
-					return err
-				}
-			}
-			if err := qemu.Ensure(cmd.Context(), b.Log, b.Arch, b.Versions.Debian.Suites, b.Versions.Tools[b.Arch.QEMU.Package]); err != nil && cmd.Context().Err() == nil {
-				fmt.Fprintf(os.Stderr, "kios: %v\n", err)
-			}
-			return cmd.Context().Err()
+			return o.run(cmd.Context())
 		},
 	}
-	cmd.Flags().BoolVar(&test, "test", false, "also install what tests and benchmarks need")
+	o.arch = archFlag(cmd, "architecture to build for")
+	cmd.Flags().BoolVar(&o.test, "test", false, "also install what tests and benchmarks need")
+	cmd.Flags().BoolVar(&o.compileOnly, "compile-only", false, "install what compiling needs, and not what virtual machines need")
 	return cmd
+}
+
+func (o depsOptions) run(ctx context.Context) error {
+	b, err := checkout(o.arch.Arch)
+	if err != nil {
+		return err
+	}
+	if missing := missingPackages(ctx, o.names(b.Versions)); len(missing) > 0 {
+		if err := install(ctx, missing); err != nil {
+			return err
+		}
+	}
+	if o.compileOnly {
+		return nil
+	}
+	version := b.Versions.Tools[b.Arch.QEMU.Package]
+	if err := qemu.Ensure(ctx, b.Log, b.Arch, b.Versions.Debian.Suites, version); err != nil && ctx.Err() == nil {
+		fmt.Fprintf(os.Stderr, "kios: %v\n", err)
+	}
+	return ctx.Err()
+}
+
+// names are the packages that are to be there.
+func (o depsOptions) names(v build.Versions) []string {
+	names := slices.Concat(v.Host, o.arch.BuildPackages())
+	if !o.compileOnly {
+		names = append(names, o.arch.MachinePackages()...)
+	}
+	if o.test {
+		names = append(names, v.Test...)
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
 }
 
 // missingPackages returns those of the packages that dpkg does not have as

@@ -23,6 +23,7 @@ var products = []string{"vmlinuz", "rootfs.erofs", "initrd", "cmdline", "hello.t
 
 func newReproduceCommand() *cobra.Command {
 	var fromScratch bool
+	var a *archValue
 	cmd := &cobra.Command{
 		Use:   "reproduce",
 		Short: "Build a second time, in another directory, and compare",
@@ -34,13 +35,14 @@ unless --from-scratch is given. Its own products are cached too, so unchanged
 sources are built a second time only once.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			b, err := checkout(arch.Host())
+			b, err := checkout(a.Arch)
 			if err != nil {
 				return err
 			}
 			return reproduce(cmd.Context(), b, fromScratch)
 		},
 	}
+	a = archFlag(cmd, "architecture whose build is to be compared")
 	cmd.Flags().BoolVar(&fromScratch, "from-scratch", false, "share nothing: also build the kernel and every Go package a second time")
 	return cmd
 }
@@ -54,7 +56,7 @@ func reproduce(ctx context.Context, b *build.Builder, fromScratch bool) error {
 	if err := copyCheckout(ctx, b.Root, dir); err != nil {
 		return fmt.Errorf("copy the checkout: %w", err)
 	}
-	home, err := secondCache(fromScratch)
+	home, err := secondCache(b.Arch, fromScratch)
 	if err != nil {
 		return err
 	}
@@ -62,7 +64,7 @@ func reproduce(ctx context.Context, b *build.Builder, fromScratch bool) error {
 	if err != nil {
 		return err
 	}
-	cmd := hosttool.Exec(ctx, "go", "run", "./host/kios", "build")
+	cmd := hosttool.Exec(ctx, "go", "run", "./host/kios", "build", "--arch", b.Arch.Name)
 	cmd.Dir = dir
 	cmd.Env = append(os.Environ(), "XDG_CACHE_HOME="+home, "GOCACHE="+goCache)
 	cmd.Stdout, cmd.Stderr = os.Stderr, os.Stderr
@@ -106,20 +108,18 @@ func copyEntry(ctx context.Context, to, from string) error {
 
 // secondCache returns a cache home for the second build. The Debian packages
 // are shared, since they are inputs; the kernel is too, unless it is to be built.
-func secondCache(fromScratch bool) (string, error) {
+func secondCache(a arch.Arch, fromScratch bool) (string, error) {
 	first, err := cache.Dir()
 	if err != nil {
 		return "", err
 	}
 	home := filepath.Join(first, "second")
-	var shared []string
-	for _, a := range arch.All {
-		shared = append(shared, a.Product("debs"), a.Product("apt"))
-	}
+	// Those for all architectures, those of the node, and tools of this machine.
+	shared := []string{"debs", a.Product("debs"), arch.Host().Product("debs"), a.Product("apt")}
 	if fromScratch {
 		home = filepath.Join(first, "second-from-scratch")
 	} else {
-		kernels, err := filepath.Glob(filepath.Join(first, "kernel-*"))
+		kernels, err := filepath.Glob(filepath.Join(first, a.Product("kernel")+"-*"))
 		if err != nil {
 			return "", err
 		}
