@@ -55,6 +55,23 @@ func Unpack(ctx context.Context, log *progress.Log, a arch.Arch, suites []string
 	return nil
 }
 
+// UnpackAlone is Unpack for a package with static programs: what it depends on is left
+// out. The package is kept, as by Fetch.
+func UnpackAlone(ctx context.Context, log *progress.Log, a arch.Arch, suites []string, pkg Package, dir string) error {
+	from, err := newArchive("apt-tools", a, suites)
+	if err != nil {
+		return err
+	}
+	debs, err := from.get(ctx, log, []Package{pkg})
+	if err != nil {
+		return fmt.Errorf("fetch %s of Debian: %w", pkg.Name, err)
+	}
+	if err := Extract(ctx, debs[0], dir); err != nil {
+		return fmt.Errorf("unpack %s: %w", filepath.Base(debs[0].Path), err)
+	}
+	return nil
+}
+
 // downloadAll downloads packages of a release, and what they depend on. If a version has
 // left the archive, the newest ones take their place.
 func (a *archive) downloadAll(ctx context.Context, dir, release string, pkgs []Package) error {
