@@ -3,6 +3,7 @@
 // a hash of all that went into it. A product is either complete or absent:
 // it is built in a directory of another name, synced, and renamed into place.
 //
+// What differs between architectures has another name for each: see Arch.Product.
 // Nothing is ever evicted; deleting the whole directory is always safe.
 package cache
 

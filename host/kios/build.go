@@ -21,7 +21,12 @@ example image hello.tar beside it.
 
 The first build takes half an hour to an hour on two cores. The kernel and the
 upstream programs are kept in ${XDG_CACHE_HOME:-~/.cache}/kios, under a hash of
-their inputs, so later builds take seconds.`,
+their inputs, so later builds take seconds.
+
+For another architecture than this machine's, "kios deps --arch NAME" installs the
+compiler first.`,
+		Example: `  kios build
+  kios deps --arch arm64 && kios build --arch arm64`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return runBuild(cmd.Context(), a.Arch)
