@@ -46,6 +46,28 @@ static long syscall4(long nr, long a, long b, long c, long d)
 	return ret;
 }
 
+#elif defined(__aarch64__)
+
+enum {
+	SYS_rt_sigprocmask = 135, SYS_exit_group = 94, SYS_wait4 = 260, SYS_rt_sigtimedwait = 137,
+	SYS_prctl = 167,
+};
+
+#define AUDIT_ARCH 0xc00000b7u
+
+static long syscall4(long nr, long a, long b, long c, long d)
+{
+	register long x8 __asm__("x8") = nr;
+	register long x0 __asm__("x0") = a;
+	register long x1 __asm__("x1") = b;
+	register long x2 __asm__("x2") = c;
+	register long x3 __asm__("x3") = d;
+	register long x4 __asm__("x4") = 0; /* prctl(2) looks at a fifth */
+
+	__asm__ volatile("svc #0" : "+r"(x0) : "r"(x8), "r"(x1), "r"(x2), "r"(x3), "r"(x4) : "memory");
+	return x0;
+}
+
 #else
 #error "pause: add the system calls of this architecture here"
 #endif
