@@ -44,7 +44,7 @@ func bundled(pods []SystemPod) []bundledImage {
 // need.
 func (b *Builder) buildImages(ctx context.Context, debs debianPackages, bins programs, pods []SystemPod) error {
 	pauseBin := b.Out("pause")
-	if err := compilePause(ctx, filepath.Join(b.Root, "pods/pause/pause.c"), pauseBin); err != nil {
+	if err := compilePause(ctx, b.Arch, filepath.Join(b.Root, "pods/pause/pause.c"), pauseBin); err != nil {
 		return err
 	}
 	if err := b.writeLayout(ctx, debs, bins, pods, pauseBin); err != nil {
