@@ -72,7 +72,7 @@ func (b *Builder) Cluster(ctx context.Context, version string) (*ClusterProducts
 		return nil, err
 	}
 	for _, program := range append(programs, gobuild.AddOns...) {
-		if p.Bin[program.Name], err = gobuild.Build(ctx, b.Log, b.Root, b.target(), program); err != nil {
+		if p.Bin[program.Name], err = gobuild.Build(ctx, b.Log, b.Root, gobuild.Target{Arch: b.Arch}, program); err != nil {
 			return nil, err
 		}
 		if p.Versions[program.Name], err = program.Version(ctx, b.Root); err != nil {

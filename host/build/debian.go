@@ -16,6 +16,8 @@ const (
 	kernelPackage = "linux-source-6.12"
 	stubPackage   = "systemd-boot-efi"
 	certsPackage  = "ca-certificates"
+	// What runc is linked with: libseccomp.a, its header, and what pkg-config says of it.
+	librariesPackage = "libseccomp-dev"
 )
 
 // debianPackages are fetched packages by name. All but the kernel's source

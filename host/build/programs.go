@@ -2,6 +2,7 @@ package build
 
 import (
 	"context"
+	"slices"
 
 	"kios/host/gobuild"
 )
@@ -30,7 +31,7 @@ var own = map[string]string{
 func (b *Builder) Upstream(ctx context.Context) (map[string]string, error) {
 	bins := programs{}
 	for _, p := range gobuild.Upstream {
-		path, err := gobuild.Build(ctx, b.Log, b.Root, b.target(), p)
+		path, err := b.upstream(ctx, p)
 		if err != nil {
 			return nil, err
 		}
@@ -39,8 +40,25 @@ func (b *Builder) Upstream(ctx context.Context) (map[string]string, error) {
 	return bins, nil
 }
 
-// target is what the node's programs are compiled for.
-func (b *Builder) target() gobuild.Target { return gobuild.Target{Arch: b.Arch} }
+// Runc builds runc and returns its path.
+func (b *Builder) Runc(ctx context.Context) (string, error) {
+	i := slices.IndexFunc(gobuild.Upstream, func(p gobuild.Program) bool { return p.Name == "runc" })
+	return b.upstream(ctx, gobuild.Upstream[i])
+}
+
+// upstream builds a program that is not ours. Those with C are linked with libraries of
+// the node's Debian, whatever this machine has.
+func (b *Builder) upstream(ctx context.Context, p gobuild.Program) (string, error) {
+	target := gobuild.Target{Arch: b.Arch}
+	if p.CGO {
+		debs, err := b.fetchPackages(ctx, map[string]string{librariesPackage: b.Versions.Debian.Packages[librariesPackage]})
+		if err != nil {
+			return "", err
+		}
+		target.C = &gobuild.Sysroot{Dir: debs[librariesPackage].dir}
+	}
+	return gobuild.Build(ctx, b.Log, b.Root, target, p)
+}
 
 func (b *Builder) buildPrograms(ctx context.Context) (programs, error) {
 	step := b.Log.Start("build kiOS' own programs")

@@ -115,10 +115,12 @@ func kubernetesVersion(v string) string {
 // Target is what programs are compiled for.
 type Target struct {
 	Arch arch.Arch
-	C    *Sysroot // for programs with C; nil for the libraries of the compiler alone
+	C    *Sysroot // for programs with C
 }
 
-// Sysroot is where C libraries and their headers are.
+// Sysroot is where C libraries and their headers are that programs with C are linked with
+// besides the compiler's own: not in this machine's directories, which have none for
+// another architecture, and change with each update.
 type Sysroot struct {
 	Dir string // with usr/include and usr/lib/TRIPLET
 }
@@ -197,7 +199,7 @@ func (p Program) key(ctx context.Context, t Target, dir string, args []string) (
 		tools = append(tools,
 			tool{install(t.Arch), []string{t.Arch.Tool("gcc"), "--version"}},
 			tool{install(t.Arch), []string{t.Arch.Tool("ld"), "--version"}},
-			tool{"apt-get install pkg-config libseccomp-dev", []string{"pkg-config", "--modversion", "libseccomp"}})
+			tool{"apt-get install pkg-config", []string{"pkg-config", "--version"}})
 	}
 	for _, tool := range tools {
 		cmd := hosttool.Exec(ctx, tool.command[0], tool.command[1:]...)
@@ -227,19 +229,20 @@ func (p Program) key(ctx context.Context, t Target, dir string, args []string) (
 // install is the remedy where a compiler or a linker is missing.
 func install(a arch.Arch) string { return "apt-get install " + strings.Join(a.ToolPackages(), " ") }
 
-// addLibraries takes in the libraries that are linked into programs with C: they change
-// with each security update of this machine.
+// addLibraries takes in the libraries that are linked into programs with C: the
+// compiler's, which changes with each security update of this machine, and the others.
 func addLibraries(ctx context.Context, t Target, key *cache.Key) error {
-	for _, name := range []string{"libc.a", "libseccomp.a"} {
-		path, err := hosttool.Exec(ctx, t.Arch.Tool("gcc"), "-print-file-name="+name).Output()
-		if err != nil {
-			return fmt.Errorf("%s -print-file-name=%s: %w", t.Arch.Tool("gcc"), name, err)
-		}
-		if err := key.AddTree(strings.TrimSpace(string(path))); err != nil {
-			return fmt.Errorf("%w (apt-get install libc6-dev libseccomp-dev)", err)
-		}
+	if t.C == nil {
+		return errors.New("no directory with C libraries is given")
 	}
-	return nil
+	path, err := hosttool.Exec(ctx, t.Arch.Tool("gcc"), "-print-file-name=libc.a").Output()
+	if err != nil {
+		return fmt.Errorf("%s -print-file-name=libc.a: %w", t.Arch.Tool("gcc"), err)
+	}
+	if err := key.AddTree(strings.TrimSpace(string(path))); err != nil {
+		return fmt.Errorf("%w (%s)", err, install(t.Arch))
+	}
+	return key.AddTree(t.C.Dir)
 }
 
 // replacements returns the directories outside of the module that go.mod names in
@@ -332,8 +335,21 @@ func (t Target) environ(p Program) []string {
 	if p.CGO {
 		// Debug information would name the directories of the build.
 		env = append(env, "CGO_ENABLED=1", "CC="+t.Arch.Tool("gcc"), "CGO_CFLAGS=-g0 -O2", "CGO_LDFLAGS=")
+		env = append(env, t.libraries()...)
 	}
 	return env
+}
+
+// libraries has pkg-config look into the directory with C libraries, and nowhere else.
+func (t Target) libraries() []string {
+	if t.C == nil {
+		return nil
+	}
+	return []string{
+		"PKG_CONFIG=pkg-config", "PKG_CONFIG_PATH=",
+		"PKG_CONFIG_LIBDIR=" + filepath.Join(t.C.Dir, "usr/lib", t.Arch.Triplet, "pkgconfig"),
+		"PKG_CONFIG_SYSROOT_DIR=" + t.C.Dir,
+	}
 }
 
 // run runs the go command and shows its last words if it fails.

@@ -28,6 +28,7 @@ import (
 	"strings"
 
 	"kios/host/arch"
+	"kios/host/build"
 	"kios/host/gobuild"
 	"kios/host/progress"
 )
@@ -88,8 +89,11 @@ func run(ctx context.Context, staticcheck string, quick bool) error {
 // nameRunc puts a runc as the build makes it into the environment, for the test of
 // what containerd believes about it.
 func nameRunc(ctx context.Context) error {
-	i := slices.IndexFunc(gobuild.Upstream, func(p gobuild.Program) bool { return p.Name == "runc" })
-	runc, err := gobuild.Build(ctx, progress.New(os.Stderr), ".", gobuild.Target{Arch: arch.Host()}, gobuild.Upstream[i])
+	b, err := build.New(".", arch.Host(), progress.New(os.Stderr))
+	if err != nil {
+		return err
+	}
+	runc, err := b.Runc(ctx)
 	if err != nil {
 		return err
 	}
