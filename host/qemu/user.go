@@ -1,0 +1,42 @@
+package qemu
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+	"slices"
+
+	"kios/host/arch"
+	"kios/host/cache"
+	"kios/host/debian"
+	"kios/host/filetree"
+	"kios/host/progress"
+)
+
+// userPackage has the programs that run those of all architectures.
+const userPackage = "qemu-user"
+
+// User gets the QEMU that runs programs of another architecture on this host, and returns
+// its path. It is static, so that it works in a root directory of other programs, and is
+// called with the program and its arguments: nothing is registered with the host's kernel
+// (binfmt_misc), which would be so for all of the host. The version is that of Debian's
+// package.
+func User(ctx context.Context, log *progress.Log, a arch.Arch, suites []string, version string) (string, error) {
+	dir, err := cache.Product(ctx, log, a.Product(userPackage), cache.NewKey(userPackage, "1", version), func(dir string) error {
+		tmp, remove, err := cache.Scratch(userPackage + "-")
+		if err != nil {
+			return err
+		}
+		defer remove()
+		from := append(slices.Clone(suites), suites[0]+"-backports")
+		pkg := debian.Package{Name: userPackage, Version: version}
+		if err := debian.UnpackAlone(ctx, log, arch.Host(), from, pkg, tmp); err != nil {
+			return err
+		}
+		return filetree.CopyFile(ctx, filepath.Join(dir, a.UserBinary), filepath.Join(tmp, "usr/bin", a.UserBinary), 0o755)
+	})
+	if err != nil {
+		return "", fmt.Errorf("get what runs programs of %s on this host: %w", a.Name, err)
+	}
+	return filepath.Join(dir, a.UserBinary), nil
+}
