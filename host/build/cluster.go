@@ -99,7 +99,7 @@ func (b *Builder) nftLayer(ctx context.Context) (layer, error) {
 	if err != nil {
 		return layer{}, fmt.Errorf("nft.yaml: %w", err)
 	}
-	return debianLayer(recipe, debs)
+	return b.debianLayer(recipe, debs)
 }
 
 // writeClusterImages writes a layout with what every node needs, and one with

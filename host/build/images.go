@@ -9,6 +9,7 @@ import (
 	"kios/host/cache"
 	"kios/host/debimage"
 	"kios/host/oci"
+	"kios/host/qemu"
 )
 
 // layer is a layer of the images of the OS.
@@ -89,7 +90,7 @@ func (b *Builder) layers(debs debianPackages, bins programs, pods []SystemPod, p
 		if p.recipe == nil {
 			continue
 		}
-		l, err := debianLayer(*p.recipe, debs)
+		l, err := b.debianLayer(*p.recipe, debs)
 		if err != nil {
 			return nil, err
 		}
@@ -99,19 +100,34 @@ func (b *Builder) layers(debs debianPackages, bins programs, pods []SystemPod, p
 }
 
 // debianLayer is a layer of files of Debian packages.
-func debianLayer(r debimage.Recipe, debs debianPackages) (layer, error) {
+func (b *Builder) debianLayer(r debimage.Recipe, debs debianPackages) (layer, error) {
 	trees, versions := map[string]string{}, map[string]string{}
 	for _, p := range r.Packages {
 		if d, found := debs[p.Name]; found {
 			trees[p.Name], versions[p.Name] = d.dir, d.Version
 		}
 	}
-	files, err := r.Collect(trees)
+	files, err := r.Collect(b.Arch, trees)
 	if err != nil {
 		return layer{}, fmt.Errorf("layer %s: %w", r.Title, err)
 	}
-	check := func(ctx context.Context) error { return r.Check(ctx, files, versions, nil) }
+	check := func(ctx context.Context) error {
+		qemu, err := b.userEmulator(ctx)
+		if err != nil {
+			return err
+		}
+		return r.Check(ctx, files, versions, qemu)
+	}
 	return layer{r.Title, r.Origin(versions), r.Licence(), files, check}, nil
+}
+
+// userEmulator returns the program that runs those of the node on this machine, "" if
+// they run by themselves.
+func (b *Builder) userEmulator(ctx context.Context) (string, error) {
+	if !b.Arch.Foreign() {
+		return "", nil
+	}
+	return qemu.User(ctx, b.Log, b.Arch, b.Versions.Debian.Suites, b.Versions.Tools["qemu-user"])
 }
 
 // makeLayer makes the EROFS image of a layer and returns its path.

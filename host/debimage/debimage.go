@@ -22,11 +22,12 @@ import (
 	"slices"
 	"strings"
 
+	"kios/host/arch"
 	"kios/host/oci"
 )
 
-// libDirs is where ld.so of Debian's amd64 searches, with /usr merged.
-var libDirs = []string{"usr/lib/x86_64-linux-gnu", "usr/lib"}
+// libDirs is where Debian's ld.so searches, with /usr merged.
+func libDirs(a arch.Arch) []string { return []string{"usr/lib/" + a.Triplet, "usr/lib"} }
 
 // merged are the top directories that are links into /usr.
 var merged = []string{"bin", "sbin", "lib", "lib64"}
@@ -36,9 +37,10 @@ var merged = []string{"bin", "sbin", "lib", "lib64"}
 // an unpacked package; if two have the same file, the first one's is taken. A
 // symbolic link becomes a copy of what it leads to, so that a library is there
 // under the name that programs ask for. A wanted path that is in no tree, and a
-// library that is in none, is an error that names it.
-func Collect(trees []string, wanted []string) ([]oci.File, error) {
-	c := collection{trees: trees, files: map[string]oci.File{}}
+// library that is in none, is an error that names it. The packages are for the
+// architecture.
+func Collect(a arch.Arch, trees []string, wanted []string) ([]oci.File, error) {
+	c := collection{libDirs: libDirs(a), trees: trees, files: map[string]oci.File{}}
 	for _, name := range wanted {
 		if err := c.add(canonical(name)); err != nil {
 			return nil, err
@@ -52,8 +54,9 @@ func Collect(trees []string, wanted []string) ([]oci.File, error) {
 }
 
 type collection struct {
-	trees []string
-	files map[string]oci.File // by path
+	libDirs []string
+	trees   []string
+	files   map[string]oci.File // by path
 }
 
 // canonical returns the path without a leading slash, and below usr if that is
@@ -152,7 +155,7 @@ func (c *collection) addNeeds(name, from string) error {
 		if strings.HasPrefix(library, "ld-linux") {
 			continue // it is the interpreter, which is there by its own path
 		}
-		at, err := c.findLibrary(library, e.searchPath(name))
+		at, err := c.findLibrary(library, append(e.searchPath(name), c.libDirs...))
 		if err != nil {
 			return err
 		}
@@ -239,7 +242,7 @@ func read(e *elf.File) (*binary, error) {
 	return &b, nil
 }
 
-// searchPath returns the directories where ld.so looks for what the file called
+// searchPath returns the directories where ld.so looks first for what the file called
 // name needs.
 func (b *binary) searchPath(name string) []string {
 	var dirs []string
@@ -248,5 +251,5 @@ func (b *binary) searchPath(name string) []string {
 		dir = strings.ReplaceAll(dir, "${ORIGIN}", origin)
 		dirs = append(dirs, strings.ReplaceAll(dir, "$ORIGIN", origin))
 	}
-	return append(dirs, libDirs...)
+	return dirs
 }

@@ -11,25 +11,41 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"kios/host/arch"
 	"kios/host/oci"
 	"kios/test/lab"
 )
 
-// forest is a few package trees with programs and libraries that gcc made.
+// forest is a few package trees with programs and libraries that gcc made for an
+// architecture.
 type forest struct {
-	t   *testing.T
-	dir string
+	t    *testing.T
+	arch arch.Arch
+	lib  string // where its libraries are
+	dir  string
 }
 
+// newForest is one with programs that run on this machine.
 func newForest(t *testing.T) forest {
 	t.Helper()
-	if _, err := exec.LookPath("gcc"); err != nil {
-		t.Skip("no gcc")
+	return forestOf(t, arch.Host())
+}
+
+func forestOf(t *testing.T, a arch.Arch) forest {
+	t.Helper()
+	if _, err := exec.LookPath(a.Tool("gcc")); err != nil {
+		t.Skipf("%v: apt-get install %s", err, strings.Join(a.ToolPackages(), " "))
 	}
-	return forest{t, t.TempDir()}
+	return forest{t, a, "usr/lib/" + a.Triplet + "/", t.TempDir()}
 }
 
 func (f forest) tree(name string) string { return filepath.Join(f.dir, name) }
+
+// gcc runs the compiler and returns what it prints.
+func (f forest) gcc(args ...string) string {
+	f.t.Helper()
+	return lab.Run(f.t, f.arch.Tool("gcc"), args...)
+}
 
 // compile makes the ELF file at path, in the tree, of a line of C.
 func (f forest) compile(tree, path, source string, flags ...string) {
@@ -38,10 +54,7 @@ func (f forest) compile(tree, path, source string, flags ...string) {
 	lab.Must(f.t, os.MkdirAll(filepath.Dir(at), 0o755))
 	c := filepath.Join(f.dir, "source.c")
 	lab.WriteFile(f.t, c, source+"\n")
-	args := append([]string{"-o", at, c}, flags...)
-	if out, err := exec.Command("gcc", args...).CombinedOutput(); err != nil {
-		f.t.Fatalf("gcc %s: %v\n%s", strings.Join(args, " "), err, out)
-	}
+	f.gcc(append([]string{"-o", at, c}, flags...)...)
 }
 
 func (f forest) write(tree, path, content string, mode fs.FileMode) {
@@ -59,32 +72,36 @@ func (f forest) link(tree, path, target string) {
 	lab.Must(f.t, os.Symlink(target, at))
 }
 
-const lib = "usr/lib/x86_64-linux-gnu/"
-
 // grow makes a program that needs liba, which needs libb: both have links with
-// their sonames, as Debian does it. The C library is this machine's own.
+// their sonames, as Debian does it. The C library is the compiler's.
 func (f forest) grow() {
-	f.compile("libb", lib+"libb.so.2.0.1", "int b(void) { return 40; }", "-shared", "-fPIC", "-Wl,-soname,libb.so.2")
-	f.link("libb", lib+"libb.so.2", "libb.so.2.0.1")
-	f.compile("liba", lib+"liba.so.1.5", "int b(void); int a(void) { return b() + 2; }", "-shared", "-fPIC", "-Wl,-soname,liba.so.1",
-		filepath.Join(f.tree("libb"), lib+"libb.so.2"))
-	f.link("liba", lib+"liba.so.1", "liba.so.1.5")
+	f.t.Helper()
+	f.compile("libb", f.lib+"libb.so.2.0.1", "int b(void) { return 40; }", "-shared", "-fPIC", "-Wl,-soname,libb.so.2")
+	f.link("libb", f.lib+"libb.so.2", "libb.so.2.0.1")
+	f.compile("liba", f.lib+"liba.so.1.5", "int b(void); int a(void) { return b() + 2; }", "-shared", "-fPIC", "-Wl,-soname,liba.so.1",
+		filepath.Join(f.tree("libb"), f.lib+"libb.so.2"))
+	f.link("liba", f.lib+"liba.so.1", "liba.so.1.5")
 	f.compile("tool", "usr/bin/tool", "#include <stdio.h>\nint a(void); int main(void) { printf(\"tool %d\\n\", a()); return 0; }",
-		filepath.Join(f.tree("liba"), lib+"liba.so.1"), "-Wl,-rpath-link,"+filepath.Join(f.tree("libb"), lib))
+		filepath.Join(f.tree("liba"), f.lib+"liba.so.1"), "-Wl,-rpath-link,"+filepath.Join(f.tree("libb"), f.lib))
 	f.libc()
 }
 
-// libc lays out this machine's C library as Debian's package does.
+// interpreters are the paths where programs look for ld.so, and what Debian has there.
+var interpreters = map[string][2]string{
+	"amd64": {"usr/lib64/ld-linux-x86-64.so.2", "../lib/x86_64-linux-gnu/ld-linux-x86-64.so.2"},
+	"arm64": {"usr/lib/ld-linux-aarch64.so.1", "aarch64-linux-gnu/ld-linux-aarch64.so.1"},
+}
+
+// libc lays out the compiler's C library as Debian's package does.
 func (f forest) libc() {
 	f.t.Helper()
-	for _, path := range []string{lib + "libc.so.6", lib + "ld-linux-x86-64.so.2"} {
-		data, err := os.ReadFile("/" + path)
-		if err != nil {
-			f.t.Skip(err)
-		}
-		f.write("libc6", path, string(data), 0o755)
+	ld := interpreters[f.arch.Name]
+	for _, name := range []string{"libc.so.6", filepath.Base(ld[0])} {
+		data, err := os.ReadFile(strings.TrimSpace(f.gcc("-print-file-name=" + name)))
+		lab.Must(f.t, err)
+		f.write("libc6", f.lib+name, string(data), 0o755)
 	}
-	f.link("libc6", "usr/lib64/ld-linux-x86-64.so.2", "../lib/x86_64-linux-gnu/ld-linux-x86-64.so.2")
+	f.link("libc6", ld[0], ld[1])
 }
 
 func (f forest) trees(names ...string) []string {
@@ -96,30 +113,103 @@ func (f forest) trees(names ...string) []string {
 }
 
 func TestCollect(t *testing.T) {
-	f := newForest(t)
-	f.grow()
-	f.write("tool", "etc/tool.conf", "x", 0o664)
-	files, err := Collect(f.trees("tool", "liba", "libb", "libc6"), []string{"/bin/tool", "etc/tool.conf"})
-	lab.Must(t, err)
+	for _, a := range arch.All {
+		t.Run(a.Name, func(t *testing.T) {
+			f := forestOf(t, a)
+			f.grow()
+			f.write("tool", "etc/tool.conf", "x", 0o664)
+			files, err := Collect(a, f.trees("tool", "liba", "libb", "libc6"), []string{"/bin/tool", "etc/tool.conf"})
+			lab.Must(t, err)
+			checkCollected(t, f, files)
+			if a.Foreign() {
+				return
+			}
+			if err := Check(t.Context(), files, []string{"/usr/bin/tool"}, "tool 42", ""); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+// checkCollected compares files with those that the program of the forest needs.
+func checkCollected(t *testing.T, f forest, files []oci.File) {
+	t.Helper()
 	type file struct{ Path, Mode, From string }
 	var got []file
 	for _, x := range files {
 		got = append(got, file{x.Path, x.Mode.String(), strings.TrimPrefix(x.From, f.dir) + string(x.Data)})
 	}
+	ld := interpreters[f.arch.Name][0]
+	top := filepath.Base(filepath.Dir(ld))
 	want := []file{
 		{"etc/tool.conf", "-rw-r--r--", "/tool/etc/tool.conf"},
-		{"lib64", "Lrwxrwxrwx", "usr/lib64"},
+		{top, "Lrwxrwxrwx", "usr/" + top},
 		{"usr/bin/tool", "-rwxr-xr-x", "/tool/usr/bin/tool"},
-		{lib + "liba.so.1", "-rwxr-xr-x", "/liba/" + lib + "liba.so.1.5"},
-		{lib + "libb.so.2", "-rwxr-xr-x", "/libb/" + lib + "libb.so.2.0.1"},
-		{lib + "libc.so.6", "-rwxr-xr-x", "/libc6/" + lib + "libc.so.6"},
-		{"usr/lib64/ld-linux-x86-64.so.2", "-rwxr-xr-x", "/libc6/" + lib + "ld-linux-x86-64.so.2"},
+		{f.lib + "liba.so.1", "-rwxr-xr-x", "/liba/" + f.lib + "liba.so.1.5"},
+		{f.lib + "libb.so.2", "-rwxr-xr-x", "/libb/" + f.lib + "libb.so.2.0.1"},
+		{f.lib + "libc.so.6", "-rwxr-xr-x", "/libc6/" + f.lib + "libc.so.6"},
+		{ld, "-rwxr-xr-x", "/libc6/" + f.lib + filepath.Base(ld)},
 	}
 	if d := cmp.Diff(want, got); d != "" {
 		t.Errorf("Collect (-want +got):\n%s", d)
 	}
-	if err := Check(t.Context(), files, []string{"/usr/bin/tool"}, "tool 42", nil); err != nil {
+}
+
+// ld.so loads a program that cannot run here, and says what it lacks.
+func TestCheckLoads(t *testing.T) {
+	f := newForest(t)
+	f.grow()
+	f.compile("other", f.lib+"libb.so.2", "int c(void) { return 0; }", "-shared", "-fPIC", "-Wl,-soname,libb.so.2")
+	f.compile("static", "usr/bin/tool", "int main(void) { return 0; }", "-static")
+	for name, tt := range map[string]struct {
+		trees []string
+		omit  string
+		want  string
+	}{
+		"whole":        {f.trees("tool", "liba", "libb", "libc6"), "", ""},
+		"no library":   {f.trees("tool", "liba", "libb", "libc6"), "libb.so.2", "libb.so.2 => not found"},
+		"other symbol": {f.trees("tool", "liba", "other", "libc6"), "", "undefined symbol: b"},
+		"static":       {f.trees("static"), "", "no library is loaded"},
+	} {
+		files, err := Collect(f.arch, tt.trees, []string{"usr/bin/tool"})
+		lab.Must(t, err)
+		files = slices.DeleteFunc(files, func(x oci.File) bool { return filepath.Base(x.Path) == tt.omit })
+		err = checkLoads(t.Context(), files, "/usr/bin/tool", "")
+		if (tt.want == "" && err != nil) || (tt.want != "" && (err == nil || !strings.Contains(err.Error(), tt.want))) {
+			t.Errorf("%s: checkLoads = %v, want %q", name, err, tt.want)
+		}
+	}
+}
+
+// What runs programs of another architecture is in the root directory while they run, and is
+// not in the image.
+func TestCheckWithAnEmulator(t *testing.T) {
+	f := newForest(t)
+	f.compile("t", "qemu", "#include <stdio.h>\nint main(int n, char **a) { printf(\"%d %s %s\\n\", n, a[1], a[2]); return 0; }", "-static")
+	files := []oci.File{{Path: "etc/file", Mode: 0o444, Data: []byte("x")}}
+	qemu := filepath.Join(f.tree("t"), "qemu")
+	if err := Check(t.Context(), files, []string{"/usr/bin/tool", "-V"}, "3 /usr/bin/tool -V", qemu); err != nil {
 		t.Error(err)
+	}
+	if len(files) != 1 {
+		t.Errorf("the image has %d files then, want 1", len(files))
+	}
+}
+
+// A program that needs more of netlink than qemu-user has is loaded there, and run elsewhere.
+func TestProbeOfNetlink(t *testing.T) {
+	f := newForest(t)
+	f.grow()
+	files, err := Collect(f.arch, f.trees("tool", "liba", "libb", "libc6"), []string{"usr/bin/tool"})
+	lab.Must(t, err)
+	f.compile("t", "qemu", "#include <unistd.h>\nint main(int n, char **a) { return execv(a[1], a + 1); }", "-static")
+	r := Recipe{Probes: []Probe{{Package: "tool", Command: []string{"/usr/bin/tool"}, Netlink: true}}}
+	versions := map[string]string{"tool": "43"} // it prints 42
+	if err := r.Check(t.Context(), files, versions, filepath.Join(f.tree("t"), "qemu")); err != nil {
+		t.Errorf("by an emulator: %v", err)
+	}
+	if err := r.Check(t.Context(), files, versions, ""); err == nil || !strings.Contains(err.Error(), "43") {
+		t.Errorf("by itself: %v, want an error about the version", err)
 	}
 }
 
@@ -134,15 +224,15 @@ func TestCollectErrors(t *testing.T) {
 		path  string
 		want  string
 	}{
-		{f.trees("tool", "liba", "libc6"), "usr/bin/tool", "/" + lib + "liba.so.1 needs the library libb.so.2, which is in none of the packages"},
-		{f.trees("tool", "liba", "libb"), "usr/bin/tool", "the interpreter of /usr/bin/tool: /usr/lib64/ld-linux-x86-64.so.2: file does not exist"},
+		{f.trees("tool", "liba", "libc6"), "usr/bin/tool", "/" + f.lib + "liba.so.1 needs the library libb.so.2, which is in none of the packages"},
+		{f.trees("tool", "liba", "libb"), "usr/bin/tool", "the interpreter of /usr/bin/tool: /" + interpreters[f.arch.Name][0] + ": file does not exist"},
 		{f.trees("tool"), "/usr/bin/tol", "/usr/bin/tol: file does not exist in any of the packages"},
 		{f.trees("tool"), "usr/bin/dangling", "/usr/bin/dangling leads to /usr/bin/nothing: file does not exist"},
 		{f.trees("tool"), "usr/bin/loop", "/usr/bin/loop: too many links"},
 		{f.trees("tool"), "usr/bin", "/usr/bin is not a file"},
 		{f.trees("tool"), "usr/bin/broken", "read /usr/bin/broken: "},
 	} {
-		_, err := Collect(tt.trees, []string{tt.path})
+		_, err := Collect(f.arch, tt.trees, []string{tt.path})
 		if err == nil || !strings.Contains(err.Error(), tt.want) {
 			t.Errorf("Collect(%q) = %v, want %q", tt.path, err, tt.want)
 		}
@@ -157,7 +247,7 @@ func TestRunpath(t *testing.T) {
 		f.compile("tool", "usr/lib/tool/libx.so", "int x(void) { return 7; }", "-shared", "-fPIC", "-Wl,-soname,libx.so")
 		f.compile("tool", "usr/bin/tool", "int x(void); int main(void) { return x() - 7; }",
 			filepath.Join(f.tree("tool"), "usr/lib/tool/libx.so"), "-Wl,-rpath,"+dir)
-		files, err := Collect(f.trees("tool", "libc6"), []string{"usr/bin/tool"})
+		files, err := Collect(f.arch, f.trees("tool", "libc6"), []string{"usr/bin/tool"})
 		if err != nil {
 			t.Fatalf("with RUNPATH %s: %v", dir, err)
 		}
@@ -167,7 +257,7 @@ func TestRunpath(t *testing.T) {
 		if strings.HasPrefix(dir, "$") {
 			continue // ld.so learns its origin from /proc, which is not there
 		}
-		if err := Check(t.Context(), files, []string{"/usr/bin/tool"}, "", nil); err != nil {
+		if err := Check(t.Context(), files, []string{"/usr/bin/tool"}, "", ""); err != nil {
 			t.Error(err)
 		}
 	}
@@ -187,7 +277,7 @@ func TestCheck(t *testing.T) {
 		{"/fails", "", "exit status 3: no way"},
 		{"/missing", "", "no such file"},
 	} {
-		err := Check(t.Context(), files, []string{tt.argv}, tt.output, nil)
+		err := Check(t.Context(), files, []string{tt.argv}, tt.output, "")
 		if (tt.want == "" && err != nil) || (tt.want != "" && (err == nil || !strings.Contains(err.Error(), tt.want))) {
 			t.Errorf("Check(%s, %q) = %v, want %q", tt.argv, tt.output, err, tt.want)
 		}
@@ -212,6 +302,7 @@ func TestParseRecipeMistakes(t *testing.T) {
 	for name, text := range map[string]string{
 		"empty":         "",
 		"no probes":     "{title: a, packages: [{name: b, licence: MIT}], paths: [/c]}",
+		"no command":    "{title: a, packages: [{name: b, licence: MIT}], paths: [/c], probes: [{package: b}]}",
 		"unknown field": "{title: a, packages: [{name: b, license: MIT}], paths: [/c], probes: [{package: b, command: [/c]}]}",
 	} {
 		if r, err := ParseRecipe([]byte(text)); err == nil {

@@ -9,6 +9,7 @@ import (
 
 	"sigs.k8s.io/yaml"
 
+	"kios/host/arch"
 	"kios/host/oci"
 )
 
@@ -38,6 +39,10 @@ type Text struct {
 type Probe struct {
 	Package string   `json:"package"`
 	Command []string `json:"command"`
+	// Netlink says that the program talks to the kernel by netlink before it prints
+	// anything. qemu-user does not have all of netlink: there ld.so loads the program, and
+	// that is all.
+	Netlink bool `json:"netlink"`
 }
 
 // ParseRecipe reads a recipe. Unknown fields are errors.
@@ -49,12 +54,15 @@ func ParseRecipe(text []byte) (Recipe, error) {
 	if r.Title == "" || len(r.Packages) == 0 || len(r.Paths) == 0 || len(r.Probes) == 0 {
 		return r, errors.New("parse the recipe: it must have title, packages, paths and probes")
 	}
+	if slices.ContainsFunc(r.Probes, func(p Probe) bool { return len(p.Command) == 0 }) {
+		return r, errors.New("parse the recipe: a probe must have a command")
+	}
 	return r, nil
 }
 
 // Collect returns the recipe's files, sorted by path. trees says where each of
-// the packages is unpacked.
-func (r Recipe) Collect(trees map[string]string) ([]oci.File, error) {
+// the packages of the architecture is unpacked.
+func (r Recipe) Collect(a arch.Arch, trees map[string]string) ([]oci.File, error) {
 	var dirs []string
 	for _, p := range r.Packages {
 		dir, ok := trees[p.Name]
@@ -63,7 +71,7 @@ func (r Recipe) Collect(trees map[string]string) ([]oci.File, error) {
 		}
 		dirs = append(dirs, dir)
 	}
-	files, err := Collect(dirs, r.Paths)
+	files, err := Collect(a, dirs, r.Paths)
 	if err != nil {
 		return nil, err
 	}
@@ -77,19 +85,26 @@ func (r Recipe) Collect(trees map[string]string) ([]oci.File, error) {
 }
 
 // Check runs every program of the recipe in a root directory of the files and
-// demands that it is of the version that versions, by package, says. The runner is that
-// of Check.
-func (r Recipe) Check(ctx context.Context, files []oci.File, versions map[string]string, runner Runner) error {
+// demands that it is of the version that versions, by package, says. For qemu see
+// Check.
+func (r Recipe) Check(ctx context.Context, files []oci.File, versions map[string]string, qemu string) error {
 	for _, p := range r.Probes {
 		want := upstream(versions[p.Package])
 		if want == "" {
 			return fmt.Errorf("no version of %s is known", p.Package)
 		}
-		if err := Check(ctx, files, p.Command, want, runner); err != nil {
+		if err := p.check(ctx, files, want, qemu); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+func (p Probe) check(ctx context.Context, files []oci.File, want, qemu string) error {
+	if p.Netlink && qemu != "" {
+		return checkLoads(ctx, files, p.Command[0], qemu)
+	}
+	return Check(ctx, files, p.Command, want, qemu)
 }
 
 // Licence returns the SPDX expression for all of the recipe.

@@ -12,9 +12,11 @@ import (
 	"strings"
 	"testing"
 
-	"kios/host/cache"
+	"kios/host/arch"
 	"kios/host/debian"
 	"kios/host/oci"
+	"kios/host/progress"
+	"kios/host/qemu"
 	"kios/test/lab"
 )
 
@@ -30,53 +32,73 @@ func TestRecipes(t *testing.T) {
 			lab.Must(t, err)
 			r, err := ParseRecipe(text)
 			lab.Must(t, err)
-			trees, versions := unpack(t, r)
-			files, err := r.Collect(trees)
-			lab.Must(t, err)
-			if err := r.Check(t.Context(), files, versions, nil); err != nil {
-				t.Error(err)
-			}
-			if err := oci.Write(filepath.Join(t.TempDir(), "x.tar"), oci.Image{Name: "kios.local/x:1", Architecture: "amd64", Files: files}); err != nil {
-				t.Error(err)
-			}
-			report(t, files)
-			for _, p := range r.Packages {
-				if !contributes(files, trees[p.Name]) {
-					t.Errorf("nothing is taken from the package %s", p.Name)
-				}
-			}
+			checkRecipe(t, r)
 		})
 	}
 }
 
-// unpack unpacks what the cache has of the recipe's packages, at the version of
-// versions.json if that names one.
-func unpack(t *testing.T, r Recipe) (trees, versions map[string]string) {
+func checkRecipe(t *testing.T, r Recipe) {
 	t.Helper()
-	var pinned struct {
-		Debian struct{ Packages map[string]string }
+	a, pinned := lab.Arch(t), readPinned(t)
+	trees, versions := unpack(t, a, pinned, r)
+	files, err := r.Collect(a, trees)
+	lab.Must(t, err)
+	if err := r.Check(t.Context(), files, versions, emulatorOf(t, a, pinned)); err != nil {
+		t.Error(err)
 	}
+	if err := oci.Write(filepath.Join(t.TempDir(), "x.tar"), oci.Image{Name: "kios.local/x:1", Architecture: a.Name, Files: files}); err != nil {
+		t.Error(err)
+	}
+	report(t, files)
+	for _, p := range r.Packages {
+		if !contributes(files, trees[p.Name]) {
+			t.Errorf("nothing is taken from the package %s", p.Name)
+		}
+	}
+}
+
+// pinned is what of versions.json the recipes need.
+type pinned struct {
+	Debian struct {
+		Suites   []string
+		Packages map[string]string
+	}
+	Tools map[string]string
+}
+
+func readPinned(t *testing.T) (p pinned) {
+	t.Helper()
 	data, err := os.ReadFile("../../versions.json")
 	lab.Must(t, err)
-	lab.Must(t, json.Unmarshal(data, &pinned))
-	root, err := cache.Dir()
+	lab.Must(t, json.Unmarshal(data, &p))
+	return p
+}
+
+// emulatorOf is the program that runs those of the architecture, "" if they run here.
+func emulatorOf(t *testing.T, a arch.Arch, p pinned) string {
+	t.Helper()
+	if !a.Foreign() {
+		return ""
+	}
+	path, err := qemu.User(t.Context(), progress.New(os.Stderr), a, p.Debian.Suites, p.Tools["qemu-user"])
+	lab.Must(t, err)
+	return path
+}
+
+// unpack unpacks the recipe's packages at the versions of versions.json.
+func unpack(t *testing.T, a arch.Arch, p pinned, r Recipe) (trees, versions map[string]string) {
+	t.Helper()
+	var want []debian.Package
+	for _, pkg := range r.Packages {
+		want = append(want, debian.Package{Name: pkg.Name, Version: p.Debian.Packages[pkg.Name]})
+	}
+	debs, err := debian.Fetch(t.Context(), progress.New(os.Stderr), a, p.Debian.Suites, want)
 	lab.Must(t, err)
 	dir := t.TempDir()
 	trees, versions = map[string]string{}, map[string]string{}
-	for _, p := range r.Packages {
-		version := pinned.Debian.Packages[p.Name]
-		if version == "" {
-			version = "*"
-		}
-		found, err := filepath.Glob(filepath.Join(root, "debs", p.Name+"_"+strings.ReplaceAll(version, ":", "%3a")+"_*.deb"))
-		lab.Must(t, err)
-		if len(found) == 0 {
-			t.Fatalf("the package %s is not in the cache: run \"make build\" first", p.Name)
-		}
-		deb := found[len(found)-1]
-		trees[p.Name] = filepath.Join(dir, p.Name)
-		versions[p.Name] = strings.ReplaceAll(strings.Split(filepath.Base(deb), "_")[1], "%3a", ":")
-		lab.Must(t, debian.Extract(t.Context(), debian.Deb{Name: p.Name, Path: deb}, trees[p.Name]))
+	for _, d := range debs {
+		trees[d.Name], versions[d.Name] = filepath.Join(dir, d.Name), d.Version
+		lab.Must(t, debian.Extract(t.Context(), d, trees[d.Name]))
 	}
 	return trees, versions
 }

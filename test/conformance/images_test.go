@@ -197,7 +197,7 @@ func (m *maker) debian(paths ...string) []oci.File {
 	for _, name := range slices.Sorted(maps.Keys(m.trees)) {
 		dirs = append(dirs, m.trees[name])
 	}
-	files, err := debimage.Collect(dirs, paths)
+	files, err := debimage.Collect(m.b.Arch, dirs, paths)
 	lab.Must(m.t, err)
 	return files
 }

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"kios/host/arch"
 	"kios/host/debimage"
 	"kios/host/oci"
 	"kios/test/lab"
@@ -35,7 +36,7 @@ echo "chosen:$chosen"
 // iptablesImage writes an archive of an image with this machine's iptables.
 func iptablesImage(t *testing.T) string {
 	t.Helper()
-	files, err := debimage.Collect([]string{"/"}, []string{
+	files, err := debimage.Collect(arch.Host(), []string{"/"}, []string{
 		"/bin/sh", "/bin/grep", "/usr/sbin/iptables-nft", "/usr/sbin/iptables-nft-save", "/usr/sbin/ip6tables-nft", "/usr/sbin/ip6tables-nft-save",
 	})
 	lab.Must(t, err)
