@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 
+	"kios/host/arch"
 	"kios/host/cache"
 	"kios/host/debimage"
 	"kios/host/filetree"
@@ -22,7 +23,10 @@ import (
 type ClusterProducts struct {
 	Kubernetes string            // its version, such as "v1.37.2"
 	Versions   map[string]string // of the programs, by name
-	Bin        map[string]string // their paths, by name: kubernetes, kube-proxy, kubectl, etcd, ...
+
+	// Bin are the paths, by name, of the programs that run on this machine: kubectl, and,
+	// if the nodes are of its architecture, theirs: kubernetes, kube-proxy, etcd, ...
+	Bin map[string]string
 
 	// Layouts of images, which nodes use in place: all that a node with the
 	// control plane needs, and what every other node needs.
@@ -47,6 +51,22 @@ var clusterImages = []clusterImage{
 	{name: "flannel", program: "flanneld", cni: true, every: true},
 }
 
+// kubectl is in no image: it is for people.
+const kubectl = "kubectl"
+
+// cniNFT and cniPlugins are what an image with cni has besides its program.
+const cniNFT = "cni-nft"
+
+var cniPlugins = []string{"ptp", "host-local", "portmap"}
+
+// programs are those of the image.
+func (i clusterImage) programs() []string {
+	if i.cni {
+		return append([]string{i.program, cniNFT}, cniPlugins...)
+	}
+	return []string{i.program}
+}
+
 // NewestControlPlane is the version of Kubernetes that a cluster gets unless
 // another one is asked for.
 func (b *Builder) NewestControlPlane() (string, error) {
@@ -66,24 +86,67 @@ func (b *Builder) HasControlPlane(version string) bool {
 // Cluster builds the control plane of a version of Kubernetes and the add-ons
 // of a cluster, and writes their images to _out/<arch>/cluster/VERSION.
 func (b *Builder) Cluster(ctx context.Context, version string) (*ClusterProducts, error) {
-	p := &ClusterProducts{Kubernetes: version, Versions: map[string]string{}, Bin: map[string]string{}}
-	programs, err := gobuild.ControlPlane(b.Root, version)
+	return b.cluster(ctx, version, clusterImages)
+}
+
+// ClusterWorkers is Cluster without the control plane, for an architecture that only
+// other nodes of the cluster have.
+func (b *Builder) ClusterWorkers(ctx context.Context, version string) (*ClusterProducts, error) {
+	return b.cluster(ctx, version, workerImages())
+}
+
+func workerImages() []clusterImage {
+	return slices.DeleteFunc(slices.Clone(clusterImages), func(i clusterImage) bool { return !i.every })
+}
+
+func (b *Builder) cluster(ctx context.Context, version string, images []clusterImage) (*ClusterProducts, error) {
+	p := &ClusterProducts{Kubernetes: version, Versions: map[string]string{}}
+	bin, err := b.clusterPrograms(ctx, p, images)
 	if err != nil {
 		return nil, err
 	}
-	for _, program := range append(programs, gobuild.AddOns...) {
-		if p.Bin[program.Name], err = gobuild.Build(ctx, b.Log, b.Root, gobuild.Target{Arch: b.Arch}, program); err != nil {
+	p.Bin = bin
+	if b.Arch.Foreign() {
+		p.Bin = programs{kubectl: bin[kubectl]}
+	}
+	nft, err := b.nftLayer(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return p, b.writeClusterImages(ctx, p, images, bin, nft)
+}
+
+// clusterPrograms builds the programs of the images, and kubectl, and notes their versions.
+func (b *Builder) clusterPrograms(ctx context.Context, p *ClusterProducts, images []clusterImage) (programs, error) {
+	wanted := []string{kubectl}
+	for _, i := range images {
+		wanted = append(wanted, i.programs()...)
+	}
+	all, err := gobuild.ControlPlane(b.Root, p.Kubernetes)
+	if err != nil {
+		return nil, err
+	}
+	bin := programs{}
+	for _, program := range append(all, gobuild.AddOns...) {
+		if !slices.Contains(wanted, program.Name) {
+			continue
+		}
+		if bin[program.Name], err = gobuild.Build(ctx, b.Log, b.Root, b.clusterTarget(program.Name), program); err != nil {
 			return nil, err
 		}
 		if p.Versions[program.Name], err = program.Version(ctx, b.Root); err != nil {
 			return nil, err
 		}
 	}
-	nft, err := b.nftLayer(ctx)
-	if err != nil {
-		return nil, err
+	return bin, nil
+}
+
+// clusterTarget is where a program runs: on the nodes, or here.
+func (b *Builder) clusterTarget(program string) gobuild.Target {
+	if program == kubectl {
+		return gobuild.Target{Arch: arch.Host()}
 	}
-	return p, b.writeClusterImages(ctx, p, nft)
+	return gobuild.Target{Arch: b.Arch}
 }
 
 //go:embed nft.yaml
@@ -104,7 +167,7 @@ func (b *Builder) nftLayer(ctx context.Context) (layer, error) {
 
 // writeClusterImages writes a layout with what every node needs, and one with
 // what the control plane needs besides.
-func (b *Builder) writeClusterImages(ctx context.Context, p *ClusterProducts, nft layer) error {
+func (b *Builder) writeClusterImages(ctx context.Context, p *ClusterProducts, images []clusterImage, bin programs, nft layer) error {
 	dir := b.Out("cluster/" + p.Kubernetes)
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
@@ -115,8 +178,8 @@ func (b *Builder) writeClusterImages(ctx context.Context, p *ClusterProducts, nf
 	}
 	defer unlock()
 	var node, control []oci.LayoutImage
-	for _, i := range clusterImages {
-		image, err := b.clusterImage(ctx, i, p, nft)
+	for _, i := range images {
+		image, err := b.clusterImage(ctx, i, p.Versions, bin, nft)
 		switch {
 		case err != nil:
 			return fmt.Errorf("image %s: %w", i.name, err)
@@ -126,17 +189,29 @@ func (b *Builder) writeClusterImages(ctx context.Context, p *ClusterProducts, nf
 			control = append(control, image)
 		}
 	}
+	return p.writeLayouts(dir, node, control)
+}
+
+func (p *ClusterProducts) writeLayouts(dir string, node, control []oci.LayoutImage) error {
 	p.Worker = []string{filepath.Join(dir, "node-images")}
-	p.ControlPlane = []string{filepath.Join(dir, "control-plane-images"), p.Worker[0]}
-	if err := errors.Join(replaceLayout(p.Worker[0], node), replaceLayout(p.ControlPlane[0], control)); err != nil {
+	if err := replaceLayout(p.Worker[0], node); err != nil {
 		return err
+	}
+	if len(control) > 0 {
+		p.ControlPlane = []string{filepath.Join(dir, "control-plane-images"), p.Worker[0]}
+		if err := replaceLayout(p.ControlPlane[0], control); err != nil {
+			return err
+		}
 	}
 	return linkPrograms(dir, p.Bin)
 }
 
-// linkPrograms puts programs beside the images, for people.
+// linkPrograms puts programs that run here beside the images, for people.
 func linkPrograms(dir string, bin map[string]string) error {
-	for _, name := range []string{"kubectl", "kubernetes", "etcd"} {
+	for _, name := range []string{kubectl, "kubernetes", "etcd"} {
+		if bin[name] == "" {
+			continue
+		}
 		path := filepath.Join(dir, name)
 		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
@@ -165,16 +240,16 @@ func replaceLayout(dir string, images []oci.LayoutImage) error {
 	return errors.Join(os.RemoveAll(dir), os.Rename(tmp, dir))
 }
 
-func (b *Builder) clusterImage(ctx context.Context, i clusterImage, p *ClusterProducts, nft layer) (oci.LayoutImage, error) {
+func (b *Builder) clusterImage(ctx context.Context, i clusterImage, versions map[string]string, bin programs, nft layer) (oci.LayoutImage, error) {
 	image := oci.LayoutImage{Image: oci.Image{
-		Name:         fmt.Sprintf("kios.local/%s:%s", i.name, p.Versions[i.program]),
+		Name:         fmt.Sprintf("kios.local/%s:%s", i.name, versions[i.program]),
 		Architecture: b.Arch.Name,
 		Entrypoint:   []string{"/" + i.program},
 	}}
 	l := layer{
 		title:  i.name,
-		origin: i.program + " " + p.Versions[i.program],
-		files:  []oci.File{{Path: "/" + i.program, Mode: 0o555, From: p.Bin[i.program]}},
+		origin: i.program + " " + versions[i.program],
+		files:  []oci.File{{Path: "/" + i.program, Mode: 0o555, From: bin[i.program]}},
 		// What all of these projects have.
 		licence: "Apache-2.0",
 	}
@@ -184,7 +259,7 @@ func (b *Builder) clusterImage(ctx context.Context, i clusterImage, p *ClusterPr
 	}
 	if i.cni {
 		image.Env = []string{"PATH=/cni"}
-		l.files = append(l.files, cniFiles(p, nft.files)...)
+		l.files = append(l.files, cniFiles(bin, nft.files)...)
 	}
 	if i.nft || i.cni {
 		l.check, l.origin, l.licence = nft.check, l.origin+", "+nft.origin, l.licence+" AND "+nft.licence
@@ -196,10 +271,10 @@ func (b *Builder) clusterImage(ctx context.Context, i clusterImage, p *ClusterPr
 
 // cniFiles are what flannel's pod copies to a node's /opt/cni/bin: plugins, and
 // an nft that works there, where no library is; see upstream/cni/nft.
-func cniFiles(p *ClusterProducts, nft []oci.File) []oci.File {
-	files := []oci.File{{Path: "/cni/nft", Mode: 0o555, From: p.Bin["cni-nft"]}}
-	for _, name := range []string{"ptp", "host-local", "portmap"} {
-		files = append(files, oci.File{Path: "/cni/" + name, Mode: 0o555, From: p.Bin[name]})
+func cniFiles(bin programs, nft []oci.File) []oci.File {
+	files := []oci.File{{Path: "/cni/nft", Mode: 0o555, From: bin[cniNFT]}}
+	for _, name := range cniPlugins {
+		files = append(files, oci.File{Path: "/cni/" + name, Mode: 0o555, From: bin[name]})
 	}
 	for _, f := range nft {
 		if f.Mode.IsRegular() {
