@@ -1,5 +1,5 @@
-// Package oci writes an image of one layer as an archive that containerd,
-// skopeo and podman import: a tar file of an OCI image layout
+// Package oci writes an image of one layer, or one for each architecture, as an archive that
+// containerd, skopeo and podman import: a tar file of an OCI image layout
 // (image-spec v1.1, image-layout.md), made from data in memory and files; and,
 // for the images of the OS, which are never unpacked, a layout as a directory
 // with layers that are EROFS images.
@@ -80,7 +80,57 @@ func build(img Image) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return archive(img, image)
+	entries := map[string][]byte{}
+	if err := addBlobs(entries, image); err != nil {
+		return nil, err
+	}
+	return archive(entries, named(img, image))
+}
+
+// WriteIndex writes an archive of an image that is there for several architectures, as
+// others make it: index.json names an index (image-spec v1.1, image-index.md), and that
+// one the image for each platform. All have the one name.
+func WriteIndex(path, name string, images []Image) error {
+	archive, err := buildIndex(name, images)
+	if err != nil {
+		return fmt.Errorf("make image %s: %w", name, err)
+	}
+	if err := wholefile.Volatile(path, archive, 0o644); err != nil {
+		return fmt.Errorf("write image %s: %w", name, err)
+	}
+	return nil
+}
+
+func buildIndex(name string, images []Image) ([]byte, error) {
+	if len(images) == 0 {
+		return nil, errors.New("it has no image for any architecture")
+	}
+	entries := map[string][]byte{}
+	index := mutate.IndexMediaType(empty.Index, types.OCIImageIndex)
+	taken := map[string]bool{}
+	for _, img := range images {
+		if taken[img.Architecture] {
+			return nil, fmt.Errorf("two of its images are for %s", img.Architecture)
+		}
+		taken[img.Architecture] = true
+		img.Name = name
+		image, err := Make(img)
+		if err == nil {
+			err = addBlobs(entries, image)
+		}
+		if err != nil {
+			return nil, err
+		}
+		index = mutate.AppendManifests(index, mutate.IndexAddendum{Add: image, Descriptor: v1.Descriptor{Platform: platform(img)}})
+	}
+	text, err := index.RawManifest()
+	if err == nil {
+		err = addBlob(entries, text)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return archive(entries, mutate.IndexAddendum{Add: index, Descriptor: v1.Descriptor{Annotations: names(name)}})
 }
 
 // Make returns the image, such as for a registry.
@@ -137,18 +187,13 @@ func imageOf(img Image, layers ...mutate.Addendum) (v1.Image, error) {
 	return mutate.ConfigFile(image, config)
 }
 
-// archive packs the image into an OCI layout. index.json names it twice: by the
-// annotation of the specification, which many tools take for the tag only, and
-// by the one that containerd reads.
-func archive(img Image, image v1.Image) ([]byte, error) {
-	index, err := indexOf(img, image).RawManifest()
+// archive packs the blobs into an OCI layout whose index.json has one entry.
+func archive(entries map[string][]byte, entry mutate.IndexAddendum) ([]byte, error) {
+	index, err := mutate.AppendManifests(mutate.IndexMediaType(empty.Index, types.OCIImageIndex), entry).RawManifest()
 	if err != nil {
 		return nil, err
 	}
-	entries := map[string][]byte{"oci-layout": layoutVersion, "index.json": index}
-	if err := addBlobs(entries, image); err != nil {
-		return nil, err
-	}
+	entries["oci-layout"], entries["index.json"] = layoutVersion, index
 	var files []File
 	for name, data := range entries {
 		files = append(files, File{Path: name, Mode: 0o644, Data: data})
@@ -156,22 +201,19 @@ func archive(img Image, image v1.Image) ([]byte, error) {
 	return tarOf(files)
 }
 
-func indexOf(img Image, image v1.Image) v1.ImageIndex {
-	return mutate.AppendManifests(mutate.IndexMediaType(empty.Index, types.OCIImageIndex), named(img, image))
-}
-
 // named is an image's entry in an index.
 func named(img Image, image v1.Image) mutate.IndexAddendum {
-	return mutate.IndexAddendum{
-		Add: image,
-		Descriptor: v1.Descriptor{
-			Platform: &v1.Platform{OS: "linux", Architecture: img.Architecture},
-			Annotations: map[string]string{
-				"org.opencontainers.image.ref.name": img.Name,
-				"io.containerd.image.name":          img.Name,
-			},
-		},
-	}
+	return mutate.IndexAddendum{Add: image, Descriptor: v1.Descriptor{Platform: platform(img), Annotations: names(img.Name)}}
+}
+
+func platform(img Image) *v1.Platform {
+	return &v1.Platform{OS: "linux", Architecture: img.Architecture}
+}
+
+// names are annotations in index.json: that of the specification, which many tools take
+// for the tag only, and the one that containerd reads.
+func names(name string) map[string]string {
+	return map[string]string{"org.opencontainers.image.ref.name": name, "io.containerd.image.name": name}
 }
 
 var layoutVersion = []byte(`{"imageLayoutVersion":"1.0.0"}`)
@@ -192,13 +234,17 @@ func addBlobs(entries map[string][]byte, image v1.Image) error {
 		return err
 	}
 	for _, data := range append(blobs, manifest, config) {
-		hash, _, err := v1.SHA256(bytes.NewReader(data))
-		if err != nil {
+		if err := addBlob(entries, data); err != nil {
 			return err
 		}
-		entries["blobs/sha256/"+hash.Hex] = data
 	}
 	return nil
+}
+
+func addBlob(entries map[string][]byte, data []byte) error {
+	hash, _, err := v1.SHA256(bytes.NewReader(data))
+	entries["blobs/sha256/"+hash.Hex] = data
+	return err
 }
 
 // layerBlobs returns an image's layers as they are stored.

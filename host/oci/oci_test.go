@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -152,6 +153,92 @@ func checkLayer(t *testing.T, image v1.Image) {
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("the layer, want -, got +:\n%s", diff)
+	}
+}
+
+// images is an index of the example for each architecture, with different programs.
+func images(t *testing.T) (all []Image) {
+	t.Helper()
+	for _, architecture := range []string{"amd64", "arm64"} {
+		img := example(t)
+		img.Architecture = architecture
+		img.Files = append(img.Files, File{Path: "/architecture", Mode: 0o444, Data: []byte(architecture)})
+		all = append(all, img)
+	}
+	return all
+}
+
+func writeIndex(t *testing.T, name string, images []Image) string {
+	t.Helper()
+	out := filepath.Join(t.TempDir(), "image.tar")
+	lab.Must(t, WriteIndex(out, name, images))
+	return out
+}
+
+// An archive for several architectures is read as TestWriteIsValid reads one: its index.json
+// names an index, and that one the images.
+func TestWriteIndex(t *testing.T) {
+	outer, err := layout.ImageIndexFromPath(unpack(t, writeIndex(t, "kios.local/both:1", images(t))))
+	lab.Must(t, err)
+	if err := validate.Index(outer, validate.Fast); err != nil {
+		t.Error(err)
+	}
+	manifest, err := outer.IndexManifest()
+	lab.Must(t, err)
+	if len(manifest.Manifests) != 1 || !manifest.Manifests[0].MediaType.IsIndex() {
+		t.Fatalf("index.json names %v, want one index", manifest.Manifests)
+	}
+	for _, key := range []string{"org.opencontainers.image.ref.name", "io.containerd.image.name"} {
+		if got := manifest.Manifests[0].Annotations[key]; got != "kios.local/both:1" {
+			t.Errorf("annotation %s = %q, want the image's name", key, got)
+		}
+	}
+	index, err := outer.ImageIndex(manifest.Manifests[0].Digest)
+	lab.Must(t, err)
+	if got, want := platforms(t, index), []string{"linux/amd64", "linux/arm64"}; !slices.Equal(got, want) {
+		t.Errorf("the index has images for %q, want %q", got, want)
+	}
+}
+
+// platforms are those that an index names, which the images' configurations must confirm.
+func platforms(t *testing.T, index v1.ImageIndex) (all []string) {
+	t.Helper()
+	manifest, err := index.IndexManifest()
+	lab.Must(t, err)
+	for _, d := range manifest.Manifests {
+		image, err := index.Image(d.Digest)
+		lab.Must(t, err)
+		config, err := image.ConfigFile()
+		lab.Must(t, err)
+		checkConfig(t, image)
+		if got := config.Platform().String(); got != d.Platform.String() {
+			t.Errorf("the image for %s says that it is for %s", d.Platform, got)
+		}
+		all = append(all, d.Platform.String())
+	}
+	return all
+}
+
+func TestWriteIndexIsReproducible(t *testing.T) {
+	one := lab.ReadFile(t, writeIndex(t, "kios.local/both:1", images(t)))
+	if two := lab.ReadFile(t, writeIndex(t, "kios.local/both:1", images(t))); one != two {
+		t.Error("two archives of the same images differ")
+	}
+}
+
+func TestWriteIndexRefuses(t *testing.T) {
+	for want, images := range map[string][]Image{
+		"it has no image":                 nil,
+		"two of its images are for arm64": {{Architecture: "arm64"}, {Architecture: "arm64"}},
+		"its architecture is not given":   {{}},
+	} {
+		out := filepath.Join(t.TempDir(), "image.tar")
+		if err := WriteIndex(out, "kios.local/x:1", images); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("WriteIndex = %v, want an error with %q", err, want)
+		}
+		if _, err := os.Stat(out); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("a file was written: %v", err)
+		}
 	}
 }
 
