@@ -28,7 +28,7 @@ func check(ctx context.Context, root string, a arch.Arch, programs []gobuild.Pro
 	}
 	c := checker{top: top, files: token.NewFileSet(), sizes: types.SizesFor("gc", a.Name), done: map[string]*types.Package{"unsafe": types.Unsafe}}
 	if c.sizes == nil {
-		return 0, fmt.Errorf("Go's compiler does not know %s", a.Name)
+		return 0, fmt.Errorf("the compiler of Go does not know %s", a.Name)
 	}
 	for _, p := range packages {
 		if err := errors.Join(ctx.Err(), c.check(p)); err != nil {
