@@ -333,19 +333,24 @@ func (t Target) environ(p Program) []string {
 	}
 	env = append(env, "GOFLAGS="+strings.Join(flags, " "))
 	if p.CGO {
-		// Debug information would name the directories of the build.
-		env = append(env, "CGO_ENABLED=1", "CC="+t.Arch.Tool("gcc"), "CGO_CFLAGS=-g0 -O2", "CGO_LDFLAGS=")
+		env = append(env, "CGO_ENABLED=1", "CC="+t.Arch.Tool("gcc"), "CGO_CFLAGS="+cFlags, "CGO_LDFLAGS=")
 		env = append(env, t.libraries()...)
 	}
 	return env
 }
 
-// libraries has pkg-config look into the directory with C libraries, and nowhere else.
+// cFlags are for the C compiler. Debug information would name the directories of the build.
+const cFlags = "-g0 -O2"
+
+// libraries has pkg-config look into the directory with C libraries, and nowhere else. The
+// go command's cache does not ask what pkg-config says, but for flags: without that one, it
+// would have programs linked with the libraries that were there before.
 func (t Target) libraries() []string {
 	if t.C == nil {
 		return nil
 	}
 	return []string{
+		"CGO_CFLAGS=" + cFlags + " '-I" + filepath.Join(t.C.Dir, "usr/include") + "'",
 		"PKG_CONFIG=pkg-config", "PKG_CONFIG_PATH=",
 		"PKG_CONFIG_LIBDIR=" + filepath.Join(t.C.Dir, "usr/lib", t.Arch.Triplet, "pkgconfig"),
 		"PKG_CONFIG_SYSROOT_DIR=" + t.C.Dir,
