@@ -7,14 +7,16 @@ import (
 	"fmt"
 	"io"
 	"path/filepath"
+	"strings"
 
+	"kios/host/arch"
 	"kios/host/cpio"
 	"kios/host/kernel"
 	"kios/host/uki"
 	"kios/internal/wholefile"
 )
 
-// cmdline is the kernel's command line.
+// words are the kernel's command line on every architecture, but for the consoles.
 //
 //   - rootfstype=ramfs: EROFS cannot be mounted from a file on tmpfs.
 //   - printk.devkmsg=on: init and the daemons may write more than ten lines in
@@ -24,49 +26,61 @@ import (
 //   - page_alloc.shuffle=1: free memory is handed out in no order that an attacker knows.
 //   - not watchdog.stop_on_reboot=0: a driver knows best whether its watchdog may run on
 //     while the firmware starts. Where it should not, the machine would be reset then.
-//   - the last console is the one that user space gets; where there is no
-//     serial port, the kernel leaves that one out.
-const cmdline = "rootfstype=ramfs printk.devkmsg=on loglevel=6 panic=10 page_alloc.shuffle=1 console=tty0 console=ttyS0,115200"
+const words = "rootfstype=ramfs printk.devkmsg=on loglevel=6 panic=10 page_alloc.shuffle=1"
+
+// cmdline returns the command line. The last console is the one that user space gets;
+// where there is no such port, the kernel leaves it out.
+func cmdline(k arch.Kernel) string {
+	line := []string{words}
+	if k.Cmdline != "" {
+		line = append(line, k.Cmdline)
+	}
+	return strings.Join(append(line, k.Consoles...), " ")
+}
 
 // sbat names our generation, for revocation under Secure Boot.
 const sbat = "kios,1,kiOS,kios,%s,https://kios.local\n"
 
 // buildKernel builds the kernel and its modules from Debian's source package, and
-// returns the kernel's path in the cache.
-func (b *Builder) buildKernel(ctx context.Context, debs debianPackages) (string, error) {
-	src := debs[kernelPackage]
+// returns the kernel in the cache.
+func (b *Builder) buildKernel(ctx context.Context, debs debianPackages) (kernel.Product, error) {
 	key, err := kernel.KeyPath()
 	if err != nil {
-		return "", err
+		return kernel.Product{}, err
 	}
-	k, err := kernel.Build(ctx, b.Log, b.Arch, src.Deb, filepath.Join(b.Root, "kernel"), key)
+	k, err := kernel.Build(ctx, b.Log, b.Arch, debs[kernelPackage].Deb, b.fragments(), key)
 	if err != nil {
-		return "", fmt.Errorf("build the kernel: %w", err)
+		return kernel.Product{}, fmt.Errorf("build the kernel: %w", err)
 	}
 	if err := b.buildModules(ctx, k.Modules); err != nil {
-		return "", fmt.Errorf("pack the kernel's modules: %w", err)
+		return kernel.Product{}, fmt.Errorf("pack the kernel's modules: %w", err)
 	}
-	return k.Vmlinuz, nil
+	return k, nil
 }
+
+// fragments is the directory of the kernel's options.
+func (b *Builder) fragments() string { return filepath.Join(b.Root, "kernel") }
 
 // assemble puts the kernel, the initrd and the command line, which belong together, in
 // their places, and then kios.efi, which holds them all.
-func (b *Builder) assemble(debs debianPackages, bins programs, vmlinuz string) error {
+func (b *Builder) assemble(debs debianPackages, bins programs, k kernel.Product) error {
 	if err := b.writeInitrd(bins["stage1"]); err != nil {
 		return fmt.Errorf("write the initrd: %w", err)
 	}
-	if err := b.publish("vmlinuz", vmlinuz); err != nil {
+	if err := b.publish("vmlinuz", k.Vmlinuz); err != nil {
 		return err
 	}
-	if err := wholefile.Volatile(b.Out("cmdline"), []byte(cmdline+"\n"), 0o644); err != nil {
+	line := cmdline(b.Arch.Kernel)
+	if err := wholefile.Volatile(b.Out("cmdline"), []byte(line+"\n"), 0o644); err != nil {
 		return err
 	}
 	return uki.Create(b.Out("kios.efi"), uki.Parts{
-		Stub:      filepath.Join(debs[stubPackage].dir, "usr/lib/systemd/boot/efi/linuxx64.efi.stub"),
+		Stub:      filepath.Join(debs[stubPackage].dir, "usr/lib/systemd/boot/efi", b.Arch.EFI.Stub),
 		Linux:     b.Out("vmlinuz"),
+		Uname:     k.Release,
 		Initrd:    b.Out("initrd"),
 		OSRelease: string(b.osRelease()),
-		Cmdline:   cmdline,
+		Cmdline:   line,
 		SBAT:      fmt.Sprintf(sbat, b.Versions.KiOS),
 	})
 }

@@ -21,6 +21,7 @@ import (
 
 	"kios/host/arch"
 	"kios/host/cache"
+	"kios/host/kernel"
 	"kios/host/progress"
 	"kios/internal/wholefile"
 )
@@ -118,7 +119,7 @@ func (b *Builder) Build(ctx context.Context) error {
 		return err
 	}
 	defer unlock()
-	debs, bins, vmlinuz, err := b.compile(ctx)
+	debs, bins, k, err := b.compile(ctx)
 	if err != nil {
 		return err
 	}
@@ -132,18 +133,18 @@ func (b *Builder) Build(ctx context.Context) error {
 	if err := b.buildRoot(ctx, debs, bins, pods); err != nil {
 		return err
 	}
-	return b.assemble(debs, bins, vmlinuz)
+	return b.assemble(debs, bins, k)
 }
 
 // compile makes what takes long: the kernel, and beside it the programs. Either has
 // phases that use one processor, such as unpacking and linking.
-func (b *Builder) compile(ctx context.Context) (debs debianPackages, bins programs, vmlinuz string, err error) {
+func (b *Builder) compile(ctx context.Context) (debs debianPackages, bins programs, k kernel.Product, err error) {
 	both, ctx := errgroup.WithContext(ctx)
 	both.Go(func() (err error) {
 		if debs, err = b.fetchDebian(ctx); err != nil {
 			return err
 		}
-		vmlinuz, err = b.buildKernel(ctx, debs)
+		k, err = b.buildKernel(ctx, debs)
 		return err
 	})
 	both.Go(func() (err error) {
@@ -151,5 +152,5 @@ func (b *Builder) compile(ctx context.Context) (debs debianPackages, bins progra
 		return err
 	})
 	err = both.Wait() // before the results are read
-	return debs, bins, vmlinuz, err
+	return debs, bins, k, err
 }

@@ -35,8 +35,24 @@ func TestFindRoot(t *testing.T) {
 // A watchdog that runs on while the firmware starts would reset servers whose firmware
 // takes long: that is up to the driver.
 func TestWatchdogsAreUpToTheirDrivers(t *testing.T) {
-	if strings.Contains(cmdline, "watchdog.") {
-		t.Errorf("the kernel's command line is %q", cmdline)
+	for _, a := range arch.All {
+		if line := cmdline(a.Kernel); strings.Contains(line, "watchdog.") {
+			t.Errorf("the kernel's command line is %q", line)
+		}
+	}
+}
+
+func TestCmdline(t *testing.T) {
+	const common = "rootfstype=ramfs printk.devkmsg=on loglevel=6 panic=10 page_alloc.shuffle=1"
+	want := map[string]string{
+		"amd64": common + " console=tty0 console=ttyS0,115200",
+		"arm64": common + " bonding.max_bonds=0 dummy.numdummies=0 ifb.numifbs=0 fb_tunnels=initns" +
+			" console=tty0 console=ttyS0,115200 console=ttyAMA0,115200",
+	}
+	for _, a := range arch.All {
+		if got := cmdline(a.Kernel); got != want[a.Name] {
+			t.Errorf("cmdline(%s) = %q, want %q", a.Name, got, want[a.Name])
+		}
 	}
 }
 

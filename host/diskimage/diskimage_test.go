@@ -3,6 +3,7 @@ package diskimage
 import (
 	"bytes"
 	"context"
+	"debug/pe"
 	"io"
 	"io/fs"
 	"os"
@@ -47,7 +48,7 @@ func exampleOptions(t *testing.T) Options {
 	writeFile(t, etc, "a b", "space\n", 0o600)
 	lab.Must(t, os.Symlink("../run/resolv.conf", filepath.Join(etc, "resolv.conf")))
 	return Options{
-		EFI:   writeFile(t, dir, "kios.efi", string(ukitest.PE(0))+strings.Repeat("x", 100000), 0o600),
+		EFI:   writeFile(t, dir, "kios.efi", string(ukitest.PE(pe.IMAGE_FILE_MACHINE_AMD64, 0))+strings.Repeat("x", 100000), 0o600),
 		Etc:   etc,
 		OCI:   []string{writeArchive(t, dir, "one/hello.tar", ociArchive), writeArchive(t, dir, "two/hello.tar", ociArchive)},
 		Extra: map[string]File{"data/lib/kubelet/pki/key": {Mode: 0o600, Data: []byte("secret")}},

@@ -3,6 +3,7 @@ package inspect
 import (
 	"bytes"
 	"context"
+	"debug/pe"
 	"encoding/json"
 	"errors"
 	"io/fs"
@@ -78,8 +79,9 @@ func packRaw(t *testing.T, dir string, initrd []byte) string {
 	t.Helper()
 	out := filepath.Join(dir, "kios.efi")
 	if err := uki.Create(out, uki.Parts{
-		Stub:      write(t, dir, "stub", ukitest.PE(0), 0o600),
-		Linux:     write(t, dir, "vmlinuz", ukitest.Kernel(0), 0o600),
+		Stub:      write(t, dir, "stub", ukitest.PE(pe.IMAGE_FILE_MACHINE_AMD64, 0), 0o600),
+		Linux:     write(t, dir, "vmlinuz", ukitest.Kernel(pe.IMAGE_FILE_MACHINE_AMD64, 0), 0o600),
+		Uname:     "6.12.1-kios",
 		Initrd:    write(t, dir, "initrd", initrd, 0o600),
 		OSRelease: "ID=kios\n",
 		Cmdline:   "console=ttyS0",
@@ -201,7 +203,7 @@ func TestInspectBadInput(t *testing.T) {
 	tests := []struct{ name, path, want string }{
 		{"not there", filepath.Join(dir, "none"), "no such file"},
 		{"not a PE", write(t, dir, "text", []byte("hello"), 0o600), "not a PE file"},
-		{"no .initrd", write(t, dir, "pe", ukitest.PE(0), 0o600), "no section .initrd: not a unified kernel image"},
+		{"no .initrd", write(t, dir, "pe", ukitest.PE(pe.IMAGE_FILE_MACHINE_AMD64, 0), 0o600), "no section .initrd: not a unified kernel image"},
 		{"truncated", write(t, dir, "cut", data[:len(data)-512], 0o600), "section .initrd ends at byte"},
 		{"no cpio", good, "section .initrd: read cpio archive at byte 0: not in the newc format"},
 		{"no root", noRoot, "it has no rootfs.erofs, so this EFI file is not kiOS"},

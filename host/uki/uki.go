@@ -12,7 +12,6 @@ package uki
 import (
 	"bytes"
 	"debug/pe"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"os"
@@ -23,8 +22,9 @@ import (
 
 // Parts are what goes into an image.
 type Parts struct {
-	Stub      string // path of systemd-stub, linuxx64.efi.stub
-	Linux     string // path of the kernel, a bzImage with an EFI stub
+	Stub      string // path of systemd-stub, such as linuxx64.efi.stub
+	Linux     string // path of the kernel, an EFI program for the same machine
+	Uname     string // what its uname -r says
 	Initrd    string // path of the initrd
 	OSRelease string // contents of os-release
 	Cmdline   string // kernel command line
@@ -42,13 +42,12 @@ func Create(out string, parts Parts) error {
 
 // Build returns the image. The same parts give the same bytes.
 func Build(parts Parts) ([]byte, error) {
+	if parts.Uname == "" {
+		return nil, errors.New("the kernel's release is missing")
+	}
 	linux, err := os.ReadFile(parts.Linux)
 	if err != nil {
 		return nil, fmt.Errorf("read kernel: %w", err)
-	}
-	uname, err := KernelVersion(linux)
-	if err != nil {
-		return nil, fmt.Errorf("read kernel %s: %w", parts.Linux, err)
 	}
 	initrd, err := os.ReadFile(parts.Initrd)
 	if err != nil {
@@ -71,7 +70,7 @@ func Build(parts Parts) ([]byte, error) {
 	}{
 		{".osrel", []byte(parts.OSRelease), dataSection},
 		{".cmdline", []byte(parts.Cmdline), dataSection},
-		{".uname", []byte(uname), dataSection},
+		{".uname", []byte(parts.Uname), dataSection},
 		{".linux", linux, codeSection},
 		{".initrd", initrd, dataSection},
 	} {
@@ -80,24 +79,6 @@ func Build(parts Parts) ([]byte, error) {
 		}
 	}
 	return img.data, nil
-}
-
-// KernelVersion returns what `uname -r` will say, read from the setup header
-// of a bzImage (Documentation/arch/x86/boot.rst in the kernel).
-func KernelVersion(bzImage []byte) (string, error) {
-	if len(bzImage) < 0x210 || string(bzImage[0x202:0x206]) != "HdrS" {
-		return "", errors.New("not a bzImage")
-	}
-	start := int(binary.LittleEndian.Uint16(bzImage[0x20e:])) + 0x200
-	if start >= len(bzImage) {
-		return "", errors.New("the version string lies beyond the end")
-	}
-	text, _, ok := bytes.Cut(bzImage[start:min(start+256, len(bzImage))], []byte{0})
-	fields := strings.Fields(string(text))
-	if !ok || len(fields) == 0 {
-		return "", errors.New("the version string is damaged")
-	}
-	return fields[0], nil
 }
 
 func readStub(path string) (*builder, error) {

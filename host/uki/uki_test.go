@@ -14,11 +14,20 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"kios/host/arch"
 	"kios/host/uki/ukitest"
 	"kios/test/lab"
 )
 
+// machine is that of tests for which it makes no difference.
+const machine = pe.IMAGE_FILE_MACHINE_ARM64
+
 func exampleParts(t *testing.T) Parts {
+	t.Helper()
+	return partsFor(t, machine)
+}
+
+func partsFor(t *testing.T, machine uint16) Parts {
 	t.Helper()
 	dir := t.TempDir()
 	write := func(name string, data []byte) string {
@@ -27,8 +36,9 @@ func exampleParts(t *testing.T) Parts {
 		return path
 	}
 	return Parts{
-		Stub:      write("stub", ukitest.PE(pe.IMAGE_DLLCHARACTERISTICS_NX_COMPAT)),
-		Linux:     write("vmlinuz", ukitest.Kernel(pe.IMAGE_DLLCHARACTERISTICS_NX_COMPAT)),
+		Stub:      write("stub", ukitest.PE(machine, pe.IMAGE_DLLCHARACTERISTICS_NX_COMPAT)),
+		Linux:     write("vmlinuz", ukitest.Kernel(machine, pe.IMAGE_DLLCHARACTERISTICS_NX_COMPAT)),
+		Uname:     "6.12.1-kios",
 		Initrd:    write("initrd", bytes.Repeat([]byte("initrd"), 1000)),
 		OSRelease: "ID=kios\n",
 		Cmdline:   "console=ttyS0",
@@ -44,11 +54,20 @@ func create(t *testing.T, parts Parts) string {
 }
 
 func TestRoundTrip(t *testing.T) {
-	parts := exampleParts(t)
+	for _, a := range arch.All {
+		t.Run(a.Name, func(t *testing.T) { testRoundTrip(t, a.EFI.Machine) })
+	}
+}
+
+func testRoundTrip(t *testing.T, machine uint16) {
+	parts := partsFor(t, machine)
 	out := create(t, parts)
 	image, f, err := Read(out)
 	lab.Must(t, err)
 	defer f.Close()
+	if image.Machine != machine {
+		t.Errorf("machine = %#x, want %#x", image.Machine, machine)
+	}
 	var order []string
 	total := image.Headers + image.Trailer
 	for _, s := range image.Sections {
@@ -94,7 +113,7 @@ func TestNXFollowsTheKernel(t *testing.T) {
 	const nx = pe.IMAGE_DLLCHARACTERISTICS_NX_COMPAT
 	for _, kernel := range []uint16{0, nx} {
 		parts := exampleParts(t)
-		os.WriteFile(parts.Linux, ukitest.Kernel(kernel), 0o600)
+		os.WriteFile(parts.Linux, ukitest.Kernel(machine, kernel), 0o600)
 		image, err := Build(parts)
 		lab.Must(t, err)
 		f, err := pe.NewFile(bytes.NewReader(image))
@@ -106,16 +125,26 @@ func TestNXFollowsTheKernel(t *testing.T) {
 }
 
 func TestObjdumpAgrees(t *testing.T) {
-	if _, err := exec.LookPath("objdump"); err != nil {
-		t.Skip("objdump is not installed (apt-get install binutils)")
+	for _, a := range arch.All {
+		t.Run(a.Name, func(t *testing.T) { testObjdumpAgrees(t, a) })
 	}
-	out, err := exec.Command("objdump", "-h", "-p", create(t, exampleParts(t))).CombinedOutput()
+}
+
+// formats are what objdump calls EFI programs.
+var formats = map[string]string{"amd64": "pei-x86-64", "arm64": "pei-aarch64-little"}
+
+func testObjdumpAgrees(t *testing.T, a arch.Arch) {
+	objdump := a.Tool("objdump")
+	if _, err := exec.LookPath(objdump); err != nil {
+		t.Skip(objdump, "is not installed (apt-get install", strings.Join(a.ToolPackages(), " ")+")")
+	}
+	out, err := exec.Command(objdump, "-h", "-p", create(t, partsFor(t, a.EFI.Machine))).CombinedOutput()
 	if err != nil {
-		t.Fatalf("objdump: %v\n%s", err, out)
+		t.Fatalf("%s: %v\n%s", objdump, err, out)
 	}
 	fields := strings.Join(strings.Fields(string(out)), " ")
 	for _, want := range []string{
-		"file format pei-x86-64",
+		"file format " + formats[a.Name],
 		"SizeOfImage 00009000",
 		"2 .osrel 00000008 0000000000003000 0000000000003000 00000800",
 		"5 .linux 00000be9 0000000000006000 0000000000006000 00000e00",
@@ -129,11 +158,10 @@ func TestObjdumpAgrees(t *testing.T) {
 
 func TestBuildRefuses(t *testing.T) {
 	text := []byte("just some text that is long enough to hold a header" + strings.Repeat(".", 0x300))
-	signed := ukitest.PE(0)
+	signed := ukitest.PE(machine, 0)
 	binary.LittleEndian.PutUint32(signed[0x84+20+112+4*8+4:], 8)
-	other := ukitest.Kernel(0)
-	binary.LittleEndian.PutUint16(other[0x84:], pe.IMAGE_FILE_MACHINE_ARM64)
-	full := ukitest.PE(0)
+	other := ukitest.Kernel(pe.IMAGE_FILE_MACHINE_AMD64, 0)
+	full := ukitest.PE(machine, 0)
 	binary.LittleEndian.PutUint32(full[0x84+offSizeOfHeaders:], 0x200)
 	tests := []struct {
 		name string
@@ -146,9 +174,10 @@ func TestBuildRefuses(t *testing.T) {
 		{"stub is text", func(p *Parts) { os.WriteFile(p.Stub, text, 0o600) }, "not a PE file"},
 		{"stub is signed", func(p *Parts) { os.WriteFile(p.Stub, signed, 0o600) }, "is signed"},
 		{"stub has no room", func(p *Parts) { os.WriteFile(p.Stub, full, 0o600) }, "add section .cmdline: the EFI stub's header has no room"},
-		{"stub is cut", func(p *Parts) { os.WriteFile(p.Stub, ukitest.PE(0)[:0x500], 0o600) }, "section .text lies beyond the end"},
-		{"kernel is text", func(p *Parts) { os.WriteFile(p.Linux, text, 0o600) }, "not a bzImage"},
-		{"kernel for another machine", func(p *Parts) { os.WriteFile(p.Linux, other, 0o600) }, "is for machine type 0xaa64"},
+		{"stub is cut", func(p *Parts) { os.WriteFile(p.Stub, ukitest.PE(machine, 0)[:0x500], 0o600) }, "section .text lies beyond the end"},
+		{"kernel is text", func(p *Parts) { os.WriteFile(p.Linux, text, 0o600) }, "not an EFI program"},
+		{"kernel for another machine", func(p *Parts) { os.WriteFile(p.Linux, other, 0o600) }, "is for machine type 0x8664, the EFI stub for 0xaa64"},
+		{"no release", func(p *Parts) { p.Uname = "" }, "the kernel's release is missing"},
 		{"too much SBAT", func(p *Parts) { p.SBAT = strings.Repeat("x", 500) }, "section .sbat has room for 512 bytes"},
 	}
 	for _, tt := range tests {
@@ -196,8 +225,8 @@ func TestReadBadInput(t *testing.T) {
 }
 
 func FuzzParse(f *testing.F) {
-	f.Add(ukitest.PE(0))
-	f.Add(ukitest.Kernel(0))
+	f.Add(ukitest.PE(machine, 0))
+	f.Add(ukitest.Kernel(machine, 0))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		image, err := Parse(bytes.NewReader(b), int64(len(b)))
 		if err != nil {
@@ -214,7 +243,7 @@ func FuzzParse(f *testing.F) {
 }
 
 func FuzzBuilder(f *testing.F) {
-	f.Add(ukitest.PE(0))
+	f.Add(ukitest.PE(machine, 0))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		builder, err := newBuilder(b)
 		if err != nil {

@@ -11,9 +11,9 @@ import (
 // SBAT is the contents of the stub's section .sbat.
 const SBAT = "sbat,1,SBAT Version,sbat,1,https://example.org/\nstub,1,A stub,stub,1,https://example.org/\n"
 
-// PE returns a PE32+ file with 1 KiB of headers, a .text and a .sbat
+// PE returns a PE32+ file for a machine, with 1 KiB of headers, a .text and a .sbat
 // section of 512 bytes each, and the given flags.
-func PE(dllFlags uint16) []byte {
+func PE(machine, dllFlags uint16) []byte {
 	var b bytes.Buffer
 	le := binary.LittleEndian
 	dos := make([]byte, 0x80)
@@ -22,7 +22,7 @@ func PE(dllFlags uint16) []byte {
 	b.Write(dos)
 	b.WriteString("PE\x00\x00")
 	binary.Write(&b, le, pe.FileHeader{
-		Machine:              pe.IMAGE_FILE_MACHINE_AMD64,
+		Machine:              machine,
 		NumberOfSections:     2,
 		SizeOfOptionalHeader: 240,
 		Characteristics:      0x22e,
@@ -54,11 +54,7 @@ func PE(dllFlags uint16) []byte {
 	return b.Bytes()
 }
 
-// Kernel returns a PE file that says it is Linux 6.12.1-kios.
-func Kernel(dllFlags uint16) []byte {
-	k := append(PE(dllFlags), make([]byte, 1001)...)
-	copy(k[0x202:], "HdrS")
-	binary.LittleEndian.PutUint16(k[0x20e:], 0x700)
-	copy(k[0x900:], "6.12.1-kios (kios@kios) #1\x00")
-	return k
+// Kernel returns a PE file of another size.
+func Kernel(machine, dllFlags uint16) []byte {
+	return append(PE(machine, dllFlags), make([]byte, 1001)...)
 }
