@@ -61,6 +61,16 @@ func (b *Builder) buildKernel(ctx context.Context, debs debianPackages) (kernel.
 // fragments is the directory of the kernel's options.
 func (b *Builder) fragments() string { return filepath.Join(b.Root, "kernel") }
 
+// ConfigureKernel returns the path of the kernel's complete configuration. It finds what is
+// wrong with the options without building a kernel.
+func (b *Builder) ConfigureKernel(ctx context.Context) (string, error) {
+	debs, err := b.fetchPackages(ctx, map[string]string{kernelPackage: b.Versions.Debian.Packages[kernelPackage]})
+	if err != nil {
+		return "", err
+	}
+	return kernel.Configure(ctx, b.Log, b.Arch, debs[kernelPackage].Deb, b.fragments())
+}
+
 // assemble puts the kernel, the initrd and the command line, which belong together, in
 // their places, and then kios.efi, which holds them all.
 func (b *Builder) assemble(debs debianPackages, bins programs, k kernel.Product) error {

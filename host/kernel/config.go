@@ -1,6 +1,7 @@
 package kernel
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"os"
@@ -8,6 +9,8 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+
+	"kios/host/arch"
 )
 
 // option is one requested setting, as Kconfig writes it: y, m, n, a number or
@@ -18,21 +21,30 @@ type option struct {
 }
 
 var (
-	setLine   = regexp.MustCompile(`^(CONFIG_[A-Za-z0-9_]+)=(y|m|n|-?[0-9]+|0x[0-9a-fA-F]+|".*")$`)
-	unsetLine = regexp.MustCompile(`^# (CONFIG_[A-Za-z0-9_]+) is not set$`)
+	setLine     = regexp.MustCompile(`^(CONFIG_[A-Za-z0-9_]+)=(y|m|n|-?[0-9]+|0x[0-9a-fA-F]+|".*")$`)
+	unsetLine   = regexp.MustCompile(`^# (CONFIG_[A-Za-z0-9_]+) is not set$`)
+	erratumName = regexp.MustCompile(`_ERRATUM(_|$)`)
 )
 
-// readFragments returns the options of all *.config files in dir, by name. The
-// order of the files means nothing: an option that is requested with two
-// values is an error.
-func readFragments(dir string) ([]option, error) {
-	paths, err := filepath.Glob(filepath.Join(dir, "*.config"))
-	if err != nil {
-		return nil, err
+// readFragments returns the options of all *.config files in dir and in its folder
+// for the architecture, by name. The order of the files means nothing: an option that is
+// requested with two values is an error.
+func readFragments(dir string, a arch.Arch) ([]option, error) {
+	var paths []string
+	for _, dir := range []string{dir, filepath.Join(dir, a.Name)} {
+		here, err := filepath.Glob(filepath.Join(dir, "*.config"))
+		if err != nil {
+			return nil, err
+		}
+		if len(here) == 0 {
+			return nil, fmt.Errorf("no kernel configuration in %s (want files *.config)", dir)
+		}
+		paths = append(paths, here...)
 	}
-	if len(paths) == 0 {
-		return nil, fmt.Errorf("no kernel configuration in %s (want files *.config)", dir)
-	}
+	return mergeFragments(paths)
+}
+
+func mergeFragments(paths []string) ([]option, error) {
 	byName := map[string]option{}
 	for _, path := range paths {
 		text, err := os.ReadFile(path)
@@ -113,8 +125,13 @@ func values(config string) map[string]string {
 }
 
 // verify returns an error that names every requested option which config does
-// not have as requested.
+// not have as requested, and every workaround for a defect of processors that is off
+// without being named.
 func verify(requested []option, config string) error {
+	return errors.Join(verifyRequested(requested, config), verifyErrata(requested, config))
+}
+
+func verifyRequested(requested []option, config string) error {
 	got := values(config)
 	var missed []string
 	for _, o := range requested {
@@ -130,6 +147,25 @@ func verify(requested []option, config string) error {
 		return nil
 	}
 	return fmt.Errorf("%d kernel options did not take effect (a dependency is missing, another option selects them, or this kernel has no such option):%s",
+		len(missed), strings.Join(missed, ""))
+}
+
+func verifyErrata(requested []option, config string) error {
+	named := map[string]bool{}
+	for _, o := range requested {
+		named[o.name] = true
+	}
+	var missed []string
+	for line := range strings.Lines(config) {
+		m := unsetLine.FindStringSubmatch(strings.TrimSpace(line))
+		if m != nil && erratumName.MatchString(m[1]) && !named[m[1]] {
+			missed = append(missed, "\n  "+m[1])
+		}
+	}
+	if missed == nil {
+		return nil
+	}
+	return fmt.Errorf("%d workarounds for defects of processors are off because no fragment names them (name each in errata.config, with =y or as not set):%s",
 		len(missed), strings.Join(missed, ""))
 }
 

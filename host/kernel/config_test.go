@@ -7,6 +7,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"kios/host/arch"
 	"kios/test/lab"
 )
 
@@ -47,29 +48,44 @@ func TestReadFragments(t *testing.T) {
 		err   string
 	}{
 		{
-			name:  "merged and sorted",
-			files: map[string]string{"b.config": "CONFIG_A=y\n", "a.config": "CONFIG_B=2\n# CONFIG_C is not set\n", "README": "x"},
-			want:  "CONFIG_A=y\nCONFIG_B=2\n# CONFIG_C is not set\n",
+			name: "merged and sorted",
+			files: map[string]string{
+				"b.config": "CONFIG_A=y\n", "a.config": "CONFIG_C=2\n# CONFIG_D is not set\n", "README": "x",
+				"arm64/a.config": "CONFIG_B=m\n", "amd64/a.config": "CONFIG_X=y\n# CONFIG_A is not set\n",
+			},
+			want: "CONFIG_A=y\nCONFIG_B=m\nCONFIG_C=2\n# CONFIG_D is not set\n",
 		},
 		{
 			name:  "the same twice",
-			files: map[string]string{"a.config": "CONFIG_A=y\n", "b.config": "CONFIG_A=y\n"},
+			files: map[string]string{"a.config": "CONFIG_A=y\n", "arm64/b.config": "CONFIG_A=y\n"},
 			want:  "CONFIG_A=y\n",
 		},
 		{
 			name:  "contradiction",
-			files: map[string]string{"a.config": "CONFIG_A=y\n", "b.config": "\n# CONFIG_A is not set\n"},
-			err:   "CONFIG_A=n contradicts CONFIG_A=y of",
+			files: map[string]string{"a.config": "CONFIG_A=y\n", "b.config": "\n# CONFIG_A is not set\n", "arm64/b.config": "CONFIG_B=y\n"},
+			err:   "b.config:2: CONFIG_A=n contradicts CONFIG_A=y of",
+		},
+		{
+			name:  "contradiction of an architecture",
+			files: map[string]string{"a.config": "CONFIG_A=y\n", "arm64/b.config": "\n# CONFIG_A is not set\n"},
+			err:   "arm64/b.config:2: CONFIG_A=n contradicts CONFIG_A=y of",
 		},
 		{name: "none", err: "no kernel configuration in"},
+		{
+			name:  "none for the architecture",
+			files: map[string]string{"a.config": "CONFIG_A=y\n", "amd64/a.config": "CONFIG_B=y\n"},
+			err:   "/arm64 (want files *.config)",
+		},
 	}
+	arm64, err := arch.Find("arm64")
+	lab.Must(t, err)
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			dir := t.TempDir()
 			for name, text := range tt.files {
 				lab.WriteFile(t, filepath.Join(dir, name), text)
 			}
-			got, err := readFragments(dir)
+			got, err := readFragments(dir, arm64)
 			if !errorContains(err, tt.err) {
 				t.Fatalf("readFragments() error = %v, want %q", err, tt.err)
 			}
@@ -97,12 +113,59 @@ func TestVerify(t *testing.T) {
 	}
 }
 
-// The repository's own fragments must at least be readable.
+// A new version of the kernel may bring a workaround that no fragment names.
+func TestVerifyErrata(t *testing.T) {
+	const config = "CONFIG_ARM64_ERRATUM_1=y\n# CONFIG_ARM64_ERRATUM_2 is not set\n" +
+		"# CONFIG_NVIDIA_CNP_ERRATUM is not set\n# CONFIG_SOMETHING_ELSE is not set\n"
+	named := []option{{"CONFIG_ARM64_ERRATUM_2", "n", "f:1"}, {"CONFIG_NVIDIA_CNP_ERRATUM", "n", "f:2"}}
+	if err := verify(named, config); err != nil {
+		t.Errorf("verify() = %v, want nil", err)
+	}
+	err := verify(named[:1], config)
+	if !errorContains(err, "1 workarounds for defects of processors are off") || !errorContains(err, "\n  CONFIG_NVIDIA_CNP_ERRATUM") {
+		t.Errorf("verify() = %v, want an error that names CONFIG_NVIDIA_CNP_ERRATUM", err)
+	}
+	for _, not := range []string{"ERRATUM_1", "ERRATUM_2", "SOMETHING"} {
+		if errorContains(err, not) {
+			t.Errorf("verify() = %v, want no %s in it", err, not)
+		}
+	}
+}
+
+// The repository's own fragments must at least be readable, for each architecture, and what
+// has its name from one must not be asked of another.
 func TestOwnFragments(t *testing.T) {
-	opts, err := readFragments("../../kernel")
-	lab.Must(t, err)
-	if len(opts) < 100 {
-		t.Errorf("readFragments(kernel) = %d options, want at least 100", len(opts))
+	foreign := map[string]string{"amd64": "CONFIG_ARM", "arm64": "CONFIG_X86_"}
+	for _, a := range arch.All {
+		opts, err := readFragments("../../kernel", a)
+		lab.Must(t, err)
+		if len(opts) < 100 {
+			t.Errorf("readFragments(kernel, %s) = %d options, want at least 100", a.Name, len(opts))
+		}
+		for _, o := range opts {
+			if strings.HasPrefix(o.name, foreign[a.Name]) {
+				t.Errorf("%s: %s belongs into the folder of the other architecture", o.where, o.name)
+			}
+		}
+	}
+}
+
+// What one architecture's kernel has built in is on the command line of the others.
+func TestWordsOfTheCommandLine(t *testing.T) {
+	lines := map[string][]string{}
+	for _, a := range arch.All {
+		opts, err := readFragments("../../kernel", a)
+		lab.Must(t, err)
+		line := a.Kernel.Cmdline
+		for _, o := range opts {
+			if o.name == "CONFIG_CMDLINE" {
+				line += strings.Trim(o.value, `"`)
+			}
+		}
+		lines[line] = append(lines[line], a.Name)
+	}
+	if len(lines) != 1 || lines[""] != nil {
+		t.Errorf("words of the command line = %q, want the same on each architecture", lines)
 	}
 }
 

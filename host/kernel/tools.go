@@ -5,54 +5,64 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 
+	"kios/host/arch"
 	"kios/host/hosttool"
 )
 
-// needs lists what the kernel's build calls or includes, and the Debian
-// package that has it.
-var needs = []struct{ tool, header, pkg string }{
-	{tool: "make", pkg: "make"},
-	{tool: "gcc", pkg: "gcc"},
-	{tool: "ld", pkg: "binutils"},
-	{tool: "flex", pkg: "flex"},
-	{tool: "bison", pkg: "bison"},
-	{tool: "bc", pkg: "bc"},
-	{tool: "perl", pkg: "perl"},
-	{tool: "tar", pkg: "tar"},
-	{tool: "xz", pkg: "xz-utils"},
-	{tool: "zstd", pkg: "zstd"},
-	{tool: "openssl", pkg: "openssl"},
-	{tool: "depmod", pkg: "kmod"},
-	{header: "stdio.h", pkg: "libc6-dev"},        // host programs
-	{header: "libelf.h", pkg: "libelf-dev"},      // objtool
-	{header: "openssl/evp.h", pkg: "libssl-dev"}, // module signatures
+// needs lists what the kernel's build calls or includes on every architecture, and the
+// Debian package that has it. gcc and ld are the host's: parts of the build are programs.
+var needs = []arch.Need{
+	{Tool: "make", Package: "make"},
+	{Tool: "gcc", Package: "gcc"},
+	{Tool: "ld", Package: "binutils"},
+	{Tool: "flex", Package: "flex"},
+	{Tool: "bison", Package: "bison"},
+	{Tool: "bc", Package: "bc"},
+	{Tool: "perl", Package: "perl"},
+	{Tool: "tar", Package: "tar"},
+	{Tool: "xz", Package: "xz-utils"},
+	{Tool: "zstd", Package: "zstd"},
+	{Tool: "openssl", Package: "openssl"},
+	{Tool: "depmod", Package: "kmod"},
+	{Header: "stdio.h", Package: "libc6-dev"},        // host programs
+	{Header: "openssl/evp.h", Package: "libssl-dev"}, // module signatures
 }
 
 // checkTools returns an error that says how to install what is missing.
-func checkTools(opts []option) error {
+func checkTools(a arch.Arch, opts []option) error {
 	var missing []string
 	if _, err := exec.LookPath("pahole"); err != nil && wantsBTF(opts) {
 		missing = append(missing, "dwarves")
 	}
-	for _, n := range needs {
-		if n.tool != "" {
-			if _, err := hosttool.Find(n.tool); err != nil {
-				missing = append(missing, n.pkg)
-			}
-		} else if _, err := os.Stat("/usr/include/" + n.header); err != nil {
-			missing = append(missing, n.pkg)
+	if !isThere(arch.Need{Tool: a.Tool("gcc")}) || !isThere(arch.Need{Tool: a.Tool("ld")}) {
+		missing = append(missing, a.ToolPackages()...)
+	}
+	for _, n := range slices.Concat(needs, a.Kernel.Needs) {
+		if !isThere(n) {
+			missing = append(missing, n.Package)
 		}
 	}
 	return missingError(missing)
 }
 
+func isThere(n arch.Need) bool {
+	var err error
+	if n.Tool != "" {
+		_, err = hosttool.Find(n.Tool)
+	} else {
+		_, err = os.Stat("/usr/include/" + n.Header)
+	}
+	return err == nil
+}
+
 // versions identifies the tools that the product depends on: compiler, assembler and
 // linker by what they say, the compressor of the kernel and the maker of the modules'
 // index by their contents, and the library that signs modules.
-func versions(ctx context.Context, opts []option) ([]string, error) {
-	tools := []string{"gcc", "as", "ld", "openssl"}
+func versions(ctx context.Context, a arch.Arch, opts []option) ([]string, error) {
+	tools := []string{a.Tool("gcc"), a.Tool("as"), a.Tool("ld"), "openssl"}
 	if wantsBTF(opts) {
 		tools = append(tools, "pahole")
 	}
@@ -82,6 +92,7 @@ func missingError(pkgs []string) error {
 	if len(pkgs) == 0 {
 		return nil
 	}
-	list := strings.Join(pkgs, " ")
+	slices.Sort(pkgs)
+	list := strings.Join(slices.Compact(pkgs), " ")
 	return fmt.Errorf("build kernel: tools are missing (apt-get install %s)", list)
 }

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"kios/host/arch"
 	"kios/host/debian"
 	"kios/host/filetree"
 	"kios/host/hosttool"
@@ -22,6 +23,7 @@ import (
 // tree is an unpacked kernel source in which the build takes place. Building
 // in the source tree keeps most paths relative by itself.
 type tree struct {
+	arch arch.Arch
 	dir  string
 	date time.Time // of the source package: the kernel's build date
 	btf  bool      // make type information, with pahole
@@ -29,13 +31,17 @@ type tree struct {
 	hugePages string // library for the compilers, see buildHugePages
 }
 
-func unpack(ctx context.Context, src debian.Deb, opts []option, work string) (*tree, error) {
-	if err := debian.Extract(ctx, src, work); err != nil {
+// kconfigFiles are patterns of what configuring needs of the source: a tenth of it.
+var kconfigFiles = []string{"*/Kconfig*", "*/Makefile*", "*/scripts/*", "*/configs/*", "*/include/linux/compiler*"}
+
+// unpack unpacks the source in work, or the files of it that have one of the patterns.
+func (r recipe) unpack(ctx context.Context, work string, patterns []string) (*tree, error) {
+	if err := debian.Extract(ctx, r.src, work); err != nil {
 		return nil, err
 	}
 	archives, _ := filepath.Glob(filepath.Join(work, "usr/src/linux-source-*.tar.xz"))
 	if len(archives) != 1 {
-		return nil, fmt.Errorf("%s has %d archives usr/src/linux-source-*.tar.xz, not one", src.Path, len(archives))
+		return nil, fmt.Errorf("%s has %d archives usr/src/linux-source-*.tar.xz, not one", r.src.Path, len(archives))
 	}
 	info, err := os.Stat(archives[0])
 	if err != nil {
@@ -45,7 +51,8 @@ func unpack(ctx context.Context, src debian.Deb, opts []option, work string) (*t
 	if err := os.Mkdir(dir, 0o755); err != nil {
 		return nil, err
 	}
-	cmd := hosttool.Exec(ctx, "tar", "-xf", archives[0], "-C", dir, "--strip-components=1")
+	args := append([]string{"-xf", archives[0], "-C", dir, "--strip-components=1", "--wildcards"}, patterns...)
+	cmd := hosttool.Exec(ctx, "tar", args...)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return nil, fmt.Errorf("unpack %s: %w: %s", archives[0], err, tail(string(out), 3))
 	}
@@ -53,7 +60,7 @@ func unpack(ctx context.Context, src debian.Deb, opts []option, work string) (*t
 	if err != nil {
 		return nil, err
 	}
-	return &tree{dir: dir, date: info.ModTime().UTC(), btf: wantsBTF(opts), hugePages: hugePages}, nil
+	return &tree{arch: r.arch, dir: dir, date: info.ModTime().UTC(), btf: wantsBTF(r.opts), hugePages: hugePages}, nil
 }
 
 // make returns a call of make in an environment that holds what the product
@@ -74,7 +81,8 @@ func (t *tree) make(ctx context.Context, args ...string) *exec.Cmd {
 		"LC_ALL=C",
 		"TZ=UTC",
 		"LD_PRELOAD=" + t.hugePages,
-		"ARCH=x86_64",
+		"ARCH=" + t.arch.Kernel.Arch,
+		"CROSS_COMPILE=" + t.arch.CrossCompile(),
 		"KBUILD_BUILD_USER=kios",
 		"KBUILD_BUILD_HOST=kios",
 		"KBUILD_BUILD_VERSION=1",
@@ -143,16 +151,16 @@ func (t *tree) targets() ([]string, error) {
 	}
 	for _, v := range values(string(config)) {
 		if v == "m" {
-			return []string{"bzImage", "modules"}, nil
+			return []string{t.arch.Kernel.Target, "modules"}, nil
 		}
 	}
-	return []string{"bzImage"}, nil
+	return []string{t.arch.Kernel.Target}, nil
 }
 
 // install copies the product to out.
 func (t *tree) install(ctx context.Context, out string) error {
 	files := map[string]string{
-		"arch/x86/boot/bzImage":         "vmlinuz",
+		t.arch.Kernel.Image:             "vmlinuz",
 		"System.map":                    "System.map",
 		".config":                       "config",
 		"include/config/kernel.release": "kernel.release",

@@ -2,7 +2,13 @@ package kernel
 
 import (
 	"os/exec"
+	"path/filepath"
+	"slices"
 	"testing"
+
+	"kios/host/arch"
+	"kios/host/debian"
+	"kios/test/lab"
 )
 
 func TestCounter(t *testing.T) {
@@ -46,7 +52,7 @@ func TestMissingError(t *testing.T) {
 	if err := missingError(nil); err != nil {
 		t.Errorf("missingError(nil) = %v, want nil", err)
 	}
-	if err := missingError([]string{"flex", "bc"}); !errorContains(err, "(apt-get install flex bc)") {
+	if err := missingError([]string{"flex", "bc", "flex"}); !errorContains(err, "(apt-get install bc flex)") {
 		t.Errorf("missingError() = %v, want the command that installs both", err)
 	}
 }
@@ -54,7 +60,50 @@ func TestMissingError(t *testing.T) {
 // Debian's PATH of ordinary users has no sbin, where depmod is.
 func TestToolsOfOrdinaryUsers(t *testing.T) {
 	t.Setenv("PATH", "/usr/local/bin:/usr/bin:/bin")
-	if err := checkTools(nil); err != nil {
+	if err := checkTools(arch.Host(), nil); err != nil {
 		t.Error(err)
+	}
+}
+
+// What make gets must not come from the caller, and CROSS_COMPILE not from the environment
+// where there is nothing to cross.
+func TestMakeIsForTheArchitecture(t *testing.T) {
+	for _, a := range arch.All {
+		env := (&tree{arch: a}).make(t.Context(), "prepare").Env
+		for _, want := range []string{"ARCH=" + a.Kernel.Arch, "CROSS_COMPILE=" + a.CrossCompile()} {
+			if !slices.Contains(env, want) {
+				t.Errorf("environment of make for %s = %q, want %s in it", a.Name, env, want)
+			}
+		}
+	}
+}
+
+// Products must differ between architectures though fragments and source are the same.
+func TestKeysOfArchitectures(t *testing.T) {
+	src := debian.Deb{Version: "1", Path: filepath.Join(t.TempDir(), "a.deb")}
+	lab.WriteFile(t, src.Path, "x")
+	products := map[string]string{}
+	for _, a := range arch.All {
+		if err := checkTools(a, nil); err != nil {
+			t.Skip(err)
+		}
+		key, err := recipe{arch: a, src: src, opts: []option{{"CONFIG_A", "y", "a:1"}}}.key(t.Context())
+		lab.Must(t, err)
+		if other, ok := products[key.String()]; ok {
+			t.Errorf("%s and %s have the same key", a.Name, other)
+		}
+		products[key.String()] = a.Name
+	}
+}
+
+func TestToolsOfAForeignArchitecture(t *testing.T) {
+	for _, a := range arch.All {
+		if !a.Foreign() {
+			continue
+		}
+		t.Setenv("PATH", t.TempDir())
+		if err := checkTools(a, nil); !errorContains(err, a.Cross[0]) {
+			t.Errorf("checkTools(%s) without a cross compiler = %v, want it to name %s", a.Name, err, a.Cross[0])
+		}
 	}
 }
