@@ -15,14 +15,13 @@ var amd64 = Arch{
 	PauseFlags: []string{"-fcf-protection=none"},
 
 	Kernel: Kernel{
-		Arch:      "x86_64",
-		Target:    "bzImage",
-		Image:     "arch/x86/boot/bzImage",
-		Fragments: "kernel/amd64",
+		Arch:   "x86_64",
+		Target: "bzImage",
+		Image:  "arch/x86/boot/bzImage",
 		// objtool, which checks the kernel's stack and writes tables to unwind it, is for
 		// x86 alone.
 		Needs: []Need{{Header: "libelf.h", Package: "libelf-dev"}},
-		// Nothing: CONFIG_CMDLINE has it, in kernel/network.config.
+		// Nothing: CONFIG_CMDLINE has it, in kernel/amd64/network.config.
 		Cmdline: "",
 		// All servers and clouds have a PC's first serial port.
 		Consoles: []string{"console=tty0", "console=ttyS0,115200"},

@@ -32,11 +32,10 @@ type Arch struct {
 
 // Kernel is what the build of Linux has to know.
 type Kernel struct {
-	Arch      string // what the kernel's Makefiles call ARCH
-	Target    string // of make
-	Image     string // what that makes, in the kernel's source: an EFI program
-	Fragments string // directory of the options that only this architecture has
-	Needs     []Need // besides what the build needs for every architecture
+	Arch   string // what the kernel's Makefiles call ARCH
+	Target string // of make
+	Image  string // what that makes, in the kernel's source: an EFI program
+	Needs  []Need // besides what the build needs for every architecture
 
 	// Cmdline are words of the command line for what another architecture's kernel has
 	// built in.

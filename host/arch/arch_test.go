@@ -44,7 +44,6 @@ func TestAllDiffer(t *testing.T) {
 		"Name":        func(a Arch) string { return a.Name },
 		"Suffix":      func(a Arch) string { return a.Suffix },
 		"Triplet":     func(a Arch) string { return a.Triplet },
-		"Fragments":   func(a Arch) string { return a.Kernel.Fragments },
 		"EFI.Stub":    func(a Arch) string { return a.EFI.Stub },
 		"EFI.Boot":    func(a Arch) string { return a.EFI.Boot },
 		"QEMU.Binary": func(a Arch) string { return a.QEMU.Binary },

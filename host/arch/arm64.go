@@ -17,10 +17,9 @@ var arm64 = Arch{
 		Arch: "arm64",
 		// The kernel is not compressed on arm64, and EFI_ZBOOT makes a program of it that
 		// unpacks itself: a third of the bytes for firmware to read.
-		Target:    "vmlinuz.efi",
-		Image:     "arch/arm64/boot/vmlinuz.efi",
-		Fragments: "kernel/arm64",
-		Needs:     []Need{{Tool: "hexdump", Package: "bsdextrautils"}}, // for the program that unpacks
+		Target: "vmlinuz.efi",
+		Image:  "arch/arm64/boot/vmlinuz.efi",
+		Needs:  []Need{{Tool: "hexdump", Package: "bsdextrautils"}}, // for the program that unpacks
 		// There is no CMDLINE_EXTEND: a line that is built in is used if the loader has none.
 		Cmdline: "bonding.max_bonds=0 dummy.numdummies=0 ifb.numifbs=0 fb_tunnels=initns",
 		// Graviton and Axion have a 16550; Altra, Grace, Azure and QEMU have a PL011. The
