@@ -127,7 +127,7 @@ func (o upOptions) check(c *cluster.Cluster, fresh bool) error {
 		return nil
 	}
 	accel := qemu.TCG
-	if qemu.MayUseKVM() {
+	if qemu.MayUseKVM(arch.Host()) {
 		accel = qemu.KVM
 	}
 	if err := c.CheckMemory(accel); err != nil {

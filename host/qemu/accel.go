@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -40,17 +41,6 @@ func (a Accel) Scale(d time.Duration) time.Duration {
 	return d * tcgFactor
 }
 
-func (a Accel) args(codeCache int64) []string {
-	if a == KVM {
-		return []string{"-accel", "kvm", "-cpu", "host"}
-	}
-	tcg := "tcg,thread=multi"
-	if codeCache > 0 {
-		tcg += fmt.Sprintf(",tb-size=%d", codeCache>>20)
-	}
-	return []string{"-accel", tcg, "-cpu", "max,avx2=off"}
-}
-
 // probeBound is how long the probe's guest may take. Where KVM works it needs
 // a second or two.
 const probeBound = 10 * time.Second
@@ -62,22 +52,24 @@ const probeBound = 10 * time.Second
 // host, this QEMU and this kernel. Without a kernel to try, and for a guest of another
 // architecture than the host's, the answer is TCG.
 //
-// The environment variable KIOS_ACCEL (kvm or tcg) overrides the probe.
+// The environment variable KIOS_ACCEL (kvm or tcg) overrides the probe, but a processor
+// does not execute another one's instructions.
 func Probe(ctx context.Context, a arch.Arch, kernel string) (Accel, error) {
-	switch forced := Accel(os.Getenv("KIOS_ACCEL")); forced {
-	case KVM, TCG:
-		return forced, nil
-	case "":
-	default:
+	switch forced := Accel(os.Getenv("KIOS_ACCEL")); {
+	case forced != "" && forced != KVM && forced != TCG:
 		return "", fmt.Errorf("KIOS_ACCEL=%s: must be kvm or tcg", forced)
+	case a.Foreign():
+		return TCG, nil
+	case forced != "":
+		return forced, nil
 	}
-	if kernel == "" || a.Foreign() || !deviceOpens() {
+	if kernel == "" || !deviceOpens() {
 		return TCG, nil
 	}
 	if err := statBuilt(kernel); err != nil {
 		return "", err
 	}
-	bin, err := lookPath()
+	bin, err := lookPath(a)
 	if err != nil {
 		return "", err
 	}
@@ -88,7 +80,7 @@ func Probe(ctx context.Context, a arch.Arch, kernel string) (Accel, error) {
 	if said, ok := kept(verdict); ok {
 		return parseVerdict(said), nil
 	}
-	accel, reason, err := tryKVM(ctx, bin, kernel)
+	accel, reason, err := tryKVM(ctx, a, bin, kernel)
 	if ctx.Err() != nil {
 		return "", fmt.Errorf("probe KVM: %w", ctx.Err())
 	}
@@ -117,11 +109,11 @@ func kept(file string) (said []byte, ok bool) {
 
 // WhyEmulated says for a person why Probe has decided against KVM, and what to do.
 func WhyEmulated(ctx context.Context, a arch.Arch, kernel string) string {
-	if os.Getenv("KIOS_ACCEL") == string(TCG) {
-		return "KIOS_ACCEL=tcg asks for it"
-	}
 	if a.Foreign() {
 		return "this host is " + arch.Host().Name
+	}
+	if os.Getenv("KIOS_ACCEL") == string(TCG) {
+		return "KIOS_ACCEL=tcg asks for it"
 	}
 	switch err := openKVM(); {
 	case errors.Is(err, fs.ErrNotExist):
@@ -131,7 +123,7 @@ func WhyEmulated(ctx context.Context, a arch.Arch, kernel string) string {
 	case err != nil:
 		return err.Error()
 	}
-	if bin, err := lookPath(); err == nil && kernel != "" {
+	if bin, err := lookPath(a); err == nil && kernel != "" {
 		if file, err := verdictFile(ctx, bin, kernel); err == nil {
 			return "KVM does not work here" + reasonIn(file)
 		}
@@ -150,9 +142,9 @@ func reasonIn(file string) string {
 }
 
 // MayUseKVM reports whether Probe can find that KVM works.
-func MayUseKVM() bool {
+func MayUseKVM(a arch.Arch) bool {
 	forced := Accel(os.Getenv("KIOS_ACCEL"))
-	return forced == KVM || forced != TCG && deviceOpens()
+	return !a.Foreign() && (forced == KVM || forced != TCG && deviceOpens())
 }
 
 func deviceOpens() bool { return openKVM() == nil }
@@ -202,14 +194,13 @@ func keepVerdict(file string, accel Accel, reason string) error {
 
 // tryKVM boots the kernel under KVM. QEMU ending well is not enough either: a
 // guest that crashes at its first instruction also resets the machine.
-func tryKVM(ctx context.Context, bin, kernel string) (accel Accel, reason string, err error) {
+func tryKVM(ctx context.Context, a arch.Arch, bin, kernel string) (accel Accel, reason string, err error) {
 	ctx, cancel := context.WithTimeout(ctx, probeBound)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, bin, append([]string{
-		"-nodefaults", "-no-user-config", "-display", "none", "-machine", "q35", "-m", "256M",
-		"-serial", "stdio", "-no-reboot",
-		"-kernel", kernel, "-append", "console=ttyS0 panic=-1",
-	}, KVM.args(0)...)...)
+	probe := Config{Arch: a, Accel: KVM, Kernel: kernel, Append: "console=" + a.QEMU.Console + " panic=-1"}
+	cmd := exec.CommandContext(ctx, bin, slices.Concat([]string{
+		"-nodefaults", "-no-user-config", "-display", "none", "-m", "256M", "-serial", "stdio", "-no-reboot",
+	}, probe.machineArgs(), probe.bootArgs())...)
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}

@@ -10,6 +10,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -93,20 +94,11 @@ func (c Config) args(lines []string, ports map[int]int) []string {
 		"-nodefaults", "-no-user-config",
 		"-sandbox", c.EC2.sandbox(),
 		"-display", "none", "-vga", "none",
-		"-machine", "q35",
 		"-m", fmt.Sprintf("%dM", c.Memory>>20),
 		"-smp", strconv.Itoa(c.CPUs),
 		"-device", "virtio-rng-pci",
 	}
-	args = append(args, lines...)
-	args = append(args, c.Accel.args(c.CodeCache)...)
-	args = append(args, c.bootArgs()...)
-	args = append(args, c.EC2.firmware()...)
-	for i, d := range c.Disks {
-		args = append(args, d.args(i, c.Kernel == "")...)
-	}
-	args = append(args, c.networkArgs(ports)...)
-	args = append(args, c.tapArgs()...)
+	args = slices.Concat(args, lines, c.machineArgs(), c.bootArgs(), c.EC2.firmware(), c.diskArgs(), c.networkArgs(ports), c.tapArgs())
 	for i := range c.HotplugPorts {
 		args = append(args, "-device", fmt.Sprintf("pcie-root-port,id=hotplug%d,chassis=%d", i, i+1))
 	}
@@ -114,6 +106,20 @@ func (c Config) args(lines []string, ports map[int]int) []string {
 		args = append(args, "-no-reboot")
 	}
 	return append(args, c.Args...)
+}
+
+// machineArgs are the machine and what executes its instructions.
+func (c Config) machineArgs() []string {
+	q := c.Arch.QEMU
+	args := []string{"-machine", q.Machine}
+	if c.Accel == KVM {
+		return append(args, q.KVM...)
+	}
+	args = append(args, q.Emulation(c.Arch.Foreign())...)
+	if at := slices.Index(args, "-accel"); c.CodeCache > 0 && at >= 0 {
+		args[at+1] += fmt.Sprintf(",tb-size=%d", c.CodeCache>>20)
+	}
+	return args
 }
 
 // BootDirectly lets QEMU load a kernel and an initrd in place of firmware. The
@@ -124,37 +130,46 @@ func (c *Config) BootDirectly(kernel, initrd, cmdline string) error {
 	return err
 }
 
-// forTCG is what the kernel of an emulated machine is told.
+// bootArgs are what the machine boots, and by what.
 //
-// no_timer_check keeps it from testing whether timer interrupts arrive within ten
-// ticks. They do not when the host's processors are busy with other things, and the
-// guest would panic ("IO-APIC + timer doesn't work"). Under KVM the kernel leaves the
-// test out by itself.
-//
-// highres=off has timers end with a tick, every 4 ms. Each Go program that does
-// something has a thread that looks after the others every 20 µs to 10 ms, and setting
-// a timer and its interrupt are dear where QEMU emulates the interrupt controller:
-// docs/benchmarks.md has figures.
-const forTCG = "no_timer_check highres=off"
-
+// The kernel of an emulated machine is told highres=off: timers end with a tick then,
+// every 4 ms. Each Go program that does something has a thread that looks after the others
+// every 20 µs to 10 ms, and setting a timer and its interrupt are dear where QEMU emulates
+// the interrupt controller: docs/benchmarks.md has figures.
 func (c Config) bootArgs() []string {
+	firmware := c.Arch.QEMU.Firmware
 	if c.Kernel == "" {
 		args := []string{
-			"-drive", "if=pflash,unit=0,format=raw,readonly=on,file=" + escape(cmp.Or(c.Firmware, firmwareCode)),
+			"-drive", "if=pflash,unit=0,format=raw,readonly=on,file=" + escape(cmp.Or(c.Firmware, firmware.Code)),
 			"-drive", "if=pflash,unit=1,format=raw,file=" + escape(c.varsFile()),
 		}
 		if c.Accel == TCG {
 			// systemd-stub(7) takes more of the command line from SMBIOS.
-			args = append(args, "-smbios", "type=11,value=io.systemd.stub.kernel-cmdline-extra="+forTCG)
+			args = append(args, "-smbios", "type=11,value=io.systemd.stub.kernel-cmdline-extra="+c.Arch.QEMU.ForTCG)
 		}
 		return args
 	}
 	if c.Accel == TCG {
-		c.Append = strings.TrimSpace(c.Append + " " + forTCG)
+		c.Append = strings.TrimSpace(c.Append + " " + c.Arch.QEMU.ForTCG)
 	}
 	args := []string{"-kernel", c.Kernel, "-append", c.Append}
 	if c.Initrd != "" {
 		args = append(args, "-initrd", c.Initrd)
+	}
+	if firmware.Direct != "" {
+		args = append(args, "-bios", firmware.Direct)
+	}
+	return args
+}
+
+// diskArgs are the disks, and the controller that those of AHCI are at.
+func (c Config) diskArgs() (args []string) {
+	ofAHCI := func(d Disk) bool { return d.Bus == "ahci" }
+	if ahci := c.Arch.QEMU.AHCI; ahci != "" && slices.ContainsFunc(c.Disks, ofAHCI) {
+		args = []string{"-device", ahci}
+	}
+	for i, d := range c.Disks {
+		args = append(args, d.args(i, c.Kernel == "")...)
 	}
 	return args
 }
@@ -315,33 +330,54 @@ func lostPort(err error, forward []Port) bool {
 	return errors.Is(err, ErrPortTaken)
 }
 
-// The firmware as Debian's package ovmf installs it: the variant without
-// Secure Boot, with flash of 4 MiB.
-const (
-	firmwareCode = "/usr/share/OVMF/OVMF_CODE_4M.fd"
-	firmwareVars = "/usr/share/OVMF/OVMF_VARS_4M.fd"
-)
-
 func (c Config) varsFile() string { return filepath.Join(c.Dir, "efivars.fd") }
 
-// copyVars gives a machine flash of its own for the firmware's variables. One
-// that is there already is kept, as a real machine keeps them.
-func copyVars(dir string) error {
-	dst := Config{Dir: dir}.varsFile()
-	if _, err := os.Stat(dst); err == nil {
-		return nil
+// prepareFirmware looks for what the machine boots by, and gives it flash of its own for
+// variables. One that is there already is kept, as a real machine keeps them.
+func (c Config) prepareFirmware() error {
+	firmware := c.Arch.QEMU.Firmware
+	files := []string{firmware.Code, firmware.Vars}
+	if c.Kernel != "" {
+		files = []string{firmware.Direct}
 	}
-	for _, file := range []string{firmwareCode, firmwareVars} {
-		if _, err := os.Stat(file); err != nil {
-			return fmt.Errorf("UEFI firmware is not installed: %w (apt-get install ovmf)", err)
+	for _, file := range files {
+		if _, err := os.Stat(file); file != "" && err != nil {
+			return fmt.Errorf("UEFI firmware for %s is not installed: %w (apt-get install %s)", c.Arch.Name, err, firmware.Package)
 		}
 	}
-	vars, err := os.ReadFile(firmwareVars)
-	if err != nil {
-		return fmt.Errorf("copy the firmware's variables: %w", err)
+	if c.Kernel != "" || exists(c.varsFile()) {
+		return nil
 	}
-	if err := os.WriteFile(dst, vars, 0o600); err != nil {
+	if err := copySparse(c.varsFile(), firmware.Vars); err != nil {
 		return fmt.Errorf("copy the firmware's variables: %w", err)
 	}
 	return nil
+}
+
+// copySparse copies a file without its blocks of zeros: flash of 64 MiB for variables has
+// a few KiB that are none.
+func copySparse(to, from string) error {
+	data, err := os.ReadFile(from)
+	if err != nil {
+		return err
+	}
+	f, err := os.OpenFile(to, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if err := f.Truncate(int64(len(data))); err != nil {
+		return err
+	}
+	const block = 4096
+	for at := 0; at < len(data); at += block {
+		part := data[at:min(at+block, len(data))]
+		if len(bytes.TrimLeft(part, "\x00")) == 0 {
+			continue
+		}
+		if _, err := f.WriteAt(part, int64(at)); err != nil {
+			return err
+		}
+	}
+	return f.Close()
 }

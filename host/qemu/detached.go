@@ -19,6 +19,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"kios/host/arch"
 	"kios/internal/wholefile"
 )
 
@@ -72,7 +73,7 @@ func StartDetached(ctx context.Context, cfg Config) (*Detached, error) {
 	if err := markPowerOn(log); err != nil {
 		return nil, fmt.Errorf("make the machine's log: %w", err)
 	}
-	d, err := detach(ctx, cfg.Dir, cfg.args([]string{
+	d, err := detach(ctx, cfg.Arch, cfg.Dir, cfg.args([]string{
 		"-chardev", "file,id=serial,append=on,path=" + escape(log), "-serial", "chardev:serial",
 		"-chardev", "socket,id=qmp,server=on,wait=off,fd=3", "-mon", "chardev=qmp,mode=control",
 	}, ports))
@@ -112,8 +113,8 @@ func markPowerOn(log string) error {
 
 // detach starts QEMU with the listening socket of its monitor as descriptor 3,
 // and these others from 4 on, which therefore can be connected to at once.
-func detach(ctx context.Context, dir string, args []string, sockets ...*os.File) (*Detached, error) {
-	bin, err := lookPath()
+func detach(ctx context.Context, a arch.Arch, dir string, args []string, sockets ...*os.File) (*Detached, error) {
+	bin, err := lookPath(a)
 	if err != nil {
 		return nil, err
 	}
@@ -136,21 +137,21 @@ func detach(ctx context.Context, dir string, args []string, sockets ...*os.File)
 	// It does not get the descriptors of this process either: a lock, or a pipe
 	// that somebody reads to its end. Go's own are closed already.
 	if err := unix.CloseRange(3, math.MaxUint32, unix.CLOSE_RANGE_CLOEXEC); err != nil {
-		return nil, fmt.Errorf("start %s: %w", Binary, err)
+		return nil, fmt.Errorf("start %s: %w", a.QEMU.Binary, err)
 	}
 	if err := cmd.Start(); err != nil {
-		return nil, fmt.Errorf("start %s: %w", Binary, err)
+		return nil, fmt.Errorf("start %s: %w", a.QEMU.Binary, err)
 	}
 	go cmd.Wait() // no zombie, for as long as this process is its parent
 	d, err := record(dir, cmd.Process.Pid)
 	if err != nil {
 		cmd.Process.Kill()
-		return nil, fmt.Errorf("start %s: %w", Binary, err)
+		return nil, fmt.Errorf("start %s: %w", a.QEMU.Binary, err)
 	}
 	monitor.Close() // or nobody would notice that QEMU has ended
 	if _, err := d.Execute(ctx, "query-status", nil); err != nil {
 		d.Kill()
-		return nil, startError(err, stderr.Name())
+		return nil, startError(err, a.QEMU.Binary, stderr.Name())
 	}
 	return d, nil
 }
@@ -175,7 +176,7 @@ func listen(path string) (*os.File, error) {
 	}
 	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
 	if err != nil {
-		return nil, fmt.Errorf("make a socket for %s: %w", Binary, err)
+		return nil, fmt.Errorf("make a socket for QEMU: %w", err)
 	}
 	defer l.Close()
 	l.SetUnlinkOnClose(false)

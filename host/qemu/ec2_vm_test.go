@@ -33,6 +33,7 @@ func TestEC2(t *testing.T) {
 	lab.Must(t, err)
 	t.Cleanup(func() { os.RemoveAll(dir) })
 	socket := filepath.Join(dir, "imds.sock")
+	a := lab.Arch(t)
 	m := imds.Machine{ID: "i-0e5b1c0d2a3f4b5c6", Type: "t3.micro", Region: "eu-west-1", MAC: "52:54:00:12:34:56", Address: EC2Address, UserData: []byte("user data")}
 	stop, err := imds.Start(socket, m)
 	lab.Must(t, err)
@@ -40,7 +41,7 @@ func TestEC2(t *testing.T) {
 	self, err := os.Executable()
 	lab.Must(t, err)
 	vm, err := Start(t.Context(), Config{
-		Kernel: lab.Kernel(t), Initrd: fetchInitrd(t, dir), Append: "console=ttyS0 loglevel=4 panic=-1 rdinit=/init",
+		Arch: a, Kernel: lab.Kernel(t), Initrd: fetchInitrd(t, dir), Append: "console=" + a.QEMU.Console + " loglevel=4 panic=-1 rdinit=/init",
 		MAC: m.MAC, Memory: 256 << 20, NoReboot: true, Dir: dir,
 		EC2: &EC2{ID: m.ID, Type: m.Type, Service: []string{self, "relay", socket}},
 	})

@@ -9,6 +9,7 @@ import (
 	"regexp"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"kios/host/arch"
@@ -21,41 +22,53 @@ import (
 // ends one of some dozen boots; see docs/decisions/0017.
 const fixedMajor, fixedMinor = 11, 1
 
-// Ensure gets a QEMU for an architecture of a newer Debian release, with libraries of its own, if
-// that of this machine may end a guest that it emulates. Machines run in it
-// from then on; nothing is installed. The version is that of Debian's package; another
-// one than before is fetched anew.
+// Ensure gets a QEMU for an architecture from a newer Debian release, with libraries of
+// its own, if that of this machine may end a guest that it emulates, or if it has none for
+// another architecture than its own. Machines run in it from then on; nothing is
+// installed. The version is that of Debian's package; another one than before is fetched
+// anew.
 func Ensure(ctx context.Context, log *progress.Log, a arch.Arch, suites []string, version string) error {
 	root, err := cache.Dir()
 	if err != nil {
 		return err
 	}
 	key := cache.NewKey(ownName, "3", version)
-	if exists(filepath.Join(root, ownName+"-"+key.String(), Binary)) {
+	if exists(filepath.Join(root, a.Product(ownName)+"-"+key.String(), a.QEMU.Binary)) {
 		return nil
 	}
-	bin, err := exec.LookPath(Binary)
+	if fine, err := hostWillDo(ctx, a); fine || err != nil {
+		return err
+	}
+	_, err = cache.Product(ctx, log, a.Product(ownName), key, func(dir string) error {
+		pkg := debian.Package{Name: a.QEMU.Package, Version: version}
+		if err := debian.Unpack(ctx, log, arch.Host(), withBackports(suites), []debian.Package{pkg}, dir); err != nil {
+			return err
+		}
+		return os.WriteFile(filepath.Join(dir, a.QEMU.Binary), []byte(starter(a)), 0o755)
+	})
 	if err != nil {
-		return nil // Start says what to install
+		return fmt.Errorf("this host has no QEMU for %s of %d.%d or newer, and older ones end emulated machines now and then; getting one failed: %w", a.Name, fixedMajor, fixedMinor, err)
+	}
+	return nil
+}
+
+// withBackports adds the suite that has newer versions of a release's programs.
+func withBackports(suites []string) []string {
+	return append(slices.Clone(suites), suites[0]+"-backports")
+}
+
+// hostWillDo reports whether the host's own QEMU is new enough. Without one for the host's
+// own architecture nothing is fetched either: Start says what to install.
+func hostWillDo(ctx context.Context, a arch.Arch) (bool, error) {
+	bin, err := exec.LookPath(a.QEMU.Binary)
+	if err != nil {
+		return !a.Foreign(), nil
 	}
 	out, err := exec.CommandContext(ctx, bin, "--version").Output()
 	if err != nil {
-		return fmt.Errorf("%s --version: %w", bin, err)
+		return false, fmt.Errorf("%s --version: %w", bin, err)
 	}
-	if translates(string(out)) {
-		return nil
-	}
-	_, err = cache.Product(ctx, log, ownName, key, func(dir string) error {
-		from := append(slices.Clone(suites), suites[0]+"-backports")
-		if err := debian.Unpack(ctx, log, arch.Host(), from, []debian.Package{{Name: a.QEMU.Package, Version: version}}, dir); err != nil {
-			return err
-		}
-		return os.WriteFile(filepath.Join(dir, Binary), []byte(starter), 0o755)
-	})
-	if err != nil {
-		return fmt.Errorf("the QEMU of this host is older than %d.%d and ends emulated machines now and then; getting a newer one failed: %w", fixedMajor, fixedMinor, err)
-	}
-	return nil
+	return translates(string(out)), nil
 }
 
 var versionLine = regexp.MustCompile(`^QEMU emulator version (\d+)\.(\d+)`)
@@ -72,22 +85,28 @@ func translates(said string) bool {
 }
 
 // starter is the script beside QEMU that runs it with the libraries there, wherever the
-// cache has been moved to.
-const starter = `#!/bin/sh
+// cache has been moved to. They, and what loads them, are for this host, whatever the
+// guest is.
+func starter(a arch.Arch) string {
+	return strings.NewReplacer("TRIPLET", arch.Host().Triplet, "BINARY", a.QEMU.Binary).Replace(`#!/bin/sh
 dir=$(dirname "$(readlink -f "$0")")
-lib=$dir/usr/lib/x86_64-linux-gnu
-exec "$lib/ld-linux-x86-64.so.2" --argv0 ` + Binary + ` --library-path "$lib" "$dir/usr/bin/` + Binary + `" -L "$dir/usr/share/qemu" -L "$dir/usr/share/seabios" "$@"
-`
+lib=$dir/usr/lib/TRIPLET
+for loader in "$lib"/ld-linux*.so.*; do
+	exec "$loader" --argv0 BINARY --library-path "$lib" "$dir/usr/bin/BINARY" -L "$dir/usr/share/qemu" -L "$dir/usr/share/seabios" "$@"
+done
+`)
+}
 
 const ownName = "qemu"
 
 // ownPath is the program that Ensure has put into the cache, or "".
-func ownPath() string {
+func ownPath(a arch.Arch) string {
 	root, err := cache.Dir()
 	if err != nil {
 		return ""
 	}
-	found, _ := filepath.Glob(filepath.Join(root, ownName+"-*", Binary))
+	// Products of other architectures match as well, and have another program.
+	found, _ := filepath.Glob(filepath.Join(root, ownName+"-*", a.QEMU.Binary))
 	newest := ""
 	for _, path := range found {
 		if newest == "" || modified(path).After(modified(newest)) {

@@ -1,7 +1,7 @@
 // Package qemu boots virtual machines for people (kios run), for tests and for
-// the benchmark: a q35 machine with virtio disks, one network card behind
-// QEMU's user-mode network, a random number source and a serial console, and
-// nothing else.
+// the benchmark: a machine with virtio disks, one network card behind QEMU's
+// user-mode network, a random number source and a serial console, and nothing
+// else. What differs between architectures is in package arch.
 //
 // The console and the monitor are socket pairs that QEMU inherits, so that a
 // machine leaves no sockets behind; QEMU itself dies with the process that
@@ -9,7 +9,7 @@
 // of machines that stay (kios cluster) there are Detached and Switch.
 //
 // It has no graphics, no migration, no bridged network and no libvirt. It
-// follows qemu-system-x86_64(1), version 7.2 or newer, and the QEMU machine
+// follows qemu(1), version 7.2 or newer, and the QEMU machine
 // protocol (docs/interop/qmp-spec).
 package qemu
 
@@ -34,15 +34,12 @@ import (
 	"kios/host/arch"
 )
 
-// Binary is the program that is looked up in PATH, unless Ensure has got another.
-const Binary = "qemu-system-x86_64"
-
 // Config describes a machine. Kernel chooses the way it boots: with a Kernel,
 // QEMU loads it directly; without, UEFI firmware boots the first disk.
 type Config struct {
 	Arch arch.Arch // of the machine; the host's if it has no name
 
-	Kernel string // a bzImage, for a direct boot
+	Kernel string // for a direct boot
 	Initrd string // an initramfs, or several joined with cpio padding; direct boot only
 	Append string // the kernel's command line; direct boot only
 
@@ -161,7 +158,7 @@ func Start(ctx context.Context, cfg Config) (*Machine, error) {
 	if err := cfg.check(); err != nil {
 		return nil, err
 	}
-	bin, err := lookPath()
+	bin, err := lookPath(cfg.Arch)
 	if err != nil {
 		return nil, err
 	}
@@ -199,22 +196,25 @@ func (c *Config) prepare(ctx context.Context) (err error) {
 			return err
 		}
 	}
-	if c.Kernel == "" {
-		return copyVars(c.Dir)
+	if c.Kernel != "" {
+		c.nameBootDisk(ctx)
 	}
-	c.nameBootDisk(ctx)
-	return nil
+	return c.prepareFirmware()
 }
 
-func lookPath() (string, error) {
-	if own := ownPath(); own != "" {
+// lookPath finds the program: the one that Ensure has got, or that of the host.
+func lookPath(a arch.Arch) (string, error) {
+	if own := ownPath(a); own != "" {
 		return own, nil
 	}
-	bin, err := exec.LookPath(Binary)
-	if err != nil {
-		return "", fmt.Errorf("%s is not installed (apt-get install qemu-system-x86)", Binary)
+	bin, err := exec.LookPath(a.QEMU.Binary)
+	if err == nil {
+		return bin, nil
 	}
-	return bin, nil
+	if a.Foreign() {
+		return "", fmt.Errorf("there is no %s (get it with: kios deps --arch %s)", a.QEMU.Binary, a.Name)
+	}
+	return "", fmt.Errorf("%s is not installed (apt-get install %s)", a.QEMU.Binary, a.QEMU.Package)
 }
 
 func launch(ctx context.Context, bin string, cfg Config) (*Machine, error) {
@@ -290,7 +290,7 @@ func (m *Machine) run() error {
 		m.finish(err)
 	}()
 	if err := <-started; err != nil {
-		return fmt.Errorf("start %s: %w", Binary, err)
+		return fmt.Errorf("start %s: %w", m.cfg.Arch.QEMU.Binary, err)
 	}
 	return nil
 }
@@ -337,23 +337,23 @@ func endOf(reason string) End {
 // startError explains why QEMU ended before its monitor answered.
 func (m *Machine) startError(err error) error {
 	<-m.exited
-	return startError(err, m.stderr)
+	return startError(err, m.cfg.Arch.QEMU.Binary, m.stderr)
 }
 
-func startError(err error, stderr string) error {
+func startError(err error, program, stderr string) error {
 	said, _ := os.ReadFile(stderr)
-	text := strings.TrimSpace(string(bytes.ReplaceAll(said, []byte(Binary+": "), nil)))
+	text := strings.TrimSpace(string(bytes.ReplaceAll(said, []byte(program+": "), nil)))
 	switch {
 	case strings.Contains(text, "Could not set up host forwarding rule"):
 		return fmt.Errorf("%w: %s", ErrPortTaken, text)
 	case strings.Contains(text, "Failed to get \"write\" lock"):
-		return fmt.Errorf("start %s: %s (another machine uses this disk; stop that one first)", Binary, text)
+		return fmt.Errorf("start %s: %s (another machine uses this disk; stop that one first)", program, text)
 	case strings.Contains(text, "cannot set up guest memory"):
-		return fmt.Errorf("start %s: %s (ask for less memory)", Binary, text)
+		return fmt.Errorf("start %s: %s (ask for less memory)", program, text)
 	case text != "":
-		return fmt.Errorf("start %s: %s", Binary, text)
+		return fmt.Errorf("start %s: %s", program, text)
 	}
-	return fmt.Errorf("start %s: %w", Binary, err)
+	return fmt.Errorf("start %s: %w", program, err)
 }
 
 // Uptime is the time since power-on, on the host's clock.

@@ -8,12 +8,14 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 
 	"kios/host/arch"
+	"kios/host/cache"
 	"kios/test/lab"
 )
 
@@ -158,12 +160,142 @@ func TestScale(t *testing.T) {
 	}
 }
 
-func TestDirectArgsHaveNoFirmware(t *testing.T) {
-	args := Config{Kernel: "/k", Initrd: "/i", Append: "a b", Memory: 512 << 20, CPUs: 2, Accel: TCG}.args(inherited, nil)
-	if slices.ContainsFunc(args, func(a string) bool { return strings.Contains(a, "pflash") }) {
-		t.Errorf("args = %q, want no firmware", args)
+// With a kernel, a machine has firmware only where QEMU describes it by something else
+// than ACPI otherwise.
+func TestDirectArgs(t *testing.T) {
+	for _, a := range arch.All {
+		args := Config{Arch: a, Kernel: "/k", Initrd: "/i", Append: "a b", Memory: 512 << 20, CPUs: 2, Accel: TCG}.args(inherited, nil)
+		if slices.ContainsFunc(args, func(a string) bool { return strings.Contains(a, "pflash") }) {
+			t.Errorf("%s: args = %q, want no flash", a.Name, args)
+		}
+		if got := valueOf(args, "-append"); got != "a b "+a.QEMU.ForTCG {
+			t.Errorf("%s: the command line is %q", a.Name, got)
+		}
+		if got := valueOf(args, "-bios"); got != a.QEMU.Firmware.Direct {
+			t.Errorf("%s: -bios %s, want %s", a.Name, got, a.QEMU.Firmware.Direct)
+		}
 	}
-	if i := slices.Index(args, "-append"); i < 0 || args[i+1] != "a b no_timer_check highres=off" {
-		t.Errorf("args = %q, want the command line as one argument", args)
+}
+
+// valueOf is the argument behind a flag, or "".
+func valueOf(args []string, flag string) string {
+	if i := slices.Index(args, flag); i >= 0 {
+		return args[i+1]
+	}
+	return ""
+}
+
+// Machines are those of their architecture, and firmware boots them by its own files.
+func TestMachineArgs(t *testing.T) {
+	for _, tt := range []struct{ arch, machine, code, forTCG string }{
+		{"amd64", "q35", "/usr/share/OVMF/OVMF_CODE_4M.fd", "no_timer_check highres=off"},
+		{"arm64", "virt,gic-version=3", "/usr/share/AAVMF/AAVMF_CODE.fd", "highres=off"},
+	} {
+		a, err := arch.Find(tt.arch)
+		lab.Must(t, err)
+		cfg := Config{Arch: a, Dir: "/d", Accel: TCG, CodeCache: 512 << 20}
+		args := cfg.args(inherited, nil)
+		if got := valueOf(args, "-machine"); got != tt.machine {
+			t.Errorf("%s: -machine %s, want %s", tt.arch, got, tt.machine)
+		}
+		if got := valueOf(args, "-drive"); !strings.HasSuffix(got, "file="+tt.code) {
+			t.Errorf("%s: the firmware is %s, want %s", tt.arch, got, tt.code)
+		}
+		if got := valueOf(args, "-smbios"); !strings.HasSuffix(got, "extra="+tt.forTCG) {
+			t.Errorf("%s: the stub is told %s, want %s", tt.arch, got, tt.forTCG)
+		}
+		// Twice: the table of the architectures stays as it is.
+		want := a.QEMU.Emulation(a.Foreign())[1] + ",tb-size=512"
+		for _, got := range []string{valueOf(args, "-accel"), valueOf(cfg.args(inherited, nil), "-accel")} {
+			if got != want {
+				t.Errorf("%s: -accel %s, want %s", tt.arch, got, want)
+			}
+		}
+		cfg.Accel = KVM
+		if got := valueOf(cfg.args(inherited, nil), "-accel"); got != "kvm" {
+			t.Errorf("%s: -accel %s with KVM", tt.arch, got)
+		}
+	}
+}
+
+// What QEMU's machine lacks is added once.
+func TestAHCI(t *testing.T) {
+	disk := Disk{Path: "/tmp/a.raw", Bus: "ahci"}
+	for _, a := range arch.All {
+		for _, tt := range []struct {
+			disks []Disk
+			want  int
+		}{{nil, 0}, {[]Disk{{Path: "/tmp/a.raw"}}, 0}, {[]Disk{disk, disk}, 1}} {
+			want := tt.want
+			if a.QEMU.AHCI == "" {
+				want = 0
+			}
+			args := Config{Arch: a, Disks: tt.disks}.diskArgs()
+			if got := strings.Count(strings.Join(args, " "), "ahci,id=ide"); got != want {
+				t.Errorf("%s: %q has %d controllers, want %d", a.Name, args, got, want)
+			}
+		}
+	}
+}
+
+// A guest of another architecture runs in another program, and never under KVM.
+func TestForeign(t *testing.T) {
+	t.Setenv("KIOS_ACCEL", "kvm")
+	for _, a := range arch.All {
+		got, err := Probe(t.Context(), a, "")
+		if want := map[bool]Accel{true: TCG, false: KVM}[a.Foreign()]; got != want || err != nil {
+			t.Errorf("%s: Probe = %s, %v, want %s", a.Name, got, err, want)
+		}
+		if got := MayUseKVM(a); got == a.Foreign() {
+			t.Errorf("%s: MayUseKVM = %v", a.Name, got)
+		}
+		if why := WhyEmulated(t.Context(), a, ""); a.Foreign() && why != "this host is "+arch.Host().Name {
+			t.Errorf("%s: WhyEmulated = %s", a.Name, why)
+		}
+	}
+}
+
+// Each architecture has a QEMU of its own, and the newest one of it is taken.
+func TestOwnPath(t *testing.T) {
+	t.Setenv("XDG_CACHE_HOME", t.TempDir())
+	t.Setenv("PATH", t.TempDir())
+	root, err := cache.Dir()
+	lab.Must(t, err)
+	for _, a := range arch.All {
+		if _, err := lookPath(a); err == nil || a.Foreign() && !strings.Contains(err.Error(), "kios deps --arch "+a.Name) {
+			t.Errorf("%s: lookPath without any = %v", a.Name, err)
+		}
+		want := filepath.Join(root, a.Product("qemu")+"-2", a.QEMU.Binary)
+		for i, name := range []string{"-1", "-2"} {
+			path := filepath.Join(root, a.Product("qemu")+name, a.QEMU.Binary)
+			lab.WriteFile(t, path, starter(a))
+			old := time.Now().Add(time.Duration(i-10) * time.Minute)
+			lab.Must(t, os.Chtimes(path, old, old))
+		}
+		if got, err := lookPath(a); got != want || err != nil {
+			t.Errorf("%s: lookPath = %s, %v, want %s", a.Name, got, err, want)
+		}
+		if !strings.Contains(starter(a), a.QEMU.Binary) || !strings.Contains(starter(a), arch.Host().Triplet) {
+			t.Errorf("%s: %s", a.Name, starter(a))
+		}
+	}
+}
+
+// Flash has the variables that Debian's file has, and takes less room.
+func TestCopySparse(t *testing.T) {
+	dir := t.TempDir()
+	data := make([]byte, 1<<20+5)
+	copy(data[8192:], "variables")
+	copy(data[1<<20:], "end")
+	from, to := filepath.Join(dir, "from"), filepath.Join(dir, "to")
+	lab.Must(t, os.WriteFile(from, data, 0o600))
+	lab.Must(t, copySparse(to, from))
+	if lab.ReadFile(t, to) != string(data) {
+		t.Error("the copy differs")
+	}
+	info, err := os.Stat(to)
+	lab.Must(t, err)
+	if stored := info.Sys().(*syscall.Stat_t).Blocks * 512; stored > 64<<10 {
+		t.Errorf("the copy takes %d KiB", stored>>10)
 	}
 }

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+
+	"kios/host/arch"
 )
 
 // SwitchConfig describes a network of machines of this host that takes no
@@ -63,7 +65,7 @@ func detachSwitch(ctx context.Context, cfg SwitchConfig) (*Detached, error) {
 		}
 		ports = append(ports, f)
 	}
-	return detach(ctx, cfg.Dir, cfg.args(), ports...)
+	return detach(ctx, arch.Host(), cfg.Dir, cfg.args(), ports...)
 }
 
 // AttachSwitch finds the running switch of a directory, or returns

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"path/filepath"
-	"slices"
 
 	"kios/host/arch"
 	"kios/host/cache"
@@ -28,9 +27,8 @@ func User(ctx context.Context, log *progress.Log, a arch.Arch, suites []string, 
 			return err
 		}
 		defer remove()
-		from := append(slices.Clone(suites), suites[0]+"-backports")
 		pkg := debian.Package{Name: userPackage, Version: version}
-		if err := debian.UnpackAlone(ctx, log, arch.Host(), from, pkg, tmp); err != nil {
+		if err := debian.UnpackAlone(ctx, log, arch.Host(), withBackports(suites), pkg, tmp); err != nil {
 			return err
 		}
 		return filetree.CopyFile(ctx, filepath.Join(dir, a.UserBinary), filepath.Join(tmp, "usr/bin", a.UserBinary), 0o755)
