@@ -1,5 +1,7 @@
 package arch
 
+import "debug/elf"
+
 // amd64 is x86-64, the architecture that kiOS was first made for.
 var amd64 = Arch{
 	Name: "amd64",
@@ -13,6 +15,8 @@ var amd64 = Arch{
 	// Debian's GCC marks the targets of indirect jumps, which takes a note that the
 	// linker puts into a segment of its own.
 	PauseFlags: []string{"-fcf-protection=none"},
+
+	ELF: elf.EM_X86_64,
 
 	Kernel: Kernel{
 		Arch:   "x86_64",

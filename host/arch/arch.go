@@ -7,6 +7,7 @@
 package arch
 
 import (
+	"debug/elf"
 	"errors"
 	"fmt"
 	"runtime"
@@ -23,6 +24,8 @@ type Arch struct {
 	UserBinary string   // QEMU's program that runs programs of this architecture on another one
 	Cross      []string // Debian packages with the compiler and its C library, for a host of another architecture
 	PauseFlags []string // flags of GCC for a program without any library
+
+	ELF elf.Machine // in the header of programs
 
 	Kernel Kernel
 	EFI    EFI
@@ -164,6 +167,17 @@ func (a Arch) Check() error {
 func (a Arch) Foreign() bool { return a.foreignTo(runtime.GOARCH) }
 
 func (a Arch) foreignTo(host string) bool { return a.Name != host }
+
+// Flag is what a command of kios is given to be about this architecture, behind a space:
+// nothing on its own host, which is the default.
+func (a Arch) Flag() string { return a.flagOn(runtime.GOARCH) }
+
+func (a Arch) flagOn(host string) string {
+	if a.Name == "" || !a.foreignTo(host) {
+		return ""
+	}
+	return " --arch " + a.Name
+}
 
 // Product is the name in the cache of a product that differs between architectures. That
 // of amd64 is the plain one: so were all before there was another architecture.

@@ -44,6 +44,7 @@ func TestAllDiffer(t *testing.T) {
 		"Name":        func(a Arch) string { return a.Name },
 		"Suffix":      func(a Arch) string { return a.Suffix },
 		"Triplet":     func(a Arch) string { return a.Triplet },
+		"ELF":         func(a Arch) string { return a.ELF.String() },
 		"EFI.Stub":    func(a Arch) string { return a.EFI.Stub },
 		"EFI.Boot":    func(a Arch) string { return a.EFI.Boot },
 		"QEMU.Binary": func(a Arch) string { return a.QEMU.Binary },
@@ -136,6 +137,17 @@ func TestHost(t *testing.T) {
 		if a.Foreign() != (a.Name != h.Name) {
 			t.Errorf("%s.Foreign() = %v on %s", a.Name, a.Foreign(), h.Name)
 		}
+	}
+}
+
+func TestFlag(t *testing.T) {
+	for _, a := range All {
+		if a.flagOn(a.Name) != "" || a.flagOn("riscv64") != " --arch "+a.Name {
+			t.Errorf("%s: the flag is %q at home and %q elsewhere", a.Name, a.flagOn(a.Name), a.flagOn("riscv64"))
+		}
+	}
+	if got := (Arch{}).Flag(); got != "" {
+		t.Errorf("without an architecture, the flag is %q", got)
 	}
 }
 

@@ -1,5 +1,7 @@
 package arch
 
+import "debug/elf"
+
 // arm64 is AArch64, as servers have it: UEFI, ACPI and the GICv3.
 var arm64 = Arch{
 	Name:   "arm64",
@@ -12,6 +14,8 @@ var arm64 = Arch{
 	// Newer releases of Debian have GCC sign return addresses and mark the targets of
 	// indirect jumps, as on amd64.
 	PauseFlags: []string{"-mbranch-protection=none"},
+
+	ELF: elf.EM_AARCH64,
 
 	Kernel: Kernel{
 		Arch: "arm64",

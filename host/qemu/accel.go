@@ -66,7 +66,7 @@ func Probe(ctx context.Context, a arch.Arch, kernel string) (Accel, error) {
 	if kernel == "" || !deviceOpens() {
 		return TCG, nil
 	}
-	if err := statBuilt(kernel); err != nil {
+	if err := statBuilt(a, kernel); err != nil {
 		return "", err
 	}
 	bin, err := lookPath(a)

@@ -13,6 +13,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"kios/host/arch"
 )
 
 // check finds what QEMU would refuse, or would not notice, and says how to
@@ -22,7 +24,7 @@ func (c Config) check() error {
 		return errors.New("qemu: Config.Dir is not set")
 	}
 	for _, file := range []string{c.Kernel, c.Initrd} {
-		if err := statBuilt(file); file != "" && err != nil {
+		if err := statBuilt(c.Arch, file); file != "" && err != nil {
 			return err
 		}
 	}
@@ -40,10 +42,10 @@ func (c Config) check() error {
 	return checkMemory(c.Memory)
 }
 
-// statBuilt looks for a file that the build makes.
-func statBuilt(file string) error {
+// statBuilt looks for a file that the build for an architecture makes.
+func statBuilt(a arch.Arch, file string) error {
 	if _, err := os.Stat(file); err != nil {
-		return fmt.Errorf("%w (make it with kios build)", err)
+		return fmt.Errorf("%w (make it with kios build%s)", err, a.Flag())
 	}
 	return nil
 }
@@ -162,14 +164,19 @@ func (c Config) bootArgs() []string {
 	return args
 }
 
-// diskArgs are the disks, and the controller that those of AHCI are at.
+// diskArgs are the disks and discs, and the controller that those at AHCI need. A port has
+// one of them.
 func (c Config) diskArgs() (args []string) {
 	ofAHCI := func(d Disk) bool { return d.Bus == "ahci" }
-	if ahci := c.Arch.QEMU.AHCI; ahci != "" && slices.ContainsFunc(c.Disks, ofAHCI) {
+	if ahci := c.Arch.QEMU.AHCI; ahci != "" && (len(c.CDs) > 0 || slices.ContainsFunc(c.Disks, ofAHCI)) {
 		args = []string{"-device", ahci}
 	}
 	for i, d := range c.Disks {
 		args = append(args, d.args(i, c.Kernel == "")...)
+	}
+	for i, cd := range c.CDs {
+		args = append(args, "-drive", fmt.Sprintf("if=none,id=cd%d,media=cdrom,format=raw,readonly=on,file=%s", i, escape(cd)),
+			"-device", fmt.Sprintf("ide-cd,drive=cd%d,bus=ide.%d", i, len(c.Disks)+i))
 	}
 	return args
 }

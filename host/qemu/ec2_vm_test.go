@@ -34,7 +34,7 @@ func TestEC2(t *testing.T) {
 	t.Cleanup(func() { os.RemoveAll(dir) })
 	socket := filepath.Join(dir, "imds.sock")
 	a := lab.Arch(t)
-	m := imds.Machine{ID: "i-0e5b1c0d2a3f4b5c6", Type: "t3.micro", Region: "eu-west-1", MAC: "52:54:00:12:34:56", Address: EC2Address, UserData: []byte("user data")}
+	m := imds.Machine{ID: "i-0e5b1c0d2a3f4b5c6", Type: "t3.micro", Arch: a.EC2.Machine, Region: "eu-west-1", MAC: "52:54:00:12:34:56", Address: EC2Address, UserData: []byte("user data")}
 	stop, err := imds.Start(socket, m)
 	lab.Must(t, err)
 	defer stop()

@@ -48,8 +48,9 @@ type Config struct {
 	Firmware string
 
 	Disks  []Disk
-	Memory int64 // bytes; 512 MiB if 0
-	CPUs   int   // 2 if 0
+	CDs    []string // disc images, each in a drive at a port of AHCI
+	Memory int64    // bytes; 512 MiB if 0
+	CPUs   int      // 2 if 0
 
 	NoNetwork bool
 	Card      string // QEMU's name of the network card; virtio-net-pci if empty
@@ -202,6 +203,12 @@ func (c *Config) prepare(ctx context.Context) (err error) {
 	return c.prepareFirmware()
 }
 
+// Installed says what is missing of QEMU for machines of an architecture, and how to get it.
+func Installed(a arch.Arch) error {
+	_, err := lookPath(a)
+	return err
+}
+
 // lookPath finds the program: the one that Ensure has got, or that of the host.
 func lookPath(a arch.Arch) (string, error) {
 	if own := ownPath(a); own != "" {
@@ -212,7 +219,7 @@ func lookPath(a arch.Arch) (string, error) {
 		return bin, nil
 	}
 	if a.Foreign() {
-		return "", fmt.Errorf("there is no %s (get it with: kios deps --arch %s)", a.QEMU.Binary, a.Name)
+		return "", fmt.Errorf("there is no %s (get it with: kios deps%s)", a.QEMU.Binary, a.Flag())
 	}
 	return "", fmt.Errorf("%s is not installed (apt-get install %s)", a.QEMU.Binary, a.QEMU.Package)
 }

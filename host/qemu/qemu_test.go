@@ -6,6 +6,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"syscall"
@@ -218,21 +219,32 @@ func TestMachineArgs(t *testing.T) {
 	}
 }
 
-// What QEMU's machine lacks is added once.
+// A controller that QEMU's machine lacks is added once, and each port has one drive.
 func TestAHCI(t *testing.T) {
 	disk := Disk{Path: "/tmp/a.raw", Bus: "ahci"}
 	for _, a := range arch.All {
 		for _, tt := range []struct {
 			disks []Disk
-			want  int
-		}{{nil, 0}, {[]Disk{{Path: "/tmp/a.raw"}}, 0}, {[]Disk{disk, disk}, 1}} {
-			want := tt.want
-			if a.QEMU.AHCI == "" {
-				want = 0
+			cds   []string
+			ports string
+			need  bool // for AHCI
+		}{
+			{[]Disk{{Path: "/tmp/a.raw"}}, nil, "", false},
+			{[]Disk{disk, disk}, nil, " 0 1", true},
+			{[]Disk{{Path: "/tmp/a.raw"}}, []string{"/a.iso", "/b.iso"}, " 1 2", true},
+			{[]Disk{disk}, []string{"/a.iso"}, " 0 1", true},
+		} {
+			args := strings.Join(Config{Arch: a, Disks: tt.disks, CDs: tt.cds}.diskArgs(), " ")
+			ports := ""
+			for _, found := range regexp.MustCompile(`,bus=ide\.(\d)`).FindAllStringSubmatch(args, -1) {
+				ports += " " + found[1]
 			}
-			args := Config{Arch: a, Disks: tt.disks}.diskArgs()
-			if got := strings.Count(strings.Join(args, " "), "ahci,id=ide"); got != want {
-				t.Errorf("%s: %q has %d controllers, want %d", a.Name, args, got, want)
+			want := 0
+			if tt.need && a.QEMU.AHCI != "" {
+				want = 1
+			}
+			if got := strings.Count(args, "ahci,id=ide"); got != want || ports != tt.ports {
+				t.Errorf("%s: %s has %d controllers and the ports%s, want %d and%s", a.Name, args, got, ports, want, tt.ports)
 			}
 		}
 	}

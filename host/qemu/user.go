@@ -12,8 +12,8 @@ import (
 	"kios/host/progress"
 )
 
-// userPackage has the programs that run those of all architectures.
-const userPackage = "qemu-user"
+// UserPackage is Debian's package with the programs that run those of all architectures.
+const UserPackage = "qemu-user"
 
 // User gets the QEMU that runs programs of another architecture on this host, and returns
 // its path. It is static, so that it works in a root directory of other programs, and is
@@ -21,13 +21,13 @@ const userPackage = "qemu-user"
 // (binfmt_misc), which would be so for all of the host. The version is that of Debian's
 // package.
 func User(ctx context.Context, log *progress.Log, a arch.Arch, suites []string, version string) (string, error) {
-	dir, err := cache.Product(ctx, log, a.Product(userPackage), cache.NewKey(userPackage, "1", version), func(dir string) error {
-		tmp, remove, err := cache.Scratch(userPackage + "-")
+	dir, err := cache.Product(ctx, log, a.Product(UserPackage), cache.NewKey(UserPackage, "1", version), func(dir string) error {
+		tmp, remove, err := cache.Scratch(UserPackage + "-")
 		if err != nil {
 			return err
 		}
 		defer remove()
-		pkg := debian.Package{Name: userPackage, Version: version}
+		pkg := debian.Package{Name: UserPackage, Version: version}
 		if err := debian.UnpackAlone(ctx, log, arch.Host(), withBackports(suites), pkg, tmp); err != nil {
 			return err
 		}
