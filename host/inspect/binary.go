@@ -67,6 +67,18 @@ func isStatic(path string) (bool, error) {
 	return len(libs) == 0 && err == nil, nil
 }
 
+// checkMachine notes a program that does not run where the EFI file does.
+func (r *Report) checkMachine(path, file string) {
+	f, err := elf.Open(file)
+	if err != nil {
+		return // a script
+	}
+	defer f.Close()
+	if f.Machine != r.arch.ELF {
+		r.Problems = append(r.Problems, fmt.Sprintf("%s is a program for %v, and the EFI file is for %s", path, f.Machine, r.Arch))
+	}
+}
+
 // readGo adds what Go's linker wrote into the file; a program in another
 // language has none of it.
 func (b *Binary) readGo(path string) {

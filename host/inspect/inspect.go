@@ -3,7 +3,8 @@
 // programs among them. Every byte of the file is accounted for.
 //
 // It believes the file's own list (package inventory) for what cannot be
-// measured, such as purposes and licences, and says where list and root differ.
+// measured, such as purposes and licences, and says where list and root differ. It
+// says as well which programs are for another architecture than the EFI file.
 package inspect
 
 import (
@@ -15,6 +16,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"kios/host/arch"
 	"kios/host/cache"
 	"kios/host/cpio"
 	"kios/host/erofs"
@@ -32,19 +34,22 @@ const rootName = "rootfs.erofs"
 type Report struct {
 	File      string              `json:"file"`
 	Size      int64               `json:"size"`
-	Version   string              `json:"version"`  // of kiOS
-	Kernel    string              `json:"kernel"`   // as uname -r prints it
-	Cmdline   string              `json:"cmdline"`  // of the kernel
-	Parts     []Part              `json:"parts"`    // sizes that add up to Size
-	Sections  []Section           `json:"sections"` // of the EFI file
-	Initrd    []File              `json:"initrd"`   // entries of the initrd
-	Images    []Image             `json:"images"`   // of the OS, for pods
-	Files     []File              `json:"files"`    // of the root
-	Links     []Link              `json:"links"`    // symbolic links of the root
+	Arch      string              `json:"architecture"` // of the machines that it is for
+	Version   string              `json:"version"`      // of kiOS
+	Kernel    string              `json:"kernel"`       // as uname -r prints it
+	Cmdline   string              `json:"cmdline"`      // of the kernel
+	Parts     []Part              `json:"parts"`        // sizes that add up to Size
+	Sections  []Section           `json:"sections"`     // of the EFI file
+	Initrd    []File              `json:"initrd"`       // entries of the initrd
+	Images    []Image             `json:"images"`       // of the OS, for pods
+	Files     []File              `json:"files"`        // of the root
+	Links     []Link              `json:"links"`        // symbolic links of the root
 	Dirs      []File              `json:"directories"`
 	Binaries  []Binary            `json:"binaries"`  // programs of the root
 	Processes []inventory.Process `json:"processes"` // of a running node, outside of containers
-	Problems  []string            `json:"problems"`  // where the root and its list differ
+	Problems  []string            `json:"problems"`  // where the root differs from its list, or from the EFI file
+
+	arch arch.Arch
 }
 
 // Part is a share of the file's bytes.
@@ -123,7 +128,11 @@ func Inspect(ctx context.Context, path string, tools erofs.Tools) (*Report, erro
 		return nil, err
 	}
 	defer f.Close()
-	r := &Report{File: path, Size: image.Size, Problems: []string{}}
+	a, err := arch.OfMachine(image.Machine)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	r := &Report{File: path, Size: image.Size, Arch: a.Name, Problems: []string{}, arch: a}
 	if err := r.read(ctx, image, tools); err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
@@ -274,6 +283,7 @@ func (r *Report) addEntries(entries []erofs.Entry, dir string) error {
 			continue
 		}
 		r.Binaries = append(r.Binaries, *b)
+		r.checkMachine(e.Path, filepath.Join(dir, e.Path))
 		r.addPart("root: "+e.Path, e.OnDisk)
 	}
 	return nil

@@ -3,7 +3,8 @@ package inspect
 import (
 	"bytes"
 	"context"
-	"debug/pe"
+	"debug/elf"
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"io/fs"
@@ -15,6 +16,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"kios/host/arch"
 	"kios/host/cpio"
 	"kios/host/erofs"
 	"kios/host/hosttool"
@@ -79,8 +81,8 @@ func packRaw(t *testing.T, dir string, initrd []byte) string {
 	t.Helper()
 	out := filepath.Join(dir, "kios.efi")
 	if err := uki.Create(out, uki.Parts{
-		Stub:      write(t, dir, "stub", ukitest.PE(pe.IMAGE_FILE_MACHINE_AMD64, 0), 0o600),
-		Linux:     write(t, dir, "vmlinuz", ukitest.Kernel(pe.IMAGE_FILE_MACHINE_AMD64, 0), 0o600),
+		Stub:      write(t, dir, "stub", ukitest.PE(arch.Host().EFI.Machine, 0), 0o600),
+		Linux:     write(t, dir, "vmlinuz", ukitest.Kernel(arch.Host().EFI.Machine, 0), 0o600),
 		Uname:     "6.12.1-kios",
 		Initrd:    write(t, dir, "initrd", initrd, 0o600),
 		OSRelease: "ID=kios\n",
@@ -116,6 +118,9 @@ func TestInspect(t *testing.T) {
 	}
 	if total != r.Size {
 		t.Errorf("the parts add up to %d bytes, the file has %d", total, r.Size)
+	}
+	if r.Arch != arch.Host().Name {
+		t.Errorf("it is for %s, want %s", r.Arch, arch.Host().Name)
 	}
 	if r.Version != "0.1.0" || r.Kernel != "6.12.1-kios" || r.Cmdline != "console=ttyS0" {
 		t.Errorf("version %q, kernel %q, command line %q", r.Version, r.Kernel, r.Cmdline)
@@ -158,6 +163,7 @@ func TestProblems(t *testing.T) {
 		want string
 	}{
 		{"unlisted file", func(root string) { os.WriteFile(filepath.Join(root, "bin/sh"), []byte("#!"), 0o755) }, "/bin/sh has no stated purpose"},
+		{"program for another machine", func(root string) { write(t, root, "bin/other", elfFor(elf.EM_S390), 0o755) }, "/bin/other is a program for EM_S390, and the EFI file is for " + arch.Host().Name},
 		{"missing file", func(root string) { os.Remove(filepath.Join(root, "bin/mount")) }, "/bin/mount is listed but not in the root"},
 		{"no list", func(root string) { os.Remove(filepath.Join(root, inventory.Path)) }, "the root's list of files cannot be read"},
 		{"damaged list", func(root string) {
@@ -175,6 +181,16 @@ func TestProblems(t *testing.T) {
 			}
 		})
 	}
+}
+
+// elfFor is the header of a program, and no more.
+func elfFor(machine elf.Machine) []byte {
+	var b bytes.Buffer
+	h := elf.Header64{Type: uint16(elf.ET_EXEC), Machine: uint16(machine), Version: uint32(elf.EV_CURRENT), Ehsize: 64, Phentsize: 56, Shentsize: 64}
+	copy(h.Ident[:], elf.ELFMAG)
+	h.Ident[elf.EI_CLASS], h.Ident[elf.EI_DATA], h.Ident[elf.EI_VERSION] = byte(elf.ELFCLASS64), byte(elf.ELFDATA2LSB), byte(elf.EV_CURRENT)
+	binary.Write(&b, binary.LittleEndian, h)
+	return b.Bytes()
 }
 
 func TestSetuidAndScriptsShow(t *testing.T) {
@@ -203,7 +219,7 @@ func TestInspectBadInput(t *testing.T) {
 	tests := []struct{ name, path, want string }{
 		{"not there", filepath.Join(dir, "none"), "no such file"},
 		{"not a PE", write(t, dir, "text", []byte("hello"), 0o600), "not a PE file"},
-		{"no .initrd", write(t, dir, "pe", ukitest.PE(pe.IMAGE_FILE_MACHINE_AMD64, 0), 0o600), "no section .initrd: not a unified kernel image"},
+		{"no .initrd", write(t, dir, "pe", ukitest.PE(arch.Host().EFI.Machine, 0), 0o600), "no section .initrd: not a unified kernel image"},
 		{"truncated", write(t, dir, "cut", data[:len(data)-512], 0o600), "section .initrd ends at byte"},
 		{"no cpio", good, "section .initrd: read cpio archive at byte 0: not in the newc format"},
 		{"no root", noRoot, "it has no rootfs.erofs, so this EFI file is not kiOS"},

@@ -13,7 +13,7 @@ const pathWidth = 44
 // Write prints the report for a person.
 func (r *Report) Write(w io.Writer) error {
 	p := &printer{w: w}
-	p.line("%s  kiOS %s, %s bytes, kernel %s", r.File, r.Version, thousands(r.Size), r.Kernel)
+	p.line("%s  kiOS %s for %s, %s bytes, kernel %s", r.File, r.Version, r.Arch, thousands(r.Size), r.Kernel)
 	p.line("command line: %s", r.Cmdline)
 	r.writeParts(p)
 	r.writeSections(p)

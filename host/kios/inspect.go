@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"os"
 
 	"github.com/spf13/cobra"
 
@@ -16,6 +15,7 @@ import (
 
 func newInspectCommand() *cobra.Command {
 	var asJSON bool
+	var a *archValue
 	cmd := &cobra.Command{
 		Use:   "inspect [--json] [KIOS.EFI]",
 		Short: "Show everything that is inside kios.efi",
@@ -25,7 +25,7 @@ processes to expect on a running node. Without an argument it inspects kios.efi 
 this checkout. It runs nothing from the file, and needs no root.
 
 --json prints one object with these fields (sizes in bytes, modes as in ls):
-  file, size, version, kernel, cmdline
+  file, size, architecture, version, kernel, cmdline
   parts        name, size; the sizes add up to the file's size
   sections     name, offset, size, stored (with padding), sha256
   initrd       path, mode, size, onDisk
@@ -35,35 +35,55 @@ this checkout. It runs nothing from the file, and needs no root.
   binaries     path, size, onDisk, static, setuid, goVersion, module,
                modules (path, version of the Go modules that are linked in)
   processes    name, path, purpose
-  problems     differences between the root and its own list of files
+  problems     differences between the root and its own list of files, and programs
+               for another architecture than the file's
 
 The command fails if there are problems.`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return runInspect(cmd.Context(), cmd.OutOrStdout(), args, asJSON)
+			path, err := efiToInspect(a.Arch, args)
+			if err != nil {
+				return err
+			}
+			want := ""
+			if cmd.Flags().Changed("arch") {
+				want = a.Name
+			}
+			return runInspect(cmd.Context(), cmd.OutOrStdout(), path, want, asJSON)
 		},
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	a = archFlag(cmd, "architecture that the file is for")
 	return cmd
 }
 
-func runInspect(ctx context.Context, w io.Writer, args []string, asJSON bool) error {
-	var path string
+// efiToInspect is the file that is named, or that of the checkout for an architecture.
+func efiToInspect(a arch.Arch, args []string) (path string, err error) {
+	remedy := "name another one"
 	if len(args) == 1 {
 		path = args[0]
 	} else {
-		b, err := checkout(arch.Host())
+		b, err := checkout(a)
 		if err != nil {
-			return fmt.Errorf("%w, or name an EFI file", err)
+			return "", fmt.Errorf("%w, or name an EFI file", err)
 		}
 		path = b.Out("kios.efi")
+		remedy = fmt.Sprintf("make it with kios build%s, or name another one", a.Flag())
 	}
-	if _, err := os.Stat(path); os.IsNotExist(err) {
-		return fmt.Errorf("EFI file %s does not exist; make it with kios build, or name another one", path)
+	if missing(path) {
+		return "", fmt.Errorf("EFI file %s does not exist; %s", path, remedy)
 	}
+	return path, nil
+}
+
+// runInspect shows an EFI file that is for the architecture want, or "" for any.
+func runInspect(ctx context.Context, w io.Writer, path, want string, asJSON bool) error {
 	report, err := inspect.Inspect(ctx, path, erofs.Tools{})
 	if err != nil {
 		return err
+	}
+	if want != "" && report.Arch != want {
+		return fmt.Errorf("EFI file %s is for %s, and not for %s: name another one, or leave --arch out", path, report.Arch, want)
 	}
 	if err := printReport(w, report, asJSON); err != nil {
 		return err
