@@ -26,8 +26,9 @@ import (
 
 // System is one way to boot.
 type System struct {
-	Name   string
-	Config qemu.Config
+	Name      string
+	Config    qemu.Config
+	Reference bool // the one that the others are compared with, if any is
 }
 
 // Sample is what one boot showed.
@@ -95,24 +96,31 @@ func boot(ctx context.Context, cfg qemu.Config) (Sample, error) {
 	return Sample{Running: running, Used: total - available}, nil
 }
 
-// Report prints the samples as a Markdown table. The ratio is that of each
-// system's boot to the reference's boot of the same turn; the reference is the
-// last system.
+// Report prints the samples as a Markdown table. The ratio, if there is a reference, is that of
+// the reference's boot to each system's boot of the same turn.
 func Report(w io.Writer, systems []System, samples [][]Sample) {
 	t := tabwriter.NewWriter(w, 0, 0, 1, ' ', 0)
 	defer t.Flush()
-	fmt.Fprintln(t, "| system\t| boot to container running, s: min / median / max\t| reference ÷ this\t| memory in use, MB: median\t|")
-	fmt.Fprintln(t, "|---\t|---\t|---\t|---\t|")
-	reference := samples[len(samples)-1]
+	reference := slices.IndexFunc(systems, func(s System) bool { return s.Reference })
+	ratio, rule := "", ""
+	if reference >= 0 {
+		ratio, rule = "| reference ÷ this\t", "|---\t"
+	}
+	fmt.Fprintf(t, "| system\t| boot to container running, s: min / median / max\t%s| memory in use, MB: median\t|\n", ratio)
+	fmt.Fprintf(t, "|---\t|---\t%s|---\t|\n", rule)
 	for i, s := range systems {
 		var seconds, ratios, used []float64
 		for run, sample := range samples[i] {
-			seconds = append(seconds, sample.Running.Seconds())
-			ratios = append(ratios, reference[run].Running.Seconds()/sample.Running.Seconds())
-			used = append(used, float64(sample.Used)/1e6)
+			seconds, used = append(seconds, sample.Running.Seconds()), append(used, float64(sample.Used)/1e6)
+			if reference >= 0 {
+				ratios = append(ratios, samples[reference][run].Running.Seconds()/sample.Running.Seconds())
+			}
 		}
-		fmt.Fprintf(t, "| %s\t| %.1f / %.1f / %.1f\t| %.2f\t| %.0f\t|\n", s.Name,
-			slices.Min(seconds), median(seconds), slices.Max(seconds), median(ratios), median(used))
+		if reference >= 0 {
+			ratio = fmt.Sprintf("| %.2f\t", median(ratios))
+		}
+		fmt.Fprintf(t, "| %s\t| %.1f / %.1f / %.1f\t%s| %.0f\t|\n", s.Name,
+			slices.Min(seconds), median(seconds), slices.Max(seconds), ratio, median(used))
 	}
 }
 

@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"kios/host/arch"
 	"kios/host/cache"
 	"kios/host/filetree"
 	"kios/host/hosttool"
@@ -34,16 +35,21 @@ var referencePaths = map[string]string{
 	"kubelet.yaml":       "etc/kubernetes/kubelet.yaml",
 }
 
-// Pod is the manifest of the pod that is measured.
-//
 //go:embed pod.yaml
-var Pod []byte
+var pod string
+
+// Pod is the manifest of the pod that is measured, for machines of an architecture.
+func Pod(a arch.Arch) []byte {
+	return []byte(strings.ReplaceAll(pod, "/dev/CONSOLE", "/dev/"+a.QEMU.Console))
+}
 
 // packages of the reference: what a small Debian server for Kubernetes has,
 // with Debian's own cloud kernel.
-var packages = []string{
-	"systemd-sysv", "udev", "dbus", "ifupdown", "isc-dhcp-client", "iproute2",
-	"kmod", "ca-certificates", "linux-image-cloud-amd64", "initramfs-tools",
+func packages() []string {
+	return []string{
+		"systemd-sysv", "udev", "dbus", "ifupdown", "isc-dhcp-client", "iproute2",
+		"kmod", "ca-certificates", "linux-image-cloud-" + arch.Host().Name, "initramfs-tools",
+	}
 }
 
 // Reference is a Debian guest: a kernel, an initrd and an ext4 disk.
@@ -56,7 +62,8 @@ type Parts struct {
 }
 
 // MakeReference installs Debian 12 with debootstrap and adds the shared parts.
-// Both results are kept in the cache. Needs root, as debootstrap does.
+// Both results are kept in the cache. Needs root, as debootstrap does, and is for the
+// host's own architecture: packages' programs run while they are installed.
 func MakeReference(ctx context.Context, log *progress.Log, parts Parts) (*Reference, error) {
 	base, err := debootstrap(ctx, log)
 	if err != nil {
@@ -82,7 +89,7 @@ func MakeReference(ctx context.Context, log *progress.Log, parts Parts) (*Refere
 
 // referenceKey takes in all that the reference's disk is made of.
 func referenceKey(base string, parts Parts) (*cache.Key, error) {
-	inputs := []string{"reference disk", base, string(Pod)}
+	inputs := []string{"reference disk", base, string(Pod(arch.Host()))}
 	for _, file := range slices.Sorted(maps.Keys(referencePaths)) {
 		text, err := referenceFiles.ReadFile("reference/" + file)
 		if err != nil {
@@ -100,11 +107,11 @@ func referenceKey(base string, parts Parts) (*cache.Key, error) {
 }
 
 func debootstrap(ctx context.Context, log *progress.Log) (string, error) {
-	key := cache.NewKey(append([]string{"debootstrap bookworm"}, packages...)...)
+	key := cache.NewKey(append([]string{"debootstrap bookworm"}, packages()...)...)
 	return cache.Product(ctx, log, "debootstrap", key, func(dir string) error {
 		step := log.Start("install Debian 12 for the reference")
 		root := filepath.Join(dir, "root")
-		err := run(ctx, "debootstrap", "--variant=minbase", "--include="+strings.Join(packages, ","), "bookworm", root)
+		err := run(ctx, "debootstrap", "--variant=minbase", "--include="+strings.Join(packages(), ","), "bookworm", root)
 		// One that was interrupted leaves these mounted, and what removes its files
 		// would walk through them.
 		for _, mounted := range []string{"proc", "sys"} {
@@ -156,7 +163,7 @@ func fill(ctx context.Context, root string, parts Parts) error {
 			return err
 		}
 	}
-	if err := filetree.WriteFile(filepath.Join(root, "etc/kubernetes/manifests/bench.yaml"), Pod, 0o644); err != nil {
+	if err := filetree.WriteFile(filepath.Join(root, "etc/kubernetes/manifests/bench.yaml"), Pod(arch.Host()), 0o644); err != nil {
 		return err
 	}
 	return enable(root, "containerd.service", "kubelet.service")

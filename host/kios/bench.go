@@ -9,7 +9,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"kios/host/arch"
 	"kios/host/bench"
 	"kios/host/build"
 	"kios/host/cache"
@@ -22,6 +21,7 @@ import (
 func newBenchCommand() *cobra.Command {
 	var runs int
 	var against string
+	var a *archValue
 	cmd := &cobra.Command{
 		Use:   "bench",
 		Short: "Measure boot time and memory, side by side with Debian",
@@ -30,12 +30,13 @@ containerd, runc, kubelet, pod and image; Debian has upstream's shim. It prints 
 time from power-on to the running container and the memory in use.
 
 The first run installs the Debian guest with debootstrap, which needs root and
-takes a few minutes.
+takes a few minutes. For another architecture than this machine's there is no
+Debian guest, and kiOS is measured alone.
 
 With --against, another build of kiOS takes Debian's place: what a change costs.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			b, err := checkout(arch.Host())
+			b, err := checkout(a.Arch)
 			if err != nil {
 				return err
 			}
@@ -45,8 +46,9 @@ With --against, another build of kiOS takes Debian's place: what a change costs.
 			return runBench(cmd.Context(), b, against, runs)
 		},
 	}
+	a = archFlag(cmd, "architecture to measure")
 	cmd.Flags().IntVar(&runs, "runs", 5, "how often to boot each system")
-	cmd.Flags().StringVar(&against, "against", "", "_out/amd64 of another `checkout`, built, to compare with instead of Debian")
+	cmd.Flags().StringVar(&against, "against", "", "_out/<arch> of another `checkout`, built, to compare with instead of Debian")
 	neverEmpty(cmd.Flags(), "against")
 	return cmd
 }
@@ -65,7 +67,7 @@ func runBench(ctx context.Context, b *build.Builder, against string, runs int) e
 	if err != nil {
 		return err
 	}
-	fmt.Printf("kiOS %s, %d boots each, %s, 2 processors, 1 GiB\n\n", b.Versions.KiOS, runs, systems[0].Config.Accel)
+	fmt.Printf("kiOS %s for %s, %d boots each, %s, 2 processors, 1 GiB\n\n", b.Versions.KiOS, b.Arch.Name, runs, systems[0].Config.Accel)
 	if against != "" {
 		// Two pairs: each build with all pods, then each without.
 		bench.Report(os.Stdout, systems[:2], samples[:2])
@@ -92,7 +94,7 @@ func benchBuilds(b *build.Builder, against string) []string {
 	return []string{b.Out(""), against}
 }
 
-// benchSystems are the guests to compare; the last is the reference.
+// benchSystems are the guests to compare.
 func benchSystems(ctx context.Context, b *build.Builder, dir, against string) ([]bench.System, error) {
 	accel, err := qemu.Probe(ctx, b.Arch, b.Out("vmlinuz"))
 	if err != nil {
@@ -106,17 +108,25 @@ func benchSystems(ctx context.Context, b *build.Builder, dir, against string) ([
 	if err != nil {
 		return nil, err
 	}
-	debian, err := benchReference(ctx, b)
-	if err != nil {
-		return nil, fmt.Errorf("make the Debian reference: %w", err)
-	}
-	reference := lab.machine(debian.Disk)
-	reference.Kernel, reference.Initrd = debian.Kernel, debian.Initrd
-	reference.Append = "root=/dev/vda rw quiet console=ttyS0"
 	uefi := lab.machine(systems[0].Config.Disks[0].Path)
-	return append(systems,
-		bench.System{Name: "kiOS, UEFI", Config: uefi},
-		bench.System{Name: "Debian 12, systemd, direct kernel boot", Config: reference}), nil
+	systems = append(systems, bench.System{Name: "kiOS, UEFI", Config: uefi})
+	if b.Arch.Foreign() {
+		return systems, nil
+	}
+	reference, err := lab.debian(ctx)
+	return append(systems, reference), err
+}
+
+// debian is the reference.
+func (l benchLab) debian(ctx context.Context) (bench.System, error) {
+	debian, err := benchReference(ctx, l.build)
+	if err != nil {
+		return bench.System{}, fmt.Errorf("make the Debian reference: %w", err)
+	}
+	cfg := l.machine(debian.Disk)
+	cfg.Kernel, cfg.Initrd = debian.Kernel, debian.Initrd
+	cfg.Append = "root=/dev/vda rw quiet console=" + l.build.Arch.QEMU.Console
+	return bench.System{Name: "Debian 12, systemd, direct kernel boot", Config: cfg, Reference: true}, nil
 }
 
 // benchLab makes the guests.
@@ -136,6 +146,7 @@ func (l benchLab) otherBuild(ctx context.Context, against string) ([]bench.Syste
 	if err != nil {
 		return nil, fmt.Errorf("the build in %s: %w", against, err)
 	}
+	other[0].Reference, other[1].Reference = true, true
 	return []bench.System{this[0], other[0], this[1], other[1]}, nil
 }
 
@@ -182,7 +193,7 @@ func benchReference(ctx context.Context, b *build.Builder) (*bench.Reference, er
 
 func (l benchLab) machine(disk string) qemu.Config {
 	return qemu.Config{
-		Memory: 1 << 30, CPUs: 2, Accel: l.accel, Isolated: true,
+		Arch: l.build.Arch, Memory: 1 << 30, CPUs: 2, Accel: l.accel, Isolated: true,
 		Disks: []qemu.Disk{{Path: disk, Snapshot: true, Unsafe: true}},
 	}
 }
@@ -207,7 +218,7 @@ func (l benchLab) disk(ctx context.Context, out string, manifests map[string][]b
 	}
 	etc := filepath.Join(dir, "etc")
 	pods := filepath.Join(etc, "kubernetes/manifests")
-	if err := filetree.WriteFile(filepath.Join(pods, "bench.yaml"), bench.Pod, 0o644); err != nil {
+	if err := filetree.WriteFile(filepath.Join(pods, "bench.yaml"), bench.Pod(l.build.Arch), 0o644); err != nil {
 		return "", err
 	}
 	for file, text := range manifests {
