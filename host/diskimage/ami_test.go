@@ -56,7 +56,7 @@ func TestCreateWithoutData(t *testing.T) {
 // they are new: reading ahead helps with one piece only.
 func TestEFIFileIsInOnePiece(t *testing.T) {
 	image := create(t, exampleOptions(t))
-	out := output(t, "mshowfat", "-i", fmt.Sprintf("%s@@%d", image, espStart), "::/EFI/BOOT/BOOTX64.EFI")
+	out := output(t, "mshowfat", "-i", fmt.Sprintf("%s@@%d", image, espStart), bootFile)
 	pieces := regexp.MustCompile(`<(\d+)(-\d+)?>`).FindAllStringSubmatch(out, -1)
 	// The clusters before are those of the directories.
 	if len(pieces) != 1 || pieces[0][1] != "5" {

@@ -3,12 +3,14 @@ package diskimage
 import (
 	"archive/tar"
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -16,6 +18,7 @@ import (
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
+	"kios/host/arch"
 	"kios/host/oci"
 )
 
@@ -30,14 +33,17 @@ const (
 const maxIndex = 8 << 20
 
 // ImageNames reads the archive at path, an OCI layout or the output of "docker
-// save" as a tar file, which may be compressed with gzip or zstd, and returns the names of the images in it. It is an
-// error if there are none: no pod could refer to them. A layout with layers that
-// are EROFS images, which a node uses in place, may be a directory.
-func ImageNames(ctx context.Context, path string) ([]string, error) {
-	images, err := readImages(ctx, path)
+// save" as a tar file, which may be compressed with gzip or zstd, and returns the names of
+// the images in it that a node of an architecture imports. It is an error if there are
+// none: no pod could refer to them. A layout with layers that are EROFS images, which a
+// node uses in place, may be a directory.
+func ImageNames(ctx context.Context, path string, a arch.Arch) ([]string, error) {
+	images, err := readImages(ctx, path, platformOf(a))
 	var names []string
 	for _, i := range images {
-		names = append(names, i.name)
+		if i.content != "" {
+			names = append(names, i.name)
+		}
 	}
 	slices.Sort(names)
 	return slices.Compact(names), err
@@ -45,18 +51,22 @@ func ImageNames(ctx context.Context, path string) ([]string, error) {
 
 // namedImage is an image of an archive. Two archives that have the same content under a
 // name bring the same image. Without a content, it is not for a node.
-type namedImage struct{ name, content string }
+type namedImage struct {
+	name, content string
+	platforms     []string // as far as the archive says
+}
 
-func readImages(ctx context.Context, path string) ([]namedImage, error) {
+// readImages returns the images with names in an archive that has one for a platform.
+func readImages(ctx context.Context, path, platform string) ([]namedImage, error) {
 	if isLayout(path) {
-		return layoutImages(path)
+		return layoutImages(path, platform)
 	}
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, fmt.Errorf("open image archive: %w", err)
 	}
 	defer f.Close()
-	images, err := fileImages(ctx, f)
+	images, err := fileImages(ctx, f, platform)
 	switch {
 	case ctx.Err() != nil:
 		return nil, ctx.Err()
@@ -66,7 +76,7 @@ func readImages(ctx context.Context, path string) ([]namedImage, error) {
 	return images, nil
 }
 
-func fileImages(ctx context.Context, f *os.File) ([]namedImage, error) {
+func fileImages(ctx context.Context, f *os.File, platform string) ([]namedImage, error) {
 	if err := checkKind(f); err != nil {
 		return nil, err
 	}
@@ -75,7 +85,7 @@ func fileImages(ctx context.Context, f *os.File) ([]namedImage, error) {
 		return nil, damaged(err)
 	}
 	defer content.Close()
-	images, err := archiveImages(content)
+	images, err := archiveImages(content, platform)
 	if err != nil {
 		return nil, err
 	}
@@ -91,19 +101,41 @@ func isLayout(path string) bool {
 	return err == nil
 }
 
-func layoutImages(dir string) ([]namedImage, error) {
-	data, err := os.ReadFile(filepath.Join(dir, "index.json"))
+func layoutImages(dir, platform string) ([]namedImage, error) {
+	found, err := readLayout(dir)
 	if err != nil {
 		return nil, fmt.Errorf("image layout: %w", err)
 	}
-	images, _, err := ociNames(data)
+	images, err := found.images(platform)
 	if err != nil {
 		return nil, fmt.Errorf("image layout %s %w", dir, err)
 	}
-	if len(images) == 0 {
-		return nil, fmt.Errorf("image layout %s has no image with a name", dir)
-	}
-	return images, checkLayers(dir, data)
+	return images, checkLayers(dir, found["index.json"])
+}
+
+// readLayout keeps the descriptions of a layout that is a directory.
+func readLayout(dir string) (descriptions, error) {
+	found := descriptions{}
+	err := filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
+		if err != nil || !entry.Type().IsRegular() {
+			return err
+		}
+		f, err := os.Open(path)
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		info, err := f.Stat()
+		if err != nil {
+			return err
+		}
+		name, err := filepath.Rel(dir, path)
+		if err != nil {
+			return err
+		}
+		return found.read(name, info.Size(), f)
+	})
+	return found, err
 }
 
 // checkLayers demands layers that a node can use in place.
@@ -168,7 +200,7 @@ func checkKind(f *os.File) error {
 
 // archiveImages walks through the whole tar file, so that one that was cut short
 // is noticed here and not at boot.
-func archiveImages(r io.Reader) ([]namedImage, error) {
+func archiveImages(r io.Reader, platform string) ([]namedImage, error) {
 	found := descriptions{}
 	tr := tar.NewReader(r)
 	for first := true; ; first = false {
@@ -186,7 +218,7 @@ func archiveImages(r io.Reader) ([]namedImage, error) {
 			return nil, damaged(err)
 		}
 	}
-	return found.images()
+	return found.images(platform)
 }
 
 func damaged(err error) error { return fmt.Errorf("is damaged or truncated: %w", err) }
@@ -205,8 +237,8 @@ func (d descriptions) read(name string, size int64, r io.Reader) error {
 	return err
 }
 
-// images returns the images with names, if a node can import all of them.
-func (d descriptions) images() ([]namedImage, error) {
+// images returns the images with names, if a node of a platform can import one of them.
+func (d descriptions) images(platform string) ([]namedImage, error) {
 	var all []namedImage
 	known := false
 	for _, index := range indexes {
@@ -215,7 +247,7 @@ func (d descriptions) images() ([]namedImage, error) {
 			continue
 		}
 		known = true
-		more, err := index.parse(d, data)
+		more, err := index.parse(d, data, platform)
 		if err != nil {
 			return nil, err
 		}
@@ -229,13 +261,16 @@ func (d descriptions) images() ([]namedImage, error) {
 	if len(all) == 0 {
 		return nil, fmt.Errorf("has no image with a name: tag the image before you save it (annotation %s)", refAnnotation)
 	}
+	if err := errPlatform(all, platform); err != nil {
+		return nil, err
+	}
 	return all, nil
 }
 
 // index is a file of an archive that names images.
 type index struct {
 	file  string
-	parse func(d descriptions, data []byte) ([]namedImage, error)
+	parse func(d descriptions, data []byte, platform string) ([]namedImage, error)
 }
 
 // indexes are in the order in which a node looks for them: of an archive with both, it
@@ -245,48 +280,37 @@ var indexes = []index{
 	{"manifest.json", dockerImages},
 }
 
-func ociImages(d descriptions, data []byte) ([]namedImage, error) {
-	images, manifests, err := ociNames(data)
-	if err != nil {
-		return nil, err
-	}
-	return images, d.checkPlatform(manifests)
-}
-
-// ociNames reads the index.json of an OCI layout
+// ociImages reads the index.json of an OCI layout
 // (https://github.com/opencontainers/image-spec/blob/main/image-layout.md), and returns
-// its images with names, and their descriptors. A node does not import an image whose
-// name is a tag only.
-func ociNames(data []byte) (images []namedImage, manifests []v1.Descriptor, err error) {
+// its images with names. A node does not import an image whose name is a tag only.
+func ociImages(d descriptions, data []byte, platform string) (images []namedImage, err error) {
 	var index v1.IndexManifest
 	if err := json.Unmarshal(data, &index); err != nil {
-		return nil, nil, fmt.Errorf("has a damaged index.json: %w", err)
+		return nil, fmt.Errorf("has a damaged index.json: %w", err)
 	}
 	for _, m := range index.Manifests {
-		name := m.Annotations[nameAnnotation]
-		if name == "" {
-			name = m.Annotations[refAnnotation]
-		}
+		name := cmp.Or(m.Annotations[nameAnnotation], m.Annotations[refAnnotation])
 		if name != "" && !strings.ContainsAny(name, "/:@") {
-			return nil, nil, fmt.Errorf("names an image only %q, which is a tag without a repository, and a node does not import that: give the whole name when you save it, such as registry.example/app:%[1]s", name)
+			return nil, fmt.Errorf("names an image only %q, which is a tag without a repository, and a node does not import that: give the whole name when you save it, such as registry.example/app:%[1]s", name)
 		}
 		if name != "" {
-			images = append(images, namedImage{name, ociContent(m)})
-			manifests = append(manifests, m)
+			images = append(images, d.ociImage(name, m, platform))
 		}
 	}
-	return images, manifests, nil
+	return images, nil
 }
 
-func ociContent(m v1.Descriptor) string {
-	if p := m.Platform; p != nil && p.OS+"/"+p.Architecture != nodePlatform {
-		return ""
+func (d descriptions) ociImage(name string, m v1.Descriptor, platform string) namedImage {
+	i := namedImage{name: name, platforms: d.platforms([]v1.Descriptor{m}, 0)}
+	attests := m.Platform != nil && m.Platform.OS == attestation
+	if !attests && fits(i.platforms, platform) {
+		i.content = m.Digest.String()
 	}
-	return m.Digest.String()
+	return i
 }
 
 // dockerImages reads the manifest.json of "docker save".
-func dockerImages(d descriptions, data []byte) ([]namedImage, error) {
+func dockerImages(d descriptions, data []byte, platform string) (images []namedImage, err error) {
 	var manifest []struct {
 		Config   string
 		RepoTags []string
@@ -294,13 +318,16 @@ func dockerImages(d descriptions, data []byte) ([]namedImage, error) {
 	if err := json.Unmarshal(data, &manifest); err != nil {
 		return nil, fmt.Errorf("has a damaged manifest.json: %w", err)
 	}
-	var images []namedImage
 	for _, m := range manifest {
 		for _, tag := range m.RepoTags {
-			images = append(images, namedImage{tag, d.dockerContent(m.Config)})
+			i := namedImage{name: tag, platforms: d.dockerPlatforms(m.Config)}
+			if fits(i.platforms, platform) {
+				i.content = d.dockerContent(m.Config)
+			}
+			images = append(images, i)
 		}
 	}
-	return images, d.checkDocker(data)
+	return images, nil
 }
 
 // dockerContent tells an image by its configuration, which has the digests of its layers.

@@ -16,6 +16,7 @@ import (
 	"strings"
 	"testing"
 
+	"kios/host/arch"
 	"kios/host/oci"
 	"kios/test/lab"
 
@@ -61,7 +62,7 @@ func TestImageNames(t *testing.T) {
 	}
 	for _, tt := range tests {
 		path := writeArchive(t, t.TempDir(), "x.tar", tt.files)
-		got, err := ImageNames(t.Context(), path)
+		got, err := ImageNames(t.Context(), path, arch.Host())
 		if diff := cmp.Diff(tt.want, got); diff != "" || err != nil {
 			t.Errorf("%s: error %v (-want +got)\n%s", tt.name, err, diff)
 		}
@@ -94,15 +95,15 @@ func TestImageNamesBadInput(t *testing.T) {
 	}
 	for _, tt := range tests {
 		path := writeFile(t, t.TempDir(), "x.tar", tt.data, 0o600)
-		_, err := ImageNames(t.Context(), path)
+		_, err := ImageNames(t.Context(), path, arch.Host())
 		if err == nil || !strings.Contains(err.Error(), tt.want) || !strings.Contains(err.Error(), path) {
 			t.Errorf("%s: error = %v, want one with %q and the path", tt.name, err, tt.want)
 		}
 	}
-	if _, err := ImageNames(t.Context(), t.TempDir()); err == nil || !strings.Contains(err.Error(), "is a directory") {
+	if _, err := ImageNames(t.Context(), t.TempDir(), arch.Host()); err == nil || !strings.Contains(err.Error(), "is a directory") {
 		t.Errorf("directory: error = %v", err)
 	}
-	if _, err := ImageNames(t.Context(), os.DevNull); err == nil || !strings.Contains(err.Error(), "is not a regular file") {
+	if _, err := ImageNames(t.Context(), os.DevNull, arch.Host()); err == nil || !strings.Contains(err.Error(), "is not a regular file") {
 		t.Errorf("device: error = %v", err)
 	}
 }
@@ -128,18 +129,18 @@ func TestCompressedImages(t *testing.T) {
 	good := string(tarBytes(t, ociArchive))
 	for _, kind := range []string{"gzip", "zstd"} {
 		path := writeFile(t, dir, kind+".tgz", compressed(t, kind, good), 0o600)
-		names, err := ImageNames(t.Context(), path)
+		names, err := ImageNames(t.Context(), path, arch.Host())
 		if diff := cmp.Diff([]string{"kios.local/hello:1"}, names); diff != "" || err != nil {
 			t.Errorf("%s: error %v (-want +got)\n%s", kind, err, diff)
 		}
 		images := t.TempDir()
-		lab.Must(t, (&Options{OCI: []string{path}}).stageImages(t.Context(), images))
+		lab.Must(t, (&Options{Arch: arch.Host(), OCI: []string{path}}).stageImages(t.Context(), images))
 		if got := lab.ReadFile(t, filepath.Join(images, kind+".tgz.tar")); got != lab.ReadFile(t, path) {
 			t.Errorf("%s: the node gets %d other bytes", kind, len(got))
 		}
 		done, cancel := context.WithCancel(t.Context())
 		cancel()
-		if _, err := ImageNames(done, path); !errors.Is(err, context.Canceled) {
+		if _, err := ImageNames(done, path, arch.Host()); !errors.Is(err, context.Canceled) {
 			t.Errorf("%s: when it was cancelled, the error is %v", kind, err)
 		}
 	}
@@ -157,15 +158,15 @@ func TestLayout(t *testing.T) {
 	write("oci-layout", "{}")
 	write("index.json", `{"manifests":[{"digest":"sha256:`+digest+`","annotations":{"io.containerd.image.name":"example.org/app:1"}}]}`)
 	write(blob, `{"layers":[{"mediaType":"application/vnd.oci.image.layer.v1.tar"}]}`)
-	if _, err := ImageNames(t.Context(), dir); err == nil || !strings.Contains(err.Error(), "make a tar file of it, with") {
+	if _, err := ImageNames(t.Context(), dir, arch.Host()); err == nil || !strings.Contains(err.Error(), "make a tar file of it, with") {
 		t.Errorf("layers to unpack: error = %v", err)
 	}
 	write(blob, `{"layers":[{"mediaType":"`+string(oci.ErofsLayer)+`"}]}`)
-	if names, err := ImageNames(t.Context(), dir); err != nil || len(names) != 1 || names[0] != "example.org/app:1" {
+	if names, err := ImageNames(t.Context(), dir, arch.Host()); err != nil || len(names) != 1 || names[0] != "example.org/app:1" {
 		t.Errorf("ImageNames = %v, %v", names, err)
 	}
 	images := t.TempDir()
-	lab.Must(t, (&Options{OCI: []string{dir}}).stageImages(t.Context(), images))
+	lab.Must(t, (&Options{Arch: arch.Host(), OCI: []string{dir}}).stageImages(t.Context(), images))
 	if _, err := os.Stat(filepath.Join(images, filepath.Base(dir), blob)); err != nil {
 		t.Error(err)
 	}
@@ -200,42 +201,103 @@ func indexed(manifests ...string) []tarFile {
 
 // What the node would not import is refused on the host.
 func TestImagesThatNodesDoNotImport(t *testing.T) {
-	arm, armDesc := image("a.example/app:1", "linux", "arm64")
-	amd, amdDesc := image("a.example/app:2", "linux", "amd64")
-	_, bare := image("v1", "linux", "amd64")
+	for _, a := range arch.All {
+		for _, other := range arch.All {
+			if other.Name != a.Name {
+				t.Run(a.Name+" and "+other.Name, func(t *testing.T) { checkRefused(t, a, other.Name) })
+			}
+		}
+	}
+}
+
+// checkRefused has archives for a node of one architecture, and for another one.
+func checkRefused(t *testing.T, node arch.Arch, other string) {
+	theirs, theirDesc := image("a.example/app:1", "linux", other)
+	own, ownDesc := image("a.example/app:2", "linux", node.Name)
+	_, bare := image("v1", "linux", node.Name)
 	proof := `{"mediaType":"application/vnd.oci.image.manifest.v1+json","digest":"sha256:` + strings.Repeat("3", 64) + `","platform":{"os":"unknown","architecture":"unknown"}}`
-	nested := fmt.Sprintf(`{"manifests":[%s]}`, armDesc)
+	nested := fmt.Sprintf(`{"manifests":[%s]}`, theirDesc)
 	nestedSum := fmt.Sprintf("%x", sha256.Sum256([]byte(nested)))
+	variant := strings.Replace(forPlatform(ownDesc, node.Name), `"os":"linux"`, `"os":"linux","variant":"v8"`, 1)
 	for _, tt := range []struct {
 		name  string
 		files []tarFile
 		want  string // "" if it can be imported
 	}{
-		{"another platform", append(arm, tarFile{"index.json", `{"manifests":[` + armDesc + `]}`}), "has no image for linux/amd64, only for linux/arm64"},
-		{"another platform in an index", append(arm, tarFile{"blobs/sha256/" + nestedSum, nested},
-			tarFile{"index.json", `{"manifests":[{"mediaType":"application/vnd.oci.image.index.v1+json","digest":"sha256:` + nestedSum + `","annotations":{"org.opencontainers.image.ref.name":"a.example/b:1"}}]}`}), "only for linux/arm64"},
-		{"two platforms", slices.Concat(arm, amd, []tarFile{{"index.json", `{"manifests":[` + armDesc + "," + amdDesc + `]}`}}), ""},
+		{"another platform", append(theirs, tarFile{"index.json", `{"manifests":[` + theirDesc + `]}`}), "has no image for linux/NODE, only for linux/OTHER"},
+		{"another platform in an index", append(theirs, tarFile{"blobs/sha256/" + nestedSum, nested},
+			tarFile{"index.json", `{"manifests":[{"mediaType":"application/vnd.oci.image.index.v1+json","digest":"sha256:` + nestedSum + `","annotations":{"org.opencontainers.image.ref.name":"a.example/b:1"}}]}`}), "only for linux/OTHER"},
+		{"two platforms", slices.Concat(theirs, own, []tarFile{{"index.json", `{"manifests":[` + theirDesc + "," + ownDesc + `]}`}}), ""},
+		{"a variant that all have", slices.Concat(own, []tarFile{{"index.json", `{"manifests":[` + variant + `]}`}}), ""},
 		{"docker save of another platform", []tarFile{{"c.json", `{"os":"linux","architecture":"s390x"}`}, {"manifest.json", `[{"Config":"c.json","RepoTags":["a:1"]}]`}}, "only for linux/s390x"},
-		{"a bare tag", append(amd, tarFile{"index.json", `{"manifests":[` + bare + `]}`}), `names an image only "v1"`},
-		{"a bare tag among others", append(amd, tarFile{"index.json", `{"manifests":[` + amdDesc + "," + bare + `]}`}), `names an image only "v1"`},
-		{"platforms that are not inside", slices.Concat(amd, indexed(forPlatform(amdDesc, "amd64"), absentFor("386"), absentFor("arm64"), proof)), ""},
-		{"this platform is not inside", slices.Concat(arm, indexed(absentFor("amd64"), forPlatform(armDesc, "arm64"), proof)), "has no image for linux/amd64, only for linux/arm64"},
-		{"no platform is inside", indexed(absentFor("amd64"), absentFor("arm64")), "has no image for linux/amd64, it only lists some"},
+		{"a bare tag", append(own, tarFile{"index.json", `{"manifests":[` + bare + `]}`}), `names an image only "v1"`},
+		{"a bare tag among others", append(own, tarFile{"index.json", `{"manifests":[` + ownDesc + "," + bare + `]}`}), `names an image only "v1"`},
+		{"platforms that are not inside", slices.Concat(own, indexed(forPlatform(ownDesc, node.Name), absentFor("386"), absentFor(other), proof)), ""},
+		{"all platforms", slices.Concat(own, theirs, indexed(forPlatform(theirDesc, other), forPlatform(ownDesc, node.Name), proof)), ""},
+		{"this platform is not inside", slices.Concat(theirs, indexed(absentFor(node.Name), forPlatform(theirDesc, other), proof)), "has no image for linux/NODE, only for linux/OTHER"},
+		{"no platform is inside", indexed(absentFor(node.Name), absentFor(other)), "has no image for linux/NODE, it only lists some"},
 		{"attestations only", indexed(proof), ""},
-		{"the other one has no name", slices.Concat(arm, amd, []tarFile{{"index.json", `{"manifests":[` + armDesc + "," + strings.Replace(amdDesc, "ref.name", "x", 1) + `]}`}}), "only for linux/arm64"},
+		{"the other one has no name", slices.Concat(theirs, own, []tarFile{{"index.json", `{"manifests":[` + theirDesc + "," + strings.Replace(ownDesc, "ref.name", "x", 1) + `]}`}}), "only for linux/OTHER"},
 		{"an index that leads to itself", []tarFile{{"index.json", `{"manifests":[{"mediaType":"application/vnd.oci.image.index.v1+json","digest":"sha256:` + strings.Repeat("0", 64) + `","annotations":{"org.opencontainers.image.ref.name":"a.example/b:1"}}]}`},
 			{"blobs/sha256/" + strings.Repeat("0", 64), `{"manifests":[{"mediaType":"application/vnd.oci.image.index.v1+json","digest":"sha256:` + strings.Repeat("0", 64) + `"}]}`}}, ""},
 	} {
-		_, err := ImageNames(t.Context(), writeArchive(t, t.TempDir(), "x.tar", tt.files))
-		if (err == nil) != (tt.want == "") || err != nil && !strings.Contains(err.Error(), tt.want) {
-			t.Errorf("%s: error = %v, want one with %q", tt.name, err, tt.want)
+		_, err := ImageNames(t.Context(), writeArchive(t, t.TempDir(), "x.tar", tt.files), node)
+		want := strings.NewReplacer("NODE", node.Name, "OTHER", other).Replace(tt.want)
+		if (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: error = %v, want one with %q", tt.name, err, want)
 		}
+	}
+}
+
+// One archive serves nodes of all architectures, and says what one of them will miss.
+func TestImagesThatAreMissed(t *testing.T) {
+	theirs, theirDesc := image("a.example/theirs:1", "linux", "s390x")
+	files, descriptors := theirs, []string{forPlatform(theirDesc, "s390x"), strings.Replace(absentFor("s390x"), "{", `{"annotations":{"io.containerd.image.name":"a.example/absent:1"},`, 1)}
+	for _, a := range arch.All {
+		more, own := image("a.example/both:1", "linux", a.Name)
+		files, descriptors = append(files, more...), append(descriptors, forPlatform(own, a.Name))
+		more, own = image("a.example/"+a.Name+":1", "linux", a.Name)
+		files, descriptors = append(files, more...), append(descriptors, own) // its configuration says what it is for
+	}
+	dir := t.TempDir()
+	index := tarFile{"index.json", `{"manifests":[` + strings.Join(descriptors, ",") + `]}`}
+	path := writeArchive(t, dir, "x.tar", append(files, index))
+	for _, a := range arch.All {
+		names, err := ImageNames(t.Context(), path, a)
+		if diff := cmp.Diff([]string{"a.example/" + a.Name + ":1", "a.example/both:1"}, names); diff != "" || err != nil {
+			t.Errorf("%s: error %v (-want +got)\n%s", a.Name, err, diff)
+		}
+		var notes []string
+		o := Options{Arch: a, OCI: []string{path}, Note: func(text string) { notes = append(notes, text) }}
+		lab.Must(t, o.checkImages(t.Context()))
+		all := strings.Join(notes, "\n")
+		for _, want := range []string{"image a.example/theirs:1 of " + path + " is only for linux/s390x: this node, which is " + a.Name, "a.example/absent:1 of " + path + " is only listed there"} {
+			if !strings.Contains(all, want) {
+				t.Errorf("%s: no note says %q:\n%s", a.Name, want, all)
+			}
+		}
+		if strings.Contains(all, "both:1") || strings.Contains(all, "a.example/"+a.Name) || len(notes) != 2+len(arch.All)-1 {
+			t.Errorf("%s: notes\n%s", a.Name, all)
+		}
+	}
+}
+
+// A layout that nodes use in place is for nodes of its own architecture.
+func TestLayoutForAnother(t *testing.T) {
+	dir := t.TempDir()
+	digest := strings.Repeat("a", 64)
+	lab.WriteFile(t, filepath.Join(dir, "oci-layout"), "{}")
+	lab.WriteFile(t, filepath.Join(dir, "index.json"), `{"manifests":[{"digest":"sha256:`+digest+`","platform":{"os":"linux","architecture":"s390x"},"annotations":{"io.containerd.image.name":"example.org/app:1"}}]}`)
+	lab.WriteFile(t, filepath.Join(dir, "blobs/sha256", digest), `{"layers":[{"mediaType":"`+string(oci.ErofsLayer)+`"}]}`)
+	want := "image layout " + dir + " has no image for linux/" + arch.Host().Name + ", only for linux/s390x"
+	if _, err := ImageNames(t.Context(), dir, arch.Host()); err == nil || !strings.Contains(err.Error(), want) {
+		t.Errorf("error = %v, want %q", err, want)
 	}
 }
 
 // A node uses one of two images with the same name, so the host wants to know which.
 func TestImagesOfOneName(t *testing.T) {
-	dir := t.TempDir()
+	dir, host := t.TempDir(), arch.Host().Name
 	oci := func(file, name, arch string) string {
 		files, descriptor := image(name, "linux", arch)
 		platform := fmt.Sprintf(`,"platform":{"os":"linux","architecture":%q}}`, arch)
@@ -247,9 +309,9 @@ func TestImagesOfOneName(t *testing.T) {
 	docker := func(file, name, config string) string {
 		return writeArchive(t, dir, file, []tarFile{{"c.json", config}, {"manifest.json", `[{"Config":"c.json","RepoTags":["` + name + `"]}]`}})
 	}
-	a := oci("a.tar", "example.org/app:1", "amd64")
+	a := oci("a.tar", "example.org/app:1", host)
 	both := writeArchive(t, dir, "both.tar", append(func() []tarFile {
-		files, descriptor := image("example.org/app:1", "linux", "amd64")
+		files, descriptor := image("example.org/app:1", "linux", host)
 		return append(files, tarFile{"index.json", `{"manifests":[` + descriptor + `]}`})
 	}(), tarFile{"manifest.json", `[{"RepoTags":["example.org/app:1"]}]`}))
 	for _, tt := range []struct {
@@ -257,16 +319,16 @@ func TestImagesOfOneName(t *testing.T) {
 		paths []string
 		want  string // "" if a node uses all of them
 	}{
-		{"the same one twice", []string{a, oci("again.tar", "example.org/app:1", "amd64"), a}, ""},
+		{"the same one twice", []string{a, oci("again.tar", "example.org/app:1", host), a}, ""},
 		{"different ones", []string{a, other("b.tar", "example.org/app:1")}, "a.tar and " + dir + "/b.tar have different images of the name example.org/app:1, of which a node uses only one"},
 		{"different tags", []string{a, other("c.tar", "example.org/app:2")}, ""},
-		{"a short name", []string{other("d.tar", fullName("app")), docker("e.tar", "app", `{"os":"linux","architecture":"amd64"}`)}, "have different images of the name app"},
-		{"docker save, different", []string{docker("f.tar", "app:1", `{"os":"linux","architecture":"amd64"}`), docker("g.tar", "app:1", `{"os":"linux","architecture":"amd64","created":"x"}`)}, "different images of the name app:1"},
+		{"a short name", []string{other("d.tar", fullName("app")), docker("e.tar", "app", `{"os":"linux","architecture":"`+host+`"}`)}, "have different images of the name app"},
+		{"docker save, different", []string{docker("f.tar", "app:1", `{"os":"linux","architecture":"`+host+`"}`), docker("g.tar", "app:1", `{"os":"linux","architecture":"`+host+`","created":"x"}`)}, "different images of the name app:1"},
 		{"docker save, the same", []string{docker("h.tar", "app:1", `{}`), docker("i.tar", "app:1", `{}`)}, ""},
 		{"an archive with both indexes", []string{a, both}, ""},
 		{"the sandbox's", []string{other("j.tar", "kios.local/pause:1")}, "each pod needs the image of that name that is part of the OS"},
 	} {
-		err := (&Options{OCI: tt.paths}).stageImages(t.Context(), t.TempDir())
+		err := (&Options{Arch: arch.Host(), OCI: tt.paths}).stageImages(t.Context(), t.TempDir())
 		if (err == nil) != (tt.want == "") || err != nil && !strings.Contains(err.Error(), tt.want) {
 			t.Errorf("%s: error = %v, want one with %q", tt.name, err, tt.want)
 		}
@@ -275,14 +337,14 @@ func TestImagesOfOneName(t *testing.T) {
 
 // An image for another platform takes no name from the one for nodes.
 func TestImagesOfOnePlatform(t *testing.T) {
-	arm := `{"digest":"sha256:` + strings.Repeat("2", 64) + `","platform":{"os":"linux","architecture":"arm64"},"annotations":{"io.containerd.image.name":"example.org/app:1"}}`
-	amd := strings.NewReplacer("2222", "1111", "arm64", "amd64").Replace(arm)
+	theirs := `{"digest":"sha256:` + strings.Repeat("2", 64) + `","platform":{"os":"linux","architecture":"s390x"},"annotations":{"io.containerd.image.name":"example.org/app:1"}}`
+	own := strings.NewReplacer("2222", "1111", "s390x", arch.Host().Name).Replace(theirs)
 	dir := t.TempDir()
 	var paths []string
-	for i, index := range []string{amd, amd + "," + arm, arm + "," + amd} {
+	for i, index := range []string{own, own + "," + theirs, theirs + "," + own} {
 		paths = append(paths, writeArchive(t, dir, fmt.Sprint(i, ".tar"), []tarFile{{"index.json", `{"manifests":[` + index + `]}`}, {"blobs/sha256/" + strings.Repeat("1", 64), "{}"}}))
 	}
-	lab.Must(t, (&Options{OCI: paths}).checkImages(t.Context()))
+	lab.Must(t, (&Options{Arch: arch.Host(), OCI: paths}).checkImages(t.Context()))
 }
 
 // A directory that is named by a link is copied like the directory itself.
@@ -312,7 +374,7 @@ func TestFreeName(t *testing.T) {
 func FuzzImageNames(f *testing.F) {
 	f.Add(tarBytes(f, ociArchive))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		images, err := archiveImages(bytes.NewReader(b))
+		images, err := archiveImages(bytes.NewReader(b), platformOf(arch.Host()))
 		if (len(images) == 0) == (err == nil) {
 			t.Errorf("archiveImages = %v, %v", images, err)
 		}

@@ -18,6 +18,7 @@ import (
 	"path/filepath"
 	"slices"
 
+	"kios/host/arch"
 	"kios/host/cache"
 	"kios/host/hosttool"
 	"kios/host/uki"
@@ -41,6 +42,7 @@ const (
 // Options say what goes onto a disk.
 type Options struct {
 	EFI    string          // kios.efi
+	Arch   arch.Arch       // that it must be for; Check sets that of the file if it has no name
 	Etc    string          // directory whose contents are laid over the node's /etc; "" for none
 	OCI    []string        // OCI or docker archives to import at boot
 	Extra  map[string]File // more files, by path below the root of the data partition
@@ -49,6 +51,8 @@ type Options struct {
 	Format string          // "raw", "qcow2", "ami-raw", or "" for raw
 	Out    string          // file to write
 	Force  bool            // replace Out if it is a regular file
+
+	Note func(text string) // is told what a node will miss; nil for nobody
 }
 
 // DefaultSize is a disk's size in bytes if Options has none. The file is
@@ -158,7 +162,7 @@ func (o *Options) checkInputs() error {
 		info, err := os.Stat(input)
 		switch {
 		case errors.Is(err, fs.ErrNotExist) && input == o.EFI:
-			return fmt.Errorf("EFI file %s does not exist; make it with kios build, or give another one with --efi", o.EFI)
+			return fmt.Errorf("EFI file %s does not exist; make it with kios build%s, or give another one with --efi", o.EFI, o.Arch.Flag())
 		case err != nil:
 			return err
 		case !info.IsDir() && !info.Mode().IsRegular():
@@ -219,6 +223,19 @@ func (o *Options) checkEFI() error {
 	if image.Size > espSize-16*mib {
 		return fmt.Errorf("EFI file %s is too large: it has %s, and the EFI system partition has %s", o.EFI, FormatSize(image.Size), FormatSize(espSize))
 	}
+	return o.checkArch(image)
+}
+
+// checkArch takes the architecture from the EFI file, and refuses another one.
+func (o *Options) checkArch(image *uki.Image) error {
+	a, err := arch.OfMachine(image.Machine)
+	switch {
+	case err != nil:
+		return fmt.Errorf("EFI file %s is for no machine that kiOS runs on: %w", o.EFI, err)
+	case o.Arch.Name != "" && o.Arch.Name != a.Name:
+		return fmt.Errorf("EFI file %s is for %s, and not for %s: give another file with --efi, or leave --arch out", o.EFI, a.Name, o.Arch.Name)
+	}
+	o.Arch = a
 	return nil
 }
 
@@ -235,7 +252,7 @@ func (o *Options) write(ctx context.Context, raw, stage string) error {
 	if err := f.Truncate(o.Size); err != nil {
 		return err
 	}
-	if err := writeESP(ctx, raw, o.EFI); err != nil {
+	if err := writeESP(ctx, raw, o.EFI, o.Arch.EFI.Boot); err != nil {
 		return fmt.Errorf("make EFI system partition: %w", err)
 	}
 	if !o.NoData {

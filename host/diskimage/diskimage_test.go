@@ -15,6 +15,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"kios/host/arch"
 	"kios/host/hosttool"
 	"kios/host/uki/ukitest"
 	"kios/internal/gpt"
@@ -42,18 +43,56 @@ func writeFile(t *testing.T, dir, name, text string, mode fs.FileMode) string {
 
 func exampleOptions(t *testing.T) Options {
 	t.Helper()
+	return optionsFor(t, arch.Host())
+}
+
+// optionsFor are those of a disk with an EFI file for an architecture.
+func optionsFor(t *testing.T, a arch.Arch) Options {
+	t.Helper()
 	dir := t.TempDir()
 	etc := filepath.Join(dir, "etc")
 	writeFile(t, etc, "kubernetes/manifests/hello.yaml", "kind: Pod\n", 0o640)
 	writeFile(t, etc, "a b", "space\n", 0o600)
 	lab.Must(t, os.Symlink("../run/resolv.conf", filepath.Join(etc, "resolv.conf")))
 	return Options{
-		EFI:   writeFile(t, dir, "kios.efi", string(ukitest.PE(pe.IMAGE_FILE_MACHINE_AMD64, 0))+strings.Repeat("x", 100000), 0o600),
+		EFI:   writeFile(t, dir, "kios.efi", string(ukitest.PE(a.EFI.Machine, 0))+strings.Repeat("x", 100000), 0o600),
 		Etc:   etc,
 		OCI:   []string{writeArchive(t, dir, "one/hello.tar", ociArchive), writeArchive(t, dir, "two/hello.tar", ociArchive)},
 		Extra: map[string]File{"data/lib/kubelet/pki/key": {Mode: 0o600, Data: []byte("secret")}},
 		Size:  768 * mib,
 		Out:   filepath.Join(dir, "disk.img"),
+	}
+}
+
+// bootFile is the EFI file on a disk of exampleOptions.
+var bootFile = "::/EFI/BOOT/" + arch.Host().EFI.Boot
+
+// The EFI file says which machines a disk is for.
+func TestCreateForEachArchitecture(t *testing.T) {
+	for _, a := range arch.All {
+		o := optionsFor(t, a)
+		image := create(t, o)
+		if out := output(t, "mdir", "-b", "-i", image+"@@1M", "::/EFI/BOOT"); strings.TrimSpace(out) != "::/EFI/BOOT/"+a.EFI.Boot {
+			t.Errorf("%s: /EFI/BOOT has %s", a.Name, out)
+		}
+		for _, other := range arch.All {
+			err := CheckArch(t.Context(), image, other)
+			if (err == nil) != (other.Name == a.Name) || err != nil && !strings.Contains(err.Error(), "give --arch "+a.Name) {
+				t.Errorf("a disk for %s in a machine of %s: %v", a.Name, other.Name, err)
+			}
+			o := optionsFor(t, a)
+			o.Arch = other
+			err = o.Check()
+			if (err == nil) != (other.Name == a.Name) || err != nil && !strings.Contains(err.Error(), "is for "+a.Name+", and not for "+other.Name) {
+				t.Errorf("a disk for %s of a file for %s: %v", other.Name, a.Name, err)
+			}
+		}
+	}
+	o := exampleOptions(t)
+	lab.Must(t, CheckArch(t.Context(), o.EFI, arch.Host())) // no disk: let others say so
+	lab.Must(t, os.WriteFile(o.EFI, ukitest.PE(pe.IMAGE_FILE_MACHINE_I386, 0), 0o600))
+	if err := o.Check(); err == nil || !strings.Contains(err.Error(), "is for no machine that kiOS runs on") {
+		t.Errorf("a disk of a file for i386: %v", err)
 	}
 }
 
@@ -129,10 +168,10 @@ func TestCreate(t *testing.T) {
 	t.Run("EFI system partition", func(t *testing.T) {
 		output(t, "fsck.vfat", "-n", partition(t, image, 1))
 		out := filepath.Join(t.TempDir(), "efi")
-		output(t, "mcopy", "-i", image+"@@1M", "::/EFI/BOOT/BOOTX64.EFI", out)
+		output(t, "mcopy", "-i", image+"@@1M", bootFile, out)
 		got, _ := os.ReadFile(out)
 		if want, _ := os.ReadFile(o.EFI); !bytes.Equal(got, want) {
-			t.Errorf("BOOTX64.EFI has %d bytes that are not those of the EFI file", len(got))
+			t.Errorf("%s has %d bytes that are not those of the EFI file", bootFile, len(got))
 		}
 	})
 	t.Run("data partition", func(t *testing.T) { checkData(t, partition(t, image, 2)) })
@@ -240,7 +279,7 @@ func TestCreateLargeDisk(t *testing.T) {
 	if out := output(t, "fsck.vfat", "-n", partition(t, image, 1)); strings.Contains(out, "FAT32") {
 		t.Errorf("fsck.vfat says\n%s", out)
 	}
-	output(t, "mdir", "-i", image+"@@1M", "::/EFI/BOOT/BOOTX64.EFI")
+	output(t, "mdir", "-i", image+"@@1M", bootFile)
 }
 
 func TestCreateLeavesFilesAlone(t *testing.T) {

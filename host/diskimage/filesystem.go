@@ -28,9 +28,9 @@ const mke2fsConf = `[defaults]
 	}
 `
 
-// writeESP makes a FAT32 file system with the EFI file under the path that
+// writeESP makes a FAT32 file system with the EFI file under the name that
 // firmware looks for on every disk (UEFI 2.10, 3.5.1.1).
-func writeESP(ctx context.Context, disk, efi string) error {
+func writeESP(ctx context.Context, disk, efi, boot string) error {
 	// Left to itself, mkfs.vfat chooses the size of clusters (-s) by the size of
 	// the whole disk: from 16 GiB on there are too few of them for FAT32.
 	if _, err := hosttool.Run(ctx, "mkfs.vfat", "-F", "32", "-s", "8", "-n", "KIOS-ESP", "-i", espVolumeID,
@@ -41,7 +41,7 @@ func writeESP(ctx context.Context, disk, efi string) error {
 	if _, err := hosttool.Run(ctx, "mmd", "-i", image, "::/EFI", "::/EFI/BOOT"); err != nil {
 		return err
 	}
-	_, err := hosttool.Run(ctx, "mcopy", "-i", image, efi, "::/EFI/BOOT/BOOTX64.EFI")
+	_, err := hosttool.Run(ctx, "mcopy", "-i", image, efi, "::/EFI/BOOT/"+boot)
 	return err
 }
 

@@ -48,7 +48,7 @@ func TestCreateOnAFullDisk(t *testing.T) {
 func checkImage(t *testing.T, o Options) {
 	efi, err := os.ReadFile(o.EFI)
 	lab.Must(t, err)
-	got := output(t, "mtype", "-i", fmt.Sprintf("%s@@%d", o.Out, espStart), "::/EFI/BOOT/BOOTX64.EFI")
+	got := output(t, "mtype", "-i", fmt.Sprintf("%s@@%d", o.Out, espStart), bootFile)
 	if got != string(efi) {
 		t.Errorf("the EFI file on the disk has %d bytes and is not the one that was given", len(got))
 	}

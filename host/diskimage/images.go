@@ -12,16 +12,19 @@ import (
 const sandboxImage = "kios.local/pause:1"
 
 // checkImages refuses images that a node would not use: of two that have the same name,
-// it uses one, and only its console says so.
+// it uses one, and only its console says so. It notes those that are for another platform,
+// if no archive has one of that name for the node's.
 func (o *Options) checkImages(ctx context.Context) error {
 	owners := map[string]owner{}
+	var others []foreignImage
 	for _, path := range o.OCI {
-		images, err := readImages(ctx, path)
+		images, err := readImages(ctx, path, platformOf(o.Arch))
 		if err != nil {
 			return err
 		}
 		for _, i := range images {
 			if i.content == "" {
+				others = append(others, foreignImage{path, i})
 				continue
 			}
 			if err := claim(owners, i, path); err != nil {
@@ -29,7 +32,28 @@ func (o *Options) checkImages(ctx context.Context) error {
 			}
 		}
 	}
+	o.noteForeign(others, owners)
 	return nil
+}
+
+// foreignImage is an image of an archive that is for another platform.
+type foreignImage struct {
+	path string
+	namedImage
+}
+
+// noteForeign says which names a node will not find. An attestation has no platform.
+func (o *Options) noteForeign(images []foreignImage, owners map[string]owner) {
+	for _, i := range images {
+		if _, found := owners[fullName(i.name)]; found || len(i.platforms) == 0 || o.Note == nil {
+			continue
+		}
+		has := "is only listed there"
+		if others := present(i.platforms); len(others) > 0 {
+			has = "is only for " + list(others)
+		}
+		o.Note(fmt.Sprintf("image %s of %s %s: this node, which is %s, will not have it", i.name, i.path, has, o.Arch.Name))
+	}
 }
 
 // owner is the archive that brings an image, and what that is.

@@ -8,10 +8,12 @@ import (
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/types"
+
+	"kios/host/arch"
 )
 
-// nodePlatform is what the programs of an image must be made for.
-const nodePlatform = "linux/amd64"
+// platformOf is what the programs of an image must be made for.
+func platformOf(a arch.Arch) string { return "linux/" + a.Name }
 
 // Limits of what is kept of an archive to find out about platforms: the descriptions of
 // its images, which are JSON, and not their layers.
@@ -54,24 +56,40 @@ func (d descriptions) has(digest v1.Hash) bool {
 	return found
 }
 
-// checkPlatform demands that one of the descriptors is for a node. What an archive does
-// not say is left to the node.
-func (d descriptions) checkPlatform(manifests []v1.Descriptor) error {
-	found := d.platforms(manifests, 0)
-	return checkPlatforms(found)
+// errPlatform says of what an archive has nothing, if none of its images is for a node. What an
+// archive does not say is left to the node.
+func errPlatform(images []namedImage, platform string) error {
+	var found []string
+	for _, i := range images {
+		if i.content != "" {
+			return nil
+		}
+		found = append(found, i.platforms...)
+	}
+	if found = present(found); len(found) == 0 {
+		return fmt.Errorf("has no image for %s, it only lists some: save the image of that platform", platform)
+	}
+	return fmt.Errorf("has no image for %s, only for %s: save the image of that platform", platform, list(found))
 }
 
-func checkPlatforms(found []string) error {
-	if len(found) == 0 || slices.Contains(found, nodePlatform) {
-		return nil
-	}
-	found = slices.DeleteFunc(found, func(p string) bool { return p == absent })
-	if len(found) == 0 {
-		return fmt.Errorf("has no image for %s, it only lists some: save the image of that platform", nodePlatform)
-	}
-	slices.Sort(found)
-	return fmt.Errorf("has no image for %s, only for %s: save the image of that platform", nodePlatform, strings.Join(slices.Compact(found), ", "))
+// present leaves out what an archive only lists.
+func present(platforms []string) []string {
+	return slices.DeleteFunc(slices.Clone(platforms), func(p string) bool { return p == absent })
 }
+
+// list is a list of platforms for a person.
+func list(platforms []string) string {
+	slices.Sort(platforms)
+	return strings.Join(slices.Compact(platforms), ", ")
+}
+
+// fits reports whether an image of these platforms is for a node, or may be.
+func fits(platforms []string, platform string) bool {
+	return len(platforms) == 0 || slices.Contains(platforms, platform)
+}
+
+// attestation is the operating system of what only says something of an image.
+const attestation = "unknown"
 
 // absent is the platform of an image that an archive lists, and does not have.
 const absent = "absent"
@@ -81,7 +99,7 @@ func (d descriptions) platforms(manifests []v1.Descriptor, depth int) []string {
 	for _, m := range manifests {
 		switch p := m.Platform; {
 		case depth > maxDepth:
-		case p != nil && p.OS == "unknown": // an attestation
+		case p != nil && p.OS == attestation:
 		case p != nil && p.OS != "" && !d.has(m.Digest):
 			found = append(found, absent)
 		case p != nil && p.OS != "":
@@ -108,19 +126,12 @@ func (d descriptions) platformsOf(m v1.Descriptor, depth int) []string {
 	return nil
 }
 
-// checkDocker is checkPlatform for the output of docker save, whose manifest.json names
-// the files of the images' configurations.
-func (d descriptions) checkDocker(manifest []byte) error {
-	var images []struct{ Config string }
-	if err := json.Unmarshal(manifest, &images); err != nil {
-		return err
+// dockerPlatforms are those that a file with the configuration of an image says, which
+// the manifest.json of docker save names.
+func (d descriptions) dockerPlatforms(file string) []string {
+	var config v1.ConfigFile
+	if data, ok := d[file]; ok && json.Unmarshal(data, &config) == nil && config.OS != "" {
+		return []string{config.OS + "/" + config.Architecture}
 	}
-	var found []string
-	for _, i := range images {
-		var config v1.ConfigFile
-		if data, ok := d[i.Config]; ok && json.Unmarshal(data, &config) == nil && config.OS != "" {
-			found = append(found, config.OS+"/"+config.Architecture)
-		}
-	}
-	return checkPlatforms(found)
+	return nil
 }

@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 
+	"kios/host/arch"
 	"kios/host/cache"
 	"kios/host/cpio"
 	"kios/host/erofs"
@@ -20,18 +21,25 @@ import (
 
 // Node is the root file system of an EFI file, unpacked on this machine.
 type Node struct {
-	dir    string
-	remove func()
+	dir      string
+	remove   func()
+	arch     arch.Arch
+	emulator Emulator
 }
 
-// Open unpacks the root of the EFI file. It takes a second; Close removes the files.
-func Open(ctx context.Context, efi string) (*Node, error) {
+// Emulator gets a program that runs those of another architecture on this machine, and
+// returns its path.
+type Emulator func(ctx context.Context, a arch.Arch) (string, error)
+
+// Open unpacks the root of the EFI file. It takes a second; Close removes the files. The
+// emulator is for files that are not for this machine.
+func Open(ctx context.Context, efi string, emulator Emulator) (*Node, error) {
 	dir, remove, err := cache.Scratch("root-of-efi-")
 	if err != nil {
 		return nil, err
 	}
-	n := &Node{filepath.Join(dir, "root"), remove}
-	if err := unpack(ctx, efi, dir, n.dir); err != nil {
+	n := &Node{dir: filepath.Join(dir, "root"), remove: remove, emulator: emulator}
+	if n.arch, err = unpack(ctx, efi, dir, n.dir); err != nil {
 		remove()
 		return nil, fmt.Errorf("read %s: %w", efi, err)
 	}
@@ -41,26 +49,34 @@ func Open(ctx context.Context, efi string) (*Node, error) {
 // Close removes the files.
 func (n *Node) Close() { n.remove() }
 
-func unpack(ctx context.Context, efi, work, root string) error {
+// unpack unpacks the root into a directory, and says what it is for.
+func unpack(ctx context.Context, efi, work, root string) (a arch.Arch, err error) {
 	image, f, err := uki.Read(efi)
 	if err != nil {
-		return err
+		return a, err
 	}
 	defer f.Close()
+	if a, err = arch.OfMachine(image.Machine); err != nil {
+		return a, err
+	}
 	initrd, err := image.Open(".initrd")
 	if err != nil {
-		return err
+		return a, err
 	}
 	entries, err := cpio.List(initrd, initrd.Size())
 	if err != nil {
-		return err
+		return a, err
 	}
 	i := slices.IndexFunc(entries, func(e cpio.Entry) bool { return e.Name == "rootfs.erofs" })
 	if i < 0 {
-		return fmt.Errorf("it has no root file system: it is not a kios.efi")
+		return a, fmt.Errorf("it has no root file system: it is not a kios.efi")
 	}
+	return a, extract(ctx, io.NewSectionReader(initrd, entries[i].Offset, entries[i].Size), work, root)
+}
+
+func extract(ctx context.Context, image io.Reader, work, root string) error {
 	file := filepath.Join(work, "rootfs.erofs")
-	if err := filetree.WriteFrom(file, io.NewSectionReader(initrd, entries[i].Offset, entries[i].Size), 0o600); err != nil {
+	if err := filetree.WriteFrom(file, image, 0o600); err != nil {
 		return err
 	}
 	if err := os.Mkdir(root, 0o700); err != nil {
@@ -97,8 +113,8 @@ var programs = []struct {
 }
 
 // Says returns what the node will say about the files in a directory that is to be laid
-// over its /etc, one line each. It runs the node's programs, which this machine must be
-// able to execute.
+// over its /etc, one line each. It runs the node's programs, by the emulator if this
+// machine cannot execute them.
 func (n *Node) Says(ctx context.Context, etc string, m Machine) ([]string, error) {
 	all, err := n.saysOfSmall(etc, m)
 	if err != nil {
@@ -108,20 +124,32 @@ func (n *Node) Says(ctx context.Context, etc string, m Machine) ([]string, error
 		if !slices.ContainsFunc(p.files, func(pattern string) bool { return matches(etc, pattern) }) {
 			continue
 		}
-		args := []string{"kios-check-config", etc}
+		args := []string{filepath.Join(n.dir, "bin", p.name), "kios-check-config", etc}
 		if p.machine && m.Memory > 0 {
 			args = append(args, "--memory", strconv.FormatInt(m.Memory, 10))
 		}
 		if p.machine && m.CPUs > 0 {
 			args = append(args, "--cpus", strconv.Itoa(m.CPUs))
 		}
-		out, err := hosttool.Run(ctx, filepath.Join(n.dir, "bin", p.name), args...)
+		out, err := n.run(ctx, args)
 		if err != nil {
 			return all, fmt.Errorf("check the files of %s with the node's own program: %w", p.name, err)
 		}
 		all = slices.AppendSeq(all, nonEmpty(out))
 	}
 	return all, nil
+}
+
+// run runs a program of the node, which is the first of the words.
+func (n *Node) run(ctx context.Context, words []string) (string, error) {
+	if n.arch.Foreign() {
+		emulator, err := n.emulator(ctx, n.arch)
+		if err != nil {
+			return "", err
+		}
+		words = append([]string{emulator}, words...)
+	}
+	return hosttool.Run(ctx, words[0], words[1:]...)
 }
 
 func matches(etc, pattern string) bool {

@@ -1,6 +1,9 @@
 package etccheck
 
 import (
+	"context"
+	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -8,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"kios/host/arch"
 	"kios/test/lab"
 )
 
@@ -15,7 +19,7 @@ import (
 func rootWith(t *testing.T, files ...string) *Node {
 	t.Helper()
 	t.Setenv("XDG_CACHE_HOME", t.TempDir())
-	n := &Node{dir: t.TempDir()}
+	n := &Node{dir: t.TempDir(), arch: arch.Host()}
 	for _, file := range files {
 		lab.WriteFile(t, filepath.Join(n.dir, "etc", file), "")
 	}
@@ -106,5 +110,30 @@ func TestSaysOfLinkInPlaceOfManifests(t *testing.T) {
 	lab.Must(t, os.Symlink("own", filepath.Join(etc, "kubernetes/manifests")))
 	if got, want := n.lines(t, etc), "/etc/kubernetes/manifests is a link, and must be a directory"; !strings.HasPrefix(got, want) {
 		t.Errorf("the node will say %q, want %q", got, want)
+	}
+}
+
+// The programs of a node of another architecture run by what can run them, and without it
+// the files are said to be unchecked.
+func TestSaysOfAnotherArchitecture(t *testing.T) {
+	etc := t.TempDir()
+	lab.WriteFile(t, filepath.Join(etc, "kubernetes/config.yaml"), "")
+	script := filepath.Join(t.TempDir(), "emulator")
+	lab.Must(t, os.WriteFile(script, []byte("#!/bin/sh\necho \"emulated $*\"\n"), 0o755))
+	n := rootWith(t, "kubernetes/manifests/network.yaml")
+	n.arch = arch.Arch{Name: "riscv64"}
+	n.emulator = func(_ context.Context, a arch.Arch) (string, error) {
+		if a.Name != "riscv64" {
+			return "", fmt.Errorf("asked for %s", a.Name)
+		}
+		return script, nil
+	}
+	want := "emulated " + filepath.Join(n.dir, "bin/kubelet") + " kios-check-config " + etc + " --memory 1073741824"
+	if got := n.lines(t, etc); got != want {
+		t.Errorf("the node will say %q, want %q", got, want)
+	}
+	n.emulator = func(context.Context, arch.Arch) (string, error) { return "", errors.New("there is none") }
+	if says, err := n.Says(t.Context(), etc, Machine{}); err == nil || !strings.Contains(err.Error(), "check the files of kubelet with the node's own program: there is none") {
+		t.Errorf("Says without an emulator = %q, %v", says, err)
 	}
 }

@@ -26,6 +26,7 @@ import (
 type Machine struct {
 	ID       string // such as i-0123456789abcdef0
 	Type     string
+	Arch     string // as EC2 calls the architecture; see package arch
 	Region   string
 	Zone     string
 	MAC      string
@@ -83,7 +84,7 @@ func (m Machine) values() map[string]string {
 
 func (m Machine) document() string {
 	text, _ := json.Marshal(map[string]string{ // a map of strings has JSON
-		"accountId": account, "architecture": "x86_64", "availabilityZone": m.Zone, "imageId": "ami-0123456789abcdef0",
+		"accountId": account, "architecture": m.Arch, "availabilityZone": m.Zone, "imageId": "ami-0123456789abcdef0",
 		"instanceId": m.ID, "instanceType": m.Type, "privateIp": m.Address, "region": m.Region, "version": "2017-09-30",
 	})
 	return string(text)

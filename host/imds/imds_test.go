@@ -16,7 +16,7 @@ import (
 )
 
 var machine = Machine{
-	ID: "i-0e5b1c0d2a3f4b5c6", Type: "t3.micro", Region: "eu-west-1", Zone: "eu-west-1a",
+	ID: "i-0e5b1c0d2a3f4b5c6", Type: "t4g.micro", Arch: "arm64", Region: "eu-west-1", Zone: "eu-west-1a",
 	MAC: "52:54:00:12:34:56", Address: "172.31.0.15", UserData: []byte("#cloud-config\n"),
 }
 
@@ -67,6 +67,11 @@ func TestHandler(t *testing.T) {
 	}
 	if code, _ := ask(t, s.Client(), "GET", s.URL+"/latest/meta-data/spot/instance-action", tokenHeader, token); code != http.StatusNotFound {
 		t.Errorf("spot/instance-action: %d", code)
+	}
+	var document struct{ Architecture, InstanceType string }
+	lab.Must(t, json.Unmarshal([]byte(machine.document()), &document))
+	if document.Architecture != "arm64" || document.InstanceType != "t4g.micro" {
+		t.Errorf("the identity document says %+v", document)
 	}
 	checkCredentials(t, s, token)
 }

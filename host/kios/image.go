@@ -15,6 +15,7 @@ import (
 	"kios/host/diskimage"
 	"kios/host/etccheck"
 	"kios/host/progress"
+	"kios/host/qemu"
 )
 
 // imageFlags are the flags of "kios image".
@@ -27,6 +28,7 @@ type imageFlags struct {
 
 func newImageCommand() *cobra.Command {
 	var f imageFlags
+	var a *archValue
 	cmd := &cobra.Command{
 		Use:   "image [flags] OUT",
 		Short: "Make a disk image that a node boots from",
@@ -36,8 +38,9 @@ The data partition holds what the node stores, and what you give it:
 --etc DIR     a directory laid out like /etc. Its files are laid over the node's
               /etc. Put manifests of static pods into DIR/kubernetes/manifests, and
               the host name into DIR/hostname. They are checked by the kubelet and
-              containerd in the EFI file, which run on this machine for that; give
-              --no-check if you do not trust the file.
+              containerd in the EFI file, which run on this machine for that, in
+              QEMU if the file is for another architecture; give --no-check if you
+              do not trust the file.
 --oci ARCHIVE an OCI layout or the output of "docker save", as a tar file, plain or
               compressed with gzip or zstd. The node imports it at boot. May be
               repeated. A layout whose layers are EROFS images may be a directory.
@@ -52,6 +55,9 @@ The data partition holds what the node stores, and what you give it:
 disk, or none: then all is in memory. Nothing can be given to such a node with the
 image, so it needs user data, or whatever else makes its files.
 
+The disk is for machines of the EFI file's architecture. An archive with images of
+several is fine: the node imports its own. What it will not find is named.
+
 The image is sparse: it takes only the space of its contents. Write it to a disk
 with dd, or boot it with "kios run --disk OUT". Root is not needed.`,
 		Example: `  kios image --etc my-node --oci app.tar node.img
@@ -64,10 +70,14 @@ with dd, or boot it with "kios run --disk OUT". Root is not needed.`,
 				return errors.New("give one file to write: kios image [flags] OUT")
 			}
 			f.Out = args[0]
+			if cmd.Flags().Changed("arch") {
+				f.Arch = a.Arch
+			}
 			return runImage(cmd.Context(), f)
 		},
 	}
 	f.add(cmd.Flags())
+	a = archFlag(cmd, "architecture of the machines")
 	return cmd
 }
 
@@ -95,12 +105,8 @@ func runImage(ctx context.Context, f imageFlags) error {
 		}
 		f.Size = size
 	}
-	if f.EFI == "" {
-		b, err := checkout(arch.Host())
-		if err != nil {
-			return fmt.Errorf("%w, or name an EFI file with --efi", err)
-		}
-		f.EFI = b.Out("kios.efi")
+	if err := f.findEFI(); err != nil {
+		return err
 	}
 	if err := checkInputs(f.Etc, f.OCI); err != nil {
 		return err
@@ -120,17 +126,38 @@ func runImage(ctx context.Context, f imageFlags) error {
 	if f.Extra, err = extra(files, f.Etc); err != nil {
 		return err
 	}
+	var notes []string
+	f.Note = func(text string) { notes = append(notes, text) }
 	step := progress.New(os.Stderr).Start("make " + filepath.Base(f.Out))
 	if err := step.End(diskimage.Create(ctx, f.Options)); err != nil {
 		return err
 	}
+	for _, text := range notes {
+		fmt.Fprintln(os.Stderr, "kios:", text)
+	}
 	return describeImage(ctx, f)
+}
+
+// findEFI takes the EFI file of the checkout if none is given.
+func (f *imageFlags) findEFI() error {
+	if f.EFI != "" {
+		return nil
+	}
+	if f.Arch.Name == "" {
+		f.Arch = arch.Host()
+	}
+	b, err := checkout(f.Arch)
+	if err != nil {
+		return fmt.Errorf("%w, or name an EFI file with --efi", err)
+	}
+	f.EFI = b.Out("kios.efi")
+	return nil
 }
 
 // check finds out what is wrong with the files for /etc, and says what the node will
 // say about them.
 func (f *imageFlags) check(ctx context.Context) error {
-	node, err := etccheck.Open(ctx, f.EFI)
+	node, err := etccheck.Open(ctx, f.EFI, emulator)
 	if err != nil {
 		return err
 	}
@@ -146,6 +173,15 @@ func (f *imageFlags) check(ctx context.Context) error {
 		fmt.Fprintln(os.Stderr, "kios:", line)
 	}
 	return ctx.Err()
+}
+
+// emulator gets what runs the programs of a node of another architecture.
+func emulator(ctx context.Context, a arch.Arch) (string, error) {
+	b, err := checkout(a)
+	if err != nil {
+		return "", fmt.Errorf("this machine is %s, and what runs programs of %s is got in a checkout: %w", arch.Host().Name, a.Name, err)
+	}
+	return qemu.User(ctx, b.Log, a, b.Versions.Debian.Suites, b.Versions.Tools[qemu.UserPackage])
 }
 
 // askNode returns what the node will say about the files in a directory for /etc.
@@ -166,7 +202,7 @@ func askNode(ctx context.Context, node *etccheck.Node, etc string, m etccheck.Ma
 // describeImage says what was put on the disk.
 func describeImage(ctx context.Context, f imageFlags) error {
 	fmt.Printf("%s  %s, %s\n", f.Out, diskimage.FormatSize(f.Size), f.Format)
-	fmt.Printf("  EFI   %s\n", f.EFI)
+	fmt.Printf("  EFI   %s, for %s\n", f.EFI, f.Arch.Name)
 	if f.NoData {
 		fmt.Println("  no data partition")
 	}
@@ -177,7 +213,7 @@ func describeImage(ctx context.Context, f imageFlags) error {
 		f.join.describe()
 	}
 	for _, path := range f.OCI {
-		names, err := diskimage.ImageNames(ctx, path)
+		names, err := diskimage.ImageNames(ctx, path, f.Arch)
 		if err != nil {
 			return err
 		}

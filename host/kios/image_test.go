@@ -1,10 +1,12 @@
 package main
 
 import (
+	"cmp"
 	"path/filepath"
 	"strings"
 	"testing"
 
+	"kios/host/arch"
 	"kios/host/diskimage"
 	"kios/test/lab"
 )
@@ -32,5 +34,24 @@ func TestImageInputs(t *testing.T) {
 		if err := runImage(t.Context(), f); err == nil || !strings.Contains(err.Error(), tt.want) {
 			t.Errorf("runImage = %v, want an error with %q", err, tt.want)
 		}
+	}
+}
+
+// Without --efi, the file is that of the checkout for the architecture that is asked for, or
+// for this machine's.
+func TestFindEFI(t *testing.T) {
+	t.Chdir(lab.Root(t))
+	for _, a := range append([]arch.Arch{{}}, arch.All...) {
+		f := imageFlags{Options: diskimage.Options{Arch: a}}
+		lab.Must(t, f.findEFI())
+		name := cmp.Or(a.Name, arch.Host().Name)
+		if want := filepath.Join("_out", name, "kios.efi"); !strings.HasSuffix(f.EFI, want) || f.Arch.Name != name {
+			t.Errorf("--arch %q: %s for %s, want %s", a.Name, f.EFI, f.Arch.Name, want)
+		}
+	}
+	f := imageFlags{Options: diskimage.Options{EFI: "x.efi"}}
+	lab.Must(t, f.findEFI())
+	if f.EFI != "x.efi" || f.Arch.Name != "" {
+		t.Errorf("--efi x.efi: %s for %q, want what the file says", f.EFI, f.Arch.Name)
 	}
 }

@@ -14,7 +14,6 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
-	"kios/host/arch"
 	"kios/host/console"
 	"kios/host/diskimage"
 	"kios/host/kubeletapi"
@@ -26,6 +25,7 @@ const minMemory = 128 << 20
 
 // runOptions are the flags of "kios run".
 type runOptions struct {
+	arch     *archValue
 	etc      string
 	oci      []string
 	userData string
@@ -68,7 +68,8 @@ Ctrl-C presses the machine's power button and waits until the machine is off. A
 second Ctrl-C cuts the power.
 
 The machine runs under KVM if that works, and is emulated otherwise, which is some
-ten times slower. Set KIOS_ACCEL to kvm or tcg to choose by hand.`,
+ten times slower. Set KIOS_ACCEL to kvm or tcg to choose by hand. A machine of another
+architecture than this one's (--arch) is always emulated.`,
 		Example: `  kios run
   kios run --etc my-node --oci my-image.tar
   kios run --memory 1G --forward 8080:80
@@ -79,6 +80,7 @@ ten times slower. Set KIOS_ACCEL to kvm or tcg to choose by hand.`,
 			return runNode(cmd.Context(), o)
 		},
 	}
+	o.arch = archFlag(cmd, "architecture of the machine")
 	o.add(cmd.Flags())
 	return cmd
 }
@@ -107,7 +109,7 @@ func runNode(ctx context.Context, o runOptions) error {
 	if err != nil {
 		return err
 	}
-	b, err := checkout(arch.Host())
+	b, err := checkout(o.arch.Arch)
 	if err != nil {
 		return err
 	}

@@ -22,22 +22,6 @@ import (
 // maxUserData is EC2's bound.
 const maxUserData = 16 << 10
 
-// instanceTypes are types of two processors by their memory. The node computes from them how
-// many pods it takes, and so how much memory it keeps for itself.
-var instanceTypes = []struct {
-	memory int64
-	name   string
-}{{8 << 30, "m5.large"}, {4 << 30, "t3.medium"}, {2 << 30, "t3.small"}, {1 << 30, "t3.micro"}, {0, "t3.nano"}}
-
-func instanceType(memory int64) string {
-	for _, t := range instanceTypes {
-		if memory >= t.memory {
-			return t.name
-		}
-	}
-	return ""
-}
-
 // checkUserData finds what EC2 would refuse.
 func checkUserData(file string) error {
 	if file == "" {
@@ -69,8 +53,8 @@ func (r *runPlan) startEC2(cfg *qemu.Config) (stop func() error, err error) {
 	id := make([]byte, 8)
 	rand.Read(id) // never fails
 	m := imds.Machine{
-		ID: "i-0" + hex.EncodeToString(id), Type: instanceType(r.memory), Region: "us-east-1", Zone: "us-east-1a",
-		MAC: "52:54:00:12:34:56", Address: qemu.EC2Address, UserData: data,
+		ID: "i-0" + hex.EncodeToString(id), Type: r.arch.EC2.InstanceType(r.memory), Arch: r.arch.EC2.Machine,
+		Region: "us-east-1", Zone: "us-east-1a", MAC: "52:54:00:12:34:56", Address: qemu.EC2Address, UserData: data,
 	}
 	socket := r.path("imds.sock")
 	cfg.MAC = m.MAC

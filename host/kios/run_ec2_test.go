@@ -10,20 +10,13 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"kios/host/arch"
 	"kios/host/console"
 	"kios/host/imds"
 	"kios/host/qemu"
 	"kios/internal/consoleline"
 	"kios/test/lab"
 )
-
-func TestInstanceType(t *testing.T) {
-	for memory, want := range map[int64]string{512 << 20: "t3.nano", 1 << 30: "t3.micro", 3 << 30: "t3.small", 16 << 30: "m5.large"} {
-		if got := instanceType(memory); got != want {
-			t.Errorf("instanceType(%d) = %s, want %s", memory, got, want)
-		}
-	}
-}
 
 func TestMemoryOrDefault(t *testing.T) {
 	for _, tt := range []struct {
@@ -97,12 +90,12 @@ func TestStartEC2(t *testing.T) {
 	dir := t.TempDir()
 	file := filepath.Join(dir, "user-data")
 	lab.WriteFile(t, file, "#cloud-config\n")
-	r := &runPlan{options: runOptions{userData: file}, dir: dir, memory: 1 << 30}
+	r := &runPlan{options: runOptions{userData: file}, dir: dir, memory: 1 << 30, arch: arch.Host()}
 	var cfg qemu.Config
 	stop, err := r.startEC2(&cfg)
 	lab.Must(t, err)
 	defer stop()
-	if words := cfg.EC2.Service; len(words) != 3 || words[1] != relayCommand || cfg.EC2.Type != "t3.micro" {
+	if words := cfg.EC2.Service; len(words) != 3 || words[1] != relayCommand || cfg.EC2.Type != r.arch.EC2.InstanceType(r.memory) {
 		t.Fatalf("%+v", cfg.EC2)
 	}
 	var answer strings.Builder

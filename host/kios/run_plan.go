@@ -51,8 +51,12 @@ type kubeletAccess struct {
 	why           string
 }
 
-// checkProducts finds out whether the build has made what this run needs.
+// checkProducts finds out whether there is a QEMU, and whether the build has made what
+// this run needs.
 func (r *runPlan) checkProducts() error {
+	if err := qemu.Installed(r.arch); err != nil {
+		return err
+	}
 	var names []string
 	if r.options.disk == "" {
 		names = append(names, "kios.efi")
@@ -65,7 +69,7 @@ func (r *runPlan) checkProducts() error {
 	}
 	for _, name := range names {
 		if missing(r.out(name)) {
-			return fmt.Errorf("%s does not exist; run kios build first", r.out(name))
+			return fmt.Errorf("%s does not exist; run kios build%s first", r.out(name), r.arch.Flag())
 		}
 	}
 	return nil
@@ -151,16 +155,18 @@ func (r *runPlan) prepare(ctx context.Context) (kubeletAccess, error) {
 	step := r.log.Start("make the node's disk")
 	return access, step.End(diskimage.Create(ctx, diskimage.Options{
 		EFI:    r.out("kios.efi"),
+		Arch:   r.arch,
 		Etc:    etc,
 		OCI:    oci,
 		Extra:  extra,
 		Size:   4 << 30,
 		Format: "raw",
 		Out:    r.path("disk.img"),
+		Note:   func(text string) { r.warning = append(r.warning, text) },
 	}))
 }
 
-// checkDisk refuses a disk that no machine boots from.
+// checkDisk refuses a disk that no machine boots from, or only another one.
 func (r *runPlan) checkDisk(ctx context.Context) error {
 	disk := qemu.Disk{Path: r.options.disk}
 	_, noTool := hosttool.Find("qemu-img")
@@ -169,6 +175,9 @@ func (r *runPlan) checkDisk(ctx context.Context) error {
 		return nil
 	}
 	if err := disk.CheckBoot(ctx, r.dir, r.options.firmware == "direct"); err != nil {
+		return fmt.Errorf("--disk %s: %w", disk.Path, err)
+	}
+	if err := diskimage.CheckArch(ctx, disk.Path, r.arch); err != nil {
 		return fmt.Errorf("--disk %s: %w", disk.Path, err)
 	}
 	return nil
@@ -203,7 +212,7 @@ func (r *runPlan) checkEtc(ctx context.Context, etc string) error {
 }
 
 func (r *runPlan) ask(ctx context.Context, etc string) error {
-	node, err := etccheck.Open(ctx, r.out("kios.efi"))
+	node, err := etccheck.Open(ctx, r.out("kios.efi"), emulator)
 	if err != nil {
 		return err
 	}
@@ -338,6 +347,7 @@ func (r *runPlan) client(a kubeletAccess, m *qemu.Machine) (*kubeletapi.Client, 
 // config describes the machine.
 func (r *runPlan) config(accel qemu.Accel, onLine func(qemu.Line)) (qemu.Config, error) {
 	cfg := qemu.Config{
+		Arch:     r.arch,
 		Memory:   r.memory,
 		CPUs:     r.options.cpus,
 		Forward:  r.ports,

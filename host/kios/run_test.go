@@ -10,9 +10,12 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"kios/host/arch"
+	"kios/host/diskimage"
 	"kios/host/hosttool"
 	"kios/host/kubeletapi"
 	"kios/host/qemu"
+	"kios/host/uki/ukitest"
 	"kios/test/lab"
 )
 
@@ -64,6 +67,41 @@ func TestRunOptionsCheck(t *testing.T) {
 				t.Errorf("check() = %v, want an error with %q", err, tt.want)
 			}
 		})
+	}
+}
+
+// The machine is of the architecture that is asked for, and so is what has to be there.
+func TestRunOfEachArchitecture(t *testing.T) {
+	dir := t.TempDir()
+	for _, a := range arch.All {
+		r := runPlan{options: runOptions{firmware: "uefi"}, arch: a, dir: dir, out: func(name string) string { return filepath.Join(dir, name) }}
+		if cfg, err := r.config(qemu.TCG, nil); err != nil || cfg.Arch.Name != a.Name {
+			t.Errorf("%s: a machine of %s, %v", a.Name, cfg.Arch.Name, err)
+		}
+		// QEMU is missing, or what the build makes: either is got for the architecture.
+		if err := r.checkProducts(); err == nil || !strings.Contains(err.Error(), a.Flag()) {
+			t.Errorf("%s: checkProducts = %v, want an error with %q", a.Name, err, a.Flag())
+		}
+	}
+}
+
+// A machine would look in vain for something to boot on a disk for others.
+func TestRunOfADiskForAnother(t *testing.T) {
+	for _, tool := range []string{"mkfs.vfat", "mmd", "mcopy", "mdir"} {
+		if _, err := hosttool.Find(tool); err != nil {
+			t.Skip(err)
+		}
+	}
+	dir := t.TempDir()
+	efi, disk := filepath.Join(dir, "kios.efi"), filepath.Join(dir, "disk.img")
+	lab.Must(t, os.WriteFile(efi, ukitest.PE(arch.All[0].EFI.Machine, 0), 0o600))
+	lab.Must(t, diskimage.Create(t.Context(), diskimage.Options{EFI: efi, NoData: true, Out: disk}))
+	for _, a := range arch.All {
+		r := runPlan{options: runOptions{disk: disk, firmware: "uefi"}, dir: t.TempDir(), arch: a}
+		_, err := r.prepare(t.Context())
+		if (err == nil) != (a.Name == arch.All[0].Name) || err != nil && !strings.Contains(err.Error(), "--disk "+disk+": it boots machines of "+arch.All[0].Name+", and not of "+a.Name) {
+			t.Errorf("%s: prepare = %v", a.Name, err)
+		}
 	}
 }
 
