@@ -1,15 +1,15 @@
 // Package cluster is a Kubernetes cluster whose nodes are virtual machines of
 // this host: one with the control plane, and workers, on a network of their own
-// that takes no root. The machines outlive the command that started them, and
-// all that is known of a cluster is in its directory, which only its owner can
-// enter:
+// that takes no root. They may be of several architectures. The machines outlive
+// the command that started them, and all that is known of a cluster is in its
+// directory, which only its owner can enter:
 //
 //	cluster.json   what the cluster is like
 //	lock           held by the command that starts or stops it
 //	keys/          the cluster's keys (package clusterconfig)
 //	kubeconfig     the administrator's, for this host
 //	addons.yaml    the manifests that were applied last
-//	boot/          kernel, initrd and command line, for a direct boot
+//	boot/ARCH/     kernel, initrd and command line, for a direct boot
 //	network/       the switch (package qemu)
 //	nodes/NAME/    a machine's disk, console, monitor, ...
 //
@@ -19,6 +19,7 @@ package cluster
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -26,9 +27,11 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"golang.org/x/sys/unix"
 
+	"kios/host/arch"
 	"kios/host/clusterconfig"
 	"kios/host/qemu"
 	"kios/internal/rfc1123"
@@ -63,6 +66,7 @@ type State struct {
 // Node is one machine.
 type Node struct {
 	Name    string     `json:"name"`
+	Arch    string     `json:"arch"` // its name in package arch
 	Address netip.Addr `json:"address"`
 	MAC     string     `json:"mac"`
 }
@@ -72,11 +76,17 @@ const ControlPlane = "control-plane"
 
 func (n Node) controlPlane() bool { return n.Name == ControlPlane }
 
+// architecture is that of the machine. Whoever made the node had it from its name.
+func (n Node) architecture() arch.Arch {
+	a, _ := arch.Find(n.Arch)
+	return a
+}
+
 // newNode is the node with number i: 0 is the control plane, others are workers.
-func newNode(i int) Node {
+func newNode(i int, a arch.Arch) Node {
 	octets := first.As4()
 	octets[3] += byte(i)
-	n := Node{Name: ControlPlane, Address: netip.AddrFrom4(octets)}
+	n := Node{Name: ControlPlane, Arch: a.Name, Address: netip.AddrFrom4(octets)}
 	if i > 0 {
 		n.Name = fmt.Sprintf("worker-%d", i)
 	}
@@ -142,6 +152,13 @@ func (c *Cluster) decode(data []byte) error {
 	if len(c.Nodes) == 0 || !c.Nodes[0].controlPlane() {
 		return errors.New("it has no node for the control plane")
 	}
+	for i, n := range c.Nodes {
+		// The first clusters had machines like their host only, and did not say so.
+		c.Nodes[i].Arch = cmp.Or(n.Arch, arch.Host().Name)
+		if _, err := arch.Find(c.Nodes[i].Arch); err != nil {
+			return fmt.Errorf("node %s: %w", n.Name, err)
+		}
+	}
 	return nil
 }
 
@@ -155,10 +172,11 @@ func Remains(name string) (*Cluster, error) {
 	if _, err := os.Stat(c.Dir); err != nil {
 		return nil, fmt.Errorf("cluster %s: %w", name, ErrNone)
 	}
-	c.Nodes = []Node{newNode(0)}
+	c.Nodes = []Node{newNode(0, arch.Arch{})}
 	for i := 1; i <= MaxWorkers; i++ {
-		if _, err := os.Stat(c.NodeDir(newNode(i).Name)); err == nil {
-			c.Nodes = append(c.Nodes, newNode(i))
+		n := newNode(i, arch.Arch{}) // to be stopped, it need not be known
+		if _, err := os.Stat(c.NodeDir(n.Name)); err == nil {
+			c.Nodes = append(c.Nodes, n)
 		}
 	}
 	return c, nil
@@ -175,19 +193,22 @@ func locate(name string) (*Cluster, error) {
 	return &Cluster{Name: name, Dir: filepath.Join(root, name)}, nil
 }
 
-// New returns a cluster that is not there yet. Nothing is written until Up.
-func New(name string, s State, workers int) (*Cluster, error) {
+// New returns a cluster that is not there yet, without workers and with a control plane of
+// an architecture. Nothing is written until Up.
+func New(name string, s State, a arch.Arch) (*Cluster, error) {
 	c, err := locate(name)
 	if err != nil {
 		return nil, err
 	}
 	c.State = s
 	c.AddOns = clusterconfig.AddOnVersions()
-	return c, c.AddWorkers(workers)
+	c.Nodes = []Node{newNode(0, a)}
+	return c, nil
 }
 
-// AddWorkers gives the cluster this many workers. It can grow only.
-func (c *Cluster) AddWorkers(workers int) error {
+// AddWorkers gives the cluster this many workers, new ones of an architecture. It can grow
+// only.
+func (c *Cluster) AddWorkers(workers int, a arch.Arch) error {
 	have := len(c.Nodes) - 1
 	switch {
 	case workers < 0 || workers > MaxWorkers:
@@ -196,9 +217,19 @@ func (c *Cluster) AddWorkers(workers int) error {
 		return fmt.Errorf("cluster %s has %d workers, and their number cannot become smaller; to have fewer, remove the cluster with kios cluster down --purge and create it again", c.Name, have)
 	}
 	for i := len(c.Nodes); i <= workers; i++ {
-		c.Nodes = append(c.Nodes, newNode(i))
+		c.Nodes = append(c.Nodes, newNode(i, a))
 	}
 	return nil
+}
+
+// Archs are the architectures of the nodes, that of the control plane first.
+func (c *Cluster) Archs() (all []arch.Arch) {
+	for _, n := range c.Nodes {
+		if !slices.ContainsFunc(all, func(a arch.Arch) bool { return a.Name == n.Arch }) {
+			all = append(all, n.architecture())
+		}
+	}
+	return all
 }
 
 func (c *Cluster) path(name string) string { return filepath.Join(c.Dir, name) }
@@ -256,7 +287,8 @@ func (c *Cluster) Running() (names []string) {
 	return names
 }
 
-// keys opens, or makes, what the cluster proves itself with.
+// keys opens, or makes, what the cluster proves itself with. The way in which the control
+// plane's machine works decides for how long it waits for others.
 func (c *Cluster) keys(accel qemu.Accel) (*clusterconfig.Cluster, error) {
 	return clusterconfig.Open(c.path("keys"), clusterconfig.Config{
 		Name:       c.Name,

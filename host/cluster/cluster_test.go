@@ -10,18 +10,27 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"sigs.k8s.io/yaml"
 
+	"kios/host/arch"
 	"kios/host/clusterconfig"
 	"kios/host/qemu"
 	"kios/test/lab"
 )
+
+// withWorkers is a new cluster, a, with workers like its host.
+func withWorkers(t *testing.T, s State, workers int) *Cluster {
+	t.Helper()
+	c, err := New("a", s, arch.Host())
+	lab.Must(t, err)
+	lab.Must(t, c.AddWorkers(workers, arch.Host()))
+	return c
+}
 
 func TestState(t *testing.T) {
 	t.Setenv("XDG_STATE_HOME", t.TempDir())
 	if _, err := Open("a"); !errors.Is(err, ErrNone) {
 		t.Fatalf("Open = %v, want %v", err, ErrNone)
 	}
-	c, err := New("a", State{Kubernetes: "v1.37.2", Firmware: "direct", Memory: 1 << 30, ControlPlaneMemory: 2 << 30, CPUs: 2, Port: 16443}, 2)
-	lab.Must(t, err)
+	c := withWorkers(t, State{Kubernetes: "v1.37.2", Firmware: "direct", Memory: 1 << 30, ControlPlaneMemory: 2 << 30, CPUs: 2, Port: 16443}, 2)
 	lab.Must(t, errors.Join(c.makeDirs(), c.save()))
 	again, err := Open("a")
 	lab.Must(t, err)
@@ -52,9 +61,8 @@ func TestState(t *testing.T) {
 
 func TestNodes(t *testing.T) {
 	t.Setenv("XDG_STATE_HOME", "/state")
-	c, err := New("a", State{}, 1)
-	lab.Must(t, err)
-	lab.Must(t, c.AddWorkers(3))
+	c := withWorkers(t, State{}, 1)
+	lab.Must(t, c.AddWorkers(3, arch.Host()))
 	seen := map[string]bool{}
 	for _, n := range c.Nodes {
 		for _, id := range []string{n.Name, n.Address.String(), n.MAC} {
@@ -71,7 +79,7 @@ func TestNodes(t *testing.T) {
 		t.Errorf("nodes are %v", c.Nodes)
 	}
 	for _, workers := range []int{2, -1, MaxWorkers + 1} {
-		if err := c.AddWorkers(workers); err == nil {
+		if err := c.AddWorkers(workers, arch.Host()); err == nil {
 			t.Errorf("AddWorkers(%d) = nil", workers)
 		}
 	}
@@ -92,10 +100,8 @@ func TestNames(t *testing.T) {
 // one that found none before another made it.
 func TestChanged(t *testing.T) {
 	t.Setenv("XDG_STATE_HOME", t.TempDir())
-	late, err := New("a", State{}, 1)
-	lab.Must(t, err)
-	first, err := New("a", State{}, 1)
-	lab.Must(t, err)
+	late := withWorkers(t, State{}, 1)
+	first := withWorkers(t, State{}, 1)
 	lab.Must(t, errors.Join(first.makeDirs(), first.checkUnchanged(), first.save()))
 	second, err := Open("a")
 	lab.Must(t, err)
@@ -117,8 +123,7 @@ func TestRemains(t *testing.T) {
 	if _, err := Remains("a"); !errors.Is(err, ErrNone) {
 		t.Fatalf("Remains = %v, want %v", err, ErrNone)
 	}
-	c, err := New("a", State{}, 1)
-	lab.Must(t, err)
+	c := withWorkers(t, State{}, 1)
 	lab.Must(t, errors.Join(c.makeDirs(), os.MkdirAll(c.NodeDir("worker-1"), 0o700), os.WriteFile(c.path("cluster.json"), nil, 0o600)))
 	if _, err := Open("a"); err == nil || errors.Is(err, ErrNone) {
 		t.Errorf("Open = %v, want that the file is spoilt", err)
@@ -149,11 +154,10 @@ func TestLock(t *testing.T) {
 
 func TestNodeFiles(t *testing.T) {
 	t.Setenv("XDG_STATE_HOME", t.TempDir())
-	c, err := New("a", State{Kubernetes: "v1.37.2"}, 1)
-	lab.Must(t, err)
+	c := withWorkers(t, State{Kubernetes: "v1.37.2"}, 1)
 	keys, err := c.keys(qemu.TCG)
 	lab.Must(t, err)
-	p := Products{ControlPlane: []string{"etcd.tar"}, Worker: []string{"coredns.tar"}}
+	p := NodeProducts{ControlPlane: []string{"etcd.tar"}, Worker: []string{"coredns.tar"}}
 	for _, tt := range []struct {
 		node       Node
 		has, lacks string
@@ -181,7 +185,7 @@ func TestNodeFiles(t *testing.T) {
 
 func TestNetworkFile(t *testing.T) {
 	var got any
-	lab.Must(t, yaml.UnmarshalStrict(newNode(1).network(), &got))
+	lab.Must(t, yaml.UnmarshalStrict(newNode(1, arch.Host()).network(), &got))
 	want := map[string]any{"interfaces": map[string]any{
 		"cluster": map[string]any{
 			"mac": "52:54:00:4b:4d:0b", "addresses": []any{"10.77.0.11/24"}, "ra": false,
@@ -199,26 +203,24 @@ func TestNetworkFile(t *testing.T) {
 
 func TestMemory(t *testing.T) {
 	t.Setenv("XDG_STATE_HOME", "/state")
-	c, err := New("a", State{Memory: 1 << 30, ControlPlaneMemory: 1536 << 20}, 2)
-	lab.Must(t, err)
+	c := withWorkers(t, State{Memory: 1 << 30, ControlPlaneMemory: 1536 << 20}, 2)
 	for accel, limit := range map[qemu.Accel]int64{qemu.TCG: 6 << 30, qemu.KVM: 4 << 30} {
-		if got := c.need(accel); got > limit {
+		if got := c.need(Accels{arch.Host().Name: accel}); got > limit {
 			t.Errorf("with %s the cluster of the defaults needs %d MiB, more than %d", accel, got>>20, limit>>20)
 		}
 	}
 	c.Memory = 1 << 50
-	if err := c.CheckMemory(qemu.KVM); err == nil || !strings.Contains(err.Error(), "--memory") {
+	if err := c.CheckMemory(Accels{arch.Host().Name: qemu.KVM}); err == nil || !strings.Contains(err.Error(), "--memory") {
 		t.Errorf("CheckMemory = %v, want an error that says how to ask for less", err)
 	}
 }
 
 func TestMachine(t *testing.T) {
 	t.Setenv("XDG_STATE_HOME", t.TempDir())
-	c, err := New("a", State{Firmware: "direct", Memory: 1, ControlPlaneMemory: 2, CPUs: 3}, 1)
-	lab.Must(t, err)
-	lab.Must(t, errors.Join(c.makeDirs(), os.WriteFile(c.path("boot/cmdline"), []byte("a b\n"), 0o600)))
+	c := withWorkers(t, State{Firmware: "direct", Memory: 1, ControlPlaneMemory: 2, CPUs: 3}, 1)
+	lab.WriteFile(t, c.bootFile(arch.Host().Name, "cmdline"), "a b\n")
 	m, err := c.machine(c.Nodes[0], "tcg")
-	if err != nil || m.Memory != 2 || m.Append != "a b loglevel=7" || m.Switch != filepath.Join(c.Dir, "network/control-plane.sock") {
+	if err != nil || m.Arch.Name != arch.Host().Name || m.Memory != 2 || m.Append != "a b loglevel=7" || m.Switch != filepath.Join(c.Dir, "network/control-plane.sock") {
 		t.Errorf("machine = %+v, %v", m, err)
 	}
 	for _, tt := range []struct {

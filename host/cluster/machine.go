@@ -12,18 +12,64 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"kios/host/arch"
 	"kios/host/clusterconfig"
 	"kios/host/diskimage"
 	"kios/host/qemu"
+	"kios/internal/wholefile"
 )
 
 // Products are what the build has made.
 type Products struct {
-	EFI                     string // kios.efi
-	Kernel, Initrd, Cmdline string // for a direct boot
-	Kubectl                 string
+	Kubectl string                  // for this host, whatever the nodes are
+	Nodes   map[string]NodeProducts // by architecture
+}
 
-	ControlPlane, Worker []string // archives of images
+// NodeProducts are what nodes of an architecture need.
+type NodeProducts struct {
+	EFI                     string   // kios.efi
+	Kernel, Initrd, Cmdline string   // for a direct boot
+	ControlPlane, Worker    []string // archives of images
+}
+
+// Accels say by architecture what executes the instructions of its machines.
+type Accels map[string]qemu.Accel
+
+func (a Accels) of(n Node) qemu.Accel { return a[n.Arch] }
+
+// Emulated reports whether QEMU emulates any of the machines.
+func (a Accels) Emulated() bool {
+	for _, accel := range a {
+		if accel == qemu.TCG {
+			return true
+		}
+	}
+	return false
+}
+
+// Probe finds out what executes the instructions of the cluster's machines.
+func (c *Cluster) Probe(ctx context.Context, p Products) (Accels, error) {
+	found := Accels{}
+	for _, a := range c.Archs() {
+		accel, err := qemu.Probe(ctx, a, p.Nodes[a.Name].Kernel)
+		if err != nil {
+			return nil, err
+		}
+		found[a.Name] = accel
+	}
+	return found, nil
+}
+
+// BestAccels are the fastest that Probe can find.
+func (c *Cluster) BestAccels() Accels {
+	best := Accels{}
+	for _, a := range c.Archs() {
+		best[a.Name] = qemu.TCG
+		if qemu.MayUseKVM(a) {
+			best[a.Name] = qemu.KVM
+		}
+	}
+	return best
 }
 
 const (
@@ -46,9 +92,9 @@ func (n Node) codeCache() int64 {
 
 // CheckMemory finds out whether the host has room for all machines. None of them
 // runs yet.
-func (c *Cluster) CheckMemory(accel qemu.Accel) error {
+func (c *Cluster) CheckMemory(accels Accels) error {
 	free := qemu.MemAvailable()
-	if want := c.need(accel); free > 0 && want > free {
+	if want := c.need(accels); free > 0 && want > free {
 		return fmt.Errorf("cluster %s needs %s of memory, and the host has %s available; stop other programs, or ask for less with --memory, --control-plane-memory and --workers",
 			c.Name, diskimage.FormatSize(want), diskimage.FormatSize(free))
 	}
@@ -78,11 +124,11 @@ func (c *Cluster) CheckSpace() error {
 }
 
 // need is what all machines of the cluster may take of the host's memory.
-func (c *Cluster) need(accel qemu.Accel) int64 {
+func (c *Cluster) need(accels Accels) int64 {
 	var sum int64
 	for _, n := range c.Nodes {
 		sum += c.memory(n) + overhead
-		if accel == qemu.TCG {
+		if accels.of(n) == qemu.TCG {
 			sum += n.codeCache()
 		}
 	}
@@ -122,18 +168,33 @@ func (c *Cluster) HasDisks() bool {
 	return true
 }
 
+// bootFile is a file of a direct boot of machines of an architecture.
+func (c *Cluster) bootFile(of, name string) string { return c.path(filepath.Join(bootDir, of, name)) }
+
 // copyBoot copies what the machines boot, so that a later build does not change it
 // while they run.
 func (c *Cluster) copyBoot(p Products) error {
 	if c.Firmware != "direct" {
 		return nil
 	}
+	for _, a := range c.Archs() {
+		if err := c.copyBootOf(a, p.Nodes[a.Name]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (c *Cluster) copyBootOf(a arch.Arch, p NodeProducts) error {
+	if err := os.MkdirAll(c.bootFile(a.Name, ""), 0o700); err != nil {
+		return err
+	}
 	for name, from := range map[string]string{"vmlinuz": p.Kernel, "initrd": p.Initrd, "cmdline": p.Cmdline} {
 		data, err := os.ReadFile(from)
 		if err != nil {
-			return fmt.Errorf("%w (make it with kios build)", err)
+			return fmt.Errorf("%w (make it with kios build%s)", err, a.Flag())
 		}
-		if err := c.write("boot/"+name, data); err != nil {
+		if err := wholefile.Durable(c.bootFile(a.Name, name), data, 0o600); err != nil {
 			return err
 		}
 	}
@@ -150,12 +211,14 @@ func (c *Cluster) makeDisk(ctx context.Context, n Node, keys *clusterconfig.Clus
 	if err := errors.Join(os.RemoveAll(c.NodeDir(n.Name)), os.MkdirAll(c.NodeDir(n.Name), 0o700)); err != nil {
 		return err
 	}
-	files, images, err := c.nodeFiles(n, keys, p)
+	own := p.Nodes[n.Arch]
+	files, images, err := c.nodeFiles(n, keys, own)
 	if err != nil {
 		return err
 	}
 	return diskimage.Create(ctx, diskimage.Options{
-		EFI:   p.EFI,
+		EFI:   own.EFI,
+		Arch:  n.architecture(),
 		OCI:   images,
 		Extra: files,
 		Size:  diskSize,
@@ -165,7 +228,7 @@ func (c *Cluster) makeDisk(ctx context.Context, n Node, keys *clusterconfig.Clus
 
 // nodeFiles are what makes a machine this node of the cluster. One that is alone
 // with the control plane runs all pods.
-func (c *Cluster) nodeFiles(n Node, keys *clusterconfig.Cluster, p Products) (map[string]diskimage.File, []string, error) {
+func (c *Cluster) nodeFiles(n Node, keys *clusterconfig.Cluster, p NodeProducts) (map[string]diskimage.File, []string, error) {
 	make, images := keys.Worker, p.Worker
 	if n.controlPlane() {
 		make, images = keys.ControlPlane, p.ControlPlane
@@ -204,6 +267,7 @@ func (n Node) network() []byte {
 func (c *Cluster) machine(n Node, accel qemu.Accel) (qemu.Config, error) {
 	dir := c.NodeDir(n.Name)
 	cfg := qemu.Config{
+		Arch:      n.architecture(),
 		Memory:    c.memory(n),
 		CPUs:      c.cpus(n, accel, runtime.NumCPU()),
 		MAC:       n.MAC,
@@ -221,7 +285,7 @@ func (c *Cluster) machine(n Node, accel qemu.Accel) (qemu.Config, error) {
 	if c.Firmware != "direct" {
 		return cfg, nil
 	}
-	err := cfg.BootDirectly(c.path("boot/vmlinuz"), c.path("boot/initrd"), c.path("boot/cmdline"))
+	err := cfg.BootDirectly(c.bootFile(n.Arch, "vmlinuz"), c.bootFile(n.Arch, "initrd"), c.bootFile(n.Arch, "cmdline"))
 	// PID 1 tells its console of pods and images during the first minute only,
 	// and after that the kernel's log, at this level. Here they are watched for.
 	cfg.Append += " loglevel=7"

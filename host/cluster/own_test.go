@@ -16,8 +16,7 @@ import (
 func newDir(t *testing.T, files ...string) *Cluster {
 	t.Helper()
 	t.Setenv("XDG_STATE_HOME", t.TempDir())
-	c, err := New("a", State{}, 1)
-	lab.Must(t, err)
+	c := withWorkers(t, State{}, 1)
 	lab.Must(t, os.MkdirAll(c.Dir, 0o700))
 	for _, name := range files {
 		if dir, ok := strings.CutSuffix(name, "/"); ok {

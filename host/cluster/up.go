@@ -10,7 +10,6 @@ import (
 	"sync"
 	"time"
 
-	"kios/host/arch"
 	"kios/host/clusterconfig"
 	"kios/host/console"
 	"kios/host/hosttool"
@@ -38,7 +37,7 @@ type start struct {
 	products Products
 	observer Observer
 	keys     *clusterconfig.Cluster
-	accel    qemu.Accel
+	accels   Accels
 	api      *API
 
 	since    map[string]time.Time // when each machine was powered on
@@ -102,15 +101,13 @@ func (s *start) prepare(ctx context.Context) (err error) {
 	if err := s.copyBoot(s.products); err != nil {
 		return fmt.Errorf("copy what the machines boot: %w", err)
 	}
-	if s.accel, err = qemu.Probe(ctx, arch.Host(), s.products.Kernel); err != nil {
+	if s.accels, err = s.Probe(ctx, s.products); err != nil {
 		return err
 	}
-	if s.keys, err = s.Cluster.keys(s.accel); err != nil {
+	if s.keys, err = s.Cluster.keys(s.accels.of(s.Nodes[0])); err != nil {
 		return err
 	}
-	if s.accel == qemu.TCG {
-		s.observer.Note("QEMU emulates the machines, which is some ten times slower than KVM: %s", qemu.WhyEmulated(ctx, arch.Host(), s.products.Kernel))
-	}
+	s.noteEmulated(ctx)
 	if err := s.startSwitch(ctx); err != nil {
 		return err
 	}
@@ -118,6 +115,21 @@ func (s *start) prepare(ctx context.Context) (err error) {
 		return err
 	}
 	return s.writeAccess()
+}
+
+// noteEmulated says which machines QEMU emulates, and why.
+func (s *start) noteEmulated(ctx context.Context) {
+	all := s.Archs()
+	for _, a := range all {
+		if s.accels[a.Name] != qemu.TCG {
+			continue
+		}
+		which := "the machines"
+		if len(all) > 1 {
+			which = "the " + a.Name + " machines"
+		}
+		s.observer.Note("QEMU emulates %s, which is some ten times slower than KVM: %s", which, qemu.WhyEmulated(ctx, a, s.products.Nodes[a.Name].Kernel))
+	}
 }
 
 // startSwitch starts the network, unless it runs and has machines. These cannot
@@ -204,16 +216,10 @@ func (s *start) writeAccess() error {
 	return errors.Join(s.write("kubeconfig", kubeconfig), s.save())
 }
 
-// run boots the machines and waits until all is there. On an emulated machine
-// the control plane goes first, and then one worker after the other: while
-// others take the host's processors, its API server may not come up within the
-// minute that it allows itself, or not answer in time once it is up.
+// run boots the machines and waits until all is there.
 func (s *start) run(ctx context.Context) error {
 	defer s.api.Close()
-	now, later := s.Nodes, []Node(nil)
-	if s.accel == qemu.TCG {
-		now, later = s.Nodes[:1], s.Nodes[1:]
-	}
+	now, later := s.order()
 	for _, n := range later {
 		s.observer.State(n.Name, "waiting")
 	}
@@ -239,6 +245,21 @@ func (s *start) run(ctx context.Context) error {
 	}
 	// A node may not give itself a role, as kubectl get nodes shows it.
 	return s.kubectl(ctx, "label", "--overwrite", "node/"+ControlPlane, "node-role.kubernetes.io/control-plane=")
+}
+
+// order says which machines boot at once. Workers that are emulated come one after the
+// other, behind the control plane: while others take the host's processors, its API server
+// may not come up within the minute that it allows itself, or not answer in time once it
+// is up.
+func (s *start) order() (now, later []Node) {
+	for _, n := range s.Nodes {
+		if n.controlPlane() || s.accels.of(n) != qemu.TCG {
+			now = append(now, n)
+		} else {
+			later = append(later, n)
+		}
+	}
+	return now, later
 }
 
 // powerOn boots machines, and watches them.
@@ -268,7 +289,7 @@ func (s *start) machineOf(ctx context.Context, n Node) (*qemu.Detached, error) {
 	if err := s.makeDisk(ctx, n, s.keys, s.products); err != nil {
 		return nil, err
 	}
-	cfg, err := s.machine(n, s.accel)
+	cfg, err := s.machine(n, s.accels.of(n))
 	if err != nil {
 		return nil, err
 	}
@@ -285,7 +306,7 @@ func (s *start) startElsewhere(ctx context.Context, n Node) (*qemu.Detached, err
 	if err := errors.Join(s.choosePort(), s.writeAccess()); err != nil {
 		return nil, err
 	}
-	cfg, err := s.machine(n, s.accel)
+	cfg, err := s.machine(n, s.accels.of(n))
 	if err != nil {
 		return nil, err
 	}
@@ -340,12 +361,12 @@ func (s *start) announce(now snapshot) {
 	}
 }
 
-// poll asks until nothing is missing: once a second, and on an emulated machine
+// poll asks until nothing is missing: once a second, and an emulated control plane
 // less often, because an answer is work there. What was missing last is in its
 // error.
 func (s *start) poll(ctx context.Context, ask func(context.Context) []string) error {
 	every := time.Second
-	if s.accel == qemu.TCG {
+	if s.accels.of(s.Nodes[0]) == qemu.TCG {
 		every = 3 * time.Second
 	}
 	again := time.NewTicker(every)

@@ -11,6 +11,7 @@ import (
 
 func newClusterBuildCommand() *cobra.Command {
 	var version string
+	var a *archValue
 	cmd := &cobra.Command{
 		Use:   "build",
 		Short: "Build a control plane, kubectl and the add-ons from source",
@@ -21,15 +22,16 @@ _out/<arch>/cluster/VERSION. "kios cluster up" does this by itself.
 The first build takes about ten minutes on two cores.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return runClusterBuild(cmd.Context(), version)
+			return runClusterBuild(cmd.Context(), a.Arch, version)
 		},
 	}
+	a = archFlag(cmd, "architecture of the nodes")
 	cmd.Flags().StringVar(&version, "kubernetes", "", "`version` of Kubernetes (default: the newest one that can be built)")
 	return cmd
 }
 
-func runClusterBuild(ctx context.Context, version string) error {
-	b, err := checkout(arch.Host())
+func runClusterBuild(ctx context.Context, a arch.Arch, version string) error {
+	b, err := checkout(a)
 	if err != nil {
 		return err
 	}

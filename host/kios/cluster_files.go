@@ -9,12 +9,14 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"kios/host/arch"
 	"kios/host/clusterconfig"
 )
 
 // filesOptions are the flags of "kios cluster files".
 type filesOptions struct {
 	clusterconfig.Config
+	arch              arch.Arch
 	node, nodeAddress string
 	addresses         []string
 	alone             bool
@@ -22,6 +24,7 @@ type filesOptions struct {
 
 func newClusterFilesCommand() *cobra.Command {
 	var o filesOptions
+	var a *archValue
 	cmd := &cobra.Command{
 		Use:   "files --endpoint HOST:PORT [flags] OUT",
 		Short: "Write the keys and files of a cluster for nodes made by hand",
@@ -44,10 +47,12 @@ and the token with which workers join. The token is valid for one day.`,
 			if len(args) != 1 {
 				return errors.New("give one directory to write to: kios cluster files --endpoint HOST:PORT [flags] OUT")
 			}
+			o.arch = a.Arch
 			return o.write(args[0])
 		},
 	}
 	o.add(cmd.Flags())
+	a = archFlag(cmd, "architecture of the nodes whose disks are explained")
 	return cmd
 }
 
@@ -116,14 +121,14 @@ func writeAccess(c *clusterconfig.Cluster, out string) error {
 
 // explain says what to do next.
 func (o filesOptions) explain(out string) {
-	images := "_out/amd64/cluster/" + o.version()
+	images := filepath.Join("_out", o.arch.Name, "cluster", o.version())
 	fmt.Printf(`The files of the cluster are in %[1]s. To make the disks of its nodes:
 
-  kios cluster build --kubernetes %[5]s   # the images, in %[2]s
-  kios image --etc %[1]s/control-plane %[3]scontrol-plane.img
-`, out, images, layouts(images, "control-plane-images", "node-images"), o.Endpoint, o.version())
+  kios cluster build --kubernetes %[5]s%[6]s   # the images, in %[2]s
+  kios image%[6]s --etc %[1]s/control-plane %[3]scontrol-plane.img
+`, out, images, layouts(images, "control-plane-images", "node-images"), o.Endpoint, o.version(), o.arch.Flag())
 	if !o.alone {
-		fmt.Printf("  kios image --etc %s/worker %sworker.img\n", out, layouts(images, "node-images"))
+		fmt.Printf("  kios image%s --etc %s/worker %sworker.img\n", o.arch.Flag(), out, layouts(images, "node-images"))
 	}
 	fmt.Printf(`
 Boot the control plane's disk on a machine with at least 2 GiB of memory that can be

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -64,16 +65,7 @@ func statusText(c *cluster.Cluster, s cluster.Status, now time.Time) string {
 		fmt.Fprintf(&b, "API server %s: ready\n", c.Server())
 	}
 	b.WriteString("\n")
-	w := tabwriter.NewWriter(&b, 0, 0, 3, ' ', 0)
-	fmt.Fprintln(w, "NODE\tADDRESS\tMACHINE\tUPTIME\tSTATE\tKUBELET")
-	for _, n := range s.Nodes {
-		machine, uptime := "off", "-"
-		if n.Running {
-			machine, uptime = "on", now.Sub(n.Since).Round(time.Second).String()
-		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", n.Name, n.Address, machine, uptime, n.State, n.Kubelet)
-	}
-	w.Flush()
+	writeNodes(&b, s.Nodes, now)
 	for _, n := range s.Nodes {
 		if n.Paused != "" {
 			fmt.Fprintf(&b, "\nmachine of %s: %s\n", n.Name, n.Paused)
@@ -83,4 +75,25 @@ func statusText(c *cluster.Cluster, s cluster.Status, now time.Time) string {
 		fmt.Fprintf(&b, "\nnot ready:\n  %s\n", strings.Join(s.Missing, "\n  "))
 	}
 	return b.String()
+}
+
+// writeNodes writes a table of the nodes, with their architectures if these differ.
+func writeNodes(b io.Writer, nodes []cluster.NodeStatus, now time.Time) {
+	w := tabwriter.NewWriter(b, 0, 0, 3, ' ', 0)
+	defer w.Flush()
+	several := slices.ContainsFunc(nodes, func(n cluster.NodeStatus) bool { return n.Arch != nodes[0].Arch })
+	row := func(cells ...string) {
+		if !several {
+			cells = slices.Delete(cells, 1, 2)
+		}
+		fmt.Fprintln(w, strings.Join(cells, "\t"))
+	}
+	row("NODE", "ARCH", "ADDRESS", "MACHINE", "UPTIME", "STATE", "KUBELET")
+	for _, n := range nodes {
+		machine, uptime := "off", "-"
+		if n.Running {
+			machine, uptime = "on", now.Sub(n.Since).Round(time.Second).String()
+		}
+		row(n.Name, n.Arch, n.Address.String(), machine, uptime, n.State, n.Kubelet)
+	}
 }

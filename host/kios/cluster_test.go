@@ -78,6 +78,10 @@ not ready:
 	if diff := cmp.Diff(want, statusText(c, s, now)); diff != "" {
 		t.Errorf("statusText (-want +got):\n%s", diff)
 	}
+	s.Nodes[0].Arch, s.Nodes[1].Arch = "amd64", "arm64"
+	if got, want := statusText(c, s, now), "worker-1        arm64   10.77.0.11   off  "; !strings.Contains(got, want) {
+		t.Errorf("statusText does not show architectures:\n%s", got)
+	}
 	s.API = errors.New("connection refused")
 	if got := statusText(c, s, now); !strings.Contains(got, "16443: connection refused\n") {
 		t.Errorf("statusText does not say that the API server is away:\n%s", got)

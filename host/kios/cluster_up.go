@@ -7,6 +7,8 @@ import (
 	"net"
 	"os"
 	"os/signal"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -28,6 +30,7 @@ const (
 // upOptions are the flags of "kios cluster up".
 type upOptions struct {
 	name               string
+	arch, archWorkers  archValue // without a name if not given
 	workers            int
 	memory             string
 	controlPlaneMemory string
@@ -53,10 +56,15 @@ A cluster that was stopped with "kios cluster down" starts again with its disks 
 all data on them. You can then change the memory, the processors and the port, and
 add workers; what you do not give stays as it was.
 
+Nodes may be of several architectures: --arch-workers is that of the workers that
+are added. What is not this machine's own is emulated; "kios deps --arch NAME"
+installs what that takes.
+
 Ctrl-C stops the cluster, unless one of its machines was running before. A second
 Ctrl-C cuts the power.`,
 		Example: `  kios cluster up
   kios cluster up --workers 1 --memory 768M
+  kios cluster up --workers 1 --arch-workers arm64
   kios cluster up --name old --kubernetes v1.35.4`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -66,10 +74,16 @@ Ctrl-C cuts the power.`,
 	}
 	nameFlag(cmd, &o.name)
 	o.add(cmd.Flags())
+	for _, flag := range []string{"arch", "arch-workers"} {
+		cmd.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(arch.Names(), cobra.ShellCompDirectiveNoFileComp))
+	}
 	return cmd
 }
 
 func (o *upOptions) add(f *pflag.FlagSet) {
+	names := strings.Join(arch.Names(), " or ")
+	f.Var(&o.arch, "arch", "architecture of a new cluster's nodes: "+names+" (default: this machine's)")
+	f.Var(&o.archWorkers, "arch-workers", "architecture of the workers that are added: "+names+" (default: that of the control plane)")
 	f.IntVar(&o.workers, "workers", 2, "number of workers")
 	f.StringVar(&o.memory, "memory", "1G", "memory of each worker")
 	f.StringVar(&o.controlPlaneMemory, "control-plane-memory", "1536M", "memory of the control plane's node")
@@ -100,7 +114,7 @@ func runClusterUp(ctx context.Context, o upOptions) error {
 	if err := o.check(c, fresh); err != nil {
 		return err
 	}
-	products, err := clusterProducts(ctx, b, c)
+	products, err := clusterProducts(ctx, c)
 	if err != nil {
 		return err
 	}
@@ -123,14 +137,15 @@ func showIfUp(ctx context.Context, c *cluster.Cluster) (up bool, err error) {
 // check finds what keeps the cluster from starting before anything is built for
 // it. The memory is checked again once it is known whether KVM works.
 func (o upOptions) check(c *cluster.Cluster, fresh bool) error {
+	for _, a := range append(c.Archs(), arch.Host()) { // the network is one of the host's
+		if err := qemu.Installed(a); err != nil {
+			return err
+		}
+	}
 	if !fresh {
 		return nil
 	}
-	accel := qemu.TCG
-	if qemu.MayUseKVM(arch.Host()) {
-		accel = qemu.KVM
-	}
-	if err := c.CheckMemory(accel); err != nil {
+	if err := c.CheckMemory(c.BestAccels()); err != nil {
 		return err
 	}
 	return o.checkPort()
@@ -149,6 +164,7 @@ func (o upOptions) cluster(b *build.Builder) (*cluster.Cluster, error) {
 	for flag, fixed := range map[string][2]string{
 		"kubernetes": {o.kubernetes, c.Kubernetes},
 		"firmware":   {o.firmware, c.Firmware},
+		"arch":       {o.arch.Name, c.Nodes[0].Arch},
 	} {
 		if o.given(flag) && fixed[0] != fixed[1] {
 			return nil, fmt.Errorf("--%s %s: cluster %s was created with %s, which cannot be changed; choose another --name, or remove the cluster with kios cluster down --purge", flag, fixed[0], c.Name, fixed[1])
@@ -163,9 +179,26 @@ func (o upOptions) cluster(b *build.Builder) (*cluster.Cluster, error) {
 	}
 	c.State = changed
 	if o.given("workers") {
-		err = c.AddWorkers(o.workers)
+		err = o.addWorkers(c)
 	}
-	return c, err
+	return c, errors.Join(err, o.checkWorkers(c))
+}
+
+// addWorkers adds workers like the control plane, unless the flags say otherwise.
+func (o upOptions) addWorkers(c *cluster.Cluster) error {
+	if o.archWorkers.Name != "" {
+		return c.AddWorkers(o.workers, o.archWorkers.Arch)
+	}
+	return c.AddWorkers(o.workers, c.Archs()[0])
+}
+
+// checkWorkers finds that an architecture was asked for in vain.
+func (o upOptions) checkWorkers(c *cluster.Cluster) error {
+	isAsked := func(n cluster.Node) bool { return n.Arch == o.archWorkers.Name }
+	if o.archWorkers.Name == "" || slices.ContainsFunc(c.Nodes[1:], isAsked) {
+		return nil
+	}
+	return fmt.Errorf("--arch-workers %s: no worker is added, since cluster %s has %d already: ask for more with --workers", o.archWorkers.Name, c.Name, len(c.Nodes)-1)
 }
 
 // changes reports whether the flags ask for something else than there is.
@@ -189,7 +222,18 @@ func (o upOptions) newCluster(b *build.Builder) (*cluster.Cluster, error) {
 	if err := o.set(&s, func(string) bool { return true }); err != nil {
 		return nil, err
 	}
-	return cluster.New(o.name, s, o.workers)
+	a := o.arch.Arch
+	if a.Name == "" {
+		a = arch.Host()
+	}
+	if err := a.Check(); err != nil {
+		return nil, err
+	}
+	c, err := cluster.New(o.name, s, a)
+	if err != nil {
+		return nil, err
+	}
+	return c, errors.Join(o.addWorkers(c), o.checkWorkers(c))
 }
 
 // set checks and takes over those flags that may differ from start to start.
@@ -242,14 +286,28 @@ func (o upOptions) checkPort() error {
 	return l.Close()
 }
 
-// clusterProducts builds what is not there.
-func clusterProducts(ctx context.Context, b *build.Builder, c *cluster.Cluster) (p cluster.Products, err error) {
-	for _, name := range []string{"kios.efi", "vmlinuz", "initrd", "cmdline"} {
-		if missing(b.Out(name)) {
-			if err := b.Build(ctx); err != nil {
-				return p, err
-			}
-			break
+// clusterProducts builds what is not there for the cluster's nodes.
+func clusterProducts(ctx context.Context, c *cluster.Cluster) (p cluster.Products, err error) {
+	p.Nodes = map[string]cluster.NodeProducts{}
+	for _, a := range c.Archs() {
+		b, err := checkout(a)
+		if err != nil {
+			return p, err
+		}
+		if p.Nodes[a.Name], p.Kubectl, err = nodeProducts(ctx, b, c); err != nil {
+			return p, err
+		}
+	}
+	return p, nil
+}
+
+// nodeProducts builds what is not there for nodes of an architecture, and kubectl, which is
+// for this host.
+func nodeProducts(ctx context.Context, b *build.Builder, c *cluster.Cluster) (p cluster.NodeProducts, kubectl string, err error) {
+	isMissing := func(name string) bool { return missing(b.Out(name)) }
+	if slices.ContainsFunc([]string{"kios.efi", "vmlinuz", "initrd", "cmdline"}, isMissing) {
+		if err := b.Build(ctx); err != nil {
+			return p, "", err
 		}
 	}
 	version := c.Kubernetes
@@ -257,38 +315,41 @@ func clusterProducts(ctx context.Context, b *build.Builder, c *cluster.Cluster) 
 		// An older kios has made the cluster, and its disks have all images. Only
 		// a kubectl is needed.
 		if version, err = b.NewestControlPlane(); err != nil {
-			return p, err
+			return p, "", err
 		}
 	}
-	made, err := b.Cluster(ctx, version)
-	if err != nil {
-		return p, err
+	images := b.Cluster
+	if b.Arch.Name != c.Archs()[0].Name {
+		images = b.ClusterWorkers
 	}
-	return cluster.Products{
+	made, err := images(ctx, version)
+	if err != nil {
+		return p, "", err
+	}
+	return cluster.NodeProducts{
 		EFI:          b.Out("kios.efi"),
 		Kernel:       b.Out("vmlinuz"),
 		Initrd:       b.Out("initrd"),
 		Cmdline:      b.Out("cmdline"),
-		Kubectl:      made.Bin["kubectl"],
 		ControlPlane: made.ControlPlane,
 		Worker:       made.Worker,
-	}, nil
+	}, made.Bin["kubectl"], nil
 }
 
 // up starts the cluster, and stops it again if that does not work. Machines
 // that ran before, if it is not a fresh start, are not stopped.
 func (o upOptions) up(ctx context.Context, c *cluster.Cluster, p cluster.Products, signals <-chan os.Signal, fresh bool) error {
-	accel, err := qemu.Probe(ctx, arch.Host(), p.Kernel)
+	accels, err := c.Probe(ctx, p)
 	if err != nil {
 		return err
 	}
 	if fresh {
-		if err := c.CheckMemory(accel); err != nil {
+		if err := c.CheckMemory(accels); err != nil {
 			return err
 		}
 	}
 	if o.timeout == 0 {
-		o.timeout = map[qemu.Accel]time.Duration{qemu.KVM: 15 * time.Minute, qemu.TCG: 45 * time.Minute}[accel]
+		o.timeout = map[bool]time.Duration{false: 15 * time.Minute, true: 45 * time.Minute}[accels.Emulated()]
 	}
 	v := newClusterView(os.Stdout, c)
 	defer v.end()

@@ -54,6 +54,11 @@ func TestUpOptionsOfAnExistingCluster(t *testing.T) {
 		{"memory, too small", func(o *upOptions) { o.memory, o.given = "64M", given("memory") }, nil, "--memory 64M is too small"},
 		{"another Kubernetes", func(o *upOptions) { o.kubernetes, o.given = "v1.0.0", given("kubernetes") }, nil, "was created with v1.37.2, which cannot be changed"},
 		{"another firmware", func(o *upOptions) { o.firmware, o.given = "uefi", given("firmware") }, nil, "--firmware uefi: cluster a was created with direct"},
+		{"another architecture", func(o *upOptions) { o.arch.Arch, o.given = arch.Arch{Name: "riscv64"}, given("arch") }, nil, "--arch riscv64: cluster a was created with " + arch.Host().Name},
+		{"its architecture", func(o *upOptions) { o.arch.Arch, o.given = arch.Host(), given("arch") }, nil, ""},
+		{"workers that are not added", func(o *upOptions) {
+			o.archWorkers.Arch, o.given = arch.Arch{Name: "riscv64"}, given("workers", "arch-workers")
+		}, nil, "--arch-workers riscv64: no worker is added, since cluster a has 2 already: ask for more with --workers"},
 		{"fewer workers", func(o *upOptions) { o.workers, o.given = 1, given("workers") }, nil, "cluster a has 2 workers, and their number cannot become smaller"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -95,6 +100,50 @@ func TestUpAddsWorkers(t *testing.T) {
 	lab.Must(t, err)
 	if len(c.Nodes) != 5 || c.Nodes[4].Name != "worker-4" || !slices.Equal(c.Nodes[:3], before.Nodes) {
 		t.Errorf("the nodes are %v, want those that there were, %v, and two more workers", c.Nodes, before.Nodes)
+	}
+}
+
+// Workers may be of another architecture than the nodes that there are, and then stay so.
+func TestUpAddsWorkersOfAnother(t *testing.T) {
+	for _, a := range arch.All {
+		existing(t)
+		o := upDefaults()
+		o.workers, o.archWorkers.Arch, o.given = 3, a, given("workers", "arch-workers")
+		for range 2 { // the same command again is fine
+			c, err := o.cluster(nil)
+			lab.Must(t, err)
+			var got []string
+			for _, n := range c.Nodes {
+				got = append(got, n.Arch)
+			}
+			host := arch.Host().Name
+			if want := []string{host, host, host, a.Name}; !slices.Equal(got, want) {
+				t.Errorf("architectures %q, want %q", got, want)
+			}
+			text, err := json.Marshal(c.State)
+			lab.Must(t, err)
+			lab.WriteFile(t, c.Dir+"/cluster.json", string(text))
+		}
+	}
+}
+
+// A new cluster is of one architecture, unless its workers are of another one.
+func TestUpArchitectures(t *testing.T) {
+	for _, a := range arch.All {
+		for _, workers := range arch.All {
+			t.Setenv("XDG_STATE_HOME", t.TempDir())
+			o := upDefaults()
+			o.workers, o.arch.Arch = 1, a
+			c, err := o.cluster(nil)
+			if err != nil || c.Nodes[0].Arch != a.Name || c.Nodes[1].Arch != a.Name {
+				t.Errorf("--arch %s: %+v, %v", a.Name, c, err)
+			}
+			o.archWorkers.Arch = workers
+			c, err = o.cluster(nil)
+			if err != nil || c.Nodes[0].Arch != a.Name || c.Nodes[1].Arch != workers.Name {
+				t.Errorf("--arch %s --arch-workers %s: %+v, %v", a.Name, workers.Name, c, err)
+			}
+		}
 	}
 }
 
