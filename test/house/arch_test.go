@@ -24,18 +24,6 @@ var namesArchitectures = map[string]string{
 	"init/systembus/systemd1.go":   "says what systemd calls the node's",
 }
 
-// notYet are files that still take one for granted, or name one in passing.
-var notYet = []string{
-	"host/bench/reference.go",
-	"host/diskimage/platform.go",
-	"host/imds/imds.go",
-	"host/kernel/tree.go",
-	"host/kios/bench.go",
-	"host/kios/cluster_files.go",
-	"host/qemu/own.go",
-	"host/qemu/qemu.go",
-}
-
 // ofOneArchitecture reports whether the go command leaves a file out for others, or it is
 // a test, which may say what it expects.
 func ofOneArchitecture(path string) bool {
@@ -58,7 +46,7 @@ func TestOnlyHostArchNamesArchitectures(t *testing.T) {
 			}
 			word := architecture.FindString(flag.ReplaceAllString(lab.ReadFile(t, full), ""))
 			found[path] = word != ""
-			if word != "" && namesArchitectures[path] == "" && !slices.Contains(notYet, path) {
+			if word != "" && namesArchitectures[path] == "" {
 				t.Errorf("%s says %s: make it a field of host/arch, or use a file that ends with the architecture", path, word)
 			}
 			return nil
