@@ -12,6 +12,23 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// The interpreter of a program is in /lib64 on some processors, in /lib on others.
+func TestLinkAll(t *testing.T) {
+	root := t.TempDir()
+	for _, name := range []string{"lib", "lib64", "usr"} {
+		lab.WriteFile(t, filepath.Join(root, "image", name, "file"), name)
+	}
+	lab.Must(t, linkAll(root, "image"))
+	for _, name := range []string{"lib", "lib64", "usr"} {
+		if got := lab.ReadFile(t, filepath.Join(root, name, "file")); got != name {
+			t.Errorf("/%s/file is %q", name, got)
+		}
+	}
+	if err := linkAll(root, "image"); err == nil {
+		t.Error("linkAll puts links beside files of the same name")
+	}
+}
+
 // What the kubelet puts into an event must say what is missing and what to do.
 func TestRefusals(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "file")

@@ -136,7 +136,7 @@ func makeDevices(root, name string, number uint64, readOnly bool) error {
 	)
 }
 
-// showImage shows the image's directories in the root.
+// showImage shows the image's files in the root.
 func showImage(layer *os.File) error {
 	if err := os.Mkdir(place+"/image", 0o755); err != nil {
 		return err
@@ -145,8 +145,18 @@ func showImage(layer *os.File) error {
 	if err := unix.Mount(fmt.Sprintf("/proc/self/fd/%d", layer.Fd()), place+"/image", "erofs", flags, ""); err != nil {
 		return fmt.Errorf("mount the image %s: %w", layer.Name(), err)
 	}
-	for _, dir := range []string{"etc", "usr", "lib64"} {
-		if err := os.Symlink("image/"+dir, filepath.Join(place, dir)); err != nil {
+	return linkAll(place, "image")
+}
+
+// linkAll gives a root a link to each file at the top of a directory in it. Which these
+// are depends on the processor: programs name their interpreter in /lib or in /lib64.
+func linkAll(root, dir string) error {
+	files, err := os.ReadDir(filepath.Join(root, dir))
+	if err != nil {
+		return err
+	}
+	for _, f := range files {
+		if err := os.Symlink(filepath.Join(dir, f.Name()), filepath.Join(root, f.Name())); err != nil {
 			return err
 		}
 	}
