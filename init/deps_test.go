@@ -61,6 +61,7 @@ var linked = []string{
 	"kios/internal/ptp",
 	"kios/internal/ratelimit",
 	"kios/internal/rfc1123",
+	"kios/internal/smbios",
 	"kios/internal/sysctl",
 	"kios/internal/uevent",
 	"kios/internal/unixsocket",
@@ -83,6 +84,7 @@ var stage1 = []string{
 	"kios/internal/cmdline",
 	"kios/internal/consoleline",
 	"kios/internal/gpt",
+	"kios/internal/smbios",
 }
 
 // heavy are parts of the standard library that would double the size, or add what a few

@@ -17,7 +17,7 @@ import (
 // setSysctls sets the node's parameters and then the user's, before anything runs that
 // is to have them.
 func (n *Node) setSysctls() error {
-	settings := slices.Concat(sysctl.Node, sysctl.Lockups(machine.Virtual("/proc")), sysctl.MinFree(n.memory))
+	settings := slices.Concat(sysctl.Node, sysctl.Lockups(machine.Virtual("/proc", "/sys")), sysctl.MinFree(n.memory))
 	if n.options.Load().StayUp {
 		// panic=0 keeps the kernel up as well. The kubelet is told to accept it.
 		settings = sysctl.Without(settings, "kernel.panic")

@@ -28,20 +28,29 @@ func TotalMemory() uint64 {
 	return uint64(info.Totalram) * uint64(info.Unit)
 }
 
-// Virtual reports whether a hypervisor runs this machine: processors have a flag for it.
-// proc is "/proc".
-func Virtual(proc string) bool {
+// Virtual reports whether a hypervisor runs this machine. proc is "/proc", sys "/sys".
+// Some processors have a flag for it. Where they have no flags at all, as those of ARM, it
+// is for the firmware to say.
+func Virtual(proc, sys string) bool {
+	if flags := flags(proc); len(flags) > 0 {
+		return slices.Contains(flags, "hypervisor")
+	}
+	return firmwareOfVM(sys)
+}
+
+// flags are those that /proc/cpuinfo has of the first processor.
+func flags(proc string) []string {
 	f, err := os.Open(filepath.Join(proc, "cpuinfo"))
 	if err != nil {
-		return false
+		return nil
 	}
 	defer f.Close()
-	// The first processor is enough: its lines are within one page.
+	// The lines of one processor are within one page.
 	rows := bufio.NewScanner(io.LimitReader(f, 64<<10))
 	for rows.Scan() {
 		if key, flags, _ := strings.Cut(rows.Text(), ":"); strings.TrimSpace(key) == "flags" {
-			return slices.Contains(strings.Fields(flags), "hypervisor")
+			return strings.Fields(flags)
 		}
 	}
-	return false
+	return nil
 }
