@@ -713,3 +713,12 @@ func TestReadersAreBounded(t *testing.T) {
 	close(release)
 	answers.Wait()
 }
+
+// Programs look for systemd's names.
+func TestArchitecture(t *testing.T) {
+	for goarch, want := range map[string]string{"amd64": "x86-64", "arm64": "arm64"} {
+		if got := architecture(goarch); got != want {
+			t.Errorf("architecture(%s) = %s, want %s", goarch, got, want)
+		}
+	}
+}

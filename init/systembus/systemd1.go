@@ -1,8 +1,10 @@
 package systembus
 
 import (
+	"cmp"
 	"fmt"
 	"path"
+	"runtime"
 	"slices"
 	"strings"
 
@@ -18,6 +20,12 @@ const (
 
 // units are all units. Before the dot is the name of the daemon.
 var units = []string{Containerd, Kubelet}
+
+// architectures has systemd's names of processors that have another one in Go
+// (ConditionArchitecture= in systemd.unit(5)).
+var architectures = map[string]string{"amd64": "x86-64"}
+
+func architecture(goarch string) string { return cmp.Or(architectures[goarch], goarch) }
 
 // unitPath is the object of a unit: each byte of its name that is no letter or
 // digit is _ and its two hex digits.
@@ -77,7 +85,7 @@ func (s *Server) systemdObjects() []object {
 		},
 		properties: []property{
 			constant("Version", "s", "kiOS"),
-			constant("Architecture", "s", "x86-64"),
+			constant("Architecture", "s", architecture(runtime.GOARCH)),
 			constant("SystemState", "s", "running"),
 			constant("NNames", "u", uint32(len(units))),
 			constant("NFailedUnits", "u", uint32(0)),
