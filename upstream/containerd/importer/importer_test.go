@@ -11,6 +11,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -133,7 +134,7 @@ type image struct {
 // newImage makes an image of one layer with one file of the given content.
 func newImage(t *testing.T, name, content string) image {
 	t.Helper()
-	return newImageFor(t, ocispec.Platform{Architecture: "amd64", OS: "linux"}, name, content)
+	return newImageFor(t, ocispec.Platform{Architecture: runtime.GOARCH, OS: "linux"}, name, content)
 }
 
 func newImageFor(t *testing.T, p ocispec.Platform, name, content string) image {
@@ -291,8 +292,8 @@ func TestBrokenArchivesAreNamedAndTheOthersGoOn(t *testing.T) {
 	unnamed := newImage(t, "latest", "bad")
 	swapped := blob(i.layer)
 	swapped.data = tarOf(t, file{"hello", []byte("BAD")})
-	arm := i.target
-	arm.Platform = &ocispec.Platform{OS: "linux", Architecture: "arm64"}
+	foreign := i.target
+	foreign.Platform = &ocispec.Platform{OS: "linux", Architecture: others.foreign}
 	tests := []struct {
 		name string
 		data []byte
@@ -309,7 +310,7 @@ func TestBrokenArchivesAreNamedAndTheOthersGoOn(t *testing.T) {
 		{"missing layer", tarOf(t, layout, blob(i.config), blob(i.manifest), file{"index.json", i.index}), digest.FromBytes(i.layer).String()},
 		{"missing manifest", tarOf(t, layout, blob(i.layer), file{"index.json", i.index}), i.target.Digest.String()},
 		{"changed layer", tarOf(t, layout, swapped, blob(i.config), blob(i.manifest), file{"index.json", i.index}), digest.FromBytes(i.layer).String()},
-		{"other platform", tarOf(t, layout, file{"index.json", toJSON(t, ocispec.Index{Manifests: []ocispec.Descriptor{arm}})}), "is for linux/arm64"},
+		{"other platform", tarOf(t, layout, file{"index.json", toJSON(t, ocispec.Index{Manifests: []ocispec.Descriptor{foreign}})}), "is for linux/" + others.foreign},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"syscall"
@@ -52,7 +53,7 @@ func layoutOf(t *testing.T, all map[string][]string) string {
 	var index ocispec.Index
 	for _, name := range slices.Sorted(maps.Keys(all)) {
 		var manifest ocispec.Manifest
-		config := ocispec.Image{Platform: ocispec.Platform{OS: "linux", Architecture: "amd64"}, RootFS: ocispec.RootFS{Type: "layers"}}
+		config := ocispec.Image{Platform: ocispec.Platform{OS: "linux", Architecture: runtime.GOARCH}, RootFS: ocispec.RootFS{Type: "layers"}}
 		for _, text := range all[name] {
 			l := put([]byte(text))
 			l.MediaType = images.MediaTypeErofsLayer

@@ -2,6 +2,7 @@ package importer
 
 import (
 	"bytes"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -14,6 +15,13 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/sirupsen/logrus"
 )
+
+// others are platforms that this machine's kernel runs no programs of: another processor,
+// and this one with 32 bits. variant is the oldest of this one.
+var others = map[string]struct{ foreign, small, variant string }{
+	"amd64": {"arm64", "386", "v1"},
+	"arm64": {"amd64", "arm", "v8"},
+}[runtime.GOARCH]
 
 // on is the image app for a platform, with its descriptor in an index.
 func on(t *testing.T, os, arch string) image {
@@ -121,18 +129,21 @@ func logged(t *testing.T, s *store, dir string) (events, lines []string) {
 
 // An archive may list more than it has: other platforms, and attestations.
 func TestArchivesThatListMoreThanTheyHave(t *testing.T) {
-	amd, i386, arm := on(t, "linux", "amd64"), on(t, "linux", "386"), on(t, "linux", "arm64")
-	proof := attestation(t, amd)
+	own, small, foreign := on(t, "linux", runtime.GOARCH), on(t, "linux", others.small), on(t, "linux", others.foreign)
+	proof := attestation(t, own)
+	exact := own.target
+	exact.Platform = &ocispec.Platform{OS: "linux", Architecture: runtime.GOARCH, Variant: others.variant}
 	referrer := on(t, "linux", "s390x")
 	referrer.target.Platform = nil
-	own := [][]byte{amd.layer, amd.config, amd.manifest}
-	all := listing(t, "", i386, arm, amd, proof, referrer)
+	blobs := [][]byte{own.layer, own.config, own.manifest}
+	all := listing(t, "", small, foreign, own, proof, referrer)
 	for name, data := range map[string][]byte{
-		"ctr image export":         exported(t, listing(t, "", i386, arm, amd, proof), own, ctr),
-		"docker save":              exported(t, all, append(own, proof.layer, proof.config, proof.manifest), docker),
-		"docker save, no contents": exported(t, all, append(own, proof.manifest, arm.manifest, i386.manifest), docker),
-		"platforms in index.json":  tarOfIndex(t, listing(t, app, i386, arm, amd, proof), own...),
-		"compressed":               gzipped(t, nested(t, all, own...)),
+		"ctr image export":         exported(t, listing(t, "", small, foreign, own, proof), blobs, ctr),
+		"docker save":              exported(t, all, append(blobs, proof.layer, proof.config, proof.manifest), docker),
+		"docker save, no contents": exported(t, all, append(blobs, proof.manifest, foreign.manifest, small.manifest), docker),
+		"platforms in index.json":  tarOfIndex(t, listing(t, app, small, foreign, own, proof), blobs...),
+		"platform with a variant":  nested(t, listing(t, "", foreign, image{target: exact}), blobs...),
+		"compressed":               gzipped(t, nested(t, all, blobs...)),
 	} {
 		t.Run(name, func(t *testing.T) {
 			s, db := newStore(t)
@@ -146,7 +157,7 @@ func TestArchivesThatListMoreThanTheyHave(t *testing.T) {
 			if _, err := db.GarbageCollect(inK8s(t.Context())); err != nil {
 				t.Fatal(err)
 			}
-			checkImage(t, s, app, digest.FromBytes(amd.config))
+			checkImage(t, s, app, digest.FromBytes(own.config))
 			if events, lines := logged(t, s, dir); events != nil || lines[0] != "" {
 				t.Errorf("second run: events %q, lines %q, want nothing", events, lines)
 			}
@@ -156,23 +167,24 @@ func TestArchivesThatListMoreThanTheyHave(t *testing.T) {
 
 // An archive with nothing for this machine is named, and its name is not taken.
 func TestArchivesForOtherMachines(t *testing.T) {
-	amd, i386, arm := on(t, "linux", "amd64"), on(t, "linux", "386"), on(t, "linux", "arm64")
-	proof := attestation(t, arm)
-	bare := newImageFor(t, *arm.target.Platform, app, "arm64")
-	nothing := "it has nothing for this machine, linux/amd64"
+	own, small, foreign := on(t, "linux", runtime.GOARCH), on(t, "linux", others.small), on(t, "linux", others.foreign)
+	proof := attestation(t, foreign)
+	bare := newImageFor(t, *foreign.target.Platform, app, others.foreign)
+	here := "linux/" + runtime.GOARCH + `"` // and no variant behind it
+	nothing, another := "it has nothing for this machine, "+here, "it is for linux/"+others.foreign+": this machine is "+here
 	for _, tt := range []struct {
 		name string
 		data []byte
 		want string
 	}{
-		{"lists others only", nested(t, listing(t, "", arm, proof), arm.layer, arm.config, arm.manifest), nothing},
-		{"lists this one", nested(t, listing(t, "", amd, arm), arm.layer, arm.config, arm.manifest), nothing},
-		{"32 bits", nested(t, listing(t, "", i386), i386.layer, i386.config, i386.manifest), nothing},
-		{"others in index.json", tarOfIndex(t, listing(t, app, arm, proof), arm.layer, arm.config, arm.manifest), "is for"},
+		{"lists others only", nested(t, listing(t, "", foreign, proof), foreign.layer, foreign.config, foreign.manifest), nothing},
+		{"lists this one", nested(t, listing(t, "", own, foreign), foreign.layer, foreign.config, foreign.manifest), nothing},
+		{"32 bits", nested(t, listing(t, "", small), small.layer, small.config, small.manifest), nothing},
+		{"others in index.json", tarOfIndex(t, listing(t, app, foreign, proof), foreign.layer, foreign.config, foreign.manifest), "is for"},
 		{"attestations only", nested(t, listing(t, "", proof), proof.layer, proof.config, proof.manifest), nothing},
-		{"no platform in index.json", bare.oci(t), "it is for linux/arm64: this machine is linux/amd64"},
-		{"docker save", bare.docker(t, app), "it is for linux/arm64: this machine is linux/amd64"},
-		{"without a layer", nested(t, listing(t, "", amd), amd.config, amd.manifest), "blob " + digest.FromBytes(amd.layer).String() + " is not in the archive"},
+		{"no platform in index.json", bare.oci(t), another},
+		{"docker save", bare.docker(t, app), another},
+		{"without a layer", nested(t, listing(t, "", own), own.config, own.manifest), "blob " + digest.FromBytes(own.layer).String() + " is not in the archive"},
 		{"without its index", tarOfIndex(t, listing(t, app, image{target: descriptor(ocispec.MediaTypeImageIndex, []byte("{}"))})), "is not in the archive"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -57,9 +57,12 @@ type store struct {
 	mountLayer  func(file, target string) error
 }
 
-// thisMachine are the images that run here. Not those for 386, which containerd takes for
-// amd64, too: the kernel runs no programs of 32 bits.
-var thisMachine = platforms.DefaultStrict()
+// thisPlatform is what images are for that run here: linux/amd64, linux/arm64.
+var thisPlatform = platforms.Normalize(platforms.DefaultSpec())
+
+// thisMachine are the images that run here. Not those for 386 and arm, which containerd takes
+// for amd64 and arm64, too: the kernel runs no programs of 32 bits.
+var thisMachine = platforms.OnlyStrict(thisPlatform)
 
 func archiveLabel(id digest.Digest) string { return archivePrefix + id.Encoded()[:16] }
 
@@ -297,7 +300,7 @@ func (s *store) check(ctx context.Context, i images.Image) error {
 	}
 	if !available {
 		if _, err := cs.Info(ctx, i.Target.Digest); err == nil {
-			return fmt.Errorf("it has nothing for this machine, %s", platforms.DefaultString())
+			return fmt.Errorf("it has nothing for this machine, %s", platforms.Format(thisPlatform))
 		}
 	}
 	if len(missing) > 0 {
@@ -324,7 +327,7 @@ func (s *store) checkPlatform(ctx context.Context, i images.Image) error {
 }
 
 func errPlatform(p ocispec.Platform) error {
-	return fmt.Errorf("it is for %s: this machine is %s", platforms.Format(p), platforms.DefaultString())
+	return fmt.Errorf("it is for %s: this machine is %s", platforms.Format(p), platforms.Format(thisPlatform))
 }
 
 // name creates the image's three records, its name last because that one
