@@ -22,25 +22,24 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// pause is a program for x86-64 that only calls pause(2), for ever: an ELF
-// header, one segment, and the code. A Go program would look for /dev/null.
+// pause is a program that only waits, for ever: an ELF header, one segment, and the code
+// of its processor. A Go program would look for /dev/null.
 func pause() []byte {
-	code := []byte{0xb8, 34, 0, 0, 0, 0x0f, 0x05, 0xeb, 0xf7} // mov $34, %eax; syscall; jmp back
 	const base, size = 0x400000, 64 + 56
 	var b bytes.Buffer
 	b.WriteString("\x7fELF\x02\x01\x01")
 	b.Write(make([]byte, 9))
 	for _, field := range []any{
 		// e_type to e_shstrndx, see elf(5)
-		uint16(elf.ET_EXEC), uint16(elf.EM_X86_64), uint32(1), uint64(base + size), uint64(64), uint64(0),
+		uint16(elf.ET_EXEC), uint16(pauseMachine), uint32(1), uint64(base + size), uint64(64), uint64(0),
 		uint32(0), uint16(64), uint16(56), uint16(1), uint16(0), uint16(0), uint16(0),
 		// p_type to p_align
 		uint32(elf.PT_LOAD), uint32(elf.PF_R | elf.PF_X), uint64(0), uint64(base), uint64(base),
-		uint64(size + len(code)), uint64(size + len(code)), uint64(0x1000),
+		uint64(size + len(pauseCode)), uint64(size + len(pauseCode)), uint64(0x1000),
 	} {
 		binary.Write(&b, binary.LittleEndian, field)
 	}
-	b.Write(code)
+	b.WriteString(pauseCode)
 	return b.Bytes()
 }
 
