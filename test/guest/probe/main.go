@@ -149,12 +149,7 @@ func crash(text string) error {
 	if _, err := syscall.Wait4(pid, nil, syscall.WALL, nil); err != nil {
 		return err
 	}
-	var regs syscall.PtraceRegs
-	if err := syscall.PtraceGetRegs(pid, &regs); err != nil {
-		return err
-	}
-	regs.Rip, regs.Orig_rax = 0, ^uint64(0) // and not back into its system call
-	if err := syscall.PtraceSetRegs(pid, &regs); err != nil {
+	if err := jumpToZero(pid); err != nil {
 		return err
 	}
 	return syscall.PtraceDetach(pid)

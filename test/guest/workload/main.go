@@ -357,7 +357,7 @@ func signals(args []string) error {
 func spawn() syscall.Errno {
 	pid, _, errno := syscall.RawSyscall6(syscall.SYS_CLONE, uintptr(syscall.SIGCHLD), 0, 0, 0, 0, 0)
 	for pid == 0 && errno == 0 {
-		syscall.RawSyscall(syscall.SYS_PAUSE, 0, 0, 0)
+		syscall.RawSyscall6(syscall.SYS_PPOLL, 0, 0, 0, 0, 0, 0) // of no file, without a timeout
 	}
 	return errno
 }
