@@ -14,7 +14,7 @@ import (
 
 // Unpack fetches packages for an architecture and all that they depend on, libc included,
 // in the newest versions that the last of the suites has, or one before it, and unpacks
-// them into dir. No scripts of theirs are run. It is for programs that run on the
+// them into dir. A package without a version is the newest. No scripts of theirs are run. It is for programs that run on the
 // build machine or in a test, with their own libraries; what goes onto a node is pinned,
 // see Fetch.
 func Unpack(ctx context.Context, log *progress.Log, a arch.Arch, suites []string, pkgs []Package, dir string) error {
@@ -83,7 +83,12 @@ func (a *archive) downloadAll(ctx context.Context, dir, release string, pkgs []P
 	}
 	var pinned, newest []string
 	for _, p := range pkgs {
-		pinned, newest = append(pinned, p.Name+"="+p.Version), append(newest, p.Name)
+		newest = append(newest, p.Name)
+		if p.Version == "" {
+			pinned = append(pinned, p.Name)
+		} else {
+			pinned = append(pinned, p.Name+"="+p.Version)
+		}
 	}
 	if err := install(pinned); err == nil || ctx.Err() != nil {
 		return err

@@ -72,7 +72,7 @@ func TestEC2(t *testing.T) {
 func fetchInitrd(t *testing.T, dir string) string {
 	t.Helper()
 	program := filepath.Join(dir, "fetch")
-	lab.Must(t, guest.Compile(program, "fetch"))
+	lab.Must(t, guest.Compile(lab.Arch(t), program, "fetch"))
 	var archive bytes.Buffer
 	w := cpio.NewWriter(&archive)
 	for _, name := range []string{"dev", "sys"} {

@@ -1,6 +1,8 @@
 // Command arch checks that the upstream programs can be compiled for other architectures
 // than this machine's, as far as Go's type checker sees it: that there are all files and
 // declarations for them, with our tags and versions, and that what is ours has no mistake.
+// And it configures their kernels, to see that each option of ours takes.
+//
 // It does not look into functions of others, who compile their programs for each
 // architecture themselves, and so takes half a minute where compilers take half an hour.
 //
@@ -21,7 +23,9 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"kios/host/arch"
+	"kios/host/build"
 	"kios/host/gobuild"
+	"kios/host/progress"
 )
 
 func main() {
@@ -59,11 +63,24 @@ func checkAll(ctx context.Context, archs []arch.Arch) error {
 	all, ctx := errgroup.WithContext(ctx)
 	all.SetLimit(runtime.GOMAXPROCS(0))
 	for _, a := range archs {
+		all.Go(func() error { return configureKernel(ctx, a) })
 		for _, group := range groups {
 			all.Go(func() error { return checkGroup(ctx, a, group) })
 		}
 	}
 	return all.Wait()
+}
+
+func configureKernel(ctx context.Context, a arch.Arch) error {
+	b, err := build.New(".", a, progress.New(os.Stderr))
+	if err != nil {
+		return err
+	}
+	if _, err := b.ConfigureKernel(ctx); err != nil {
+		return fmt.Errorf("the kernel for %s: %w", a.Name, err)
+	}
+	fmt.Printf("kernel for %s: each option took\n", a.Name)
+	return nil
 }
 
 func checkGroup(ctx context.Context, a arch.Arch, group []gobuild.Program) error {

@@ -23,25 +23,8 @@ var exported = regexp.MustCompile(`export KUBECONFIG=(\S+)`)
 // one has the control plane.
 func TestAllKiOS(t *testing.T) {
 	lab.Long(t)
-	dir := lab.KeptDir(t)
-	t.Setenv("XDG_STATE_HOME", dir)
-	k := &kios{t: t, name: fmt.Sprintf("test-%d", os.Getpid())}
-	accel, err := qemu.Probe(t.Context(), lab.Arch(t), lab.Out(t, "vmlinuz"))
-	lab.Must(t, err)
-	t.Cleanup(func() {
-		if t.Failed() { // consoles and disks stay
-			_, _ = k.try(context.Background(), "down")
-		}
-	})
-	text := k.run("up")
-	found := exported.FindStringSubmatch(text)
-	if found == nil {
-		t.Fatalf("kios cluster up does not say where the kubeconfig is:\n%s", text)
-	}
-	u := &user{
-		t: t, namespace: "default", kubeconfig: found[1], patience: accel.Scale(patience),
-		bin: products(t, newest(t)).Bin["kubectl"],
-	}
+	k := newKios(t)
+	u := k.user(k.up())
 	checkComplete(u)
 	k.demand(k.run("status"), "control-plane", "worker-1", "worker-2", "ready")
 	k.demand(k.run("logs", "worker-1"), "Linux version", "kubelet")
@@ -65,7 +48,7 @@ func TestAllKiOS(t *testing.T) {
 		t.Errorf("after down, %v run", running)
 	}
 	k.demand(k.run("status"), "stopped")
-	k.run("up")
+	k.up()
 	checkComplete(u)
 	if got := u.field("configmap/kept", "{.data.colour}"); got != "blue" {
 		t.Errorf("the ConfigMap of before holds %q, want blue", got)
@@ -140,6 +123,41 @@ func (k *kios) run(command string, args ...string) string {
 	lab.Must(k.t, err)
 	k.t.Logf("kios cluster %s took %s", command, time.Since(start).Round(time.Second))
 	return text
+}
+
+// newKios is for a cluster that is gone when the test ends, unless that fails: consoles and
+// disks stay then.
+func newKios(t *testing.T) *kios {
+	t.Helper()
+	t.Setenv("XDG_STATE_HOME", lab.KeptDir(t))
+	k := &kios{t: t, name: fmt.Sprintf("test-%d", os.Getpid())}
+	t.Cleanup(func() {
+		if t.Failed() {
+			_, _ = k.try(context.Background(), "down")
+		}
+	})
+	return k
+}
+
+// user is somebody who does what "kios cluster up" has said.
+func (k *kios) user(said string) *user {
+	k.t.Helper()
+	found := exported.FindStringSubmatch(said)
+	if found == nil {
+		k.t.Fatalf("kios cluster up does not say where the kubeconfig is:\n%s", said)
+	}
+	accel, err := qemu.Probe(k.t.Context(), lab.Arch(k.t), lab.Out(k.t, "vmlinuz"))
+	lab.Must(k.t, err)
+	return &user{
+		t: k.t, namespace: "default", kubeconfig: found[1], patience: accel.Scale(patience),
+		bin: products(k.t, newest(k.t)).Bin["kubectl"],
+	}
+}
+
+// up has all nodes be of the tested architecture.
+func (k *kios) up() string {
+	k.t.Helper()
+	return k.run("up", strings.Fields(lab.Arch(k.t).Flag())...)
 }
 
 func (k *kios) try(ctx context.Context, command string, args ...string) (string, error) {

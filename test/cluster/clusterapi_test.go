@@ -27,7 +27,7 @@ func TestClusterAPI(t *testing.T) {
 		// This network has DHCP, and a provider that gives an address means it.
 		"network-config": networkConfig(n),
 	})
-	n.cfg.Args = append(n.cfg.Args, seedArgs(seed)...)
+	n.cfg.CDs = []string{seed} // as hypervisors do
 	n.start(t)
 	testJoinedByClusterAPI(u, n)
 	n.powerOff(t)
@@ -144,12 +144,4 @@ func (e *env) seed(t *testing.T, n *node, files map[string]string) string {
 	}
 	lab.Run(t, "genisoimage", "-quiet", "-volid", "cidata", "-joliet", "-rock", "-output", dir+".iso", dir)
 	return dir + ".iso"
-}
-
-// seedArgs put such a disk into a machine as hypervisors do: as a CD.
-func seedArgs(iso string) []string {
-	return []string{
-		"-drive", "if=none,id=seed,format=raw,readonly=on,media=cdrom,file=" + iso,
-		"-device", "ide-cd,drive=seed,bus=ide.0", // at q35's SATA controller
-	}
 }

@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"kios/host/arch"
 	"kios/host/build"
 	"kios/host/clusterconfig"
 	"kios/host/qemu"
@@ -59,10 +60,7 @@ func envOn(t *testing.T, kubernetes, gateway string) *env {
 	lab.NeedRoot(t)
 	e := &env{t: t, products: products(t, kubernetes)}
 	e.dir = lab.KeptDir(t)
-	var err error
-	if e.accel, err = qemu.Probe(t.Context(), lab.Arch(t), lab.Out(t, "vmlinuz")); err != nil {
-		t.Fatal(err)
-	}
+	e.accel = e.accelOf(t, lab.Arch(t))
 	e.makeNetwork(gateway)
 	return e
 }
@@ -123,6 +121,14 @@ func (e *env) ip(args ...string) {
 }
 
 func (e *env) kubeconfig() string { return filepath.Join(e.dir, "kubeconfig") }
+
+// accelOf is what executes the instructions of machines of an architecture.
+func (e *env) accelOf(t *testing.T, a arch.Arch) qemu.Accel {
+	t.Helper()
+	accel, err := qemu.Probe(t.Context(), a, lab.OutOf(t, a, "vmlinuz"))
+	lab.Must(t, err)
+	return accel
+}
 
 // scale stretches a duration to the machines' speed.
 func (e *env) scale(d time.Duration) time.Duration { return e.accel.Scale(d) }

@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"kios/host/arch"
 	"kios/host/clusterconfig"
 	"kios/host/diskimage"
 	"kios/host/qemu"
@@ -31,11 +32,22 @@ type setup struct {
 	files   clusterconfig.Files // below /etc; those of a worker that joins with the token if nil
 	etc     map[string]string   // other files below /etc, over the former
 	without []string            // files of the former that are left out
+	arch    string              // the tested one if ""
 	memory  int64               // MiB; 1024 if 0
 	images  []string            // archives besides those of the tests
 	qemu    []string            // more arguments for QEMU
 	append  string              // for the kernel's command line
 	cloud   bool                // nothing but s.etc: its name, address and cluster come from elsewhere
+}
+
+func (s setup) architecture(t *testing.T) arch.Arch {
+	t.Helper()
+	if s.arch == "" {
+		return lab.Arch(t)
+	}
+	a, err := arch.Find(s.arch)
+	lab.Must(t, err)
+	return a
 }
 
 // node is a machine of the cluster.
@@ -84,12 +96,14 @@ func nodeMAC(index int) string { return fmt.Sprintf("52:54:00:4b:06:%02x", index
 func (n *node) config(s setup, mac string) qemu.Config {
 	t := n.env.t
 	t.Helper()
-	cmdline := lab.ReadFile(t, lab.Out(t, "cmdline"))
+	a := s.architecture(t)
+	cmdline := lab.ReadFile(t, lab.OutOf(t, a, "cmdline"))
 	dir := filepath.Join(n.env.dir, n.name)
 	lab.Must(t, os.Mkdir(dir, 0o755))
 	tap := netns.OpenTap(t, n.env.name, n.tap)
 	return qemu.Config{
-		Kernel: lab.Out(t, "vmlinuz"), Initrd: lab.Out(t, "initrd"),
+		Arch:   a,
+		Kernel: lab.OutOf(t, a, "vmlinuz"), Initrd: lab.OutOf(t, a, "initrd"),
 		// PID 1 tells its console of pods during the first minute only, and after
 		// that the kernel's log, at this level. Some tests wait for them longer.
 		Append:    strings.TrimSpace(cmdline) + " loglevel=7 " + s.append,
@@ -100,7 +114,7 @@ func (n *node) config(s setup, mac string) qemu.Config {
 		MAC:       mac,
 		Args:      s.qemu,
 		Dir:       dir,
-		Accel:     n.env.accel,
+		Accel:     n.env.accelOf(t, a),
 		Patience:  30 * time.Second,
 	}
 }
@@ -130,7 +144,7 @@ func (n *node) makeDisk(s setup) {
 		lab.Must(t, os.Remove(filepath.Join(etc, path)))
 	}
 	err := diskimage.Create(t.Context(), diskimage.Options{
-		EFI: lab.Out(t, "kios.efi"), Etc: etc, OCI: append(testImages(t), s.images...), Size: 3 << 30, Out: n.disk,
+		EFI: lab.OutOf(t, s.architecture(t), "kios.efi"), Etc: etc, OCI: append(testImages(t), s.images...), Size: 3 << 30, Out: n.disk,
 	})
 	lab.Must(t, err)
 }

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"testing"
 
+	"kios/host/arch"
 	"kios/host/build"
 	"kios/host/progress"
 	"kios/test/lab"
@@ -37,7 +38,15 @@ func products(t *testing.T, version string) *build.ClusterProducts {
 	if p := built[version]; p != nil {
 		return p
 	}
-	p, err := builder(t).Cluster(context.WithoutCancel(t.Context()), version)
+	b, ctx := builder(t), context.WithoutCancel(t.Context())
+	p, err := b.Cluster(ctx, version)
+	if err == nil && b.Arch.Foreign() {
+		// The control plane of most tests runs here, with the images of the nodes' architecture.
+		var here *build.ClusterProducts
+		if here, err = builderFor(t, arch.Host()).Cluster(ctx, version); err == nil {
+			p.Bin = here.Bin
+		}
+	}
 	if err != nil {
 		t.Fatalf("build the control plane %s: %v", version, err)
 	}
@@ -47,17 +56,22 @@ func products(t *testing.T, version string) *build.ClusterProducts {
 
 func builder(t *testing.T) *build.Builder {
 	t.Helper()
-	b, err := build.New(lab.Root(t), lab.Arch(t), progress.New(os.Stderr))
+	return builderFor(t, lab.Arch(t))
+}
+
+func builderFor(t *testing.T, a arch.Arch) *build.Builder {
+	t.Helper()
+	b, err := build.New(lab.Root(t), a, progress.New(os.Stderr))
 	lab.Must(t, err)
 	return b
 }
 
-// testImages are the archives that every node of the tests has.
+// testImages are the archives that every node of the tests has, of whichever architecture.
 func testImages(t *testing.T) []string {
 	t.Helper()
 	return []string{
-		machine.Image(t, "workload", "workload", "tar", "test"),
-		machine.Image(t, "probe", "probe"),
-		machine.Image(t, "busclient", "busclient"),
+		machine.ImageForAll(t, "workload", "workload", "tar", "test"),
+		machine.ImageForAll(t, "probe", "probe"),
+		machine.ImageForAll(t, "busclient", "busclient"),
 	}
 }

@@ -272,7 +272,7 @@ func workload(t *testing.T) v1.Image {
 	lab.Must(t, err)
 	config, err := image.ConfigFile()
 	lab.Must(t, err)
-	config.OS, config.Architecture = "linux", "amd64"
+	config.OS, config.Architecture = "linux", lab.Arch(t).Name
 	if image, err = mutate.ConfigFile(image, config); err != nil {
 		t.Fatal(err)
 	}

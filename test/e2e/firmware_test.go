@@ -47,31 +47,25 @@ func TestHardwareLastWords(t *testing.T) {
 	n.demandCleanDisk()
 }
 
-// Debian's firmware for tests trusts a key that is public.
-const (
-	secureCode = "/usr/share/OVMF/OVMF_CODE_4M.secboot.fd"
-	secureVars = "/usr/share/OVMF/OVMF_VARS_4M.snakeoil.fd"
-	testKey    = "/usr/share/ovmf/PkKek-1-snakeoil.key"
-	testCert   = "/usr/share/ovmf/PkKek-1-snakeoil.pem"
-)
-
 // secure has the machine's firmware start nothing but what it can verify.
 func (n *node) secure() {
 	n.t.Helper()
-	vars, err := os.ReadFile(secureVars)
+	secure := n.cfg.Arch.QEMU.Firmware.Secure
+	vars, err := os.ReadFile(secure.Vars)
 	n.must(err)
 	n.must(os.WriteFile(filepath.Join(n.cfg.Dir, "efivars.fd"), vars, 0o600))
-	n.cfg.Firmware = secureCode
-	n.cfg.Args = append(n.cfg.Args, "-machine", "smm=on", "-global", "driver=cfi.pflash01,property=secure,value=on")
+	n.cfg.Firmware = secure.Code
+	n.cfg.Args = append(n.cfg.Args, secure.Args...)
 }
 
-// signed returns kios.efi with a signature.
+// signed returns kios.efi with a signature. Debian's firmware for tests trusts a key that
+// is public.
 func signed(t *testing.T) string {
 	t.Helper()
-	dir := t.TempDir()
+	dir, secure := t.TempDir(), lab.Arch(t).QEMU.Firmware.Secure
 	key, efi := filepath.Join(dir, "key"), filepath.Join(dir, "kios.efi")
-	lab.Run(t, "openssl", "pkey", "-passin", "pass:snakeoil", "-in", testKey, "-out", key)
-	lab.Run(t, "sbsign", "--key", key, "--cert", testCert, "--output", efi, lab.Out(t, "kios.efi"))
+	lab.Run(t, "openssl", "pkey", "-passin", "pass:snakeoil", "-in", secure.Key, "-out", key)
+	lab.Run(t, "sbsign", "--key", key, "--cert", secure.Cert, "--output", efi, lab.Out(t, "kios.efi"))
 	return efi
 }
 

@@ -7,10 +7,10 @@ import (
 	"strings"
 	"testing"
 
-	"kios/host/arch"
 	"kios/host/debimage"
 	"kios/host/oci"
 	"kios/test/lab"
+	"kios/test/lab/machine"
 )
 
 // chooser does what images with an iptables of their own do at their start: if the rules of
@@ -33,10 +33,10 @@ done
 echo "chosen:$chosen"
 `
 
-// iptablesImage writes an archive of an image with this machine's iptables.
+// iptablesImage writes an archive of an image with Debian's iptables.
 func iptablesImage(t *testing.T) string {
 	t.Helper()
-	files, err := debimage.Collect(arch.Host(), []string{"/"}, []string{
+	files, err := debimage.Collect(lab.Arch(t), machine.Debian(t, "dash", "grep", "iptables"), []string{
 		"/bin/sh", "/bin/grep", "/usr/sbin/iptables-nft", "/usr/sbin/iptables-nft-save", "/usr/sbin/ip6tables-nft", "/usr/sbin/ip6tables-nft-save",
 	})
 	lab.Must(t, err)

@@ -21,8 +21,18 @@ import (
 	"kios/test/lab/netns"
 )
 
-// noICH takes the chipset's watchdog away, as boards do that have none.
-var noICH = []string{"-global", "ICH9-LPC.noreboot=on"}
+// cardWatchdog is a watchdog on a card, the machine's only one: where the chipset has one,
+// it is taken away, as boards do that have none.
+func cardWatchdog(t *testing.T) []string {
+	t.Helper()
+	args := []string{"-device", "i6300esb"}
+	if lab.Arch(t).QEMU.Watchdog == "" {
+		args = append(args, "-global", "ICH9-LPC.noreboot=on")
+	}
+	return args
+}
+
+const cardIdentity = "i6300ESB timer"
 
 // watchdogTimeout is more than an emulated machine stands still because its host is busy.
 const watchdogTimeout = time.Minute
@@ -49,10 +59,15 @@ func watched(t *testing.T, identity string, s setup, args ...string) *node {
 	return n
 }
 
-// A PID 1 that stands still is reset by the chipset's watchdog.
+// A PID 1 that stands still is reset by the chipset's watchdog, or that on a card where the
+// chipset has none.
 func TestHardwareWatchdogOfInit(t *testing.T) {
 	lab.Long(t)
-	n := watched(t, "iTCO_wdt", setup{})
+	identity, args := "iTCO_wdt", []string(nil)
+	if card := lab.Arch(t).QEMU.Watchdog; card != "" {
+		identity, args = cardIdentity, []string{"-device", card}
+	}
+	n := watched(t, identity, setup{}, args...)
 	n.probe("set", "/sys/fs/cgroup/init/cgroup.freeze", "1")
 	n.ends(qemu.Rebooted)
 	if n.consoleHas(`Kernel panic|stopping, as|cannot go on`) {
@@ -63,7 +78,7 @@ func TestHardwareWatchdogOfInit(t *testing.T) {
 // A kernel that panics and does not restart is reset by a watchdog on a card.
 func TestHardwareWatchdogOfKernel(t *testing.T) {
 	lab.Long(t)
-	n := watched(t, "i6300ESB timer", setup{}, append(noICH, "-device", "i6300esb")...)
+	n := watched(t, cardIdentity, setup{}, cardWatchdog(t)...)
 	n.probe("set", "/proc/sys/kernel/panic", "0")
 	ctx, cancel := context.WithTimeout(t.Context(), n.Scale(2*time.Second))
 	defer cancel()
@@ -79,11 +94,11 @@ func TestHardwareWatchdogOfKernel(t *testing.T) {
 // do that, too, but with some drivers: here it must not.
 func TestHardwareWatchdogAndHalt(t *testing.T) {
 	lab.Long(t)
-	n := watched(t, "i6300ESB timer", setup{
+	n := watched(t, cardIdentity, setup{
 		append: "watchdog.stop_on_reboot=0",
 		images: []string{machine.Image(t, "busclient", "busclient")},
 		pods:   map[string]string{"agent": busPod("agent", 0, "", "sleep")},
-	}, append(noICH, "-device", "i6300esb")...)
+	}, cardWatchdog(t)...)
 	n.running("agent")
 	n.talk("plan", "halt", "3s")
 	n.expect(`reboot: System halted`)

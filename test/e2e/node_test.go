@@ -86,6 +86,7 @@ func prepare(t *testing.T, s setup) *node {
 // config is the machine that s asks for.
 func (n *node) config(s setup) qemu.Config {
 	cfg := qemu.Config{
+		Arch:     lab.Arch(n.t),
 		Memory:   max(s.memory, 512) << 20,
 		Forward:  []qemu.Port{{Guest: kubeletapi.Port}},
 		Isolated: true,
@@ -97,7 +98,7 @@ func (n *node) config(s setup) qemu.Config {
 	if s.memory != 0 {
 		cfg.Memory = s.memory << 20
 	}
-	accel, err := qemu.Probe(n.t.Context(), lab.Arch(n.t), lab.Out(n.t, "vmlinuz"))
+	accel, err := qemu.Probe(n.t.Context(), cfg.Arch, lab.Out(n.t, "vmlinuz"))
 	n.must(err)
 	cfg.Accel = accel
 	if !s.uefi {

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -31,7 +32,7 @@ func startRun(t *testing.T, temp string, args ...string) *kiosRun {
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
-	r := &kiosRun{t: t, cmd: exec.Command(bin, append([]string{"run"}, args...)...), lines: make(chan string, 10000)}
+	r := &kiosRun{t: t, cmd: exec.Command(bin, slices.Concat([]string{"run"}, strings.Fields(lab.Arch(t).Flag()), args)...), lines: make(chan string, 10000)}
 	r.cmd.Dir = filepath.Dir(filepath.Dir(filepath.Dir(lab.Out(t, "kios.efi"))))
 	r.cmd.Env = append(os.Environ(), "TMPDIR="+temp)
 	out, err := r.cmd.StdoutPipe()

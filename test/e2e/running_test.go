@@ -66,7 +66,7 @@ func TestUEFI(t *testing.T) {
 		images: []string{machine.Image(t, "user", "hello")},
 		pods:   map[string]string{"user": strings.ReplaceAll(pod("user", "/var/lib/user"), "/hello:1", "/user:1")},
 	})
-	n.cfg.Args = []string{"-device", "VGA"}
+	n.cfg.Args = []string{"-device", n.cfg.Arch.QEMU.Screen}
 	n.start()
 	n.expect(`containerd ready`)
 	n.expect(`kubelet ready`)

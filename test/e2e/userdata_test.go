@@ -212,14 +212,6 @@ func disc(t *testing.T, label string, files map[string]string) string {
 	return dir + "/iso"
 }
 
-// cdrom puts a disc into a machine's drive.
-func cdrom(iso string) []string {
-	return []string{
-		"-drive", "if=none,id=seed,format=raw,readonly=on,media=cdrom,file=" + iso,
-		"-device", "ide-cd,drive=seed,bus=ide.0", // at q35's SATA controller
-	}
-}
-
 // proxmoxUserData are those of a machine without a snippet. Much of it needs a shell.
 const proxmoxUserData = `#cloud-config
 hostname: pve-1
@@ -280,9 +272,9 @@ func TestUserDataOnDisc(t *testing.T) {
 	netns.IP(t, l.name, "addr", "add", "fd00:78::1/64", "dev", "lan", "nodad")
 	l.dhcp("leased")
 	n := stranger(t, taps...)
-	n.cfg.Args = cdrom(disc(t, "cidata", map[string]string{
+	n.cfg.CDs = []string{disc(t, "cidata", map[string]string{
 		"user-data": proxmoxUserData, "network-config": proxmoxNetwork, "meta-data": "instance-id: 5a2e\n",
-	}))
+	})}
 	n.becomes("pve-1")
 	if said := n.demandMetadata("nocloud", ""); said.InstanceID != "5a2e" {
 		t.Errorf("metadata.json is %+v", said)
@@ -295,9 +287,9 @@ func TestUserDataOnDisc(t *testing.T) {
 	key := n.probe("sha256", "/var/lib/kubelet/pki/kubelet-server.key")
 	n.powerOff()
 
-	n.cfg.Args = cdrom(disc(t, "cidata", map[string]string{
+	n.cfg.CDs = []string{disc(t, "cidata", map[string]string{
 		"user-data": cloudConfig("pve-2"), "network-config": bondNetwork, "meta-data": "instance-id: 6b3f\n",
-	}))
+	})}
 	n.becomes("pve-2")
 	n.expect(`pod metadata: this disk was in another machine \(5a2e\): the node starts afresh`)
 	if n.probe("sha256", "/var/lib/kubelet/pki/kubelet-server.key") == key {

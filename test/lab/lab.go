@@ -60,7 +60,17 @@ func Root(t testing.TB) string {
 // Out returns the path of a product of "make build", such as kios.efi.
 func Out(t testing.TB, name string) string {
 	t.Helper()
-	return product(t, filepath.Join("_out", Arch(t).Name, name), "make build")
+	return OutOf(t, Arch(t), name)
+}
+
+// OutOf is Out for a certain architecture.
+func OutOf(t testing.TB, a arch.Arch, name string) string {
+	t.Helper()
+	remedy := "make build"
+	if a.Foreign() {
+		remedy += " ARCH=" + a.Name
+	}
+	return product(t, filepath.Join("_out", a.Name, name), remedy)
 }
 
 // Kios returns the path of the host command.
@@ -70,10 +80,10 @@ func Kios(t testing.TB) string {
 }
 
 // ClusterOut returns the path of a product of "make controlplane", such as kubectl,
-// for a version of Kubernetes.
+// for a version of Kubernetes. It is one for this machine.
 func ClusterOut(t testing.TB, version, name string) string {
 	t.Helper()
-	return product(t, filepath.Join("_out", Arch(t).Name, "cluster", version, name), "make controlplane")
+	return product(t, filepath.Join("_out", arch.Host().Name, "cluster", version, name), "make controlplane")
 }
 
 // Kernel returns the path of the kernel that "make build" made, or of the one that

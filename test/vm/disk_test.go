@@ -8,8 +8,8 @@ import (
 	"context"
 	"encoding/json"
 	"io/fs"
+	"maps"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -17,15 +17,24 @@ import (
 	"time"
 
 	"kios/host/cpio"
+	"kios/host/debimage"
 	"kios/host/qemu"
 	"kios/test/lab"
+	"kios/test/lab/machine"
 )
 
-// tools are those that the tests of pods/disk with the tag root use, and this
-// machine has.
-var tools = []string{
-	"losetup", "partx", "blockdev", "mount", "umount", "sgdisk", "sfdisk", "sh", "mke2fs", "e2fsck", "debugfs", "wipefs", "blkid",
-	"mkntfs", "mkswap", "pvcreate", "cryptsetup",
+// tools are what the tests of pods/disk with the tag root call, by the Debian packages that
+// have them.
+var tools = map[string][]string{
+	"cryptsetup-bin": {"usr/sbin/cryptsetup"},
+	"dash":           {"usr/bin/sh"},
+	"e2fsprogs":      {"usr/sbin/debugfs", "usr/sbin/e2fsck", "usr/sbin/mke2fs"},
+	"fdisk":          {"usr/sbin/sfdisk"},
+	"gdisk":          {"usr/sbin/sgdisk"},
+	"lvm2":           {"usr/sbin/pvcreate"},
+	"mount":          {"usr/bin/mount", "usr/bin/umount", "usr/sbin/losetup"},
+	"ntfs-3g":        {"usr/sbin/mkntfs"},
+	"util-linux":     {"usr/bin/partx", "usr/sbin/blkid", "usr/sbin/blockdev", "usr/sbin/mkswap", "usr/sbin/wipefs"},
 }
 
 const guestBound = 2 * time.Minute // on a machine with hardware virtualisation
@@ -41,8 +50,9 @@ func TestDisksInGuest(t *testing.T) {
 	accel, err := qemu.Probe(t.Context(), lab.Arch(t), kernel)
 	lab.Must(t, err)
 	work := t.TempDir()
+	a := lab.Arch(t)
 	m, err := qemu.Start(t.Context(), qemu.Config{
-		Kernel: kernel, Initrd: packGuest(t, work, accel), Append: "console=ttyS0 loglevel=4 panic=-1 rdinit=/init",
+		Arch: a, Kernel: kernel, Initrd: packGuest(t, work, accel), Append: commandLine(a),
 		Memory: 3 << 30, NoNetwork: true, NoReboot: true, Dir: work, Accel: accel,
 	})
 	lab.Must(t, err)
@@ -62,14 +72,12 @@ func TestDisksInGuest(t *testing.T) {
 func packGuest(t *testing.T, work string, accel qemu.Accel) string {
 	t.Helper()
 	root := filepath.Join(work, "root")
-	for _, dir := range []string{"bin", "dev", "proc", "sys", "tmp", "run", "root", "etc", "lib64", "usr/sbin", "var/lib"} {
+	for _, dir := range []string{"bin", "dev", "proc", "sys", "tmp", "run", "root", "etc", "var/lib"} {
 		lab.Must(t, os.MkdirAll(filepath.Join(root, dir), 0o755))
 	}
 	compile(t, lab.Root(t), "build", "-o", filepath.Join(root, "init"), "./test/guest/gotest")
 	compile(t, lab.Root(t), "test", "-c", "-tags", "root", "-o", filepath.Join(root, "bin/disk.test"), "./pods/disk")
-	for _, name := range tools {
-		copyTool(t, root, name)
-	}
+	copyTools(t, root)
 	list, err := json.Marshal([]map[string]string{{
 		"Package": "kios/pods/disk", "Binary": "/bin/disk.test", "Dir": "/tmp",
 		"Run": cmp.Or(os.Getenv("KIOS_VM_RUN"), guestTests), "Timeout": accel.Scale(guestBound).String(),
@@ -79,33 +87,32 @@ func packGuest(t *testing.T, work string, accel qemu.Accel) string {
 	return writeInitrd(t, root, filepath.Join(work, "initrd"))
 }
 
-// copyTool copies a program of this machine to /bin and /usr/sbin, and its
-// libraries to where they are here.
-func copyTool(t *testing.T, root, name string) {
+// copyTools copies Debian's programs and their libraries. All are also in /bin, where the
+// tests look for them.
+func copyTools(t *testing.T, root string) {
 	t.Helper()
-	path, err := exec.LookPath(name)
-	if err != nil {
-		t.Fatalf("%v: apt-get install e2fsprogs util-linux fdisk gdisk ntfs-3g lvm2 cryptsetup-bin", err)
+	var paths []string
+	for _, some := range tools {
+		paths = append(paths, some...)
 	}
-	copyFile(t, path, filepath.Join(root, "usr/sbin", name))
-	lab.Must(t, os.Symlink("/usr/sbin/"+name, filepath.Join(root, "bin", name)))
-	out, err := exec.Command("ldd", path).Output()
+	files, err := debimage.Collect(lab.Arch(t), machine.Debian(t, slices.Sorted(maps.Keys(tools))...), paths)
 	if err != nil {
-		t.Fatalf("ldd %s: %v", path, err)
+		t.Fatalf("%v (on this machine: kios deps --test)", err)
 	}
-	for _, word := range strings.Fields(string(out)) {
-		if strings.HasPrefix(word, "/") {
-			copyFile(t, word, filepath.Join(root, word))
+	for _, f := range files {
+		to := filepath.Join(root, f.Path)
+		lab.Must(t, os.MkdirAll(filepath.Dir(to), 0o755))
+		if f.Mode.Type() == fs.ModeSymlink {
+			lab.Must(t, os.Symlink(string(f.Data), to))
+			continue
 		}
+		data, err := os.ReadFile(f.From)
+		lab.Must(t, err)
+		lab.Must(t, os.WriteFile(to, data, 0o755))
 	}
-}
-
-func copyFile(t *testing.T, from, to string) {
-	t.Helper()
-	data, err := os.ReadFile(from)
-	lab.Must(t, err)
-	lab.Must(t, os.MkdirAll(filepath.Dir(to), 0o755))
-	lab.Must(t, os.WriteFile(to, data, 0o755))
+	for _, path := range paths {
+		lab.Must(t, os.Symlink("/"+path, filepath.Join(root, "bin", filepath.Base(path))))
+	}
 }
 
 func writeInitrd(t *testing.T, root, path string) string {

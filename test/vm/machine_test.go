@@ -5,8 +5,6 @@ package vm
 import (
 	"context"
 	"errors"
-	"os"
-	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
@@ -22,9 +20,11 @@ import (
 // guest there is. With panic=0 it stays up, with panic=-1 it resets.
 func panics(t *testing.T, onPanic string) *qemu.Machine {
 	t.Helper()
+	a := lab.Arch(t)
 	m, err := qemu.Start(t.Context(), qemu.Config{
+		Arch:     a,
 		Kernel:   lab.Kernel(t),
-		Append:   "console=ttyS0 " + onPanic,
+		Append:   "console=" + a.QEMU.Console + " " + onPanic,
 		Memory:   256 << 20,
 		NoReboot: true,
 		Dir:      t.TempDir(),
@@ -88,12 +88,11 @@ func TestQuitAndReset(t *testing.T) {
 }
 
 func TestStartFails(t *testing.T) {
-	dir := t.TempDir()
-	notKernel := filepath.Join(dir, "vmlinuz")
-	lab.Must(t, os.WriteFile(notKernel, []byte("no kernel"), 0o600))
-	_, err := qemu.Start(t.Context(), qemu.Config{Kernel: notKernel, Accel: qemu.TCG, Dir: dir})
-	if err == nil || !strings.Contains(err.Error(), "invalid kernel header") {
-		t.Errorf("Start with a bad kernel = %v, want QEMU's words", err)
+	_, err := qemu.Start(t.Context(), qemu.Config{
+		Arch: lab.Arch(t), Kernel: lab.Kernel(t), Accel: qemu.TCG, Dir: t.TempDir(), Args: []string{"-device", "no-such"},
+	})
+	if err == nil || !strings.Contains(err.Error(), "'no-such' is not a valid device model name") {
+		t.Errorf("Start with a device that nobody has = %v, want QEMU's words", err)
 	}
 	var noChild unix.WaitStatus
 	if pid, err := unix.Wait4(-1, &noChild, unix.WNOHANG, nil); !errors.Is(err, unix.ECHILD) {

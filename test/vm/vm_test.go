@@ -18,6 +18,7 @@ import (
 	"testing"
 	"time"
 
+	"kios/host/arch"
 	"kios/host/cpio"
 	"kios/host/erofs"
 	"kios/host/qemu"
@@ -179,7 +180,7 @@ func compile(t *testing.T, dir string, args ...string) {
 	args = append([]string{args[0], "-trimpath", "-ldflags=-s -w"}, args[1:]...)
 	cmd := exec.Command("go", args...)
 	cmd.Dir = dir
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	cmd.Env = slices.Concat(os.Environ(), lab.Arch(t).Go, []string{"CGO_ENABLED=0"})
 	output(t, cmd)
 }
 
@@ -189,22 +190,29 @@ func boot(t *testing.T, work, kernel, initrd string, accel qemu.Accel) *qemu.Mac
 	lab.Must(t, os.WriteFile(disk, nil, 0o600))
 	lab.Must(t, os.Truncate(disk, 64<<20))
 	discs, volume := volumes(t, work)
+	a := lab.Arch(t)
 	m, err := qemu.Start(t.Context(), qemu.Config{
+		Arch:      a,
 		Kernel:    kernel,
 		Initrd:    initrd,
-		Append:    "console=ttyS0 loglevel=4 panic=-1 rdinit=/init",
+		Append:    commandLine(a),
 		Disks:     []qemu.Disk{{Path: disk, Unsafe: true}, volume},
 		Memory:    1 << 30,
 		NoNetwork: true,
 		NoReboot:  true,
 		Dir:       work,
 		Accel:     accel,
-		// Hardware whose driver is a module.
-		Args: append([]string{"-device", "sdhci-pci"}, discs...),
+		CDs:       discs,
+		Args:      []string{"-device", "sdhci-pci"}, // its driver is a module
 	})
 	lab.Must(t, err)
 	t.Cleanup(m.Kill)
 	return m
+}
+
+// commandLine is that of the kernel of a machine that runs tests.
+func commandLine(a arch.Arch) string {
+	return "console=" + a.QEMU.Console + " loglevel=4 panic=-1 rdinit=/init"
 }
 
 func output(t *testing.T, cmd *exec.Cmd) string {

@@ -3,7 +3,6 @@
 package vm
 
 import (
-	"fmt"
 	"os"
 	"path/filepath"
 	"testing"
@@ -12,8 +11,7 @@ import (
 	"kios/test/lab"
 )
 
-// volumes makes the discs and the disk that pods/metadata/machine looks for, and returns
-// QEMU's arguments for the discs.
+// volumes makes the discs and the disk that pods/metadata/machine looks for.
 func volumes(t *testing.T, work string) (discs []string, disk qemu.Disk) {
 	t.Helper()
 	dir := filepath.Join(work, "volumes")
@@ -23,11 +21,7 @@ func volumes(t *testing.T, work string) (discs []string, disk qemu.Disk) {
 	own := []string{"-quiet", "-R", "-uid", "1000", "-gid", "1000", "-file-mode", "0400"}
 	lab.Run(t, "genisoimage", append(own, "-o", dir+"/cidata.iso", "-V", "cidata", "-J", dir+"/cidata")...)
 	lab.Run(t, "genisoimage", append(own, "-o", dir+"/azure.iso", "-V", "rd_rdfe_stable", "-udf", dir+"/azure")...)
-	for i, name := range []string{"cidata", "azure"} { // a port of the SATA controller each
-		discs = append(discs, "-drive", "if=none,media=cdrom,readonly=on,format=raw,id="+name+",file="+dir+"/"+name+".iso",
-			"-device", fmt.Sprintf("ide-cd,drive=%s,bus=ide.%d", name, i))
-	}
-	return discs, qemu.Disk{Path: fat(t, dir), Format: "raw", ReadOnly: true}
+	return []string{dir + "/cidata.iso", dir + "/azure.iso"}, qemu.Disk{Path: fat(t, dir), Format: "raw", ReadOnly: true}
 }
 
 // fat makes a configuration drive of OpenStack's.

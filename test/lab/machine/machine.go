@@ -11,6 +11,7 @@ import (
 	"sync"
 	"testing"
 
+	"kios/host/arch"
 	"kios/host/oci"
 	"kios/host/qemu"
 	"kios/test/guest"
@@ -35,15 +36,21 @@ func Main(m *testing.M) {
 	os.Exit(code)
 }
 
-// Program compiles a program for a container, once, and returns the binary. It is
-// one of those in test/guest, or hello.
+// Program compiles a program for a container of a node, once, and returns the binary.
+// It is one of those in test/guest, or hello.
 func Program(t testing.TB, name string) string {
 	t.Helper()
 	images.mu.Lock()
 	defer images.mu.Unlock()
-	bin := filepath.Join(images.dir, name)
+	return compiled(t, lab.Arch(t), name)
+}
+
+// compiled is Program for somebody who has the lock.
+func compiled(t testing.TB, a arch.Arch, name string) string {
+	t.Helper()
+	bin := filepath.Join(images.dir, name+"-"+a.Name)
 	if !images.made[bin] {
-		lab.Must(t, guest.Compile(bin, name))
+		lab.Must(t, guest.Compile(a, bin, name))
 		images.made[bin] = true
 	}
 	return bin
@@ -53,25 +60,48 @@ func Program(t testing.TB, name string) string {
 // path. The image has a program, its entry point, and links to that in /bin.
 func Image(t testing.TB, name, program string, links ...string) string {
 	t.Helper()
-	bin := Program(t, program)
+	return once(t, name, func(path string) error {
+		return oci.Write(path, image(t, lab.Arch(t), name, program, links))
+	})
+}
+
+// ImageForAll is Image for nodes of every architecture.
+func ImageForAll(t testing.TB, name, program string, links ...string) string {
+	t.Helper()
+	return once(t, name+"-all", func(path string) error {
+		var all []oci.Image
+		for _, a := range arch.All {
+			all = append(all, image(t, a, name, program, links))
+		}
+		return oci.WriteIndex(path, all[0].Name, all)
+	})
+}
+
+// once writes an archive if it is not there, and returns its path.
+func once(t testing.TB, name string, write func(path string) error) string {
+	t.Helper()
 	images.mu.Lock()
 	defer images.mu.Unlock()
 	archive := filepath.Join(images.dir, name+".tar")
-	if images.made[archive] {
-		return archive
+	if !images.made[archive] {
+		lab.Must(t, write(archive))
+		images.made[archive] = true
 	}
+	return archive
+}
+
+func image(t testing.TB, a arch.Arch, name, program string, links []string) oci.Image {
+	t.Helper()
 	image := oci.Image{
 		Name:         "kios.local/" + name + ":1",
-		Architecture: lab.Arch(t).Name,
-		Files:        []oci.File{{Path: "/" + program, Mode: 0o555, From: bin}, {Path: "/tmp", Mode: os.ModeDir | 0o777}},
+		Architecture: a.Name,
+		Files:        []oci.File{{Path: "/" + program, Mode: 0o555, From: compiled(t, a, program)}, {Path: "/tmp", Mode: os.ModeDir | 0o777}},
 		Entrypoint:   []string{"/" + program},
 	}
 	for _, link := range links {
 		image.Files = append(image.Files, oci.File{Path: "/bin/" + link, Mode: os.ModeSymlink, Data: []byte("/" + program)})
 	}
-	lab.Must(t, oci.Write(archive, image))
-	images.made[archive] = true
-	return archive
+	return image
 }
 
 // ProbePod is the manifest of a pod that can look at everything on its node, and
