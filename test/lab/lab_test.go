@@ -6,6 +6,7 @@ import (
 	"go/build/constraint"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -59,9 +60,11 @@ func TestEventually(t *testing.T) {
 }
 
 func TestOutSaysWhatToDo(t *testing.T) {
+	t.Setenv("KIOS_ARCH", "") // this machine's
+	out := "there is no _out/" + runtime.GOARCH
 	for want, do := range map[string]func(testing.TB){
-		`there is no _out/amd64/no-such-file: run "make build" first`:              func(tb testing.TB) { Out(tb, "no-such-file") },
-		`there is no _out/amd64/cluster/v0/no-such: run "make controlplane" first`: func(tb testing.TB) { ClusterOut(tb, "v0", "no-such") },
+		out + `/no-such-file: run "make build" first`:              func(tb testing.TB) { Out(tb, "no-such-file") },
+		out + `/cluster/v0/no-such: run "make controlplane" first`: func(tb testing.TB) { ClusterOut(tb, "v0", "no-such") },
 	} {
 		if got := failure(t, do); !strings.HasPrefix(got, want) {
 			t.Errorf("without the product: %q, want %q", got, want)
