@@ -18,8 +18,8 @@ const (
 )
 
 // hypervisors are how names of products begin that are virtual machines, for firmware that
-// does not set the bit. That of QEMU sets it, which most clouds have. EC2's names are no
-// use: its servers without a hypervisor have the same.
+// does not set the bit. That of QEMU sets it, which most clouds have, and that of EC2, whose
+// servers without a hypervisor have the same maker.
 var hypervisors = []string{
 	"Apple Virtualization", "Google Compute Engine", "KVM", "OpenStack", "Parallels", "QEMU", "VMware", "VirtualBox",
 	"Virtual Machine", // Hyper-V and Azure
