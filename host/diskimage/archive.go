@@ -116,20 +116,17 @@ func layoutImages(dir, platform string) ([]namedImage, error) {
 // readLayout keeps the descriptions of a layout that is a directory.
 func readLayout(dir string) (descriptions, error) {
 	found := descriptions{}
-	err := filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
+	files := os.DirFS(dir) // which follows a link that dir is
+	err := fs.WalkDir(files, ".", func(name string, entry fs.DirEntry, err error) error {
 		if err != nil || !entry.Type().IsRegular() {
 			return err
 		}
-		f, err := os.Open(path)
+		f, err := files.Open(name)
 		if err != nil {
 			return err
 		}
 		defer f.Close()
 		info, err := f.Stat()
-		if err != nil {
-			return err
-		}
-		name, err := filepath.Rel(dir, path)
 		if err != nil {
 			return err
 		}

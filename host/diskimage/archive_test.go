@@ -162,13 +162,19 @@ func TestLayout(t *testing.T) {
 		t.Errorf("layers to unpack: error = %v", err)
 	}
 	write(blob, `{"layers":[{"mediaType":"`+string(oci.ErofsLayer)+`"}]}`)
-	if names, err := ImageNames(t.Context(), dir, arch.Host()); err != nil || len(names) != 1 || names[0] != "example.org/app:1" {
-		t.Errorf("ImageNames = %v, %v", names, err)
+	link := filepath.Join(t.TempDir(), "link")
+	lab.Must(t, os.Symlink(dir, link))
+	for _, path := range []string{dir, link} {
+		if names, err := ImageNames(t.Context(), path, arch.Host()); err != nil || len(names) != 1 || names[0] != "example.org/app:1" {
+			t.Errorf("ImageNames(%s) = %v, %v", path, names, err)
+		}
 	}
 	images := t.TempDir()
-	lab.Must(t, (&Options{Arch: arch.Host(), OCI: []string{dir}}).stageImages(t.Context(), images))
-	if _, err := os.Stat(filepath.Join(images, filepath.Base(dir), blob)); err != nil {
-		t.Error(err)
+	lab.Must(t, (&Options{Arch: arch.Host(), OCI: []string{dir, link}}).stageImages(t.Context(), images))
+	for _, name := range []string{filepath.Base(dir), "link"} {
+		if _, err := os.Stat(filepath.Join(images, name, blob)); err != nil {
+			t.Error(err)
+		}
 	}
 }
 

@@ -67,6 +67,7 @@ func (o *Options) stageImages(ctx context.Context, dir string) error {
 	return nil
 }
 
+// stageImage copies an archive, or a layout, which may be named by a link.
 func stageImage(ctx context.Context, dir, path string, used map[string]bool) error {
 	if !isLayout(path) {
 		// The suffix is that by which the node knows archives.
@@ -76,7 +77,11 @@ func stageImage(ctx context.Context, dir, path string, used map[string]bool) err
 	if err := mkdir(to, 0o755); err != nil {
 		return err
 	}
-	return filetree.Copy(ctx, to, path, filetree.Keep)
+	layout, err := filepath.EvalSymlinks(path)
+	if err != nil {
+		return err
+	}
+	return filetree.Copy(ctx, to, layout, filetree.Keep)
 }
 
 // freeName returns the last element of path, with a number if it is taken, and
