@@ -30,7 +30,7 @@ tagged = $(addprefix ./,$(sort $(dir $(shell grep -rlxE --include='*_test.go' '/
 # The pod network and the control plane's own tests are this machine's, whatever nodes are.
 cluster_tests = $(if $(FOREIGN),./test/cluster,$(call tagged,cluster))
 
-.PHONY: help run test quick quick-arch check upstream upstream-quick build test-root test-vm test-image test-cluster test-long conformance \
+.PHONY: help run test quick quick-arch check upstream upstream-quick build build-host test-root test-vm test-image test-cluster test-long conformance \
 	controlplane reproduce bench skew deps deps-test kios
 
 run: build ## build a node, boot it in a virtual machine, show its pod running
@@ -70,9 +70,9 @@ build: deps ## _out/amd64/kios.efi, or that of ARCH=arm64
 	$(KIOS) build --arch $(ARCH)
 
 # Nodes of two architectures are in one cluster.
-.PHONY: build-host
 build-host: deps-test
-	$(KIOS) build
+	$(KIOS) deps --arch $(HOST)
+	$(KIOS) build --arch $(HOST)
 
 # These wait more than they work, so four at a time; and without cgo, since all
 # threads of some drop privileges.
