@@ -18,6 +18,7 @@ import (
 // make it a node of a cluster.
 func TestUEFIVariables(t *testing.T) {
 	lab.Long(t)
+	lab.Only(t, "the flash that the variables are written into is OVMF's")
 	t.Parallel()
 	e := newEnv(t, clusterconfig.Config{})
 	n := e.prepare(setup{name: "uefi-worker", cloud: true, etc: noNetwork, memory: 768})

@@ -30,6 +30,7 @@ var focus = flag.String("focus", "", "run only the tests whose names match this 
 
 func TestConformance(t *testing.T) {
 	lab.NeedRoot(t)
+	lab.Only(t, "the images of the tests are made of this machine's programs")
 	m := newMaker(t)
 	images := makeLibrary(t, m.images())
 	ginkgo, tests := m.program(gobuild.Ginkgo), m.program(gobuild.NodeTests)
