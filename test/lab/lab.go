@@ -1,7 +1,7 @@
 // Package lab has what tests share: where the checkout and its products are, what
 // to do when they are missing, waiting, and a buffer that is safe to read while
-// others write. What imports more than Go's own packages, and what kiOS knows of
-// architectures, is in folders below: netns, machine and controlplane.
+// others write. What imports more than Go's own packages and host/arch is in folders
+// below: netns, machine and controlplane.
 package lab
 
 import (
