@@ -178,22 +178,23 @@ func (o upOptions) cluster(b *build.Builder) (*cluster.Cluster, error) {
 		return nil, fmt.Errorf("cluster %s is running and cannot be changed; stop it first with kios cluster down", c.Name)
 	}
 	c.State = changed
+	workers := len(c.Nodes) - 1
 	if o.given("workers") {
-		err = o.addWorkers(c)
+		workers = o.workers
 	}
-	return c, errors.Join(err, o.checkWorkers(c))
+	return c, o.addWorkers(c, workers)
 }
 
-// addWorkers adds workers like the control plane, unless the flags say otherwise.
-func (o upOptions) addWorkers(c *cluster.Cluster) error {
-	if o.archWorkers.Name != "" {
-		return c.AddWorkers(o.workers, o.archWorkers.Arch)
+// addWorkers gives the cluster this many workers, new ones like the control plane unless
+// the flags say otherwise. An architecture that is asked for in vain is an error.
+func (o upOptions) addWorkers(c *cluster.Cluster, workers int) error {
+	a := o.archWorkers.Arch
+	if a.Name == "" {
+		a = c.Archs()[0]
 	}
-	return c.AddWorkers(o.workers, c.Archs()[0])
-}
-
-// checkWorkers finds that an architecture was asked for in vain.
-func (o upOptions) checkWorkers(c *cluster.Cluster) error {
+	if err := c.AddWorkers(workers, a); err != nil {
+		return err
+	}
 	isAsked := func(n cluster.Node) bool { return n.Arch == o.archWorkers.Name }
 	if o.archWorkers.Name == "" || slices.ContainsFunc(c.Nodes[1:], isAsked) {
 		return nil
@@ -233,7 +234,7 @@ func (o upOptions) newCluster(b *build.Builder) (*cluster.Cluster, error) {
 	if err != nil {
 		return nil, err
 	}
-	return c, errors.Join(o.addWorkers(c), o.checkWorkers(c))
+	return c, o.addWorkers(c, o.workers)
 }
 
 // set checks and takes over those flags that may differ from start to start.

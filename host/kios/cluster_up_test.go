@@ -60,6 +60,9 @@ func TestUpOptionsOfAnExistingCluster(t *testing.T) {
 			o.archWorkers.Arch, o.given = arch.Arch{Name: "riscv64"}, given("workers", "arch-workers")
 		}, nil, "--arch-workers riscv64: no worker is added, since cluster a has 2 already: ask for more with --workers"},
 		{"fewer workers", func(o *upOptions) { o.workers, o.given = 1, given("workers") }, nil, "cluster a has 2 workers, and their number cannot become smaller"},
+		{"fewer workers of another architecture", func(o *upOptions) {
+			o.workers, o.archWorkers.Arch, o.given = 1, arch.Arch{Name: "riscv64"}, given("workers", "arch-workers")
+		}, nil, "cluster a has 2 workers, and their number cannot become smaller"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			want := existing(t).State
@@ -71,8 +74,8 @@ func TestUpOptionsOfAnExistingCluster(t *testing.T) {
 			c, err := o.cluster(nil)
 			switch {
 			case tt.want != "":
-				if err == nil || !strings.Contains(err.Error(), tt.want) {
-					t.Errorf("cluster() = %v, want an error with %q", err, tt.want)
+				if err == nil || !strings.Contains(err.Error(), tt.want) || strings.Contains(err.Error(), "\n") {
+					t.Errorf("cluster() = %v, want one error with %q", err, tt.want)
 				}
 			case err != nil:
 				t.Errorf("cluster() = %v", err)
