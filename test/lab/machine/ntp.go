@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"kios/host/arch"
 	"kios/host/erofs"
 	"kios/test/lab"
 	"kios/test/lab/netns"
@@ -23,7 +24,8 @@ func NTP(t testing.TB, namespace string) *netns.Process {
 	return netns.Start(t, namespace, nil, "chroot", root, "/usr/sbin/chronyd", "-x", "-d", "-u", "root", "-f", "/chrony.conf")
 }
 
-// Unpack extracts a layer of the OS' images, such as "chrony", into a directory.
+// Unpack extracts a layer of the OS' images, such as "chrony", into a directory. Its
+// programs are this machine's, whatever the nodes are.
 func Unpack(t testing.TB, title, dir string) {
 	t.Helper()
 	lab.Must(t, erofs.Extract(t.Context(), layer(t, title), dir, erofs.Tools{}))
@@ -37,11 +39,12 @@ func layer(t testing.TB, title string) string {
 			Layers []struct{ Title, Digest string }
 		}
 	}
-	Inspect(t, &contents)
+	host := arch.Host()
+	inspect(t, host, &contents)
 	for _, image := range contents.Images {
 		for _, l := range image.Layers {
 			if l.Title == title {
-				return lab.Out(t, "images/blobs/"+strings.Replace(l.Digest, ":", "/", 1))
+				return lab.OutOf(t, host, "images/blobs/"+strings.Replace(l.Digest, ":", "/", 1))
 			}
 		}
 	}
@@ -49,10 +52,15 @@ func layer(t testing.TB, title string) string {
 	return ""
 }
 
-// Inspect decodes what "kios inspect --json" says of kios.efi.
+// Inspect decodes what "kios inspect --json" says of the nodes' kios.efi.
 func Inspect(t testing.TB, v any) {
 	t.Helper()
-	text, err := exec.Command(lab.Kios(t), "inspect", "--json", lab.Out(t, "kios.efi")).Output()
+	inspect(t, lab.Arch(t), v)
+}
+
+func inspect(t testing.TB, a arch.Arch, v any) {
+	t.Helper()
+	text, err := exec.Command(lab.Kios(t), "inspect", "--json", lab.OutOf(t, a, "kios.efi")).Output()
 	if err != nil {
 		t.Fatalf("kios inspect: %v", err)
 	}
