@@ -14,9 +14,9 @@ import (
 
 // Unpack fetches packages for an architecture and all that they depend on, libc included,
 // in the newest versions that the last of the suites has, or one before it, and unpacks
-// them into dir. A package without a version is the newest. No scripts of theirs are run. It is for programs that run on the
-// build machine or in a test, with their own libraries; what goes onto a node is pinned,
-// see Fetch.
+// them into dir. A package without a version is the newest. No scripts of theirs are run.
+// It is for programs that run on the build machine or in a test, with their own
+// libraries; what goes onto a node is pinned, see Fetch.
 func Unpack(ctx context.Context, log *progress.Log, a arch.Arch, suites []string, pkgs []Package, dir string) error {
 	from, err := newArchive("apt-tools", a, suites)
 	if err != nil {

@@ -217,7 +217,7 @@ func (o *Options) checkOut() error {
 func (o *Options) checkEFI() error {
 	image, f, err := uki.Read(o.EFI)
 	if err != nil {
-		return fmt.Errorf("%w; make one with kios build, or give another one with --efi", err)
+		return fmt.Errorf("%w; make one with kios build%s, or give another one with --efi", err, o.Arch.Flag())
 	}
 	defer f.Close()
 	if image.Size > espSize-16*mib {
