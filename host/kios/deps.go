@@ -34,8 +34,8 @@ a cross compiler, with the C library to link with, and UEFI firmware. With --tes
 also those under "test", which tests and benchmarks need. With --compile-only, what
 only virtual machines need is left out. Needs root if any package is missing.
 
-If the QEMU of this machine has a bug that ends emulated machines now and then, a
-newer one is put into the cache: see HACKING.md.`,
+If the QEMU of this machine has a bug that ends emulated machines now and then, or if
+there is none for another architecture, one is put into the cache: see HACKING.md.`,
 		Example: `  kios deps
   kios deps --arch arm64 && kios build --arch arm64`,
 		Args: cobra.NoArgs,
