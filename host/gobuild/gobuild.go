@@ -350,11 +350,19 @@ func (t Target) libraries() []string {
 		return nil
 	}
 	return []string{
-		"CGO_CFLAGS=" + cFlags + " '-I" + filepath.Join(t.C.Dir, "usr/include") + "'",
+		"CGO_CFLAGS=" + cFlags + " " + quote("-I"+filepath.Join(t.C.Dir, "usr/include")),
 		"PKG_CONFIG=pkg-config", "PKG_CONFIG_PATH=",
 		"PKG_CONFIG_LIBDIR=" + filepath.Join(t.C.Dir, "usr/lib", t.Arch.Triplet, "pkgconfig"),
 		"PKG_CONFIG_SYSROOT_DIR=" + t.C.Dir,
 	}
+}
+
+// quote makes one word of a flag for the go command, which has no escapes in quotes.
+func quote(flag string) string {
+	if strings.Contains(flag, "'") {
+		return `"` + flag + `"`
+	}
+	return "'" + flag + "'"
 }
 
 // run runs the go command and shows its last words if it fails.

@@ -88,7 +88,7 @@ func TestEnvironIsTheTargets(t *testing.T) {
 // libraries have it, with a number in it.
 func sysroot(t *testing.T, a arch.Arch, number string) *Sysroot {
 	t.Helper()
-	dir := t.TempDir()
+	dir := filepath.Join(t.TempDir(), "it's here") // as a home directory may be called
 	lib := filepath.Join(dir, "usr/lib", a.Triplet)
 	lab.WriteFile(t, filepath.Join(dir, "usr/include/number.h"), "int number(void);\n")
 	lab.WriteFile(t, filepath.Join(lib, "pkgconfig/number.pc"),
