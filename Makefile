@@ -8,7 +8,7 @@ KIOS := _out/kios
 # The architecture that is built and tested: this machine's, unless ARCH is another one.
 # Tests look at KIOS_ARCH.
 HOST := $(shell go env GOHOSTARCH)
-ARCH ?= $(HOST)
+ARCH := $(HOST)
 export KIOS_ARCH := $(ARCH)
 FOREIGN := $(filter-out $(HOST),$(ARCH))
 OTHERS := $(filter-out $(HOST),amd64 arm64)

@@ -165,7 +165,7 @@ func verifyErrata(requested []option, config string) error {
 	if missed == nil {
 		return nil
 	}
-	return fmt.Errorf("%d workarounds for defects of processors are off because no fragment names them (name each in errata.config, with =y or as not set):%s",
+	return fmt.Errorf("workarounds for defects of processors are off because no fragment names them; name each in errata.config, with =y or as not set (%d):%s",
 		len(missed), strings.Join(missed, ""))
 }
 

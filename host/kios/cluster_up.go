@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -137,10 +138,13 @@ func showIfUp(ctx context.Context, c *cluster.Cluster) (up bool, err error) {
 // check finds what keeps the cluster from starting before anything is built for
 // it. The memory is checked again once it is known whether KVM works.
 func (o upOptions) check(c *cluster.Cluster, fresh bool) error {
-	for _, a := range append(c.Archs(), arch.Host()) { // the network is one of the host's
-		if err := qemu.Installed(a); err != nil {
+	for _, a := range c.Archs() {
+		if err := cmp.Or(qemu.Installed(a), qemu.FirmwareInstalled(a, c.Firmware == "direct")); err != nil {
 			return err
 		}
+	}
+	if err := qemu.Installed(arch.Host()); err != nil { // for the network
+		return err
 	}
 	if !fresh {
 		return nil

@@ -64,6 +64,9 @@ func (o depsOptions) run(ctx context.Context) error {
 	}
 	version := b.Versions.Tools[b.Arch.QEMU.Package]
 	if err := qemu.Ensure(ctx, b.Log, b.Arch, b.Versions.Debian.Suites, version); err != nil && ctx.Err() == nil {
+		if qemu.Installed(b.Arch) != nil {
+			return err
+		}
 		fmt.Fprintf(os.Stderr, "kios: %v\n", err)
 	}
 	return ctx.Err()

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -51,17 +52,18 @@ type kubeletAccess struct {
 	why           string
 }
 
-// checkProducts finds out whether there is a QEMU, and whether the build has made what
-// this run needs.
+// checkProducts finds out whether there is a QEMU with firmware, and whether the build has
+// made what this run needs.
 func (r *runPlan) checkProducts() error {
-	if err := qemu.Installed(r.arch); err != nil {
+	direct := r.options.firmware == "direct"
+	if err := cmp.Or(qemu.Installed(r.arch), qemu.FirmwareInstalled(r.arch, direct)); err != nil {
 		return err
 	}
 	var names []string
 	if r.options.disk == "" {
 		names = append(names, "kios.efi")
 	}
-	if r.options.firmware == "direct" {
+	if direct {
 		names = append(names, "vmlinuz", "initrd", "cmdline")
 	}
 	if r.example() {

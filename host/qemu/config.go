@@ -342,21 +342,32 @@ func (c Config) varsFile() string { return filepath.Join(c.Dir, "efivars.fd") }
 // prepareFirmware looks for what the machine boots by, and gives it flash of its own for
 // variables. One that is there already is kept, as a real machine keeps them.
 func (c Config) prepareFirmware() error {
-	firmware := c.Arch.QEMU.Firmware
-	files := []string{firmware.Code, firmware.Vars}
-	if c.Kernel != "" {
+	direct := c.Kernel != ""
+	if err := FirmwareInstalled(c.Arch, direct); err != nil || direct || exists(c.varsFile()) {
+		return err
+	}
+	if err := copySparse(c.varsFile(), c.Arch.QEMU.Firmware.Vars); err != nil {
+		os.Remove(c.varsFile()) // what is there is kept
+		return fmt.Errorf("copy the firmware's variables: %w", err)
+	}
+	return nil
+}
+
+// FirmwareInstalled says whether the firmware of an architecture's machines is missing, and
+// how to get it. Machines that QEMU gives a kernel may need some, too.
+func FirmwareInstalled(a arch.Arch, direct bool) error {
+	firmware := a.QEMU.Firmware
+	files, remedy := []string{firmware.Code, firmware.Vars}, "apt-get install "+firmware.Package
+	if direct {
 		files = []string{firmware.Direct}
+	}
+	if a.Foreign() {
+		remedy = "get it with: kios deps" + a.Flag()
 	}
 	for _, file := range files {
 		if _, err := os.Stat(file); file != "" && err != nil {
-			return fmt.Errorf("UEFI firmware for %s is not installed: %w (apt-get install %s)", c.Arch.Name, err, firmware.Package)
+			return fmt.Errorf("UEFI firmware for %s is not installed: %w (%s)", a.Name, err, remedy)
 		}
-	}
-	if c.Kernel != "" || exists(c.varsFile()) {
-		return nil
-	}
-	if err := copySparse(c.varsFile(), firmware.Vars); err != nil {
-		return fmt.Errorf("copy the firmware's variables: %w", err)
 	}
 	return nil
 }

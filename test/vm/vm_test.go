@@ -203,11 +203,20 @@ func boot(t *testing.T, work, kernel, initrd string, accel qemu.Accel) *qemu.Mac
 		Dir:       work,
 		Accel:     accel,
 		CDs:       discs,
-		Args:      []string{"-device", "sdhci-pci"}, // its driver is a module
+		Args:      hardware(a),
 	})
 	lab.Must(t, err)
 	t.Cleanup(m.Kill)
 	return m
+}
+
+// hardware is what tests want besides: a device whose driver is a module, and a watchdog.
+func hardware(a arch.Arch) []string {
+	args := []string{"-device", "sdhci-pci"}
+	if card := a.QEMU.Watchdog; card != "" {
+		args = append(args, "-device", card)
+	}
+	return args
 }
 
 // commandLine is that of the kernel of a machine that runs tests.
