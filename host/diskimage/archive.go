@@ -147,17 +147,24 @@ func checkLayers(dir string, index []byte) error {
 		if err != nil {
 			return fmt.Errorf("image layout %s: %w", dir, err)
 		}
-		var manifest struct{ Layers []descriptor }
+		var manifest struct{ Manifests, Layers []descriptor }
 		if err := json.Unmarshal(data, &manifest); err != nil {
 			return fmt.Errorf("image layout %s has a damaged manifest: %w", dir, err)
 		}
+		if len(manifest.Manifests) > 0 {
+			return asArchive(dir, "an image for several platforms, of which a node must choose")
+		}
 		for _, l := range manifest.Layers {
 			if l.MediaType != string(oci.ErofsLayer) {
-				return fmt.Errorf("image layout %s has layers that a node must unpack (%s): make a tar file of it, with: cd %s && tar -cf ../FILE.tar *", dir, l.MediaType, dir)
+				return asArchive(dir, "layers that a node must unpack ("+l.MediaType+")")
 			}
 		}
 	}
 	return nil
+}
+
+func asArchive(dir, what string) error {
+	return fmt.Errorf("image layout %s has %s: make a tar file of it, with: cd %s && tar -cf ../FILE.tar *", dir, what, dir)
 }
 
 // kinds are what people hand over instead of a tar file.

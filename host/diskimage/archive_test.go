@@ -157,6 +157,13 @@ func TestLayout(t *testing.T) {
 	blob := "blobs/sha256/" + digest
 	write("oci-layout", "{}")
 	write("index.json", `{"manifests":[{"digest":"sha256:`+digest+`","annotations":{"io.containerd.image.name":"example.org/app:1"}}]}`)
+	if err := checkLayers(dir, []byte(lab.ReadFile(t, dir+"/index.json"))); err == nil {
+		t.Error("a layout without the image's manifest is taken")
+	}
+	write(blob, `{"manifests":[{"digest":"sha256:`+digest+`"}]}`)
+	if err := checkLayers(dir, []byte(lab.ReadFile(t, dir+"/index.json"))); err == nil || !strings.Contains(err.Error(), "for several platforms, of which a node must choose: make a tar file") {
+		t.Errorf("an index in the index: error = %v", err)
+	}
 	write(blob, `{"layers":[{"mediaType":"application/vnd.oci.image.layer.v1.tar"}]}`)
 	if _, err := ImageNames(t.Context(), dir, arch.Host()); err == nil || !strings.Contains(err.Error(), "make a tar file of it, with") {
 		t.Errorf("layers to unpack: error = %v", err)
