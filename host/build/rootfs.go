@@ -186,11 +186,19 @@ func certificateBundle(dir string) ([]byte, error) {
 
 // stageProfile writes the AppArmor profile of containers, as the containerd that is
 // built makes it, in the form that the kernel loads.
-func stageProfile(ctx context.Context, dir, containerd string) error {
+func (b *Builder) stageProfile(ctx context.Context, dir, containerd string) error {
 	const name = "cri-containerd.apparmor.d"
+	argv := []string{containerd, "kios-apparmor-profile"}
+	emulator, err := b.userEmulator(ctx)
+	if err != nil {
+		return err
+	}
+	if emulator != "" {
+		argv = append([]string{emulator}, argv...)
+	}
 	bounded, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
-	text, err := exec.CommandContext(bounded, containerd, "kios-apparmor-profile").Output()
+	text, err := exec.CommandContext(bounded, argv[0], argv[1:]...).Output()
 	if err != nil {
 		return fmt.Errorf("run %s kios-apparmor-profile: %w", containerd, err)
 	}
@@ -214,7 +222,7 @@ func (b *Builder) buildRoot(ctx context.Context, debs debianPackages, bins progr
 	if err := b.stageRoot(ctx, dir, debs, bins, pods); err != nil {
 		return fmt.Errorf("lay out the root: %w", err)
 	}
-	if err := stageProfile(ctx, dir, bins["containerd"]); err != nil {
+	if err := b.stageProfile(ctx, dir, bins["containerd"]); err != nil {
 		return fmt.Errorf("compile the AppArmor profile of containers: %w", err)
 	}
 	if err := b.writeInventory(dir, debs, pods); err != nil {
