@@ -219,9 +219,9 @@ func hardware(a arch.Arch) []string {
 	return args
 }
 
-// commandLine is that of the kernel of a machine that runs tests.
+// commandLine is that of the kernel of a machine that runs tests, with what a node's has.
 func commandLine(a arch.Arch) string {
-	return "console=" + a.QEMU.Console + " loglevel=4 panic=-1 rdinit=/init"
+	return strings.TrimSpace(a.Kernel.Cmdline + " console=" + a.QEMU.Console + " loglevel=4 panic=-1 rdinit=/init")
 }
 
 func output(t *testing.T, cmd *exec.Cmd) string {
