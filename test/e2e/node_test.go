@@ -105,7 +105,7 @@ func (n *node) config(s setup) qemu.Config {
 		cmdline, err := os.ReadFile(lab.Out(n.t, "cmdline"))
 		n.must(err)
 		cfg.Kernel, cfg.Initrd = lab.Out(n.t, "vmlinuz"), lab.Out(n.t, "initrd")
-		cfg.Append = strings.TrimSpace(string(cmdline) + " " + s.append)
+		cfg.Append = strings.TrimSpace(strings.TrimSpace(string(cmdline)) + " " + s.append)
 	}
 	return cfg
 }
