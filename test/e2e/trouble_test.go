@@ -111,7 +111,11 @@ func TestFullDataPartition(t *testing.T) {
 }
 
 func TestSmallMachine(t *testing.T) {
-	n := boot(t, setup{memory: 256, pods: map[string]string{"small": pod("small", "/var/lib/small")}})
+	memory := int64(256)
+	if lab.Arch(t).QEMU.Firmware.Direct != "" {
+		memory = 448 // the firmware has the initrd, and the kernel a copy
+	}
+	n := boot(t, setup{memory: memory, pods: map[string]string{"small": pod("small", "/var/lib/small")}})
 	n.running("small")
 	if got := n.logs("small"); !strings.Contains(got, "hello") {
 		t.Errorf("the pod wrote %q, want hello", got)
