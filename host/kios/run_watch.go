@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -33,6 +34,7 @@ type watch struct {
 
 	mu        sync.Mutex
 	lastWords string // the kernel's, if it panicked
+	tooSmall  bool   // the EFI stub had no memory for the initrd
 	ready     chan struct{}
 	isReady   sync.Once // closes ready: the kubelet is there
 }
@@ -58,8 +60,16 @@ func (w *watch) line(l qemu.Line) {
 		if w.lastWords == "" {
 			w.lastWords = e.Text
 		}
+	case strings.Contains(l.Text, noMemoryForInitrd):
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		w.tooSmall = true
 	}
 }
+
+// noMemoryForInitrd is what the kernel's EFI stub says (drivers/firmware/efi/libstub), with
+// EFI_OUT_OF_RESOURCES. The kernel then finds no init.
+const noMemoryForInitrd = "Failed to load initrd: 0x8000000000000009"
 
 // follow returns when the machine has ended. It is nil for a clean power-off.
 func (w *watch) follow(m *qemu.Machine, api *kubeletapi.Client, signals <-chan os.Signal) error {
@@ -257,7 +267,7 @@ func (w *watch) ended() error {
 	defer w.mu.Unlock()
 	switch {
 	case w.lastWords != "":
-		return fmt.Errorf("the node's kernel panicked: %s", w.lastWords)
+		return w.panicked()
 	case end == qemu.PoweredOff:
 		w.print.Note(w.m.Uptime(), "powered off")
 		return nil
@@ -265,4 +275,12 @@ func (w *watch) ended() error {
 		return errors.New("the node restarted the machine: a pod asked for that, or the node could not continue (see above)")
 	}
 	return fmt.Errorf("the machine ended: %s", end)
+}
+
+// panicked says why the kernel has.
+func (w *watch) panicked() error {
+	if w.tooSmall {
+		return errors.New("the machine has too little memory to load the system: give it more with --memory")
+	}
+	return fmt.Errorf("the node's kernel panicked: %s", w.lastWords)
 }
