@@ -23,7 +23,8 @@ type option struct {
 var (
 	setLine     = regexp.MustCompile(`^(CONFIG_[A-Za-z0-9_]+)=(y|m|n|-?[0-9]+|0x[0-9a-fA-F]+|".*")$`)
 	unsetLine   = regexp.MustCompile(`^# (CONFIG_[A-Za-z0-9_]+) is not set$`)
-	erratumName = regexp.MustCompile(`_ERRATUM(_|$)`)
+	// The second is the one such name without the word.
+	erratumName = regexp.MustCompile(`_ERRATUM(_|$)|_SYNQUACER_PREITS$`)
 )
 
 // readFragments returns the options of all *.config files in dir and in its folder
