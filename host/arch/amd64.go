@@ -4,7 +4,9 @@ import "debug/elf"
 
 // amd64 is x86-64, the architecture that kiOS was first made for.
 var amd64 = Arch{
-	Name: "amd64",
+	Name:     "amd64",
+	Aliases:  []string{"x86_64", "x86-64"},
+	Variants: []string{"v1"},
 	// What is in the caches of today stays valid.
 	Suffix: "",
 	// v1: every processor of 64 bits. What uses more asks the processor at run time.
@@ -67,9 +69,11 @@ var amd64 = Arch{
 			},
 		},
 		Console:    "ttyS0",
+		MinMemory:  128 << 20,
 		AHCI:       "", // q35 has six ports
 		Screen:     "VGA",
-		Watchdog:   "", // q35 has a PC's, the iTCO
+		Keyboard:   "", // q35 has a PC's, as all hypervisors do
+		Watchdog:   "", // and its watchdog, the iTCO
 		VMwareDisk: "pvscsi",
 	},
 

@@ -18,6 +18,8 @@ import (
 // Arch is an architecture that kiOS is built for.
 type Arch struct {
 	Name       string   // such as "arm64"; its products are in _out/NAME
+	Aliases    []string // what others call it: uname -m, and some that make images
+	Variants   []string // words for the oldest processors of an image's platform, which are all
 	Suffix     string   // of its products in the cache; see Product
 	Go         []string // environment of the go command
 	Triplet    string   // GNU's name, of compilers and of directories of libraries
@@ -72,12 +74,14 @@ type QEMU struct {
 
 	Firmware Firmware
 	Console  string // the serial port, as the guest's kernel calls it
+	// MinMemory is what a machine needs to start a node at all, in bytes.
+	MinMemory int64
 
 	// AHCI is the device to add for buses ide.N; "" if each machine has them.
 	AHCI string
-	// What tests plug in: a screen that the firmware draws on; a watchdog, "" if each
-	// machine has one; VMware's controller of disks, "" if the kernel has no driver.
-	Screen, Watchdog, VMwareDisk string
+	// What tests plug in: a screen that the firmware draws on; a keyboard and a watchdog,
+	// "" if each machine has one; VMware's controller of disks, "" if the kernel has no driver.
+	Screen, Keyboard, Watchdog, VMwareDisk string
 }
 
 // Firmware are files of UEFI firmware, as Debian installs them.
@@ -128,6 +132,9 @@ func Find(name string) (Arch, error) {
 	for _, a := range All {
 		if a.Name == name {
 			return a, nil
+		}
+		if slices.Contains(a.Aliases, name) {
+			return Arch{}, fmt.Errorf("architecture %q is called %s here: use %s", name, a.Name, strings.Join(Names(), " or "))
 		}
 	}
 	return Arch{}, fmt.Errorf("architecture %q is not known: use %s", name, strings.Join(Names(), " or "))

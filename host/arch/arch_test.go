@@ -9,7 +9,7 @@ import (
 
 // mayBeEmpty are the fields that say something by being empty.
 var mayBeEmpty = map[string][]string{
-	"amd64": {".Suffix", ".Kernel.Cmdline", ".QEMU.Firmware.Direct", ".QEMU.AHCI", ".QEMU.Watchdog"},
+	"amd64": {".Suffix", ".Kernel.Cmdline", ".QEMU.Firmware.Direct", ".QEMU.AHCI", ".QEMU.Keyboard", ".QEMU.Watchdog"},
 	"arm64": {".QEMU.VMwareDisk", ".QEMU.Firmware.Secure.Args"},
 }
 
@@ -65,6 +65,11 @@ func TestFind(t *testing.T) {
 	for _, want := range []string{"amd64", "arm64"} {
 		if a, err := Find(want); err != nil || a.Name != want || !slices.Contains(a.Go, "GOARCH="+want) {
 			t.Errorf("Find(%s) = %s, %v", want, a.Name, err)
+		}
+	}
+	for name, want := range map[string]string{"aarch64": "is called arm64 here", "x86_64": "is called amd64 here"} {
+		if _, err := Find(name); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("Find(%q) = %v, want an error with %q", name, err, want)
 		}
 	}
 	for _, name := range []string{"", "x86_64", "aarch64", "ARM64", "riscv64"} {

@@ -4,8 +4,10 @@ import "debug/elf"
 
 // arm64 is AArch64, as servers have it: UEFI, ACPI and the GICv3.
 var arm64 = Arch{
-	Name:   "arm64",
-	Suffix: "-arm64",
+	Name:     "arm64",
+	Aliases:  []string{"aarch64"},
+	Variants: []string{"8", "v8", "v8.0"},
+	Suffix:   "-arm64",
 	// v8.0: every processor of 64 bits. Go asks for LSE atomics at run time.
 	Go:         []string{"GOARCH=arm64", "GOARM64=v8.0"},
 	Triplet:    "aarch64-linux-gnu",
@@ -65,10 +67,14 @@ var arm64 = Arch{
 			},
 		},
 		Console: "ttyAMA0",
-		AHCI:    "ich9-ahci,id=ide",
+		// Firmware starts the kernel in a direct boot, too, and both have the initrd in
+		// memory. With 384 MiB some boots succeed; with 448 all do.
+		MinMemory: 384 << 20,
+		AHCI:      "ich9-ahci,id=ide",
 		// The firmware has no driver for VGA, and virtio-gpu has no memory to draw in.
 		Screen: "ramfb",
-		// The machine has none of its own.
+		// The machine has no keyboard and no watchdog of its own.
+		Keyboard: "usb-kbd",
 		Watchdog: "i6300esb",
 		// VMware's driver is for x86 alone.
 		VMwareDisk: "",

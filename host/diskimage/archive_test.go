@@ -231,7 +231,7 @@ func checkRefused(t *testing.T, node arch.Arch, other string) {
 	proof := `{"mediaType":"application/vnd.oci.image.manifest.v1+json","digest":"sha256:` + strings.Repeat("3", 64) + `","platform":{"os":"unknown","architecture":"unknown"}}`
 	nested := fmt.Sprintf(`{"manifests":[%s]}`, theirDesc)
 	nestedSum := fmt.Sprintf("%x", sha256.Sum256([]byte(nested)))
-	variant := strings.Replace(forPlatform(ownDesc, node.Name), `"os":"linux"`, `"os":"linux","variant":"v8"`, 1)
+	variant := strings.Replace(forPlatform(ownDesc, node.Name), `"os":"linux"`, fmt.Sprintf(`"os":"linux","variant":%q`, node.Variants[0]), 1)
 	for _, tt := range []struct {
 		name  string
 		files []tarFile
@@ -344,6 +344,23 @@ func TestImagesOfOneName(t *testing.T) {
 		err := (&Options{Arch: arch.Host(), OCI: tt.paths}).stageImages(t.Context(), t.TempDir())
 		if (err == nil) != (tt.want == "") || err != nil && !strings.Contains(err.Error(), tt.want) {
 			t.Errorf("%s: error = %v, want one with %q", tt.name, err, tt.want)
+		}
+	}
+}
+
+// The host must judge as the node does, whose importer has containerd's normalisation.
+func TestPlatform(t *testing.T) {
+	for want, of := range map[string][][2]string{
+		"linux/amd64":    {{"amd64", ""}, {"amd64", "v1"}, {"x86_64", ""}, {"AMD64", "V1"}},
+		"linux/amd64/v3": {{"amd64", "v3"}},
+		"linux/arm64":    {{"arm64", ""}, {"arm64", "v8"}, {"aarch64", "8"}, {"arm64", "V8.0"}},
+		"linux/arm64/v9": {{"arm64", "v9"}},
+		"linux/arm/v7":   {{"arm", "v7"}},
+	} {
+		for _, p := range of {
+			if got := platform("linux", p[0], p[1]); got != want {
+				t.Errorf("platform(linux, %q, %q) = %s, want %s", p[0], p[1], got, want)
+			}
 		}
 	}
 }

@@ -12,6 +12,25 @@ import (
 	"kios/host/arch"
 )
 
+// platform is how the node calls what an image is made for. It takes no image for a part of
+// an architecture's processors, since it does not ask which one it has.
+func platform(system, architecture, variant string) string {
+	architecture, variant = strings.ToLower(architecture), strings.ToLower(variant)
+	for _, a := range arch.All {
+		if architecture == a.Name || slices.Contains(a.Aliases, architecture) {
+			architecture = a.Name
+			if slices.Contains(a.Variants, variant) {
+				variant = ""
+			}
+		}
+	}
+	name := system + "/" + architecture
+	if variant != "" {
+		name += "/" + variant
+	}
+	return name
+}
+
 // platformOf is what the programs of an image must be made for.
 func platformOf(a arch.Arch) string { return "linux/" + a.Name }
 
@@ -103,7 +122,7 @@ func (d descriptions) platforms(manifests []v1.Descriptor, depth int) []string {
 		case p != nil && p.OS != "" && !d.has(m.Digest):
 			found = append(found, absent)
 		case p != nil && p.OS != "":
-			found = append(found, p.OS+"/"+p.Architecture)
+			found = append(found, platform(p.OS, p.Architecture, p.Variant))
 		default:
 			found = append(found, d.platformsOf(m, depth)...)
 		}
@@ -121,7 +140,7 @@ func (d descriptions) platformsOf(m v1.Descriptor, depth int) []string {
 	var manifest v1.Manifest
 	var config v1.ConfigFile
 	if d.blob(m.Digest, &manifest) && d.blob(manifest.Config.Digest, &config) && config.OS != "" {
-		return []string{config.OS + "/" + config.Architecture}
+		return []string{platform(config.OS, config.Architecture, config.Variant)}
 	}
 	return nil
 }
@@ -131,7 +150,7 @@ func (d descriptions) platformsOf(m v1.Descriptor, depth int) []string {
 func (d descriptions) dockerPlatforms(file string) []string {
 	var config v1.ConfigFile
 	if data, ok := d[file]; ok && json.Unmarshal(data, &config) == nil && config.OS != "" {
-		return []string{config.OS + "/" + config.Architecture}
+		return []string{platform(config.OS, config.Architecture, config.Variant)}
 	}
 	return nil
 }
