@@ -17,6 +17,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 
 	"kios/host/arch"
@@ -193,7 +194,7 @@ type tool struct {
 
 // key takes in everything that decides the binary.
 func (p Program) key(ctx context.Context, t Target, dir string, args []string) (*cache.Key, error) {
-	parts := append([]string{p.Name, p.Package}, args...)
+	parts := append([]string{p.Name, p.Package, cFlags}, slices.Concat(t.Arch.Go, args)...)
 	tools := []tool{{"install Go 1.26 or newer", []string{"go", "version"}}}
 	if p.CGO {
 		tools = append(tools,

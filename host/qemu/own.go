@@ -32,8 +32,8 @@ func Ensure(ctx context.Context, log *progress.Log, a arch.Arch, suites []string
 	if err != nil {
 		return err
 	}
-	key := cache.NewKey(ownName, "3", version)
-	if exists(filepath.Join(root, a.Product(ownName)+"-"+key.String(), a.QEMU.Binary)) {
+	key := cache.NewKey(ownName, "4", arch.Host().Name, version)
+	if exists(filepath.Join(root, a.Product(ownName)+"-"+key.String(), ownBinary(a))) {
 		return nil
 	}
 	if fine, err := hostWillDo(ctx, a); fine || err != nil {
@@ -44,7 +44,7 @@ func Ensure(ctx context.Context, log *progress.Log, a arch.Arch, suites []string
 		if err := debian.Unpack(ctx, log, arch.Host(), withBackports(suites), []debian.Package{pkg}, dir); err != nil {
 			return err
 		}
-		return os.WriteFile(filepath.Join(dir, a.QEMU.Binary), []byte(starter(a)), 0o755)
+		return os.WriteFile(filepath.Join(dir, ownBinary(a)), []byte(starter(a)), 0o755)
 	})
 	if err != nil {
 		return fmt.Errorf("this host has no QEMU for %s of %d.%d or newer, and older ones end emulated machines now and then; getting one failed: %w", a.Name, fixedMajor, fixedMinor, err)
@@ -99,6 +99,10 @@ done
 
 const ownName = "qemu"
 
+// ownBinary is the starter's name in the cache: it is for one host and one guest, and
+// hosts of both architectures may share a cache.
+func ownBinary(a arch.Arch) string { return a.QEMU.Binary + "-on-" + arch.Host().Name }
+
 // ownPath is the program that Ensure has put into the cache, or "".
 func ownPath(a arch.Arch) string {
 	root, err := cache.Dir()
@@ -106,7 +110,7 @@ func ownPath(a arch.Arch) string {
 		return ""
 	}
 	// Products of other architectures match as well, and have another program.
-	found, _ := filepath.Glob(filepath.Join(root, ownName+"-*", a.QEMU.Binary))
+	found, _ := filepath.Glob(filepath.Join(root, ownName+"-*", ownBinary(a)))
 	newest := ""
 	for _, path := range found {
 		if newest == "" || modified(path).After(modified(newest)) {

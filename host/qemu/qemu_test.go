@@ -277,13 +277,15 @@ func TestOwnPath(t *testing.T) {
 		if _, err := lookPath(a); err == nil || a.Foreign() && !strings.Contains(err.Error(), "kios deps --arch "+a.Name) {
 			t.Errorf("%s: lookPath without any = %v", a.Name, err)
 		}
-		want := filepath.Join(root, a.Product("qemu")+"-2", a.QEMU.Binary)
+		want := filepath.Join(root, a.Product("qemu")+"-2", ownBinary(a))
 		for i, name := range []string{"-1", "-2"} {
-			path := filepath.Join(root, a.Product("qemu")+name, a.QEMU.Binary)
+			path := filepath.Join(root, a.Product("qemu")+name, ownBinary(a))
 			lab.WriteFile(t, path, starter(a))
 			old := time.Now().Add(time.Duration(i-10) * time.Minute)
 			lab.Must(t, os.Chtimes(path, old, old))
 		}
+		// of a host of another architecture, with which this one has its cache in common
+		lab.WriteFile(t, filepath.Join(root, a.Product("qemu")+"-3", a.QEMU.Binary+"-on-other"), starter(a))
 		if got, err := lookPath(a); got != want || err != nil {
 			t.Errorf("%s: lookPath = %s, %v, want %s", a.Name, got, err, want)
 		}

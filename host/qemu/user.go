@@ -21,7 +21,7 @@ const UserPackage = "qemu-user"
 // (binfmt_misc), which would be so for all of the host. The version is that of Debian's
 // package.
 func User(ctx context.Context, log *progress.Log, a arch.Arch, suites []string, version string) (string, error) {
-	dir, err := cache.Product(ctx, log, a.Product(UserPackage), cache.NewKey(UserPackage, "1", version), func(dir string) error {
+	dir, err := cache.Product(ctx, log, a.Product(UserPackage), cache.NewKey(UserPackage, "2", arch.Host().Name, version), func(dir string) error {
 		tmp, remove, err := cache.Scratch(UserPackage + "-")
 		if err != nil {
 			return err
