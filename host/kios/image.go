@@ -179,7 +179,7 @@ func (f *imageFlags) check(ctx context.Context) error {
 func emulator(ctx context.Context, a arch.Arch) (string, error) {
 	b, err := checkout(a)
 	if err != nil {
-		return "", fmt.Errorf("this machine is %s, and what runs programs of %s is got in a checkout: %w", arch.Host().Name, a.Name, err)
+		return "", fmt.Errorf("a node of %s can be asked on this machine (%s) in a checkout only: %w", a.Name, arch.Host().Name, err)
 	}
 	return qemu.User(ctx, b.Log, a, b.Versions.Debian.Suites, b.Versions.Tools[qemu.UserPackage])
 }

@@ -14,14 +14,12 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"kios/host/arch"
 	"kios/host/console"
 	"kios/host/diskimage"
 	"kios/host/kubeletapi"
 	"kios/host/qemu"
 )
-
-// minMemory is the least that "kios run" tries; a pod needs about 256 MiB.
-const minMemory = 128 << 20
 
 // runOptions are the flags of "kios run".
 type runOptions struct {
@@ -105,7 +103,7 @@ func (o *runOptions) add(f *pflag.FlagSet) {
 
 // runNode is the whole of "kios run".
 func runNode(ctx context.Context, o runOptions) error {
-	memory, ports, err := o.check()
+	memory, ports, err := o.check(o.arch.Arch)
 	if err != nil {
 		return err
 	}
@@ -131,7 +129,7 @@ func runNode(ctx context.Context, o runOptions) error {
 }
 
 // check finds flags that are wrong or contradict each other.
-func (o runOptions) check() (memory int64, ports []qemu.Port, err error) {
+func (o runOptions) check(a arch.Arch) (memory int64, ports []qemu.Port, err error) {
 	if memory, err = diskimage.ParseSize(o.memoryOrDefault()); err != nil {
 		return 0, nil, fmt.Errorf("--memory: %w", err)
 	}
@@ -141,8 +139,9 @@ func (o runOptions) check() (memory int64, ports []qemu.Port, err error) {
 	hasCert := o.ca != "" && o.clientCert != "" && o.clientKey != ""
 	anyCert := o.ca != "" || o.clientCert != "" || o.clientKey != "" || o.serverName != ""
 	switch {
-	case memory < minMemory:
-		err = fmt.Errorf("--memory %s is too small: a node needs at least %d MiB, or 256 MiB with a pod", o.memory, minMemory>>20)
+	case memory < a.QEMU.MinMemory:
+		err = fmt.Errorf("--memory %s is too small: a machine of %s needs at least %s, and more for pods (docs/node.md)",
+			diskimage.FormatSize(memory), a.Name, diskimage.FormatSize(a.QEMU.MinMemory))
 	case o.cpus < 1 || o.cpus > 64:
 		err = fmt.Errorf("--cpus %d: must be from 1 to 64", o.cpus)
 	case o.firmware != "uefi" && o.firmware != "direct":

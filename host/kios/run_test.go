@@ -35,7 +35,8 @@ func TestRunOptionsCheck(t *testing.T) {
 	}{
 		{"defaults", func(*runOptions) {}, ""},
 		{"memory is no size", func(o *runOptions) { o.memory = "abc" }, "--memory: size \"abc\""},
-		{"memory too small", func(o *runOptions) { o.memory = "64M" }, "too small"},
+		{"memory too small", func(o *runOptions) { o.memory = "64M" }, "--memory 64M is too small: a machine of amd64 needs at least 128M"},
+		{"memory without a unit", func(o *runOptions) { o.memory = "256" }, "--memory 256 bytes is too small"},
 		{"no processor", func(o *runOptions) { o.cpus = 0 }, "--cpus 0"},
 		{"firmware", func(o *runOptions) { o.firmware = "bios" }, "uefi or direct"},
 		{"disk with etc", func(o *runOptions) { o.disk, o.etc = file, dir }, "kios image"},
@@ -59,7 +60,7 @@ func TestRunOptionsCheck(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			o := runOptions{memory: "512M", cpus: 2, firmware: "uefi"}
 			tt.change(&o)
-			_, _, err := o.check()
+			_, _, err := o.check(arch.All[0])
 			if tt.want == "" && err != nil {
 				t.Errorf("check() = %v", err)
 			}

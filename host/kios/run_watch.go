@@ -32,15 +32,17 @@ type watch struct {
 
 	done bool // all pods have run at some time
 
-	mu        sync.Mutex
-	lastWords string // the kernel's, if it panicked
-	tooSmall  bool   // the EFI stub had no memory for the initrd
-	ready     chan struct{}
-	isReady   sync.Once // closes ready: the kubelet is there
+	mu         sync.Mutex
+	lastWords  string // the kernel's, if it panicked
+	tooSmall   bool   // the EFI stub had no memory for the initrd
+	stranded   chan struct{}
+	isStranded sync.Once // closes stranded: the firmware could start nothing
+	ready      chan struct{}
+	isReady    sync.Once // closes ready: the kubelet is there
 }
 
 func newWatch(print *console.Printer, plan *runPlan) *watch {
-	return &watch{print: print, plan: plan, ready: make(chan struct{}), stopping: make(chan struct{})}
+	return &watch{print: print, plan: plan, ready: make(chan struct{}), stopping: make(chan struct{}), stranded: make(chan struct{})}
 }
 
 // line takes in one line of the console.
@@ -60,6 +62,8 @@ func (w *watch) line(l qemu.Line) {
 		if w.lastWords == "" {
 			w.lastWords = e.Text
 		}
+	case strings.Contains(l.Text, firmwareShell):
+		w.isStranded.Do(func() { close(w.stranded) })
 	case strings.Contains(l.Text, noMemoryForInitrd):
 		w.mu.Lock()
 		defer w.mu.Unlock()
@@ -70,6 +74,9 @@ func (w *watch) line(l qemu.Line) {
 // noMemoryForInitrd is what the kernel's EFI stub says (drivers/firmware/efi/libstub), with
 // EFI_OUT_OF_RESOURCES. The kernel then finds no init.
 const noMemoryForInitrd = "Failed to load initrd: 0x8000000000000009"
+
+// firmwareShell is what the firmware starts where it can start nothing else.
+const firmwareShell = `"EFI Internal Shell"`
 
 // follow returns when the machine has ended. It is nil for a clean power-off.
 func (w *watch) follow(m *qemu.Machine, api *kubeletapi.Client, signals <-chan os.Signal) error {
@@ -85,6 +92,9 @@ func (w *watch) follow(m *qemu.Machine, api *kubeletapi.Client, signals <-chan o
 		select {
 		case <-m.Done():
 			return w.ended()
+		case <-w.stranded:
+			m.Kill()
+			return errors.New("the firmware could start nothing: the machine has too little memory to load the system (give it more with --memory), or the disk has no EFI file for it")
 		case <-signals:
 			cancel()
 			return w.powerOff(signals)
