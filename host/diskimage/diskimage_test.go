@@ -353,7 +353,7 @@ func TestCreateRefuses(t *testing.T) {
 		{"negative", func(o *Options) { o.Size = -1 }, "is too small: at least 579M is needed"},
 		{"format", func(o *Options) { o.Format = "vmdk" }, `format "vmdk" is not known: use raw, qcow2 or ami-raw`},
 		{"no EFI file", func(o *Options) { o.EFI = "/no/kios.efi" }, "EFI file /no/kios.efi does not exist; make it with kios build"},
-		{"not EFI", func(o *Options) { os.WriteFile(o.EFI, []byte("text"), 0o600) }, "not a PE file"},
+		{"not EFI", func(o *Options) { os.WriteFile(o.EFI, []byte("text"), 0o600) }, "not an EFI file"},
 		{"half an EFI file", func(o *Options) { os.Truncate(o.EFI, 0x700) }, "it is truncated; make one with kios build"},
 		{"huge EFI", func(o *Options) { os.Truncate(o.EFI, 600*mib) }, "is too large: it has 600M, and the EFI system partition has 512M"},
 		{"no directory", func(o *Options) { o.Out = "/no/such/dir/disk" }, "there is no directory /no/such/dir"},

@@ -218,7 +218,7 @@ func TestInspectBadInput(t *testing.T) {
 	})
 	tests := []struct{ name, path, want string }{
 		{"not there", filepath.Join(dir, "none"), "no such file"},
-		{"not a PE", write(t, dir, "text", []byte("hello"), 0o600), "not a PE file"},
+		{"not a PE", write(t, dir, "text", []byte("hello"), 0o600), "not an EFI file"},
 		{"no .initrd", write(t, dir, "pe", ukitest.PE(arch.Host().EFI.Machine, 0), 0o600), "no section .initrd: not a unified kernel image"},
 		{"truncated", write(t, dir, "cut", data[:len(data)-512], 0o600), "section .initrd ends at byte"},
 		{"no cpio", good, "section .initrd: read cpio archive at byte 0: not in the newc format"},

@@ -40,7 +40,7 @@ type builder struct {
 func newBuilder(data []byte) (*builder, error) {
 	f, err := pe.NewFile(bytes.NewReader(data))
 	if err != nil {
-		return nil, fmt.Errorf("not a PE file: %w", err)
+		return nil, fmt.Errorf("not an EFI file, which has the format PE: %w", err)
 	}
 	h, ok := f.OptionalHeader.(*pe.OptionalHeader64)
 	if !ok {

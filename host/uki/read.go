@@ -65,7 +65,7 @@ func read(f *os.File) (*Image, error) {
 func Parse(r io.ReaderAt, size int64) (*Image, error) {
 	f, err := pe.NewFile(io.NewSectionReader(r, 0, size))
 	if err != nil {
-		return nil, fmt.Errorf("not a PE file: %w", err)
+		return nil, fmt.Errorf("not an EFI file, which has the format PE: %w", err)
 	}
 	image := &Image{Size: size, Machine: f.Machine, r: r}
 	for _, s := range f.Sections {

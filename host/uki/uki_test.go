@@ -171,7 +171,7 @@ func TestBuildRefuses(t *testing.T) {
 		{"no stub", func(p *Parts) { p.Stub = "/does/not/exist" }, "read EFI stub: open /does/not/exist"},
 		{"no kernel", func(p *Parts) { p.Linux = "/does/not/exist" }, "read kernel: open /does/not/exist"},
 		{"no initrd", func(p *Parts) { p.Initrd = "/does/not/exist" }, "read initrd: open /does/not/exist"},
-		{"stub is text", func(p *Parts) { os.WriteFile(p.Stub, text, 0o600) }, "not a PE file"},
+		{"stub is text", func(p *Parts) { os.WriteFile(p.Stub, text, 0o600) }, "not an EFI file"},
 		{"stub is signed", func(p *Parts) { os.WriteFile(p.Stub, signed, 0o600) }, "is signed"},
 		{"stub has no room", func(p *Parts) { os.WriteFile(p.Stub, full, 0o600) }, "add section .cmdline: the EFI stub's header has no room"},
 		{"stub is cut", func(p *Parts) { os.WriteFile(p.Stub, ukitest.PE(machine, 0)[:0x500], 0o600) }, "section .text lies beyond the end"},
@@ -200,8 +200,8 @@ func TestReadBadInput(t *testing.T) {
 		data []byte
 		want string
 	}{
-		{"empty", nil, "not a PE file"},
-		{"text", []byte("hello"), "not a PE file"},
+		{"empty", nil, "not an EFI file"},
+		{"text", []byte("hello"), "not an EFI file"},
 		{"truncated", good[:len(good)-512], "section .initrd ends at byte 12800, the file at byte 12288: it is truncated"},
 	}
 	for _, tt := range tests {
