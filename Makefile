@@ -30,7 +30,7 @@ tagged = $(addprefix ./,$(sort $(dir $(shell grep -rlxE --include='*_test.go' '/
 # The pod network and the control plane's own tests are this machine's, whatever nodes are.
 cluster_tests = $(if $(FOREIGN),./test/cluster,$(call tagged,cluster))
 
-.PHONY: help run test quick quick-arch check upstream upstream-quick build build-host test-root test-vm test-image test-cluster test-long conformance \
+.PHONY: help run test quick quick-arch check upstream upstream-quick build build-host this-machine test-root test-vm test-image test-cluster test-long conformance \
 	controlplane reproduce bench skew deps deps-test deps-arch kios
 
 run: build ## build a node, boot it in a virtual machine, show its pod running
@@ -90,12 +90,15 @@ test-image: ## needs root and a build: boots of the real image
 test-cluster: controlplane ## needs root and a build: the control plane, the pod network, a node that joins
 	$(TEST) -count=1 -p 1 -tags cluster -short -timeout $(if $(FOREIGN),60m,20m) -v $(cluster_tests)
 
-test-long: build controlplane ## needs root: all that nodes do in clusters, machines with other hardware and other sources of user data, an hour and three quarters
+test-long: $(if $(FOREIGN),build-host) build controlplane ## needs root: all that nodes do in clusters, machines with other hardware and other sources of user data, an hour and three quarters
 	$(TEST) -count=1 -p 1 -tags image -timeout 90m -v -run '^Test(Hardware|UserData)' ./test/e2e
 	$(TEST) -count=1 -p 1 -tags cluster -timeout 180m -v $(cluster_tests)
 
-conformance: build controlplane ## needs root: the conformance tests of Kubernetes and of CRI on a node, 40 minutes; FOCUS=... runs some
+conformance: $(if $(FOREIGN),this-machine) build controlplane ## needs root: the conformance tests of Kubernetes and of CRI on a node, 40 minutes; FOCUS=... runs some
 	$(TEST) -count=1 -tags conformance -timeout 12h -v ./test/conformance $(if $(FOCUS),-run TestConformance -args -focus '$(FOCUS)')
+
+this-machine:
+	@echo "make conformance is for nodes of $(HOST) only: the images of its tests are made of this machine's programs" >&2; false
 
 controlplane: kios ## the programs and images of a cluster: control plane and add-ons
 	$(KIOS) cluster build
