@@ -21,8 +21,8 @@ type option struct {
 }
 
 var (
-	setLine     = regexp.MustCompile(`^(CONFIG_[A-Za-z0-9_]+)=(y|m|n|-?[0-9]+|0x[0-9a-fA-F]+|".*")$`)
-	unsetLine   = regexp.MustCompile(`^# (CONFIG_[A-Za-z0-9_]+) is not set$`)
+	setLine   = regexp.MustCompile(`^(CONFIG_[A-Za-z0-9_]+)=(y|m|n|-?[0-9]+|0x[0-9a-fA-F]+|".*")$`)
+	unsetLine = regexp.MustCompile(`^# (CONFIG_[A-Za-z0-9_]+) is not set$`)
 	// The second is the one such name without the word.
 	erratumName = regexp.MustCompile(`_ERRATUM(_|$)|_SYNQUACER_PREITS$`)
 )
