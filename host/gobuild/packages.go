@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"path/filepath"
+	"strings"
 
 	"kios/host/hosttool"
 )
@@ -19,17 +20,19 @@ type Package struct {
 	ImportMap         map[string]string // what import paths in its files stand for
 }
 
-// Packages lists the packages that programs of one module are made of for a target, each
-// after those that it imports. Nothing is compiled.
+// Packages lists the packages that programs of one module are made of for a target, and
+// those of the tests in that module's directory, each after those that it imports. Nothing
+// is compiled.
 func Packages(ctx context.Context, root string, t Target, programs ...Program) ([]Package, error) {
 	p := programs[0]
-	args := []string{"list", "-deps", "-json=ImportPath,Dir,GoFiles,CgoFiles,ImportMap", "-tags", p.Tags}
+	args := []string{"list", "-deps", "-test", "-json=ImportPath,Dir,GoFiles,CgoFiles,ImportMap", "-tags", p.Tags + "," + testTags}
 	for _, other := range programs {
 		if other.Dir != p.Dir || other.ModFile != p.ModFile || other.Tags != p.Tags || other.CGO != p.CGO {
 			return nil, fmt.Errorf("%s and %s are built in different ways", p.Name, other.Name)
 		}
 		args = append(args, other.Package)
 	}
+	args = append(args, "./...")
 	cmd := hosttool.Exec(ctx, "go", args...)
 	cmd.Dir, cmd.Env = filepath.Join(root, p.Dir), t.environ(p)
 	var stderr tail
@@ -41,6 +44,9 @@ func Packages(ctx context.Context, root string, t Target, programs ...Program) (
 	return decodePackages(out)
 }
 
+// testTags are those of tests in modules of upstream programs.
+const testTags = "guest,root"
+
 func decodePackages(text []byte) (all []Package, err error) {
 	for d := json.NewDecoder(bytes.NewReader(text)); ; {
 		var p Package
@@ -49,6 +55,8 @@ func decodePackages(text []byte) (all []Package, err error) {
 		} else if err != nil {
 			return nil, fmt.Errorf("go list: %w", err)
 		}
-		all = append(all, p)
+		if !strings.HasSuffix(p.ImportPath, ".test") { // the main package of tests, which go makes
+			all = append(all, p)
+		}
 	}
 }

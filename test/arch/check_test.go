@@ -44,6 +44,15 @@ func TestCheckFinds(t *testing.T) {
 			"main.go": main, "theirs/theirs.go": theirs,
 			"x.go": "//go:build wanted && arm64\n\npackage main\n\nvar x int = \"\"\n",
 		}, "x.go"},
+		"our test": {map[string]string{
+			"main.go": main, "theirs/theirs.go": theirs,
+			"x_arm64_test.go": "package main\n\nvar x int = \"\"\n",
+		}, "x_arm64_test.go"},
+		"our test in a machine": {map[string]string{
+			"main.go": main, "theirs/theirs.go": theirs,
+			"sub/sub.go":          "package sub\n",
+			"sub/x_arm64_test.go": "//go:build guest\n\npackage sub_test\n\nimport \"kios/upstream/up/sub\"\n\nvar x = sub.Missing\n",
+		}, "undefined: sub.Missing"},
 		"without the tag": {map[string]string{
 			"main.go": main, "theirs/theirs.go": theirs,
 			"x.go": "//go:build !wanted\n\npackage main\n\nvar x int = \"\"\n",

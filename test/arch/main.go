@@ -1,6 +1,7 @@
 // Command arch checks that the upstream programs can be compiled for other architectures
 // than this machine's, as far as Go's type checker sees it: that there are all files and
-// declarations for them, with our tags and versions, and that what is ours has no mistake.
+// declarations for them, with our tags and versions, and that what is ours has no mistake,
+// tests included.
 // And it configures their kernels, to see that each option of ours takes.
 //
 // It does not look into functions of others, who compile their programs for each
