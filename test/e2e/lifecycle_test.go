@@ -16,6 +16,7 @@ import (
 
 	"kios/host/qemu"
 	"kios/internal/gpt"
+	"kios/test/lab"
 )
 
 // staticCPUs has the kubelet give whole processors to some pods, and keep in a file which.
