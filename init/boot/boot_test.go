@@ -118,9 +118,9 @@ func TestRun(t *testing.T) {
 func TestBootHangs(t *testing.T) {
 	n, _ := node(t)
 	n.bootBound = 20 * time.Millisecond
-	release := make(chan struct{})
-	defer close(release)
-	n.plan.steps = []*Step{{Name: "a", Run: func(*Node) error { return nil }}, {Name: "stuck", Run: func(*Node) error { <-release; return nil }}}
+	// For ever: a step that ended with the test would go on with the boot, and write files
+	// while the test's directory is removed.
+	n.plan.steps = []*Step{{Name: "a", Run: func(*Node) error { return nil }}, {Name: "stuck", Run: func(*Node) error { select {} }}}
 	o := n.Run()
 	if o.Failure == nil || !strings.Contains(o.Failure.Error(), "the step stuck: it hangs") || o.Remedy != hangRemedy {
 		t.Errorf("outcome = %+v, want a failure that names the step", o)
