@@ -133,12 +133,15 @@ func Find(name string) (Arch, error) {
 		if a.Name == name {
 			return a, nil
 		}
-		if slices.Contains(a.Aliases, name) {
+		if a.Called(name) {
 			return Arch{}, fmt.Errorf("architecture %q is called %s here: use %s", name, a.Name, strings.Join(Names(), " or "))
 		}
 	}
 	return Arch{}, fmt.Errorf("architecture %q is not known: use %s", name, strings.Join(Names(), " or "))
 }
+
+// Called reports whether a name is the architecture's, here or elsewhere.
+func (a Arch) Called(name string) bool { return a.Name == name || slices.Contains(a.Aliases, name) }
 
 // OfMachine returns the architecture of an EFI program by the machine type in its header.
 func OfMachine(machine uint16) (Arch, error) {

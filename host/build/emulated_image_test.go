@@ -27,7 +27,7 @@ func TestPauseOfAnotherArchitecture(t *testing.T) {
 	}
 	b, err := New(lab.Root(t), a, progress.New(os.Stderr))
 	lab.Must(t, err)
-	qemu, err := b.userEmulator(t.Context())
+	qemu, err := b.UserEmulator(t.Context())
 	lab.Must(t, err)
 	pause := filepath.Join(t.TempDir(), "pause")
 	lab.Must(t, compilePause(t.Context(), a, pauseSource, pause))

@@ -112,7 +112,7 @@ func (b *Builder) debianLayer(r debimage.Recipe, debs debianPackages) (layer, er
 		return layer{}, fmt.Errorf("layer %s: %w", r.Title, err)
 	}
 	check := func(ctx context.Context) error {
-		qemu, err := b.userEmulator(ctx)
+		qemu, err := b.UserEmulator(ctx)
 		if err != nil {
 			return err
 		}
@@ -121,13 +121,13 @@ func (b *Builder) debianLayer(r debimage.Recipe, debs debianPackages) (layer, er
 	return layer{r.Title, r.Origin(versions), r.Licence(), files, check}, nil
 }
 
-// userEmulator returns the program that runs those of the node on this machine, "" if
+// UserEmulator returns the program that runs those of the node on this machine, "" if
 // they run by themselves.
-func (b *Builder) userEmulator(ctx context.Context) (string, error) {
+func (b *Builder) UserEmulator(ctx context.Context) (string, error) {
 	if !b.Arch.Foreign() {
 		return "", nil
 	}
-	return qemu.User(ctx, b.Log, b.Arch, b.Versions.Debian.Suites, b.Versions.Tools["qemu-user"])
+	return qemu.User(ctx, b.Log, b.Arch, b.Versions.Debian.Suites, b.Versions.Tools[qemu.UserPackage])
 }
 
 // makeLayer makes the EROFS image of a layer and returns its path.

@@ -189,7 +189,7 @@ func certificateBundle(dir string) ([]byte, error) {
 func (b *Builder) stageProfile(ctx context.Context, dir, containerd string) error {
 	const name = "cri-containerd.apparmor.d"
 	argv := []string{containerd, "kios-apparmor-profile"}
-	emulator, err := b.userEmulator(ctx)
+	emulator, err := b.UserEmulator(ctx)
 	if err != nil {
 		return err
 	}

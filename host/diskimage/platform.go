@@ -17,7 +17,7 @@ import (
 func platform(system, architecture, variant string) string {
 	architecture, variant = strings.ToLower(architecture), strings.ToLower(variant)
 	for _, a := range arch.All {
-		if architecture == a.Name || slices.Contains(a.Aliases, architecture) {
+		if a.Called(architecture) {
 			architecture = a.Name
 			if slices.Contains(a.Variants, variant) {
 				variant = ""
@@ -139,8 +139,8 @@ func (d descriptions) platformsOf(m v1.Descriptor, depth int) []string {
 	}
 	var manifest v1.Manifest
 	var config v1.ConfigFile
-	if d.blob(m.Digest, &manifest) && d.blob(manifest.Config.Digest, &config) && config.OS != "" {
-		return []string{platform(config.OS, config.Architecture, config.Variant)}
+	if d.blob(m.Digest, &manifest) && d.blob(manifest.Config.Digest, &config) {
+		return configPlatforms(config)
 	}
 	return nil
 }
@@ -149,8 +149,16 @@ func (d descriptions) platformsOf(m v1.Descriptor, depth int) []string {
 // the manifest.json of docker save names.
 func (d descriptions) dockerPlatforms(file string) []string {
 	var config v1.ConfigFile
-	if data, ok := d[file]; ok && json.Unmarshal(data, &config) == nil && config.OS != "" {
-		return []string{platform(config.OS, config.Architecture, config.Variant)}
+	if data, ok := d[file]; ok && json.Unmarshal(data, &config) == nil {
+		return configPlatforms(config)
 	}
 	return nil
+}
+
+// configPlatforms is the platform that an image's configuration says, if it does.
+func configPlatforms(config v1.ConfigFile) []string {
+	if config.OS == "" {
+		return nil
+	}
+	return []string{platform(config.OS, config.Architecture, config.Variant)}
 }

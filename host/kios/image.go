@@ -15,7 +15,6 @@ import (
 	"kios/host/diskimage"
 	"kios/host/etccheck"
 	"kios/host/progress"
-	"kios/host/qemu"
 )
 
 // imageFlags are the flags of "kios image".
@@ -181,7 +180,7 @@ func emulator(ctx context.Context, a arch.Arch) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("a node of %s can be asked on this machine (%s) in a checkout only: %w", a.Name, arch.Host().Name, err)
 	}
-	return qemu.User(ctx, b.Log, a, b.Versions.Debian.Suites, b.Versions.Tools[qemu.UserPackage])
+	return b.UserEmulator(ctx)
 }
 
 // askNode returns what the node will say about the files in a directory for /etc.
